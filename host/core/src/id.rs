@@ -1,0 +1,145 @@
+//! The names of things, as types that cannot be mixed up.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// The id of a plugin: `^[a-z0-9][a-z0-9_-]{0,63}$`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PluginId(Arc<str>);
+
+/// A text is not a plugin id.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0:?} is no plugin id: use 1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or digit")]
+pub struct BadPluginId(String);
+
+/// The number of an instance within its plugin, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct InstanceNo(pub u32);
+
+/// Counts the launches of one instance, from 1. Two generations never overlap; what an old one says is ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+/// The id of a call: unique over the life of the host's state folder.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CallId(Arc<str>);
+
+// === impl PluginId ===
+
+impl PluginId {
+    /// Checks and keeps an id.
+    ///
+    /// # Errors
+    /// If the text does not match the pattern.
+    pub fn new(text: &str) -> Result<Self, BadPluginId> {
+        let mut bytes = text.bytes();
+        let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+        if first && rest && text.len() <= 64 { Ok(Self(text.into())) } else { Err(BadPluginId(text.to_owned())) }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for PluginId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PluginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for PluginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for PluginId {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+// === impl CallId ===
+
+impl CallId {
+    /// The id of the `n`th call of a host whose run is named `run` (random, hexadecimal).
+    #[must_use]
+    pub fn new(run: u64, n: u64) -> Self {
+        Self(format!("c-{run:08x}-{n:x}").into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for CallId {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+// === impl InstanceNo, Generation ===
+
+impl fmt::Display for InstanceNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Generation {
+    /// The generation after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PluginId;
+
+    #[test]
+    fn plugin_ids_are_checked() {
+        for good in ["a", "0", "time-2", "a_b", &"x".repeat(64)] {
+            assert!(PluginId::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "_a", "A", "a.b", "a b", "ä", "../x", &"x".repeat(65)] {
+            assert!(PluginId::new(bad).is_err(), "{bad}");
+        }
+    }
+}

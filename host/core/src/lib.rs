@@ -1,0 +1,24 @@
+//! The decisions of wharf.
+//!
+//! Invariant: this crate depends on no tokio, reads no clock, no file, no socket and no environment. Time comes in as a
+//! [`Moment`], randomness as a number, bytes as slices. What it returns are values and effects that `wharf` carries out.
+//! So every decision can be tested with any order of events, stale and repeated ones included.
+
+pub mod admit;
+pub mod backoff;
+pub mod catalog;
+pub mod code;
+pub mod frame;
+pub mod health;
+pub mod id;
+pub mod lifecycle;
+pub mod manifest;
+pub mod moment;
+pub mod pick;
+pub mod settle;
+pub mod splice;
+pub mod sse;
+
+pub use code::Code;
+pub use id::{CallId, Generation, InstanceNo, PluginId};
+pub use moment::Moment;

@@ -1,0 +1,5 @@
+//! The lifecycle of an instance.
+
+pub mod state;
+
+pub use state::State;

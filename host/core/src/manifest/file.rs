@@ -1,0 +1,122 @@
+//! What a user may write in a manifest: the one place where keys, types and defaults stand. The JSON Schema
+//! (`wharf schema plugin`) and the reference in the README are generated from it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::sections::{Balance, Dialect, Health, Limits, Restart, Retry, Stop, ToolFilter};
+
+/// A wharf plugin manifest. One of `command`, `url` and `library` is needed.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PluginFile {
+    /// The schema that an editor should check this file against; wharf does not read it.
+    #[serde(rename = "$schema", default)]
+    pub schema: Option<String>,
+    /// For people.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The program to run: a path, or a name on the PATH. Never a shell string.
+    #[serde(default)]
+    pub command: Option<String>,
+    /// Its arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// The working directory, relative to the manifest's folder, which is also the default.
+    #[serde(default)]
+    pub cwd: Option<String>,
+    /// Environment variables for the plugin. Of the host's own environment it gets a short safe list only.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// A file of NAME=value lines, relative to the manifest's folder. `env` wins over it.
+    #[serde(default)]
+    pub env_file: Option<String>,
+    /// How the server speaks MCP. Default: `stdio` for a command without a url, otherwise detected.
+    #[serde(default)]
+    pub dialect: Option<Dialect>,
+    /// With `command`: where the launched server listens, with `${port}`. Without: a remote server.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// The port for `${port}`: `auto`, or a number.
+    #[serde(default)]
+    pub port: Option<PortField>,
+    /// A native library, served by a worker process; short for `command = "${wharf}"` with `native LIB`.
+    #[serde(default)]
+    pub library: Option<String>,
+    /// Whether `/readyz` waits for this plugin.
+    #[serde(default)]
+    pub required: bool,
+    /// Whether it runs at all.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// The prefix of its tools' exposed names, `<namespace>__<tool>`. Default: the id.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// How many instances run side by side.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 64))]
+    pub replicas: u32,
+    /// Which instance takes the next call.
+    #[serde(default)]
+    pub balance: Balance,
+    /// Remote: headers sent on every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Remote: credentials.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// Which tools are offered, and under which names.
+    #[serde(default)]
+    pub tools: ToolFilter,
+    /// How the host knows that an instance works.
+    #[serde(default)]
+    pub health: Health,
+    /// What happens when an instance ends.
+    #[serde(default)]
+    pub restart: Restart,
+    /// Bounds on calls.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Further attempts of calls that did not reach the plugin.
+    #[serde(default)]
+    pub retry: Retry,
+    /// How an instance is ended.
+    #[serde(default)]
+    pub stop: Stop,
+}
+
+/// `auto`, or a port number.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PortField {
+    /// A port number.
+    Number(#[schemars(range(min = 1, max = 65535))] u16),
+    /// The word `auto`.
+    Auto(Auto),
+}
+
+/// The word `auto`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Auto {
+    /// Chosen by the host.
+    Auto,
+}
+
+/// `[auth]`: credentials for a remote server.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Sent as `Authorization: Bearer ...`; write it as `"${env:TOKEN}"`.
+    pub bearer: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> u32 {
+    1
+}

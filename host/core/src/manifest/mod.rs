@@ -1,0 +1,18 @@
+//! What a manifest says, as types that cannot be wrong.
+//!
+//! [`file`] is what a user may write (the JSON Schema is generated from it, and every default stands in it);
+//! [`checked`] is what the host works with after variables are expanded and all problems are told. Reading files, spans,
+//! foreign formats and messages are the host's (`wharf::manifest`).
+
+pub mod checked;
+pub mod diff;
+pub mod file;
+pub mod sections;
+pub mod template;
+pub mod units;
+
+pub use checked::{Command, Kind, Manifest, PortChoice, Remote};
+pub use file::PluginFile;
+pub use sections::{Balance, Dialect, Health, Limits, Probe, Restart, RestartPolicy, Retry, Stop, ToolFilter};
+pub use template::{Late, Template};
+pub use units::{ByteSize, Span};

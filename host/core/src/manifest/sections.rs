@@ -1,0 +1,292 @@
+//! The tables of a manifest, each with its defaults.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{ByteSize, Span};
+
+/// How an instance speaks MCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// Lines of JSON-RPC on stdin and stdout.
+    Stdio,
+    /// Streamable HTTP, as of 2025-03-26.
+    Http,
+    /// HTTP+SSE, as of 2024-11-05: GET for the event stream, POST for messages.
+    Sse,
+    /// One `POST /sse` per request with `x-session-id`; methods `list_tools` and `call_tool`.
+    SsePost,
+}
+
+/// Which instance of several takes the next call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// The one with the fewest calls in flight.
+    #[default]
+    LeastInflight,
+    /// Each in turn.
+    RoundRobin,
+}
+
+/// How an instance is probed while it is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// An MCP `ping`.
+    Mcp,
+    /// A GET of this path at the plugin's port; any 2xx or 3xx is good.
+    Http(String),
+    /// A TCP connection to the plugin's port.
+    Tcp,
+    /// Not at all; only its end is noticed.
+    None,
+}
+
+/// `[health]`: how the host knows that an instance works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Health {
+    /// `mcp` (a ping), `http:/path` (a GET at the plugin's port), `tcp` or `none`.
+    pub probe: Probe,
+    /// Time between probes.
+    pub interval: Span,
+    /// How long one probe may take.
+    pub timeout: Span,
+    /// Failed probes in a row until the instance is restarted. One that is busy inside a call's deadline is only marked degraded.
+    #[schemars(range(min = 1, max = 100))]
+    pub failures: u32,
+    /// From spawn to handshake done and lists read.
+    pub start_timeout: Span,
+}
+
+/// When an ended instance is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartPolicy {
+    /// Whenever it ends while it is wanted.
+    #[default]
+    Always,
+    /// Unless it exited with code 0.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// `[restart]`: what happens when an instance ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Restart {
+    /// When to start again.
+    pub policy: RestartPolicy,
+    /// The first delay. An instance that had been ready for 10 s is restarted at once.
+    pub initial: Span,
+    /// Each further delay is this many times the last.
+    #[schemars(range(min = 1.0, max = 10.0))]
+    pub factor: f64,
+    /// The longest delay.
+    pub max: Span,
+    /// Each delay is multiplied by a random number between 1 - jitter and 1 + jitter.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub jitter: f64,
+    /// Each such span of being ready takes one step off the delay.
+    pub decay: Span,
+    /// Starts in a row that never became ready, after which the instance is quarantined.
+    #[schemars(range(min = 1, max = 1000))]
+    pub quarantine_after: u32,
+    /// Ends within 10 minutes after which it is quarantined.
+    #[schemars(range(min = 1, max = 1000))]
+    pub quarantine_crashes: u32,
+}
+
+/// `[limits]`: bounds on calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// How long a call may take unless the caller says otherwise.
+    pub call_timeout: Span,
+    /// The longest that a caller may ask for.
+    pub max_timeout: Span,
+    /// Calls that run at the same time, per instance.
+    #[schemars(range(min = 1, max = 10000))]
+    pub concurrency: u32,
+    /// Calls that wait for their turn; one more is refused at once.
+    #[schemars(range(min = 0, max = 100000))]
+    pub queue: u32,
+    /// How long a call waits for its turn, or for a plugin that is about to be ready.
+    pub queue_wait: Span,
+    /// The largest message that the plugin may send.
+    pub result: ByteSize,
+}
+
+/// `[retry]`: further attempts of a call of which no byte reached the plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Attempts after the first.
+    #[schemars(range(min = 0, max = 10))]
+    pub max: u32,
+    /// The first delay.
+    pub initial: Span,
+    /// Each further delay is this many times the last.
+    #[schemars(range(min = 1.0, max = 10.0))]
+    pub factor: f64,
+    /// The longest delay.
+    pub max_delay: Span,
+    /// 0: the delay as computed; 1: a random part of it.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub jitter: f64,
+}
+
+/// `[stop]`: how an instance is ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stop {
+    /// After its stdin is closed (or, without one, at once): how long until SIGTERM.
+    pub grace: Span,
+    /// After SIGTERM: how long until SIGKILL for the whole tree.
+    pub term: Span,
+    /// When asked to drain: how long calls in flight may go on.
+    pub drain: Span,
+}
+
+/// `[tools]`: which tools are offered, and under which names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ToolFilter {
+    /// Glob patterns; a tool must match one. Empty: all.
+    pub include: Vec<String>,
+    /// Glob patterns; a tool that matches one is not offered.
+    pub exclude: Vec<String>,
+    /// Upstream name = offered name.
+    pub rename: std::collections::BTreeMap<String, String>,
+}
+
+// === defaults: the values of surface.md ===
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            probe: Probe::Mcp,
+            interval: Span::secs(10),
+            timeout: Span::secs(5),
+            failures: 3,
+            start_timeout: Span::secs(30),
+        }
+    }
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self {
+            policy: RestartPolicy::Always,
+            initial: Span::millis(500),
+            factor: 2.0,
+            max: Span::secs(60),
+            jitter: 0.5,
+            decay: Span::secs(60),
+            quarantine_after: 5,
+            quarantine_crashes: 10,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            call_timeout: Span::secs(60),
+            max_timeout: Span::secs(600),
+            concurrency: 64,
+            queue: 256,
+            queue_wait: Span::secs(5),
+            result: ByteSize::mib(16),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { max: 2, initial: Span::millis(50), factor: 2.0, max_delay: Span::secs(1), jitter: 1.0 }
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { grace: Span::secs(2), term: Span::secs(5), drain: Span::secs(30) }
+    }
+}
+
+// === impl Dialect, Probe ===
+
+impl Dialect {
+    /// The name on the wire and in manifests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdio => "stdio",
+            Self::Http => "http",
+            Self::Sse => "sse",
+            Self::SsePost => "sse-post",
+        }
+    }
+
+    /// The path of its endpoint where the manifest names none.
+    #[must_use]
+    pub fn default_path(self) -> &'static str {
+        match self {
+            Self::Stdio | Self::Http => "/mcp",
+            Self::Sse | Self::SsePost => "/sse",
+        }
+    }
+}
+
+impl Probe {
+    /// Reads `mcp`, `tcp`, `none`, `http:/path`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "mcp" => Self::Mcp,
+            "tcp" => Self::Tcp,
+            "none" => Self::None,
+            _ => Self::Http(text.strip_prefix("http:").filter(|path| path.starts_with('/'))?.to_owned()),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Probe {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("a probe is mcp, tcp, none or http:/path"))
+    }
+}
+
+impl Serialize for Probe {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Mcp => to.serialize_str("mcp"),
+            Self::Tcp => to.serialize_str("tcp"),
+            Self::None => to.serialize_str("none"),
+            Self::Http(path) => to.collect_str(&format_args!("http:{path}")),
+        }
+    }
+}
+
+impl JsonSchema for Probe {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Probe".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^(mcp|tcp|none|http:/.*)$"})
+    }
+}
+
+impl Limits {
+    /// The deadline of a call, from what its caller asks for.
+    #[must_use]
+    pub fn timeout(&self, asked: Option<Duration>) -> Duration {
+        asked.unwrap_or(self.call_timeout.0).min(self.max_timeout.0)
+    }
+}

@@ -1,0 +1,135 @@
+//! What the API shows of a plugin: plain data, true at the moment it was taken.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use wharf_core::lifecycle::State;
+use wharf_core::{Generation, InstanceNo, PluginId};
+use wharf_plugin_api::Cause;
+
+use crate::manifest::ProblemView;
+use crate::telemetry::{rfc3339, rfc3339_opt};
+
+/// A plugin as `/api/v1/plugins/{id}` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PluginView {
+    /// Its id.
+    pub id: PluginId,
+    /// `external`, `remote` or `native`; absent while the manifest is wrong.
+    pub kind: Option<&'static str>,
+    /// The best of its instances' states.
+    pub state: State,
+    /// Since when it is in that state.
+    #[serde(serialize_with = "rfc3339")]
+    pub since: SystemTime,
+    /// Why it does not serve, or why it last ended.
+    pub cause: Option<Cause>,
+    /// When it is tried again.
+    #[serde(serialize_with = "rfc3339_opt")]
+    pub next_attempt_at: Option<SystemTime>,
+    /// Restarts after an end that nobody asked for, over all instances.
+    pub restarts: u64,
+    /// The prefix of exposed names.
+    pub namespace: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// `legacy` or `modern`, once known.
+    pub era: Option<&'static str>,
+    /// How it speaks MCP, once known.
+    pub dialect: Option<&'static str>,
+    /// The MCP revision settled on.
+    pub protocol_version: Option<String>,
+    /// What it says of itself.
+    pub server_info: Option<Box<RawValue>>,
+    /// How many tools it offers.
+    pub tools: usize,
+    /// Its instances.
+    pub instances: Vec<InstanceView>,
+    /// How its processes are kept from outliving the host.
+    pub containment: Option<&'static str>,
+    /// The manifest it comes from.
+    pub manifest: ManifestView,
+    /// Whether `/readyz` waits for it.
+    pub required: bool,
+}
+
+/// The manifest of a plugin.
+#[derive(Clone, Debug, Serialize)]
+pub struct ManifestView {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it. If the plugin runs, it runs by the last version that was right.
+    pub problems: Vec<ProblemView>,
+}
+
+/// One instance.
+#[derive(Clone, Debug, Serialize)]
+pub struct InstanceView {
+    /// Its number within the plugin.
+    pub n: InstanceNo,
+    /// Which launch of it this is.
+    pub generation: Generation,
+    /// The process id of its main process.
+    pub pid: Option<u32>,
+    /// The port it listens on.
+    pub port: Option<u16>,
+    /// Where it stands.
+    pub state: State,
+    /// Since when.
+    #[serde(serialize_with = "rfc3339")]
+    pub since: SystemTime,
+    /// Why it does not serve, or why it last ended.
+    pub cause: Option<Cause>,
+    /// When it is tried again.
+    #[serde(serialize_with = "rfc3339_opt")]
+    pub next_attempt_at: Option<SystemTime>,
+    /// Restarts after an end that nobody asked for.
+    pub restarts: u64,
+    /// Calls in flight.
+    pub inflight: usize,
+    /// Resident memory of its process tree, bytes.
+    pub rss_bytes: Option<u64>,
+    /// How it last ended.
+    pub last_exit: Option<LastExit>,
+}
+
+/// How an instance last ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastExit {
+    /// Exit code.
+    pub code: Option<i32>,
+    /// Signal number.
+    pub signal: Option<i32>,
+    /// Killed for want of memory.
+    pub oom: bool,
+    /// From spawn to exit, milliseconds.
+    pub uptime_ms: u64,
+    /// When.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: SystemTime,
+    /// The last lines of its stderr.
+    pub stderr_tail: Vec<String>,
+}
+
+/// A long-running command to a plugin.
+#[derive(Clone, Debug, Serialize)]
+pub struct OperationView {
+    /// Its id.
+    pub id: String,
+    /// The plugin.
+    pub plugin: PluginId,
+    /// `start`, `stop`, `restart`, `drain`, `enable` or `disable`.
+    pub action: &'static str,
+    /// `running`, `done` or `failed`.
+    pub status: &'static str,
+    /// What happened, for people.
+    pub detail: Option<String>,
+    /// When it was asked for.
+    #[serde(serialize_with = "rfc3339")]
+    pub started_at: SystemTime,
+    /// When it ended.
+    #[serde(serialize_with = "rfc3339_opt")]
+    pub ended_at: Option<SystemTime>,
+}

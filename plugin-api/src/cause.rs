@@ -1,0 +1,163 @@
+//! Why an instance is not serving: a closed list of causes, each with a remedy, and the report of a process's end.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Why an instance ended, or never came up.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cause {
+    /// Which of the documented causes it is.
+    #[serde(rename = "code")]
+    pub kind: CauseKind,
+    /// What happened, in one sentence. Holds no secret.
+    pub detail: String,
+    /// What the user can do about it.
+    pub remedy: &'static str,
+    /// How the process ended, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<ExitReport>,
+}
+
+/// How a plugin's main process ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitReport {
+    /// Exit code, if it exited.
+    pub code: Option<i32>,
+    /// Signal number, if a signal ended it.
+    pub signal: Option<i32>,
+    /// Whether the kernel killed it for want of memory.
+    pub oom: bool,
+    /// From spawn to exit.
+    #[serde(rename = "uptime_ms", with = "millis")]
+    pub uptime: Duration,
+    /// User CPU time of the main process and the children it waited for, milliseconds.
+    pub user_ms: u64,
+    /// System CPU time likewise, milliseconds.
+    pub system_ms: u64,
+    /// Largest resident set of any one process of the tree, bytes.
+    pub max_rss_bytes: u64,
+}
+
+macro_rules! causes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $permanent:literal, $remedy:literal;)+) => {
+        /// The documented causes. Their names on the wire are stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
+        pub enum CauseKind { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl CauseKind {
+            /// Every cause, in the order of the documentation.
+            pub const ALL: &'static [CauseKind] = &[$(CauseKind::$variant),+];
+
+            /// The name on the wire.
+            #[must_use]
+            pub fn as_str(self) -> &'static str { match self { $(CauseKind::$variant => $name,)+ } }
+
+            /// Whether it cannot heal by itself: only a changed manifest, a changed file or an operator helps.
+            #[must_use]
+            pub fn is_permanent(self) -> bool { match self { $(CauseKind::$variant => $permanent,)+ } }
+
+            /// What the user can do about it.
+            #[must_use]
+            pub fn remedy(self) -> &'static str { match self { $(CauseKind::$variant => $remedy,)+ } }
+        }
+    };
+}
+
+causes! {
+    /// The command does not exist, neither as a path nor on the plugin's `PATH`.
+    NotFound = "not_found", true, "install the program, or correct `command` in the manifest; the plugin starts by itself once the file is there and the manifest is touched, or on `wharf start`";
+    /// The command exists but may not be executed, or is no program of this machine.
+    NotExecutable = "not_executable", true, "make the file executable (chmod +x) and check that it is built for this machine or starts with a #! line";
+    /// The working directory, or a file that the manifest names, is missing or unreadable.
+    MissingFile = "missing_file", true, "create the file or folder, or correct its path in the manifest";
+    /// A variable that the manifest uses has no value.
+    MissingVariable = "missing_variable", true, "set the variable in the host's environment or in `env_file`, or give a default as ${VAR:-default}";
+    /// The manifest has problems.
+    InvalidManifest = "invalid_manifest", true, "correct the places shown; `wharf validate FILE` checks the file without starting anything";
+    /// A file's digest is not the one in the manifest.
+    DigestMismatch = "digest_mismatch", true, "check where the file comes from; put its digest into the manifest if it is right";
+    /// The operating system refused to start the process.
+    SpawnFailed = "spawn_failed", false, "see the detail for the system's reason; the host tries again by itself";
+    /// The port that the plugin should listen on is taken.
+    PortInUse = "port_in_use", false, "stop what holds the port, or write port = \"auto\"";
+    /// It did not answer the handshake and the lists in time.
+    StartTimeout = "start_timeout", false, "look at the plugin's log (`wharf logs`); raise health.start_timeout if it needs longer to start";
+    /// The process exited.
+    Exited = "exited", false, "look at the last lines of stderr (`wharf logs`); the host restarts it by itself";
+    /// The process says that its configuration is wrong (exit code 78) or that it must not be restarted (125).
+    ExitedForGood = "exited_for_good", true, "look at the last lines of stderr, correct the plugin's configuration, then `wharf start`";
+    /// A signal ended the process.
+    Signalled = "signalled", false, "if nobody sent the signal, look at the last lines of stderr for a crash; the host restarts it by itself";
+    /// The kernel killed the process for want of memory.
+    OutOfMemory = "out_of_memory", false, "give the plugin more memory, or find its leak; the host restarts it by itself";
+    /// What it sends is not MCP.
+    ProtocolGarbage = "protocol_garbage", false, "check that `command` starts an MCP server, that it logs to stderr and not to stdout, and that `dialect` is right";
+    /// It answered the handshake or a list with an error.
+    HandshakeRefused = "handshake_refused", false, "see the detail for the server's own words; check `dialect`, `url` and the credentials";
+    /// Nothing listens at the address, or the connection broke.
+    Unreachable = "unreachable", false, "check `url`, and that the server listens where the manifest says";
+    /// The remote server refuses the credentials.
+    Unauthorized = "unauthorized", false, "check `auth` and `headers` in the manifest and the variables they use";
+    /// It closed its connection but did not end.
+    LinkLost = "link_lost", false, "look at the plugin's log; a server must keep stdin and stdout open while it runs";
+    /// It failed its health probes.
+    Unhealthy = "unhealthy", false, "look at the plugin's log; raise health.timeout or health.failures if it is only slow";
+    /// Its list of tools, resources or prompts could not be read.
+    ListFailed = "list_failed", false, "see the detail; the server's lists must be valid MCP and within the host's bounds";
+    /// An operator, a manifest or the host's end asked for it.
+    Requested = "requested", false, "`wharf start` starts it again";
+}
+
+// === impl Cause ===
+
+impl Cause {
+    /// A cause with what happened.
+    pub fn new(kind: CauseKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), remedy: kind.remedy(), exit: None }
+    }
+
+    /// The cause that a process's end amounts to.
+    #[must_use]
+    pub fn of_exit(exit: ExitReport) -> Self {
+        let (kind, detail) = match (exit.code, exit.signal) {
+            _ if exit.oom => (CauseKind::OutOfMemory, "killed by the kernel for want of memory".to_owned()),
+            (Some(code @ (78 | 125)), _) => (CauseKind::ExitedForGood, format!("exited with code {code}")),
+            (Some(code), _) => (CauseKind::Exited, format!("exited with code {code}")),
+            (None, Some(signal)) => (CauseKind::Signalled, format!("ended by signal {signal}")),
+            (None, None) => (CauseKind::Exited, "ended; its exit status is not known".to_owned()),
+        };
+        Self { exit: Some(exit), ..Self::new(kind, detail) }
+    }
+
+    /// Whether it cannot heal by itself.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        self.kind.is_permanent()
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.kind.as_str(), self.detail)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+mod millis {
+    //! Durations as whole milliseconds.
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}

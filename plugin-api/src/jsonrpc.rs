@@ -1,0 +1,328 @@
+//! The JSON-RPC 2.0 envelope, read without touching what is inside.
+//!
+//! Payloads stay the bytes they came in, as [`RawValue`]; ids keep their exact spelling and type (`1` is not `"1"`, and
+//! `1.0` is no id). A key that stands twice in an envelope is an error, since two readers could choose differently.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+/// A request id: a JSON string or integer, kept letter by letter.
+#[derive(Clone)]
+pub struct Id(Arc<RawValue>);
+
+/// A request without its id: the id is the business of whoever owns the connection.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method, e.g. `tools/call`.
+    pub method: Cow<'static, str>,
+    /// The parameters as they came; `None` is absent, which is not `null`.
+    pub params: Option<Arc<RawValue>>,
+}
+
+/// A message that wants no answer.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    /// The method, e.g. `notifications/progress`.
+    pub method: Cow<'static, str>,
+    /// The parameters as they came.
+    pub params: Option<Arc<RawValue>>,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The `result`, as it came.
+    Result(Box<RawValue>),
+    /// The `error`.
+    Error(RpcError),
+}
+
+/// A JSON-RPC error object.
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{message} ({code})")]
+pub struct RpcError {
+    /// The code; -32768 to -32000 are reserved by JSON-RPC and MCP.
+    pub code: i64,
+    /// A short text.
+    #[serde(default)]
+    pub message: String,
+    /// Anything more, as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+}
+
+/// One message, borrowed from the bytes it was read from.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// Wants an answer.
+    Request {
+        /// The sender's id for it.
+        id: Id,
+        /// The method.
+        method: Cow<'a, str>,
+        /// The parameters.
+        params: Option<&'a RawValue>,
+    },
+    /// Wants none.
+    Notification {
+        /// The method.
+        method: Cow<'a, str>,
+        /// The parameters.
+        params: Option<&'a RawValue>,
+    },
+    /// Answers a request of ours. The id is missing where the peer could not read it.
+    Response {
+        /// The id of the request that is answered.
+        id: Option<Id>,
+        /// The answer.
+        reply: Reply,
+    },
+}
+
+/// Why bytes are not a JSON-RPC message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// Not JSON, or a key twice, or a key of the wrong type.
+    #[error("not a JSON-RPC message: {0}")]
+    Json(#[from] serde_json::Error),
+    /// JSON, but neither request, notification nor response.
+    #[error("not a JSON-RPC message: {0}")]
+    Shape(&'static str),
+}
+
+/// The wire's own fields. The derive refuses a duplicate key; unknown keys of the envelope mean nothing and are skipped.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    error: Option<RpcError>,
+}
+
+/// Keeps `null` apart from absent.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// If the bytes are not exactly one JSON-RPC 2.0 request, notification or response. Batches are refused.
+pub fn parse(bytes: &[u8]) -> Result<Message<'_>, EnvelopeError> {
+    let wire: Wire<'_> = serde_json::from_slice(bytes)?;
+    if wire.jsonrpc.as_deref() != Some("2.0") {
+        return Err(EnvelopeError::Shape("\"jsonrpc\" is not \"2.0\""));
+    }
+    let id = match wire.id {
+        None => None,
+        Some(raw) if raw.get() == "null" => None,
+        Some(raw) => Some(Id::from_raw(raw).ok_or(EnvelopeError::Shape("\"id\" is neither a string nor an integer"))?),
+    };
+    match (wire.method, wire.result, wire.error) {
+        (Some(method), None, None) => match (id, wire.id) {
+            (Some(id), _) => Ok(Message::Request { id, method, params: wire.params }),
+            (None, None) => Ok(Message::Notification { method, params: wire.params }),
+            (None, Some(_)) => Err(EnvelopeError::Shape("a request's \"id\" is null")),
+        },
+        (None, Some(result), None) => Ok(Message::Response { id, reply: Reply::Result(result.to_owned()) }),
+        (None, None, Some(error)) => Ok(Message::Response { id, reply: Reply::Error(error) }),
+        (None, None, None) => Err(EnvelopeError::Shape("neither \"method\", \"result\" nor \"error\"")),
+        (Some(_), _, _) | (None, Some(_), Some(_)) => {
+            Err(EnvelopeError::Shape("more than one of \"method\", \"result\" and \"error\""))
+        }
+    }
+}
+
+/// Writes a request. The bytes hold no line break outside of what JSON allows inside `params`; see [`single_line`].
+#[must_use]
+pub fn request(id: &Id, method: &str, params: Option<&RawValue>) -> Vec<u8> {
+    message(Some(id), method, params)
+}
+
+/// Writes a notification.
+#[must_use]
+pub fn notification(method: &str, params: Option<&RawValue>) -> Vec<u8> {
+    message(None, method, params)
+}
+
+/// Writes a response.
+#[must_use]
+pub fn response(id: &Id, reply: &Reply) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    out.extend_from_slice(id.as_str().as_bytes());
+    match reply {
+        Reply::Result(raw) => {
+            out.reserve(raw.get().len() + 16);
+            out.extend_from_slice(b",\"result\":");
+            out.extend_from_slice(raw.get().as_bytes());
+        }
+        Reply::Error(error) => {
+            out.extend_from_slice(b",\"error\":");
+            out.extend_from_slice(&serde_json::to_vec(error).unwrap_or_default());
+        }
+    }
+    out.push(b'}');
+    out
+}
+
+/// Replaces every CR and LF by a space, in place. Legal on any validated JSON, whose strings hold neither as a byte; without
+/// it pretty-printed arguments would smuggle a second message into a line or an SSE frame.
+pub fn single_line(json: &mut [u8]) {
+    for byte in json {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
+
+fn message(id: Option<&Id>, method: &str, params: Option<&RawValue>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + method.len() + params.map_or(0, |p| p.get().len()));
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",");
+    if let Some(id) = id {
+        out.extend_from_slice(b"\"id\":");
+        out.extend_from_slice(id.as_str().as_bytes());
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"method\":");
+    out.extend_from_slice(&serde_json::to_vec(method).unwrap_or_default());
+    if let Some(params) = params {
+        out.extend_from_slice(b",\"params\":");
+        out.extend_from_slice(params.get().as_bytes());
+    }
+    out.push(b'}');
+    out
+}
+
+// === impl Id ===
+
+impl Id {
+    /// An integer id.
+    #[must_use]
+    pub fn number(n: u64) -> Self {
+        // A decimal number is valid JSON, so this does not fail.
+        RawValue::from_string(n.to_string()).map_or_else(|_| Self(Arc::from(RawValue::NULL.to_owned())), |raw| Self(raw.into()))
+    }
+
+    /// A string id.
+    #[must_use]
+    pub fn text(s: &str) -> Self {
+        serde_json::value::to_raw_value(s)
+            .map_or_else(|_| Self(Arc::from(RawValue::NULL.to_owned())), |raw| Self(raw.into()))
+    }
+
+    /// An id as it stands in a message; `None` if it is neither a string nor an integer.
+    #[must_use]
+    pub fn from_raw(raw: &RawValue) -> Option<Self> {
+        let text = raw.get();
+        let integer = || {
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+        };
+        (text.starts_with('"') || integer()).then(|| Self(Arc::from(raw.to_owned())))
+    }
+
+    /// The id as it stands in JSON, with its quotes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The number, if it is one that fits.
+    #[must_use]
+    pub fn as_u64(&self) -> Option<u64> {
+        self.as_str().parse().ok()
+    }
+}
+
+impl PartialEq for Id {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Id {}
+
+impl std::hash::Hash for Id {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(from)?;
+        Self::from_raw(&raw).ok_or_else(|| D::Error::custom("an id is a string or an integer"))
+    }
+}
+
+// === impl Request, Notification ===
+
+impl Request {
+    /// A request with parameters that serialize.
+    ///
+    /// # Errors
+    /// If `params` does not serialize.
+    pub fn new(method: impl Into<Cow<'static, str>>, params: &impl Serialize) -> Result<Self, serde_json::Error> {
+        Ok(Self { method: method.into(), params: Some(serde_json::value::to_raw_value(params)?.into()) })
+    }
+
+    /// A request without parameters.
+    pub fn bare(method: impl Into<Cow<'static, str>>) -> Self {
+        Self { method: method.into(), params: None }
+    }
+}
+
+impl Notification {
+    /// A notification without parameters.
+    pub fn bare(method: impl Into<Cow<'static, str>>) -> Self {
+        Self { method: method.into(), params: None }
+    }
+}
+
+// === impl RpcError ===
+
+impl RpcError {
+    /// The method does not exist or is not available.
+    pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// The parameters are wrong.
+    pub const INVALID_PARAMS: i64 = -32602;
+    /// A bug of the answering side.
+    pub const INTERNAL: i64 = -32603;
+
+    /// An error without data.
+    pub fn new(code: i64, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None }
+    }
+}

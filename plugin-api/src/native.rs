@@ -1,0 +1,1 @@
+//! The C ABI of native plugins: a message pipe.

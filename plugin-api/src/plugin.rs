@@ -1,0 +1,161 @@
+//! The four traits between a host and a plugin, and who owns what.
+//!
+//! The host owns the instances: how many there are, when one starts and ends, and the proof that one works. A plugin is
+//! only a factory of connections; it never restarts itself and never hides that a connection is gone.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+
+use crate::cause::Cause;
+use crate::error::CallError;
+use crate::jsonrpc::{Notification, Reply, Request};
+
+/// A factory of connections: a subprocess behind any dialect, a remote URL, or a Rust type of an embedder.
+#[async_trait]
+pub trait Plugin: Send + Sync {
+    /// Makes sure that all that a launch needs is there (the executable, the folder, a download), before anything is
+    /// started. It has a budget of its own, and its failure never counts as a crash.
+    ///
+    /// # Errors
+    /// The cause; [`CauseKind::is_permanent`](crate::CauseKind::is_permanent) tells the host whether to try again.
+    async fn prepare(&self) -> Result<(), Cause> {
+        Ok(())
+    }
+
+    /// Opens one connection and does the handshake.
+    ///
+    /// The contract of the ends, on which the host's rule "no new generation before the last one is gone" rests:
+    /// * `Err` is returned only when nothing of this generation is left (no process, no socket).
+    /// * After `Ok`, [`Inbox::closed`] is called exactly once, when nothing of this generation is left.
+    /// * The host does not drop this future. It asks for an early end by [`Inbox::cancelled`], which an implementation
+    ///   must watch while it waits.
+    ///
+    /// # Errors
+    /// Why no working connection could be made.
+    async fn open(&self, launch: Launch, host: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause>;
+}
+
+/// One live connection to one generation of an instance.
+#[async_trait]
+pub trait Link: Send + Sync {
+    /// What the handshake proved.
+    fn hello(&self) -> &Hello;
+
+    /// Sends any MCP request and waits for its answer. Ids and progress tokens on the wire are the link's own business.
+    /// Dropping the future cancels the request at the plugin.
+    ///
+    /// # Errors
+    /// [`CallError`] if there is no answer; it says how far the request got. An answer that is a JSON-RPC error is a
+    /// [`Reply::Error`], not an `Err`.
+    async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError>;
+
+    /// Sends a notification, without waiting.
+    ///
+    /// # Errors
+    /// [`Full`] if the link's bounded queue has no room, or the link is gone.
+    fn notify(&self, notification: Notification) -> Result<(), Full>;
+
+    /// Ends the connection gracefully and returns when nothing of it is left. Bounded by the plugin's stop policy.
+    async fn close(&self);
+}
+
+/// What belongs to one call: how far it got, what the plugin says during it, and what the plugin asks of its caller.
+#[async_trait]
+pub trait Scope: Send + Sync {
+    /// The first byte of the request is about to be handed to the plugin: from here on the outcome may be unknown.
+    fn sent(&self);
+
+    /// Whether the caller wants progress and log notifications of this call. Only then does the link ask for progress.
+    fn listens(&self) -> bool;
+
+    /// A notification of the plugin that belongs to this call (progress, log message).
+    fn event(&self, notification: Notification);
+
+    /// A request of the plugin to the caller of this call (sampling, elicitation, roots).
+    ///
+    /// # Errors
+    /// If the caller cannot be asked.
+    async fn ask(&self, request: Request) -> Result<Reply, CallError>;
+
+    /// Who calls.
+    fn caller(&self) -> &Caller;
+
+    /// When the call ends at the latest, over all attempts.
+    fn deadline(&self) -> Instant;
+}
+
+/// What belongs to no call: the host's ear for one generation of an instance.
+#[async_trait]
+pub trait Inbox: Send + Sync {
+    /// A step of the opening has been reached.
+    fn stage(&self, stage: Stage);
+
+    /// A notification of the plugin that belongs to no call.
+    fn event(&self, notification: Notification);
+
+    /// A request of the plugin that belongs to no call.
+    ///
+    /// # Errors
+    /// If the host cannot answer it.
+    async fn ask(&self, request: Request) -> Result<Reply, CallError>;
+
+    /// Resolves when the host no longer wants this generation: an `open` under way must then clean up and return.
+    async fn cancelled(&self);
+
+    /// The connection has ended and nothing of this generation is left. Called exactly once after a successful `open`.
+    fn closed(&self, cause: Cause);
+}
+
+/// Which launch this is.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch {
+    /// The number of the instance within its plugin, from 0.
+    pub instance: u32,
+    /// Counts the launches of this instance, from 1.
+    pub generation: u64,
+    /// When the connection must be open and proven at the latest.
+    pub deadline: Instant,
+}
+
+/// A step of an opening that the host shows its users.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Stage {
+    /// The plugin's process runs.
+    Spawned {
+        /// Process id of the plugin's main process.
+        pid: u32,
+        /// The port the host chose for it, if it speaks over one.
+        port: Option<u16>,
+    },
+}
+
+/// What the handshake proved. The payloads stay as the plugin sent them.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// How the instance speaks MCP: `stdio`, `sse`, `sse-post`, `http`, or an embedder's own word.
+    pub dialect: &'static str,
+    /// The dated MCP revision that both sides settled on.
+    pub revision: String,
+    /// The plugin's `serverInfo`.
+    pub server_info: Option<Box<RawValue>>,
+    /// The plugin's `capabilities`.
+    pub capabilities: Option<Box<RawValue>>,
+    /// The plugin's `instructions`.
+    pub instructions: Option<String>,
+}
+
+/// Who makes a call.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Under which name the caller was let in; rates, shares and idempotency keys are counted under it.
+    pub principal: Arc<str>,
+}
+
+/// The link's queue has no room, or the link is gone; nothing was sent.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the plugin's queue is full")]
+pub struct Full;
