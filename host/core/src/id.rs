@@ -39,7 +39,11 @@ impl PluginId {
         let mut bytes = text.bytes();
         let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-        if first && rest && text.len() <= 64 { Ok(Self(text.into())) } else { Err(BadPluginId(text.to_owned())) }
+        if first && rest && text.len() <= 64 {
+            Ok(Self(text.into()))
+        } else {
+            Err(BadPluginId(text.to_owned()))
+        }
     }
 
     /// The text.

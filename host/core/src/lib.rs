@@ -9,7 +9,6 @@ pub mod backoff;
 pub mod catalog;
 pub mod code;
 pub mod frame;
-pub mod health;
 pub mod id;
 pub mod lifecycle;
 pub mod manifest;

@@ -13,6 +13,8 @@ pub mod units;
 
 pub use checked::{Command, Kind, Manifest, PortChoice, Remote};
 pub use file::PluginFile;
-pub use sections::{Balance, Dialect, Health, Limits, Probe, Restart, RestartPolicy, Retry, Stop, ToolFilter};
+pub use sections::{
+    Balance, Dialect, Health, Limits, Probe, Restart, RestartPolicy, Retry, Stop, ToolFilter,
+};
 pub use template::{Late, Template};
 pub use units::{ByteSize, Span};

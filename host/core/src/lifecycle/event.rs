@@ -1,0 +1,81 @@
+//! What happens to an instance, and what the machine wants done about it.
+
+use wharf_plugin_api::Cause;
+
+use crate::id::Generation;
+use crate::moment::Moment;
+
+/// What happened. Those with a generation are ignored unless it is the living one.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Wanted up; out of backoff, quarantine and fatal too, with fresh counters.
+    Start,
+    /// Wanted down.
+    Stop,
+    /// End it and start it anew.
+    Restart,
+    /// Let calls in flight end, then stop.
+    Drain,
+    /// Switched off.
+    Disable,
+    /// Switched on, and wanted up.
+    Enable,
+    /// All that the launch needs is there.
+    Prepared(Generation),
+    /// It is not.
+    PrepareFailed(Generation, Cause),
+    /// The handshake is done.
+    Opened(Generation),
+    /// No connection; nothing of the generation is left.
+    OpenFailed(Generation, Cause),
+    /// The lists are read: it works.
+    Proven(Generation),
+    /// They could not be read.
+    ProofFailed(Generation, Cause),
+    /// The connection ended; nothing of the generation is left.
+    Closed(Generation, Cause),
+    /// A health probe ended.
+    Probed {
+        /// Whom it was for.
+        generation: Generation,
+        /// Whether it was answered.
+        ok: bool,
+        /// Whether the instance is inside a call's deadline: then silence is no fault.
+        busy: bool,
+    },
+    /// No call is in flight.
+    Idle(Generation),
+    /// The deadline has passed.
+    Tick,
+}
+
+/// What has to be done, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Check that all that the launch needs is there; answer with `Prepared` or `PrepareFailed`.
+    Prepare(Generation),
+    /// Open a connection; answer with `Opened` or `OpenFailed`.
+    Open(Generation),
+    /// Ask the opening under way to clean up; it answers with `OpenFailed` (or `Opened`, if it was quicker).
+    CancelOpen(Generation),
+    /// Read the lists; answer with `Proven` or `ProofFailed`.
+    Prove(Generation),
+    /// Let calls in.
+    Serve(Generation),
+    /// Let no further call in.
+    Suspend(Generation),
+    /// End the connection; answer with `Closed`.
+    Close(Generation),
+}
+
+/// What the machine is told with each event.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// The time.
+    pub now: Moment,
+    /// A random number, uniform in `0.0..=1.0`, for jitter.
+    pub roll: f64,
+    /// Whether no other instance of the plugin serves or is about to: then this one is never quarantined, only backed off.
+    /// Always false for a plugin of one instance.
+    pub last_serviceable: bool,
+}
