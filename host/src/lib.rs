@@ -1,6 +1,46 @@
-//! wharf: a plugin host. (Theory of operation: to come.)
+//! wharf: a plugin host. A manifest in a folder becomes a supervised MCP server whose tools everyone can call.
+//!
+//! # Theory of operation
+//!
+//! **From manifest to process.** [`manifest`] reads the folder into checked types and says *what changed*. The
+//! [`host`]'s registry, the one owner of the table of plugins, touches only that. Each instance of a plugin has one
+//! owner, its supervisor ([`plugin`]): a task that turns commands, ends and timers into events of a pure state machine
+//! (`wharf_core::lifecycle`) and carries out what the machine asks for. A launch goes through [`process`], where a tiny
+//! shim stands between us and the plugin's process tree, so that nothing of it outlives us; then through a dialect, which
+//! turns bytes into messages and gives a `Link`; then its lists are read, and only then it is *ready*.
+//!
+//! **From call to answer.** An edge ([`serve`]) reads the envelope of a request and asks the [`Host`]. [`route`]
+//! resolves the tool in the catalog (an immutable snapshot), lets the call through the plugin's gate, picks an instance,
+//! and gives the request to its link. The caller itself waits in the link's table of pending requests; the task that reads
+//! completes it directly. No supervisor ever sees a frame, no call ever waits for a supervisor.
+//!
+//! **Snapshots.** State has one owner. Everyone else reads: instance snapshots, the table, the catalog and the problems of
+//! a manifest are replaced as a whole and never changed in place.
+//!
+//! # Invariants
+//!
+//! 1. `wharf-core` depends on no tokio and reads no clock, file or socket.
+//! 2. A payload is parsed only where a rule must look inside; what a plugin answers leaves byte for byte as it came, but
+//!    that a raw fragment enters a line or an SSE frame only with every CR and LF replaced by a space.
+//! 3. Tools are published from the first proof and stay listed through restarts; they are withdrawn when the plugin is
+//!    stopped, switched off, removed, quarantined or cannot heal.
+//! 4. A call ends exactly once. A call of which a byte was handed over is never sent again.
+//! 5. No process outlives the host; no generation starts before the last one's tree is gone.
+//! 6. One broken plugin never delays or fails another.
+//! 7. No network request names a command, a path of a program or an environment variable to run with.
+//! 8. Every queue, body, line, header and table has a bound, every wait a deadline, every task a tracker and a span.
+//! 9. State has one owner. No lock is held across an await.
+//! 10. Only [`serve`] knows HTTP status codes, only `dialect` knows framing, only [`process`] knows pids.
+//! 11. Secrets reach the plugin and nothing else.
+//! 12. What the API shows is true: a state, a cause and a time for everything, the last stderr lines of a death included.
+//!
+//! # Arrows
+//!
+//! `serve -> host -> {route, plugin} -> {dialect, process}`; [`manifest`], [`telemetry`], [`events`] and [`tasks`] stand
+//! beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
 
 pub mod cli;
+pub(crate) mod clock;
 pub(crate) mod dialect;
 pub mod events;
 pub mod host;

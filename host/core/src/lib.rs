@@ -6,6 +6,7 @@
 
 pub mod admit;
 pub mod backoff;
+pub mod bucket;
 pub mod catalog;
 pub mod code;
 pub mod frame;

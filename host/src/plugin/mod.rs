@@ -1,5 +1,24 @@
 //! A plugin at run time: its instances, their supervisors, and what can be read of them.
+//!
+//! One task owns each instance ([`supervisor`]); everyone else holds an [`instance::InstanceHandle`]: commands go in,
+//! snapshots come out. No frame of a call ever passes through a supervisor: the router takes the link from the snapshot.
 
+pub(crate) mod effects;
+pub(crate) mod handle;
+pub(crate) mod inbox;
+pub(crate) mod instance;
+pub(crate) mod kinds;
+pub(crate) mod probe;
+pub(crate) mod prove;
+pub(crate) mod services;
+pub(crate) mod supervisor;
+#[cfg(test)]
+pub(crate) mod testkit;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
+pub(crate) use handle::PluginHandle;
+pub(crate) use instance::{InstanceHandle, Setup, Snapshot};
+pub(crate) use services::Services;
 pub use view::{InstanceView, LastExit, OperationView, PluginView};

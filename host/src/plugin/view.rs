@@ -45,6 +45,10 @@ pub struct PluginView {
     pub server_info: Option<Box<RawValue>>,
     /// How many tools it offers.
     pub tools: usize,
+    /// How many resources it offers.
+    pub resources: usize,
+    /// How many prompts it offers.
+    pub prompts: usize,
     /// Its instances.
     pub instances: Vec<InstanceView>,
     /// How its processes are kept from outliving the host.

@@ -200,6 +200,12 @@ impl Machine {
         matches!(self.phase, Phase::Resting { .. })
     }
 
+    /// Whether it is meant to be up.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.wanted == Wanted::Up
+    }
+
     /// Other rules from now on (a changed manifest). What runs goes on.
     pub fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;

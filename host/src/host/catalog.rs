@@ -1,0 +1,109 @@
+//! Keeps the catalog: rebuilt as a whole when a proof or a state changed, replaced only if it differs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::json;
+use wharf_core::catalog::{Catalog, Tool};
+use wharf_core::manifest::{Manifest, ToolFilter};
+
+use super::{Inner, Table};
+use crate::plugin::PluginHandle;
+use crate::plugin::prove::ListedTool;
+
+/// Between the namespace and the name of a tool.
+const SEPARATOR: &str = "__";
+
+/// Rebuilds the catalog whenever it may have changed, until the host ends.
+pub(super) async fn keep(inner: Arc<Inner>) {
+    let ending = inner.services.tasks.ending().clone();
+    loop {
+        tokio::select! {
+            () = inner.services.catalog_dirty.notified() => refresh(&inner),
+            () = ending.cancelled() => return,
+        }
+    }
+}
+
+fn refresh(inner: &Inner) {
+    let before = inner.catalog.load_full();
+    let tools = collect(&inner.table.load());
+    if same(&before, &tools) {
+        return;
+    }
+    let names = |tools: &mut dyn Iterator<Item = &Arc<Tool>>| -> BTreeSet<String> {
+        tools.map(|tool| format!("{}/{}", tool.plugin, tool.name)).collect()
+    };
+    let (old, new) = (names(&mut before.tools()), names(&mut tools.iter()));
+    let version = before.version + 1;
+    inner.catalog.store(Arc::new(Catalog::new(version, tools)));
+    let data = json!({
+        "version": version, "tools": new.len(),
+        "added": new.difference(&old).collect::<Vec<_>>(), "removed": old.difference(&new).collect::<Vec<_>>(),
+    });
+    inner.services.events.publish("catalog.changed", data);
+}
+
+fn same(before: &Catalog, tools: &[Arc<Tool>]) -> bool {
+    let key = |tool: &Arc<Tool>| (tool.plugin.clone(), tool.exposed.clone(), tool.upstream.clone());
+    before.tools().count() == tools.len()
+        && before.tools().zip(tools).all(|(a, b)| key(a) == key(b) && a.definition.get() == b.definition.get())
+}
+
+fn collect(table: &Table) -> Vec<Arc<Tool>> {
+    let mut tools = Vec::new();
+    for plugin in table.values().filter(|plugin| plugin.is_listed()) {
+        if let (Some(manifest), Some(proof)) = (plugin.manifest(), plugin.proof()) {
+            offer(plugin, &manifest, &proof.tools, &mut tools);
+        }
+    }
+    tools
+}
+
+fn offer(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool], tools: &mut Vec<Arc<Tool>>) {
+    let filter = Filter::new(&manifest.tools);
+    let mut names = BTreeSet::new();
+    for tool in listed.iter().filter(|tool| filter.lets(&tool.name)) {
+        let name = manifest.tools.rename.get(&tool.name).unwrap_or(&tool.name);
+        if !names.insert(name) {
+            tracing::warn!(plugin = %plugin.core.id, tool = name, "a second tool of this name is not offered");
+            continue;
+        }
+        let namespace = &manifest.namespace;
+        let exposed = if namespace.is_empty() { name.clone() } else { format!("{namespace}{SEPARATOR}{name}") };
+        tools.push(Arc::new(Tool {
+            plugin: plugin.core.id.clone(),
+            name: name.clone(),
+            upstream: tool.name.clone(),
+            exposed,
+            description: tool.description.clone(),
+            definition: tool.definition.clone(),
+        }));
+    }
+}
+
+/// `[tools]`, compiled. The patterns were checked with the manifest.
+struct Filter {
+    include: globset::GlobSet,
+    exclude: globset::GlobSet,
+}
+
+impl Filter {
+    fn new(filter: &ToolFilter) -> Self {
+        Self { include: set(&filter.include), exclude: set(&filter.exclude) }
+    }
+
+    fn lets(&self, name: &str) -> bool {
+        (self.include.is_empty() || self.include.is_match(name)) && !self.exclude.is_match(name)
+    }
+}
+
+fn set(patterns: &[String]) -> globset::GlobSet {
+    let mut builder = globset::GlobSetBuilder::new();
+    for pattern in patterns {
+        if let Ok(glob) = globset::Glob::new(pattern) {
+            builder.add(glob);
+        }
+    }
+    builder.build().unwrap_or_else(|_| globset::GlobSet::empty())
+}

@@ -1,0 +1,69 @@
+//! What the host says of itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use wharf_core::{Moment, PluginId};
+
+use super::Inner;
+use crate::manifest::ProblemView;
+
+/// `/api/v1/info`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Info {
+    /// The version of this binary.
+    pub version: &'static str,
+    /// The host's process id.
+    pub pid: u32,
+    /// When it started.
+    #[serde(serialize_with = "crate::telemetry::rfc3339")]
+    pub started_at: SystemTime,
+    /// The folder of manifests.
+    pub plugins_dir: PathBuf,
+    /// The state folder.
+    pub state_dir: PathBuf,
+    /// How processes are kept from outliving the host.
+    pub containment: &'static str,
+    /// Plugins per state.
+    pub plugins: BTreeMap<&'static str, usize>,
+    /// Tools in the catalog.
+    pub tools: usize,
+    /// The catalog's version.
+    pub catalog_version: u64,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ReloadView {
+    /// New plugins.
+    pub added: Vec<PluginId>,
+    /// Plugins with other contents.
+    pub changed: Vec<PluginId>,
+    /// Plugins that are gone.
+    pub removed: Vec<PluginId>,
+    /// Plugins whose manifest is wrong now.
+    pub invalid: Vec<PluginId>,
+    /// Files from which no plugin id could be read, and what is wrong with them.
+    pub files: BTreeMap<PathBuf, Vec<ProblemView>>,
+}
+
+pub(super) fn info(inner: &Inner) -> Info {
+    let mut plugins = BTreeMap::new();
+    for plugin in inner.table.load().values() {
+        *plugins.entry(plugin.state().as_str()).or_default() += 1;
+    }
+    let catalog = inner.catalog.load();
+    Info {
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        started_at: inner.services.clock.wall(Moment::default()),
+        plugins_dir: inner.options.plugins.clone(),
+        state_dir: inner.options.state.clone(),
+        containment: crate::process::CONTAINMENT,
+        plugins,
+        tools: catalog.tools().count(),
+        catalog_version: catalog.version,
+    }
+}

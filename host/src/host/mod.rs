@@ -1,0 +1,268 @@
+//! The host: all wiring is here, read top to bottom. It is also the one door for every edge.
+
+mod catalog;
+mod info;
+mod operations;
+mod registry;
+mod switches;
+mod views;
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+use wharf_core::catalog::{Catalog, Tool};
+use wharf_core::lifecycle::State;
+use wharf_core::{CallId, Code, PluginId};
+
+pub use self::info::{Info, ReloadView};
+use self::operations::Operations;
+pub use self::operations::Command;
+use self::registry::{Ask, Registry};
+use crate::events::EventBus;
+use crate::manifest::{Context, Watcher};
+use crate::plugin::{OperationView, PluginHandle, PluginView, Services};
+use crate::process::logs::LogBook;
+use crate::route::call::{Call, unavailable};
+use crate::route::{CallSpec, Failure, Settled};
+use crate::tasks::Tasks;
+
+/// A running host. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Host(Arc<Inner>);
+
+/// What the edges and the registry share. The registry alone writes the table and the catalog.
+#[derive(Debug)]
+struct Inner {
+    options: Options,
+    services: Arc<Services>,
+    table: ArcSwap<Table>,
+    catalog: ArcSwap<Catalog>,
+    registry: mpsc::Sender<Ask>,
+    operations: Operations,
+    /// Names this run of the host in call ids.
+    run: u64,
+    calls: AtomicU64,
+    /// Held for as long as the host lives: no two hosts share a state folder.
+    _lock: File,
+}
+
+/// All plugins, in order of id.
+type Table = BTreeMap<PluginId, Arc<PluginHandle>>;
+
+/// What a host is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder of manifests.
+    pub plugins: PathBuf,
+    /// The folder for what must survive a restart: token, logs, operators' switches.
+    pub state: PathBuf,
+}
+
+/// Why a host could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder or file of the host itself is not usable.
+    #[error("{path}: {error}")]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// Another host uses the state folder.
+    #[error("another wharf uses {0}; stop it, or choose another folder with --state")]
+    InUse(PathBuf),
+    /// The program cannot start plugins.
+    #[error(transparent)]
+    NotInitialised(#[from] crate::process::NotInitialised),
+}
+
+impl Host {
+    /// Starts a host: reads the manifests and begins to start the plugins. Returns without waiting for them.
+    ///
+    /// # Errors
+    /// If the host's own folders are not usable or in use, or the program does not begin with [`crate::process::init`].
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        crate::process::shim_available()?;
+        let tasks = Tasks::default();
+        let state = options.state.clone();
+        let lock = tasks.blocking(move || own(&state)).await.unwrap_or_else(|panic| {
+            Err(StartError::Io { path: PathBuf::new(), error: std::io::Error::other(panic) })
+        })?;
+        let services = Arc::new(Services::new(tasks.clone(), options.state.clone()));
+        let (asks, asked) = mpsc::channel(16);
+        let inner = Arc::new(Inner {
+            table: ArcSwap::default(),
+            catalog: ArcSwap::default(),
+            registry: asks,
+            operations: Operations::default(),
+            run: getrandom::u64().unwrap_or_default() & 0xffff_ffff,
+            calls: AtomicU64::new(0),
+            services,
+            _lock: lock,
+            options,
+        });
+        let context = Context::of_process(&inner.options.state);
+        let ticks = Watcher::start(&inner.options.plugins, &tasks);
+        let registry = Registry::new(Arc::clone(&inner), context);
+        tasks.spawn(tracing::info_span!("registry"), registry.run(asked, ticks));
+        tasks.spawn(tracing::info_span!("catalog"), catalog::keep(Arc::clone(&inner)));
+        let host = Self(inner);
+        host.reload().await;
+        Ok(host)
+    }
+
+    /// Ends all plugins and tasks, within `budget`. Returns how many tasks had not ended by then.
+    pub async fn shutdown(&self, budget: Duration) -> usize {
+        let end = tokio::time::Instant::now() + budget;
+        let (done, ended) = oneshot::channel();
+        if self.0.registry.send(Ask::End(done)).await.is_ok() {
+            // Past the budget the processes are killed as their handles drop.
+            tokio::time::timeout_at(end, ended).await.ok();
+        }
+        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        self.0.services.tasks.end(left.max(Duration::from_secs(1))).await
+    }
+
+    /// About this host.
+    #[must_use]
+    pub fn info(&self) -> Info {
+        info::info(&self.0)
+    }
+
+    /// All plugins, in order of id.
+    #[must_use]
+    pub fn plugins(&self) -> Vec<PluginView> {
+        self.0.table.load().values().map(|plugin| views::plugin(&self.0, plugin)).collect()
+    }
+
+    /// One plugin.
+    #[must_use]
+    pub fn plugin(&self, id: &str) -> Option<PluginView> {
+        self.0.table.load().get(id).map(|plugin| views::plugin(&self.0, plugin))
+    }
+
+    /// What all plugins offer.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.0.catalog.load_full()
+    }
+
+    /// The state of a plugin, cheaply.
+    #[must_use]
+    pub fn state_of(&self, id: &str) -> Option<State> {
+        self.0.table.load().get(id).map(|plugin| plugin.state())
+    }
+
+    /// A plugin's log.
+    #[must_use]
+    pub fn logs(&self, id: &str) -> Option<Arc<LogBook>> {
+        self.0.table.load().get(id).map(|plugin| Arc::clone(&plugin.core.log))
+    }
+
+    /// What happens in the host.
+    #[must_use]
+    pub fn events(&self) -> &EventBus {
+        &self.0.services.events
+    }
+
+    /// The tasks of this host, for the edges that serve it.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.0.services.tasks
+    }
+
+    /// Required plugins that are not ready. Empty: `/readyz` says yes.
+    #[must_use]
+    pub fn unready(&self) -> Vec<(PluginId, State)> {
+        let table = self.0.table.load();
+        let required = table.values().filter(|plugin| plugin.is_required());
+        required.map(|plugin| (plugin.core.id.clone(), plugin.state())).filter(|(_, state)| *state != State::Ready).collect()
+    }
+
+    /// Begins a command; [`Host::operation`] tells how it goes.
+    ///
+    /// # Errors
+    /// If there is no such plugin, or it cannot do this now.
+    pub fn command(&self, id: &str, command: Command) -> Result<OperationView, Failure> {
+        let plugin = self.0.table.load().get(id).cloned().ok_or_else(|| Failure::no_plugin(id))?;
+        operations::begin(&self.0, plugin, command)
+    }
+
+    /// A command that was begun, if it is not forgotten.
+    #[must_use]
+    pub fn operation(&self, id: &str) -> Option<OperationView> {
+        self.0.operations.get(id)
+    }
+
+    /// Reads the folder of manifests now and applies what changed.
+    pub async fn reload(&self) -> ReloadView {
+        let (done, applied) = oneshot::channel();
+        // A registry that has ended has nothing to reload.
+        self.0.registry.send(Ask::Reload(done)).await.ok();
+        applied.await.unwrap_or_default()
+    }
+
+    /// Sends a request to a plugin. The future owns all it needs; dropping it cancels the call at the plugin.
+    pub fn call(&self, spec: CallSpec) -> impl Future<Output = Result<Settled, Failure>> + Send + 'static {
+        let call = self.resolve(spec);
+        async move { call?.run().await }
+    }
+
+    /// One look-up gives plugin and upstream name; nothing else is touched.
+    fn resolve(&self, spec: CallSpec) -> Result<Call, Failure> {
+        let clock = self.0.services.clock;
+        let Some(plugin) = self.0.table.load().get(&spec.plugin).cloned() else {
+            return Err(Failure::no_plugin(spec.plugin.as_str()));
+        };
+        let Some(manifest) = plugin.manifest() else { return Err(unavailable(&plugin, clock)) };
+        let tool = match &spec.tool {
+            None => None,
+            Some(name) => Some(self.tool(&plugin, name)?),
+        };
+        let id = CallId::new(self.0.run, self.0.calls.fetch_add(1, Ordering::Relaxed) + 1);
+        Ok(Call { id, spec, plugin, manifest, tool, clock })
+    }
+
+    /// A tool of a plugin; while its tools are withdrawn, or not known yet, the plugin is what is not available.
+    fn tool(&self, plugin: &PluginHandle, name: &str) -> Result<Arc<Tool>, Failure> {
+        let id = plugin.core.id.as_str();
+        if let Some(tool) = self.0.catalog.load().tool(id, name) {
+            return Ok(Arc::clone(tool));
+        }
+        if plugin.is_listed() { Err(Failure::no_tool(id, name)) } else { Err(unavailable(plugin, self.0.services.clock)) }
+    }
+}
+
+/// Makes the state folder ours, readable by nobody else.
+fn own(state: &Path) -> Result<File, StartError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| StartError::Io { path, error }
+    };
+    crate::process::private_dir(state).map_err(io(state))?;
+    let path = state.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(state.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io(&path)(error)),
+    }
+}
+
+impl Inner {
+    fn not_now(&self, plugin: &PluginHandle) -> Failure {
+        Failure { retry_after: None, ..unavailable(plugin, self.services.clock) }
+    }
+
+    fn internal(detail: impl Into<String>) -> Failure {
+        Failure::new(Code::Internal, detail)
+    }
+}

@@ -1,0 +1,180 @@
+//! Commands to plugins that take time: begun at once, followed by id, bounded in number and in time.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use wharf_core::lifecycle::{Event, State};
+
+use super::Inner;
+use super::registry::Ask;
+use crate::plugin::{OperationView, PluginHandle};
+use crate::route::Failure;
+
+/// Operations that are remembered.
+const KEPT: usize = 256;
+/// After this an operation is told as failed, whatever the plugin still does.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// What an operator can ask of a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Start it, also out of backoff, quarantine and fatal.
+    Start,
+    /// End it and leave it ended.
+    Stop,
+    /// End it and start it.
+    Restart,
+    /// Let calls in flight end, then stop it.
+    Drain,
+    /// Switch it on; remembered.
+    Enable,
+    /// Switch it off; remembered.
+    Disable,
+}
+
+/// The operations of a host.
+#[derive(Debug, Default)]
+pub(super) struct Operations(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    last: u64,
+    views: VecDeque<OperationView>,
+}
+
+/// Begins an operation in a task of its own.
+pub(super) fn begin(inner: &Arc<Inner>, plugin: Arc<PluginHandle>, command: Command) -> Result<OperationView, Failure> {
+    let state = plugin.state();
+    let without_instances = state == State::Misconfigured;
+    let switched_off = state == State::Disabled && !matches!(command, Command::Enable | Command::Disable);
+    if without_instances || switched_off {
+        let mut failure = inner.not_now(&plugin);
+        if switched_off {
+            failure.detail = format!("plugin {:?} is switched off; `wharf enable {}` first", plugin.core.id, plugin.core.id);
+        }
+        return Err(failure);
+    }
+    let view = inner.operations.open(&plugin, command);
+    let (id, inner) = (view.id.clone(), Arc::clone(inner));
+    let span = tracing::info_span!("operation", id, plugin = %plugin.core.id, command = command.as_str());
+    inner.services.tasks.clone().spawn(span, async move {
+        let run = carry_out(&inner, &plugin, command);
+        let outcome = tokio::time::timeout(LIMIT, run).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(format!("not done after {} s", LIMIT.as_secs())));
+        inner.operations.close(&id, outcome);
+    });
+    Ok(view)
+}
+
+async fn carry_out(inner: &Inner, plugin: &PluginHandle, command: Command) -> Result<(), String> {
+    if let Command::Enable | Command::Disable = command {
+        let (done, kept) = oneshot::channel();
+        let ask = Ask::Switch(plugin.core.id.clone(), command == Command::Enable, done);
+        inner.registry.send(ask).await.map_err(|_| "the host is ending".to_owned())?;
+        kept.await.map_err(|_| "the host is ending".to_owned())??;
+    }
+    plugin.operate(&command.event()).await;
+    let up = matches!(command, Command::Start | Command::Restart | Command::Enable);
+    let mut changes = plugin.changes();
+    loop {
+        changes.mark_unchanged();
+        if let Some(outcome) = if up { came_up(plugin) } else { went_down(plugin) } {
+            return outcome;
+        }
+        changes.changed().await.map_err(|_| "the plugin is gone".to_owned())?;
+    }
+}
+
+/// Whether all instances are up, or one failed to come up.
+fn came_up(plugin: &PluginHandle) -> Option<Result<(), String>> {
+    let mut all = true;
+    for instance in plugin.instances().iter() {
+        let now = instance.now();
+        match now.state {
+            State::Ready | State::Degraded => {}
+            State::Starting | State::Preparing | State::Stopping | State::Draining => all = false,
+            State::Backoff
+            | State::Quarantined
+            | State::Fatal
+            | State::Misconfigured
+            | State::Stopped
+            | State::Disabled => {
+                let cause = now.cause.as_ref().map_or_else(|| now.state.as_str().to_owned(), ToString::to_string);
+                return Some(Err(format!("instance {}: {cause}", instance.n)));
+            }
+        }
+    }
+    all.then_some(Ok(()))
+}
+
+fn went_down(plugin: &PluginHandle) -> Option<Result<(), String>> {
+    let down = |state| matches!(state, State::Stopped | State::Disabled);
+    plugin.instances().iter().all(|instance| down(instance.now().state)).then_some(Ok(()))
+}
+
+// === impl Command ===
+
+impl Command {
+    /// The word for it in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Drain => "drain",
+            Self::Enable => "enable",
+            Self::Disable => "disable",
+        }
+    }
+
+    fn event(self) -> Event {
+        match self {
+            Self::Start => Event::Start,
+            Self::Stop => Event::Stop,
+            Self::Restart => Event::Restart,
+            Self::Drain => Event::Drain,
+            Self::Enable => Event::Enable,
+            Self::Disable => Event::Disable,
+        }
+    }
+}
+
+// === impl Operations ===
+
+impl Operations {
+    pub(super) fn get(&self, id: &str) -> Option<OperationView> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.views.iter().find(|view| view.id == id).cloned()
+    }
+
+    fn open(&self, plugin: &PluginHandle, command: Command) -> OperationView {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.last += 1;
+        let view = OperationView {
+            id: format!("op-{}", kept.last),
+            plugin: plugin.core.id.clone(),
+            action: command.as_str(),
+            status: "running",
+            detail: None,
+            started_at: SystemTime::now(),
+            ended_at: None,
+        };
+        if kept.views.len() == KEPT {
+            kept.views.pop_front();
+        }
+        kept.views.push_back(view.clone());
+        view
+    }
+
+    fn close(&self, id: &str, outcome: Result<(), String>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = kept.views.iter_mut().find(|view| view.id == id) {
+            view.status = if outcome.is_ok() { "done" } else { "failed" };
+            view.detail = outcome.err();
+            view.ended_at = Some(SystemTime::now());
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The one owner of the table of plugins: reads the folder, compares, and touches only what changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot, watch};
+use wharf_core::PluginId;
+use wharf_core::lifecycle::Event;
+use wharf_core::manifest::Manifest;
+use wharf_core::manifest::diff::diff;
+
+use super::switches::Switches;
+use super::{Inner, ReloadView, Table};
+use crate::manifest::{Context, ProblemView, Reading, load_dir};
+use crate::plugin::{PluginHandle, Setup, kinds};
+use crate::process::logs::LogBook;
+
+/// What the registry is asked for.
+pub(super) enum Ask {
+    /// Read the folder now.
+    Reload(oneshot::Sender<ReloadView>),
+    /// Remember an operator's switch.
+    Switch(PluginId, bool, oneshot::Sender<Result<(), String>>),
+    /// End all plugins.
+    End(oneshot::Sender<()>),
+}
+
+pub(super) struct Registry {
+    inner: Arc<Inner>,
+    context: Arc<Context>,
+    switches: Switches,
+    /// The manifests by which plugins run.
+    current: BTreeMap<PluginId, Manifest>,
+    /// Plugins that were removed; one of the same id waits for their end.
+    leaving: HashMap<PluginId, watch::Receiver<bool>>,
+    /// What was wrong at the last reading, so that each problem is told once.
+    told: BTreeMap<PathBuf, Vec<ProblemView>>,
+}
+
+impl Registry {
+    pub(super) fn new(inner: Arc<Inner>, context: Context) -> Self {
+        let switches = Switches::load(&inner.options.state);
+        Self {
+            inner,
+            context: Arc::new(context),
+            switches,
+            current: BTreeMap::new(),
+            leaving: HashMap::new(),
+            told: BTreeMap::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Ask>, mut ticks: watch::Receiver<u64>) {
+        let ending = self.inner.services.tasks.ending().clone();
+        loop {
+            tokio::select! {
+                ask = asked.recv() => match ask {
+                    Some(Ask::Reload(done)) => drop(done.send(self.reload().await)),
+                    Some(Ask::Switch(id, enabled, done)) => drop(done.send(self.switch(&id, enabled))),
+                    Some(Ask::End(done)) => return self.end(done).await,
+                    None => return,
+                },
+                changed = ticks.changed() => match changed {
+                    Ok(()) => drop(self.reload().await),
+                    // Without a watcher the API's reload still works.
+                    Err(_) => ticks = watch::channel(0).1,
+                },
+                () = ending.cancelled() => return,
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> ReloadView {
+        let (dir, context) = (self.inner.options.plugins.clone(), Arc::clone(&self.context));
+        let reading = self.inner.services.tasks.blocking(move || load_dir(&dir, &context)).await;
+        match reading {
+            Ok(reading) => self.apply(reading),
+            Err(error) => {
+                tracing::error!(%error, "reading the manifests failed; nothing is changed");
+                ReloadView::default()
+            }
+        }
+    }
+
+    fn apply(&mut self, reading: Reading) -> ReloadView {
+        self.leaving.retain(|_, gone| !*gone.borrow());
+        let mut table: Table = (**self.inner.table.load()).clone();
+        // What was right before goes on by its last good version while its file is wrong.
+        let mut next = reading.manifests;
+        for id in reading.invalid.keys() {
+            if let Some(manifest) = self.current.get(id) {
+                next.insert(id.clone(), manifest.clone());
+            }
+        }
+        let changes = diff(&self.current, &next);
+        for id in changes.added.iter().chain(&changes.changed) {
+            if let Some(manifest) = next.get(id) {
+                self.configure(&mut table, id, manifest);
+            }
+        }
+        for (id, file) in &reading.invalid {
+            let plugin = table.entry(id.clone()).or_insert_with(|| self.handle(id, file.path.clone()));
+            plugin.set_problems(file.problems.clone());
+        }
+        for (id, problems) in &reading.warnings {
+            if let Some(plugin) = table.get(id).filter(|_| !reading.invalid.contains_key(id)) {
+                plugin.set_problems(problems.clone());
+            }
+        }
+        let gone: Vec<PluginId> =
+            table.keys().filter(|id| !next.contains_key(*id) && !reading.invalid.contains_key(*id)).cloned().collect();
+        for id in &gone {
+            if let Some(plugin) = table.remove(id) {
+                plugin.retire();
+                self.leaving.insert(id.clone(), plugin.gone());
+            }
+        }
+        self.current = next;
+        self.inner.table.store(Arc::new(table));
+        self.inner.services.catalog_dirty.notify_one();
+        let files: BTreeMap<PathBuf, Vec<ProblemView>> = reading.files;
+        self.tell(reading.invalid.values().map(|file| (&file.path, &file.problems)).chain(&files));
+        ReloadView {
+            added: changes.added,
+            changed: changes.changed,
+            removed: gone,
+            invalid: reading.invalid.into_keys().collect(),
+            files,
+        }
+    }
+
+    fn configure(&self, table: &mut Table, id: &PluginId, manifest: &Manifest) {
+        let manifest = Arc::new(manifest.clone());
+        let plugin = table.entry(id.clone()).or_insert_with(|| self.handle(id, manifest.path.clone()));
+        plugin.core.log.keep_secret(manifest.secrets());
+        plugin.set_problems(Vec::new());
+        let enabled = self.switches.get(id.as_str()).unwrap_or(manifest.enabled);
+        let was_running = plugin.manifest().is_some();
+        let setup = Setup { plugin: kinds::plugin(&self.inner.services, &plugin.core, &manifest), manifest };
+        plugin.configure(&setup, enabled, self.leaving.get(id));
+        if was_running {
+            let (plugin, event) = (Arc::clone(plugin), if enabled { Event::Enable } else { Event::Disable });
+            let span = tracing::info_span!("configure", plugin = %id);
+            self.inner.services.tasks.spawn(span, async move { plugin.operate(&event).await });
+        }
+    }
+
+    fn handle(&self, id: &PluginId, path: PathBuf) -> Arc<PluginHandle> {
+        let log = LogBook::new(self.inner.options.state.join("logs"), id.as_str());
+        Arc::new(PluginHandle::new(&self.inner.services, id.clone(), path, Arc::new(log)))
+    }
+
+    /// Tells each problem once: in the log, and as an event.
+    fn tell<'a>(&mut self, wrong: impl Iterator<Item = (&'a PathBuf, &'a Vec<ProblemView>)>) {
+        let wrong: BTreeMap<PathBuf, Vec<ProblemView>> = wrong.map(|(p, v)| (p.clone(), v.clone())).collect();
+        for (path, problems) in wrong.iter().filter(|(path, problems)| self.told.get(*path) != Some(*problems)) {
+            for problem in problems.iter().filter(|problem| problem.is_error()) {
+                let (line, column) = (problem.line.unwrap_or_default(), problem.column.unwrap_or_default());
+                tracing::error!("{}:{line}:{column}: {}", path.display(), problem.message);
+            }
+            self.inner.services.events.publish("manifest.error", json!({ "path": path, "problems": problems }));
+        }
+        self.told = wrong;
+    }
+
+    fn switch(&mut self, id: &PluginId, enabled: bool) -> Result<(), String> {
+        self.switches.set(id.as_str(), enabled).map_err(|error| format!("the switch could not be written: {error}"))
+    }
+
+    /// Ends all plugins at the same time and answers when nothing of any is left.
+    async fn end(self, done: oneshot::Sender<()>) {
+        let table = self.inner.table.swap(Arc::default());
+        let mut ends: Vec<watch::Receiver<bool>> = self.leaving.into_values().collect();
+        for plugin in table.values() {
+            plugin.retire();
+            ends.push(plugin.gone());
+        }
+        for mut end in ends {
+            // A sender that is gone has ended.
+            end.wait_for(|gone| *gone).await.ok();
+        }
+        // Nobody waits any more if the budget is used up.
+        done.send(()).ok();
+    }
+}

@@ -1,0 +1,78 @@
+//! What the API shows of a plugin, from its snapshots.
+
+use std::sync::Arc;
+
+use wharf_core::lifecycle::State;
+use wharf_plugin_api::{Cause, CauseKind};
+
+use super::Inner;
+use crate::plugin::view::ManifestView;
+use crate::plugin::{InstanceHandle, InstanceView, PluginHandle, PluginView, Snapshot};
+
+pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
+    let clock = inner.services.clock;
+    let manifest = plugin.manifest();
+    let handles = plugin.instances();
+    let snapshots: Vec<Arc<Snapshot>> = handles.iter().map(InstanceHandle::now).collect();
+    let best = snapshots.iter().min_by_key(|snapshot| snapshot.state);
+    let hello = snapshots.iter().find_map(|snapshot| snapshot.hello.clone());
+    let problems = plugin.problems();
+    PluginView {
+        id: plugin.core.id.clone(),
+        kind: manifest.as_ref().map(|manifest| manifest.kind_name()),
+        state: best.map_or(State::Misconfigured, |snapshot| snapshot.state),
+        since: clock.wall(best.map_or(plugin.created, |snapshot| snapshot.since)),
+        cause: best.map_or_else(|| Some(misconfigured(plugin)), |snapshot| snapshot.cause.clone()),
+        next_attempt_at: best.and_then(|snapshot| snapshot.next_attempt).map(|at| clock.wall(at)),
+        restarts: snapshots.iter().map(|snapshot| snapshot.restarts).sum(),
+        namespace: manifest.as_ref().map(|manifest| manifest.namespace.clone()),
+        description: manifest.as_ref().and_then(|manifest| manifest.description.clone()),
+        era: hello.as_ref().map(|_| "legacy"),
+        dialect: hello.as_ref().map(|hello| hello.dialect),
+        protocol_version: hello.as_ref().map(|hello| hello.revision.clone()),
+        server_info: hello.and_then(|hello| hello.server_info.clone()),
+        tools: inner.catalog.load().tools_of(plugin.core.id.as_str()).count(),
+        resources: plugin.proof().map_or(0, |proof| proof.resources.len()),
+        prompts: plugin.proof().map_or(0, |proof| proof.prompts.len()),
+        instances: handles.iter().zip(&snapshots).map(|(handle, now)| instance(inner, handle, now)).collect(),
+        containment: manifest.as_ref().filter(|m| m.kind_name() != "remote").map(|_| crate::process::CONTAINMENT),
+        required: plugin.is_required(),
+        manifest: ManifestView {
+            path: manifest.map_or_else(|| plugin.path.clone(), |manifest| manifest.path.clone()),
+            problems: problems.to_vec(),
+        },
+    }
+}
+
+/// The cause of a plugin that has no instances because its manifest is wrong.
+fn misconfigured(plugin: &PluginHandle) -> Cause {
+    let problems = plugin.problems();
+    let first = problems.iter().find(|problem| problem.is_error());
+    let kind = first.map_or(CauseKind::InvalidManifest, |problem| problem.cause);
+    let place = first.and_then(|problem| problem.line.zip(problem.column));
+    let file = plugin.path.display();
+    let detail = match (first, place) {
+        (Some(problem), Some((line, column))) => format!("{file}:{line}:{column}: {}", problem.message),
+        (Some(problem), None) => format!("{file}: {}", problem.message),
+        (None, _) => format!("{file} declares nothing to run"),
+    };
+    Cause::new(kind, detail)
+}
+
+fn instance(inner: &Inner, handle: &InstanceHandle, now: &Snapshot) -> InstanceView {
+    let clock = inner.services.clock;
+    InstanceView {
+        n: handle.n,
+        generation: now.generation,
+        pid: now.pid,
+        port: now.port,
+        state: now.state,
+        since: clock.wall(now.since),
+        cause: now.cause.clone(),
+        next_attempt_at: now.next_attempt.map(|at| clock.wall(at)),
+        restarts: now.restarts,
+        inflight: handle.load.inflight(),
+        rss_bytes: now.pid.and_then(crate::process::rss_of_tree),
+        last_exit: now.last_exit.as_deref().cloned(),
+    }
+}

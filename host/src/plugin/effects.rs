@@ -1,0 +1,178 @@
+//! What the machine asks for, carried out: each effect that takes time is a task that answers with an [`Outcome`].
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wharf_core::Generation;
+use wharf_core::lifecycle::{Effect, Policy};
+use wharf_core::manifest::Probe;
+use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch};
+
+use super::inbox::GenerationInbox;
+use super::probe;
+use super::prove::prove;
+use super::services::roll;
+use super::supervisor::{Outcome, Supervisor};
+
+/// How long after its deadline an opening may take to clean up before it is given up (a plugin of an embedder that does not
+/// watch [`Inbox::cancelled`]).
+const CLEAN_UP: Duration = Duration::from_secs(60);
+
+impl Supervisor {
+    pub(super) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Prepare(g) => self.prepare(g),
+            Effect::Open(g) => self.open(g),
+            Effect::CancelOpen(_) => {
+                if let Some(inbox) = &self.inbox {
+                    inbox.cancel();
+                }
+            }
+            Effect::Prove(g) => self.prove(g),
+            Effect::Serve(_) => self.serve(),
+            Effect::Suspend(_) => {
+                self.serving = false;
+                self.probe_at = None;
+                self.relist_at = None;
+            }
+            Effect::Close(g) => self.close(g),
+        }
+    }
+
+    fn prepare(&mut self, g: Generation) {
+        if let Some(setup) = self.next_setup.take() {
+            self.machine.set_policy(Policy::from(&*setup.manifest));
+            self.setup = setup;
+        }
+        self.forget_generation();
+        let (inbox, end) = GenerationInbox::new(Arc::clone(&self.news));
+        self.inbox = Some(Arc::clone(&inbox));
+        self.end = Some(end);
+        let services = Arc::clone(&self.services);
+        let plugin = Arc::clone(&self.setup.plugin);
+        let after_crash = self.machine.cause().is_some_and(|cause| cause.kind != CauseKind::Requested);
+        self.effect(async move {
+            let work = async {
+                let permit = services.starts.acquire(services.clock, after_crash).await;
+                plugin.prepare().await.map(|()| permit)
+            };
+            tokio::select! {
+                prepared = work => match prepared {
+                    Ok(permit) => Outcome::Prepared(g, permit),
+                    Err(cause) => Outcome::PrepareFailed(g, cause),
+                },
+                () = inbox.cancelled() => Outcome::PrepareFailed(g, Cause::new(CauseKind::Requested, "no longer wanted")),
+            }
+        });
+    }
+
+    /// The last generation's things, if any are left.
+    fn forget_generation(&mut self) {
+        self.link = None;
+        self.proof = None;
+        self.serving = false;
+    }
+
+    fn open(&mut self, g: Generation) {
+        let Some(inbox) = self.inbox.clone() else { return };
+        let deadline = self.start_deadline();
+        let launch = Launch { instance: self.n.0, generation: g.0, deadline: deadline.into_std() };
+        let plugin = Arc::clone(&self.setup.plugin);
+        self.effect(async move {
+            let opening = plugin.open(launch, inbox);
+            match tokio::time::timeout_at(deadline + CLEAN_UP, opening).await {
+                Ok(Ok(link)) => Outcome::Opened(g, link),
+                Ok(Err(cause)) => Outcome::OpenFailed(g, cause),
+                Err(_) => {
+                    let detail = "the opening did not end after it was cancelled; it was dropped";
+                    Outcome::OpenFailed(g, Cause::new(CauseKind::StartTimeout, detail))
+                }
+            }
+        });
+    }
+
+    fn prove(&mut self, g: Generation) {
+        let Some(link) = self.link.clone() else { return };
+        let deadline = self.start_deadline();
+        self.effect(async move {
+            match tokio::time::timeout_at(deadline, prove(&*link, deadline.into_std())).await {
+                Ok(Ok(proof)) => Outcome::Proven(g, proof),
+                Ok(Err(cause)) => Outcome::ProofFailed(g, cause),
+                Err(_) => Outcome::ProofFailed(g, Cause::new(CauseKind::StartTimeout, "its lists did not come in time")),
+            }
+        });
+    }
+
+    fn start_deadline(&self) -> Instant {
+        let at = self.machine.next_deadline().unwrap_or_else(|| self.services.clock.now());
+        self.services.clock.instant(at)
+    }
+
+    fn serve(&mut self) {
+        self.permit = None;
+        self.serving = true;
+        self.answered = self.load.answered();
+        if let Some(proof) = self.proof.take() {
+            self.core.publish_proof(proof, &self.services);
+        }
+        self.schedule_probe();
+    }
+
+    fn schedule_probe(&mut self) {
+        let health = &self.setup.manifest.health;
+        if self.serving && health.probe != Probe::None {
+            // Spread, so that many instances that started together are not probed together.
+            let wait = health.interval.0.mul_f64(0.9 + 0.2 * roll());
+            self.probe_at = Some(Instant::now() + wait);
+        }
+    }
+
+    /// Probes the instance, unless calls that were answered meanwhile prove that it lives.
+    pub(super) fn probe(&mut self) {
+        let g = self.machine.generation();
+        let Some(link) = self.link.clone() else { return };
+        let answered = self.load.answered();
+        self.schedule_probe();
+        if std::mem::replace(&mut self.answered, answered) != answered {
+            self.effect(std::future::ready(Outcome::Probed(g, true)));
+            return;
+        }
+        let health = self.setup.manifest.health.clone();
+        let port = self.inbox.as_ref().and_then(|inbox| inbox.facts().port);
+        self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, port).await) });
+    }
+
+    /// Reads the lists again, because the plugin says that they changed.
+    pub(super) fn relist(&mut self) {
+        let g = self.machine.generation();
+        let Some(link) = self.link.clone() else { return };
+        let deadline = Instant::now() + self.setup.manifest.health.start_timeout.0;
+        let outcomes = self.outcomes.clone();
+        self.services.tasks.spawn(tracing::Span::current(), async move {
+            match tokio::time::timeout_at(deadline, prove(&*link, deadline.into_std())).await {
+                Ok(Ok(proof)) => drop(outcomes.send(Outcome::Relisted(g, proof)).await),
+                Ok(Err(cause)) => tracing::warn!(%cause, "the changed lists could not be read; the old ones stay"),
+                Err(_) => tracing::warn!("the changed lists did not come in time; the old ones stay"),
+            }
+        });
+    }
+
+    fn close(&mut self, g: Generation) {
+        let Some(link) = self.link.clone() else { return };
+        self.effect(async move {
+            link.close().await;
+            Outcome::Closed(g)
+        });
+    }
+
+    /// Runs an effect; its outcome comes back as a message.
+    fn effect(&self, effect: impl Future<Output = Outcome> + Send + 'static) {
+        let outcomes = self.outcomes.clone();
+        self.services.tasks.spawn(tracing::Span::current(), async move {
+            // A supervisor that has ended needs no outcome.
+            outcomes.send(effect.await).await.ok();
+        });
+    }
+}

@@ -1,0 +1,97 @@
+//! The host's ear for one generation: what a plugin says outside of calls.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+use wharf_plugin_api::{
+    CallError, Cause, Inbox, Notification, Reply, Request, RpcError, Stage, async_trait,
+};
+
+/// What the opening has told so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) pid: Option<u32>,
+    pub(crate) port: Option<u16>,
+}
+
+/// The ear of one generation.
+#[derive(Debug)]
+pub(crate) struct GenerationInbox {
+    facts: Mutex<Facts>,
+    /// Rung when the facts changed, or the plugin says that its lists did.
+    pub(crate) news: Arc<Notify>,
+    lists_changed: std::sync::atomic::AtomicBool,
+    cancel: CancellationToken,
+    closed: Mutex<Option<oneshot::Sender<Cause>>>,
+}
+
+impl GenerationInbox {
+    /// An ear, and where the end of the generation will be told.
+    pub(crate) fn new(news: Arc<Notify>) -> (Arc<Self>, oneshot::Receiver<Cause>) {
+        let (closed, end) = oneshot::channel();
+        let inbox = Self {
+            facts: Mutex::default(),
+            news,
+            lists_changed: false.into(),
+            cancel: CancellationToken::new(),
+            closed: Mutex::new(Some(closed)),
+        };
+        (Arc::new(inbox), end)
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the lists changed since this was last asked.
+    pub(crate) fn take_lists_changed(&self) -> bool {
+        self.lists_changed.swap(false, std::sync::atomic::Ordering::AcqRel)
+    }
+
+    /// The generation is no longer wanted.
+    pub(crate) fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}
+
+#[async_trait]
+impl Inbox for GenerationInbox {
+    fn stage(&self, stage: Stage) {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Stage::Spawned { pid, port } = stage {
+            *facts = Facts { pid: Some(pid), port };
+        }
+        drop(facts);
+        self.news.notify_one();
+    }
+
+    fn event(&self, notification: Notification) {
+        let lists = ["notifications/tools/list_changed", "notifications/prompts/list_changed"];
+        if lists.contains(&&*notification.method) || notification.method == "notifications/resources/list_changed" {
+            self.lists_changed.store(true, std::sync::atomic::Ordering::Release);
+            self.news.notify_one();
+        } else {
+            // No client listens to the others yet; they are not lost without a word.
+            tracing::debug!(method = %notification.method, "notification that belongs to no call");
+        }
+    }
+
+    async fn ask(&self, request: Request) -> Result<Reply, CallError> {
+        let text = format!("{} belongs to no call, and the host itself does not answer it", request.method);
+        Ok(Reply::Error(RpcError::new(RpcError::METHOD_NOT_FOUND, text)))
+    }
+
+    async fn cancelled(&self) {
+        self.cancel.cancelled().await;
+    }
+
+    fn closed(&self, cause: Cause) {
+        let sender = self.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match sender {
+            // The supervisor may be gone; then nobody needs to know.
+            Some(sender) => drop(sender.send(cause)),
+            None => tracing::warn!(%cause, "a plugin told its end twice"),
+        }
+    }
+}

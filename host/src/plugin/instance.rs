@@ -1,0 +1,134 @@
+//! An instance as everyone but its supervisor sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use wharf_core::lifecycle::{Event, State};
+use wharf_core::manifest::Manifest;
+use wharf_core::{Generation, InstanceNo, Moment};
+use wharf_plugin_api::{Cause, Hello, Link, Plugin};
+
+use super::view::LastExit;
+
+/// What an instance is launched from.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) plugin: Arc<dyn Plugin>,
+}
+
+/// The state of an instance at one moment. Never changed, only replaced.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) state: State,
+    pub(crate) since: Moment,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) next_attempt: Option<Moment>,
+    pub(crate) generation: Generation,
+    pub(crate) restarts: u64,
+    pub(crate) pid: Option<u32>,
+    pub(crate) port: Option<u16>,
+    /// Takes calls; there only while it serves.
+    pub(crate) link: Option<Arc<dyn Link>>,
+    /// What the last handshake proved.
+    pub(crate) hello: Option<Arc<Hello>>,
+    pub(crate) last_exit: Option<Arc<LastExit>>,
+}
+
+/// A word to a supervisor. The answer comes when the snapshot shows it.
+pub(crate) enum Command {
+    /// What an operator asks for.
+    Operator(Event, oneshot::Sender<()>),
+    /// Launch from this from now on; what runs is ended and started anew.
+    Configure(Setup),
+    /// End, and let the supervisor end.
+    Retire,
+}
+
+/// The handle of an instance. Cheap to clone; the supervisor lives as long as it is not retired.
+#[derive(Clone)]
+pub(crate) struct InstanceHandle {
+    pub(crate) n: InstanceNo,
+    pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) load: Arc<Load>,
+}
+
+/// The calls of an instance, counted by the callers themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    inflight: AtomicUsize,
+    answered: AtomicU64,
+    idle: Notify,
+}
+
+/// A call in flight; dropping it takes it off the count.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Load>);
+
+// === impl InstanceHandle ===
+
+impl InstanceHandle {
+    /// The state now.
+    pub(crate) fn now(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Gives an operator's word and waits until the snapshot shows its first effect.
+    pub(crate) async fn operate(&self, event: Event) {
+        let (done, shown) = oneshot::channel();
+        // A supervisor that is gone has nothing left to operate.
+        if self.commands.send(Command::Operator(event, done)).await.is_ok() {
+            shown.await.ok();
+        }
+    }
+}
+
+// === impl Load ===
+
+impl Load {
+    /// Counts a call in until the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
+        self.inflight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    pub(crate) fn inflight(&self) -> usize {
+        self.inflight.load(Ordering::Relaxed)
+    }
+
+    /// Answers so far: proof of life that costs no probe.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_answer(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Resolves when the last call in flight ends; at once if there is none.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let notified = self.idle.notified();
+            if self.inflight() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.0.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("manifest", &self.manifest).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+//! Keeps the contract of an open connection: whatever ends it, everything of it is ended, and then its end is told once.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wharf_plugin_api::{
+    CallError, Cause, Full, Hello, Inbox, Link, Notification, Reply, Request, Scope, async_trait,
+};
+
+/// A link whose `close` ends all that stands behind it.
+pub(super) struct KeptLink {
+    inner: Arc<dyn Link>,
+    close: CancellationToken,
+    gone: watch::Receiver<bool>,
+}
+
+/// Gives the link of a connection that `keep` ends: it gets the wish to close and resolves, with the cause, when nothing is
+/// left.
+pub(super) fn kept<F>(
+    inner: Arc<dyn Link>,
+    inbox: Arc<dyn Inbox>,
+    tasks: &crate::tasks::Tasks,
+    keep: impl FnOnce(CancellationToken) -> F,
+) -> Arc<dyn Link>
+where
+    F: Future<Output = Cause> + Send + 'static,
+{
+    let close = CancellationToken::new();
+    let (left, gone) = watch::channel(false);
+    let keeping = keep(close.clone());
+    tasks.spawn(tracing::Span::current(), async move {
+        inbox.closed(keeping.await);
+        left.send_replace(true);
+    });
+    Arc::new(KeptLink { inner, close, gone })
+}
+
+#[async_trait]
+impl Link for KeptLink {
+    fn hello(&self) -> &Hello {
+        self.inner.hello()
+    }
+
+    async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
+        self.inner.request(request, scope).await
+    }
+
+    fn notify(&self, notification: Notification) -> Result<(), Full> {
+        self.inner.notify(notification)
+    }
+
+    async fn close(&self) {
+        self.close.cancel();
+        // A keeper that is gone has ended everything.
+        self.gone.clone().wait_for(|gone| *gone).await.ok();
+    }
+}

@@ -1,0 +1,52 @@
+//! The plugins that a manifest can declare: a process that we launch, or a server that runs elsewhere. A native library is
+//! a process too: our own executable as its worker.
+
+mod external;
+mod keeper;
+mod remote;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use wharf_core::manifest::{Kind, Manifest};
+use wharf_plugin_api::{Launch, Plugin};
+
+use super::handle::PluginCore;
+use super::services::Services;
+use crate::dialect;
+
+/// The plugin that a manifest declares.
+pub(crate) fn plugin(services: &Arc<Services>, core: &Arc<PluginCore>, manifest: &Arc<Manifest>) -> Arc<dyn Plugin> {
+    let common = Common {
+        services: Arc::clone(services),
+        label: core.id.as_str().into(),
+        log: Arc::clone(&core.log),
+        manifest: Arc::clone(manifest),
+    };
+    match &manifest.kind {
+        Kind::Command(command) => Arc::new(external::External { common, command: command.clone() }),
+        Kind::Remote(remote) => Arc::new(remote::RemoteServer { common, remote: remote.clone() }),
+    }
+}
+
+/// What both kinds need.
+struct Common {
+    services: Arc<Services>,
+    label: Arc<str>,
+    log: Arc<crate::process::logs::LogBook>,
+    manifest: Arc<Manifest>,
+}
+
+impl Common {
+    fn options(&self, launch: Launch) -> dialect::Options {
+        dialect::Options {
+            label: Arc::clone(&self.label),
+            max_message: usize::try_from(self.manifest.limits.result.0).unwrap_or(usize::MAX),
+            handshake_deadline: Instant::from_std(launch.deadline),
+            tasks: self.services.tasks.clone(),
+            log: Arc::clone(&self.log),
+            instance: launch.instance,
+            generation: launch.generation,
+        }
+    }
+}

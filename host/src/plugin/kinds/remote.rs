@@ -1,0 +1,51 @@
+//! A plugin that runs elsewhere: nothing is launched, everything else is the same.
+
+use std::sync::Arc;
+
+use wharf_core::manifest::{Dialect, Late, Remote};
+use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, async_trait};
+
+use super::Common;
+use super::keeper::kept;
+use crate::dialect::{self, Connected, Endpoint};
+
+pub(super) struct RemoteServer {
+    pub(super) common: Common,
+    pub(super) remote: Remote,
+}
+
+#[async_trait]
+impl Plugin for RemoteServer {
+    async fn open(&self, launch: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
+        let connected = tokio::select! {
+            connected = self.connect(launch, &inbox) => connected?,
+            () = inbox.cancelled() => return Err(Cause::new(CauseKind::Requested, "no longer wanted")),
+        };
+        let Connected { link, lost } = connected;
+        let inner = Arc::clone(&link);
+        Ok(kept(link, inbox, &self.common.services.tasks, |close| async move {
+            let cause = tokio::select! {
+                cause = lost => cause,
+                () = close.cancelled() => Cause::new(CauseKind::Requested, "ended by the host"),
+            };
+            inner.close().await;
+            cause
+        }))
+    }
+}
+
+impl RemoteServer {
+    async fn connect(&self, launch: Launch, inbox: &Arc<dyn Inbox>) -> Result<Connected, Cause> {
+        let late = Late { port: None, replica: launch.instance };
+        let headers: Vec<(String, String)> =
+            self.remote.headers.iter().map(|(name, value)| (name.clone(), value.render(late))).collect();
+        let endpoint = Endpoint::new(&self.remote.url.render(late), &headers, self.common.services.http.clone())?;
+        let (inbox, options) = (Arc::clone(inbox), self.common.options(launch));
+        match self.remote.dialect {
+            None => dialect::detect::connect(endpoint, inbox, options).await,
+            Some(Dialect::Sse) => dialect::sse::connect(endpoint, inbox, options).await,
+            Some(Dialect::SsePost) => dialect::sse_post::connect(endpoint, inbox, options).await,
+            Some(Dialect::Http | Dialect::Stdio) => dialect::http::connect(endpoint, inbox, options).await,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The proof that an instance works: its lists are fetched and parsed, within bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use wharf_plugin_api::{
+    CallError, CallErrorKind, Caller, Cause, CauseKind, Hello, Link, Notification, Reply, Request, RpcError, Scope,
+    async_trait,
+};
+
+/// Pages of one list.
+const MAX_PAGES: usize = 100;
+/// Entries of one list.
+const MAX_ENTRIES: usize = 1000;
+
+/// What an instance offers, as it told it.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    pub(crate) hello: Arc<Hello>,
+    pub(crate) tools: Vec<ListedTool>,
+    pub(crate) resources: Vec<Box<RawValue>>,
+    pub(crate) prompts: Vec<Box<RawValue>>,
+}
+
+/// A tool as the plugin lists it.
+#[derive(Debug)]
+pub(crate) struct ListedTool {
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) definition: Box<RawValue>,
+}
+
+/// The scope of what the host itself asks: nobody listens, nobody can be asked.
+#[derive(Debug)]
+pub(crate) struct HostScope {
+    caller: Caller,
+    deadline: std::time::Instant,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default, alias = "resources", alias = "prompts")]
+    tools: Option<Vec<Box<RawValue>>>,
+    #[serde(default, rename = "nextCursor")]
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ToolHead {
+    name: String,
+    #[serde(default)]
+    description: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Capabilities<'a> {
+    #[serde(borrow, default)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    resources: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    prompts: Option<&'a RawValue>,
+}
+
+/// Reads all lists that the plugin says it has.
+///
+/// # Errors
+/// If a list cannot be read, is over the bounds or does not end.
+pub(crate) async fn prove(link: &dyn Link, deadline: std::time::Instant) -> Result<Proof, Cause> {
+    let hello = Arc::new(link.hello().clone());
+    let capabilities = hello.capabilities.as_ref().map_or_else(
+        || Ok(Capabilities::default()),
+        |raw| serde_json::from_str::<Capabilities<'_>>(raw.get()),
+    );
+    let capabilities = capabilities
+        .map_err(|error| Cause::new(CauseKind::HandshakeRefused, format!("its capabilities are no object: {error}")))?;
+    let scope = HostScope::until(deadline);
+    // A server that declares nothing at all is asked for tools: some simple ones forget to.
+    let nothing = capabilities.resources.is_none() && capabilities.prompts.is_none();
+    let tools = if capabilities.tools.is_some() || nothing { list(link, "tools/list", &scope).await? } else { Vec::new() };
+    let resources =
+        if capabilities.resources.is_some() { list(link, "resources/list", &scope).await? } else { Vec::new() };
+    let prompts = if capabilities.prompts.is_some() { list(link, "prompts/list", &scope).await? } else { Vec::new() };
+    let tools = tools.into_iter().map(listed_tool).collect::<Result<_, _>>()?;
+    Ok(Proof { hello: Arc::clone(&hello), tools, resources, prompts })
+}
+
+fn listed_tool(definition: Box<RawValue>) -> Result<ListedTool, Cause> {
+    let head: ToolHead = serde_json::from_str(definition.get())
+        .map_err(|error| Cause::new(CauseKind::ListFailed, format!("tools/list holds an entry that is no tool: {error}")))?;
+    Ok(ListedTool { name: head.name, description: head.description, definition })
+}
+
+async fn list(link: &dyn Link, method: &'static str, scope: &Arc<HostScope>) -> Result<Vec<Box<RawValue>>, Cause> {
+    let mut entries = Vec::new();
+    let mut cursor: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let request = match &cursor {
+            None => Request::bare(method),
+            Some(cursor) => Request::new(method, &serde_json::json!({ "cursor": cursor }))
+                .map_err(|error| Cause::new(CauseKind::ListFailed, error.to_string()))?,
+        };
+        let scope: Arc<dyn Scope> = Arc::<HostScope>::clone(scope);
+        let reply = link.request(request, scope).await.map_err(|error| failed(method, &error))?;
+        let page = match reply {
+            Reply::Result(raw) => page(method, &raw)?,
+            // A list that does not exist is empty.
+            Reply::Error(error) if error.code == RpcError::METHOD_NOT_FOUND => return Ok(entries),
+            Reply::Error(error) => {
+                return Err(Cause::new(CauseKind::ListFailed, format!("{method} was answered with an error: {error}")));
+            }
+        };
+        entries.extend(page.tools.unwrap_or_default());
+        if entries.len() > MAX_ENTRIES {
+            return Err(Cause::new(CauseKind::ListFailed, format!("{method} has more than {MAX_ENTRIES} entries")));
+        }
+        match page.next_cursor {
+            None => return Ok(entries),
+            next => cursor = next,
+        }
+    }
+    Err(Cause::new(CauseKind::ListFailed, format!("{method} does not end: more than {MAX_PAGES} pages")))
+}
+
+fn page(method: &str, raw: &RawValue) -> Result<Page, Cause> {
+    let page: Page = serde_json::from_str(raw.get())
+        .map_err(|error| Cause::new(CauseKind::ListFailed, format!("the answer to {method} is no list: {error}")))?;
+    if page.tools.is_none() {
+        return Err(Cause::new(CauseKind::ListFailed, format!("the answer to {method} holds no list")));
+    }
+    Ok(page)
+}
+
+fn failed(method: &str, error: &CallError) -> Cause {
+    let kind = match error.kind {
+        CallErrorKind::Timeout => CauseKind::StartTimeout,
+        CallErrorKind::Protocol => CauseKind::ProtocolGarbage,
+        CallErrorKind::Connection => CauseKind::LinkLost,
+        _ => CauseKind::ListFailed,
+    };
+    Cause::new(kind, format!("{method}: {error}"))
+}
+
+// === impl HostScope ===
+
+impl HostScope {
+    /// A scope of the host's own, until `deadline`.
+    pub(crate) fn until(deadline: std::time::Instant) -> Arc<Self> {
+        Arc::new(Self { caller: Caller { principal: "wharf".into() }, deadline })
+    }
+
+    /// A scope of the host's own, for a time from now.
+    pub(crate) fn within(time: Duration) -> Arc<Self> {
+        Self::until(std::time::Instant::now() + time)
+    }
+}
+
+#[async_trait]
+impl Scope for HostScope {
+    fn sent(&self) {}
+
+    fn listens(&self) -> bool {
+        false
+    }
+
+    fn event(&self, _: Notification) {}
+
+    async fn ask(&self, request: Request) -> Result<Reply, CallError> {
+        Ok(Reply::Error(RpcError::new(RpcError::METHOD_NOT_FOUND, format!("nobody is there to answer {}", request.method))))
+    }
+
+    fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    fn deadline(&self) -> std::time::Instant {
+        self.deadline
+    }
+}

@@ -1,0 +1,82 @@
+//! What all supervisors of a host share.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use wharf_core::bucket::Bucket;
+
+use crate::clock::Clock;
+use crate::dialect::{self, HttpClient};
+use crate::events::EventBus;
+use crate::tasks::Tasks;
+
+/// Instances that may be on their way up at the same time.
+const STARTS: usize = 32;
+/// Restarts after crashes: this many at once, then one each [`RESTART_INTERVAL`], so that many that die together do not
+/// melt the machine (reference: 10 restarts in 10 s).
+const RESTART_BURST: u32 = 10;
+const RESTART_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Shared by all plugins of one host.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) events: Arc<EventBus>,
+    pub(crate) starts: Starts,
+    /// Rung when the catalog may have changed.
+    pub(crate) catalog_dirty: Notify,
+    /// Speaks to every server over HTTP.
+    pub(crate) http: HttpClient,
+    pub(crate) state_dir: PathBuf,
+}
+
+/// The host-wide bound on starts.
+#[derive(Debug)]
+pub(crate) struct Starts {
+    permits: Arc<Semaphore>,
+    restarts: Mutex<Bucket>,
+}
+
+impl Services {
+    pub(crate) fn new(tasks: Tasks, state_dir: PathBuf) -> Self {
+        Self {
+            clock: Clock::start(),
+            tasks,
+            events: Arc::default(),
+            starts: Starts::default(),
+            catalog_dirty: Notify::new(),
+            http: dialect::http_client(),
+            state_dir,
+        }
+    }
+}
+
+impl Default for Starts {
+    fn default() -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(STARTS)),
+            restarts: Mutex::new(Bucket::new(RESTART_BURST, RESTART_INTERVAL)),
+        }
+    }
+}
+
+impl Starts {
+    /// Waits for leave to start. It ends when the permit is dropped, which is when the start has ended either way.
+    pub(crate) async fn acquire(&self, clock: Clock, after_crash: bool) -> Option<OwnedSemaphorePermit> {
+        if after_crash {
+            let wait = self.restarts.lock().unwrap_or_else(PoisonError::into_inner).take(clock.now());
+            tokio::time::sleep(wait).await;
+        }
+        // The semaphore is never closed; without a permit the start goes on unbounded rather than not at all.
+        Arc::clone(&self.permits).acquire_owned().await.ok()
+    }
+}
+
+/// A random number, uniform in `0.0..1.0`.
+pub(crate) fn roll() -> f64 {
+    // Without randomness from the system there is no jitter, and nothing else breaks.
+    getrandom::u32().map_or(0.5, |n| f64::from(n) / (f64::from(u32::MAX) + 1.0))
+}

@@ -1,0 +1,261 @@
+//! A plugin without a process, scripted by tests: the supervisor and the router see the real traits.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use wharf_core::PluginId;
+use wharf_core::manifest::{Command, Dialect, Kind, Manifest, Template};
+use wharf_plugin_api::{
+    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link, Notification, Plugin,
+    RawValue, Reply, Request, Scope, async_trait,
+};
+
+use super::instance::Setup;
+use super::{PluginHandle, Services};
+use crate::process::logs::LogBook;
+use crate::tasks::Tasks;
+
+/// What the next opening does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Opening {
+    Works,
+    Fails(CauseKind),
+    /// Never gets ready, but ends when it is cancelled.
+    Hangs,
+    /// Does not even watch for the cancellation.
+    Ignores,
+}
+
+/// What a call does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    Ok,
+    Fails(CallErrorKind, Delivery),
+    /// Handed over, never answered.
+    Hangs,
+}
+
+#[derive(Default)]
+pub(crate) struct Script {
+    /// Per opening, in order; when they are used up, all work.
+    pub(crate) openings: Mutex<Vec<Opening>>,
+    /// Per call, in order; when they are used up, all are answered.
+    pub(crate) answers: Mutex<Vec<Answer>>,
+    /// Calls that reached the plugin.
+    pub(crate) executions: AtomicUsize,
+    /// Calls whose future was dropped before the answer.
+    pub(crate) cancelled: AtomicUsize,
+    /// Openings so far.
+    pub(crate) opened: AtomicU32,
+    /// Links alive at the same time, at most.
+    pub(crate) alive: AtomicUsize,
+    pub(crate) most_alive: AtomicUsize,
+    /// Held back: a closing link waits for this.
+    pub(crate) slow_close: Option<Duration>,
+    /// How to end the newest connection from outside.
+    kill: Mutex<Vec<oneshot::Sender<Cause>>>,
+    pub(crate) pings_fail: std::sync::atomic::AtomicBool,
+}
+
+pub(crate) struct Fake(pub(crate) Arc<Script>);
+
+struct FakeLink {
+    hello: Hello,
+    script: Arc<Script>,
+    close: Notify,
+    gone: tokio::sync::watch::Receiver<bool>,
+}
+
+/// Counts a dropped call, unless it was answered.
+struct Dropped<'a>(&'a Script, bool);
+
+impl Drop for Dropped<'_> {
+    fn drop(&mut self) {
+        if self.1 {
+            self.0.cancelled.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[async_trait]
+impl Plugin for Fake {
+    async fn open(&self, _: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
+        let script = Arc::clone(&self.0);
+        script.opened.fetch_add(1, Ordering::SeqCst);
+        let next = { let mut all = script.openings.lock().unwrap(); if all.is_empty() { Opening::Works } else { all.remove(0) } };
+        match next {
+            Opening::Works => {}
+            Opening::Fails(kind) => return Err(Cause::new(kind, "scripted")),
+            Opening::Hangs => {
+                inbox.cancelled().await;
+                return Err(Cause::new(CauseKind::Requested, "cancelled"));
+            }
+            Opening::Ignores => std::future::pending().await,
+        }
+        let alive = script.alive.fetch_add(1, Ordering::SeqCst) + 1;
+        script.most_alive.fetch_max(alive, Ordering::SeqCst);
+        let (kill, killed) = oneshot::channel();
+        script.kill.lock().unwrap().push(kill);
+        let (left, gone) = tokio::sync::watch::channel(false);
+        let hello = Hello { dialect: "fake", revision: "2025-11-25".into(), server_info: None, capabilities: None, instructions: None };
+        let link = Arc::new(FakeLink { hello, script: Arc::clone(&script), close: Notify::new(), gone });
+        let kept = Arc::clone(&link);
+        Tasks::default().spawn(tracing::Span::none(), async move {
+            let cause = tokio::select! {
+                Ok(cause) = killed => cause,
+                () = kept.close.notified() => Cause::new(CauseKind::Requested, "closed"),
+            };
+            if let Some(time) = script.slow_close {
+                tokio::time::sleep(time).await;
+            }
+            script.alive.fetch_sub(1, Ordering::SeqCst);
+            inbox.closed(cause);
+            left.send_replace(true);
+        });
+        Ok(link)
+    }
+}
+
+#[async_trait]
+impl Link for FakeLink {
+    fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
+        match &*request.method {
+            "tools/list" => Ok(Reply::Result(raw(r#"{"tools":[{"name":"t","inputSchema":{"type":"object"}}]}"#))),
+            "ping" if self.script.pings_fail.load(Ordering::SeqCst) => std::future::pending().await,
+            "ping" => Ok(Reply::Result(raw("{}"))),
+            _ => self.call(&*scope).await,
+        }
+    }
+
+    fn notify(&self, _: Notification) -> Result<(), Full> {
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.close.notify_one();
+        self.gone.clone().wait_for(|gone| *gone).await.ok();
+    }
+}
+
+impl FakeLink {
+    async fn call(&self, scope: &dyn Scope) -> Result<Reply, CallError> {
+        let next = { let mut all = self.script.answers.lock().unwrap(); if all.is_empty() { Answer::Ok } else { all.remove(0) } };
+        let mut dropped = Dropped(&self.script, true);
+        let outcome = match next {
+            Answer::Fails(kind, delivery) if delivery <= Delivery::NotDelivered => Err(CallError::new(kind, delivery, "scripted")),
+            Answer::Fails(kind, delivery) => {
+                scope.sent();
+                self.script.executions.fetch_add(1, Ordering::SeqCst);
+                Err(CallError::new(kind, delivery, "scripted"))
+            }
+            Answer::Ok => {
+                scope.sent();
+                self.script.executions.fetch_add(1, Ordering::SeqCst);
+                Ok(Reply::Result(raw(r#"{"content":[]}"#)))
+            }
+            Answer::Hangs => {
+                scope.sent();
+                self.script.executions.fetch_add(1, Ordering::SeqCst);
+                std::future::pending().await
+            }
+        };
+        dropped.1 = false;
+        outcome
+    }
+}
+
+impl Script {
+    /// Ends the newest connection, as a crash does.
+    pub(crate) fn crash(&self) {
+        let kill = self.kill.lock().unwrap().pop().expect("a connection");
+        kill.send(Cause::new(CauseKind::Exited, "scripted crash")).ok();
+    }
+}
+
+pub(crate) fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap()
+}
+
+/// A manifest with all defaults.
+pub(crate) fn manifest(id: &str) -> Manifest {
+    Manifest {
+        id: PluginId::new(id).unwrap(),
+        path: PathBuf::from(format!("{id}.toml")),
+        description: None,
+        kind: Kind::Command(Command {
+            argv: vec![Template::text("true")],
+            cwd: PathBuf::from("/"),
+            env: Vec::new(),
+            dialect: Dialect::Stdio,
+            url: None,
+            port: None,
+            library: None,
+        }),
+        required: false,
+        enabled: true,
+        namespace: id.to_owned(),
+        replicas: 1,
+        balance: wharf_core::manifest::Balance::default(),
+        tools: Default::default(),
+        health: Default::default(),
+        restart: Default::default(),
+        limits: Default::default(),
+        retry: Default::default(),
+        stop: Default::default(),
+    }
+}
+
+/// A plugin under a real supervisor, over the scripted one.
+pub(crate) struct Kit {
+    pub(crate) script: Arc<Script>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) plugin: Arc<PluginHandle>,
+    _dir: tempfile::TempDir,
+}
+
+impl Kit {
+    pub(crate) fn new(script: Script, manifest: Manifest) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let script = Arc::new(script);
+        let services = Arc::new(Services::new(Tasks::default(), dir.path().to_owned()));
+        let log = Arc::new(LogBook::new(dir.path().to_owned(), manifest.id.as_str(), Vec::new()));
+        let plugin = Arc::new(PluginHandle::new(&services, manifest.id.clone(), manifest.path.clone(), log));
+        plugin.configure(&setup(&script, manifest), true, None);
+        Self { script, services, plugin, _dir: dir }
+    }
+
+    /// Waits until the plugin is as `wanted` says, in any virtual time, at most an hour of it.
+    pub(crate) async fn until(&self, what: &str, mut wanted: impl FnMut(&PluginHandle) -> bool) {
+        let mut changes = self.plugin.changes();
+        let waiting = async {
+            loop {
+                changes.mark_unchanged();
+                if wanted(&self.plugin) {
+                    return;
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(3600), waiting).await;
+        assert!(waited.is_ok(), "not {what}: {:?}", self.plugin);
+    }
+
+    pub(crate) async fn ready(&self) {
+        self.until("ready", |plugin| plugin.state() == wharf_core::lifecycle::State::Ready).await;
+    }
+
+    pub(crate) fn openings(&self) -> u32 {
+        self.script.opened.load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) fn setup(script: &Arc<Script>, manifest: Manifest) -> Setup {
+    Setup { manifest: Arc::new(manifest), plugin: Arc::new(Fake(Arc::clone(script))) }
+}

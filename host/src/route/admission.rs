@@ -1,0 +1,89 @@
+//! The gate of a plugin: so many calls run, so many wait, the next is turned away at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use wharf_core::admit::{Admission, admit};
+
+/// The gate of one plugin. A changed manifest gives it new bounds; calls under way keep their place under the old ones.
+#[derive(Debug)]
+pub(crate) struct Gate(ArcSwap<Bounds>);
+
+#[derive(Debug)]
+struct Bounds {
+    running: Arc<Semaphore>,
+    concurrency: u32,
+    waiting: Arc<AtomicUsize>,
+    queue: u32,
+}
+
+/// Why a call was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The queue is full.
+    Full {
+        /// How many wait.
+        queue: u32,
+    },
+    /// It waited its time and its turn did not come.
+    Waited,
+}
+
+/// Takes a waiting call off the count, however it ends.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(ArcSwap::from_pointee(Bounds::new(0, 0)))
+    }
+}
+
+impl Bounds {
+    fn new(concurrency: u32, queue: u32) -> Self {
+        Self { running: Arc::new(Semaphore::new(concurrency as usize)), concurrency, waiting: Arc::default(), queue }
+    }
+}
+
+impl Gate {
+    /// Sets the bounds.
+    pub(crate) fn configure(&self, concurrency: u32, queue: u32) {
+        let bounds = self.0.load();
+        if (bounds.concurrency, bounds.queue) != (concurrency, queue) {
+            self.0.store(Arc::new(Bounds::new(concurrency, queue)));
+        }
+    }
+
+    /// Lets a call in, at once or when its turn comes before `until`.
+    pub(crate) async fn enter(&self, until: Instant) -> Result<OwnedSemaphorePermit, Refused> {
+        let bounds = self.0.load_full();
+        let waiting = bounds.waiting.load(Ordering::Relaxed);
+        match admit(bounds.running.available_permits(), waiting, bounds.queue as usize) {
+            Admission::Now => {
+                if let Ok(permit) = Arc::clone(&bounds.running).try_acquire_owned() {
+                    return Ok(permit);
+                }
+                if bounds.queue == 0 {
+                    return Err(Refused::Full { queue: 0 });
+                }
+            }
+            Admission::Queue => {}
+            Admission::Shed => return Err(Refused::Full { queue: bounds.queue }),
+        }
+        bounds.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(Arc::clone(&bounds.waiting));
+        let turn = Arc::clone(&bounds.running).acquire_owned();
+        match tokio::time::timeout_at(until, turn).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Refused::Waited),
+        }
+    }
+}

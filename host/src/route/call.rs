@@ -1,0 +1,183 @@
+//! A call from admission to answer, as one future that owns all it needs. Dropping it cancels the call at the plugin.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wharf_core::catalog::Tool;
+use wharf_core::lifecycle::State;
+use wharf_core::manifest::Manifest;
+use wharf_core::pick::{Outlook, outlook};
+use wharf_core::settle::{Verdict, settle};
+use wharf_core::{CallId, Code, PluginId};
+use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Reply, Request, Scope};
+
+use super::admission::Refused;
+use super::failure::Failure;
+use super::request;
+use super::scope::CallScope;
+use super::spec::{CallEvent, CallSpec, Settled};
+use crate::clock::Clock;
+use crate::plugin::PluginHandle;
+use crate::plugin::handle::Picked;
+use crate::plugin::services::roll;
+
+/// A call that is resolved: it knows its plugin, and its tool if it has one.
+pub(crate) struct Call {
+    pub(crate) id: CallId,
+    pub(crate) spec: CallSpec,
+    pub(crate) plugin: Arc<PluginHandle>,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) tool: Option<Arc<Tool>>,
+    pub(crate) clock: Clock,
+}
+
+impl Call {
+    /// Runs the call to its one end.
+    pub(crate) async fn run(mut self) -> Result<Settled, Failure> {
+        let started = Instant::now();
+        let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
+        let request = request::build(&self.spec, self.tool.as_ref().map(|tool| tool.upstream.as_str()))
+            .map_err(|error| self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}")))?;
+        let events = self.spec.events.take();
+        if let Some(events) = &events {
+            // Room for it was made by whoever listens; one who is gone misses nothing.
+            events.try_send(CallEvent::Accepted(self.id.clone())).ok();
+        }
+        let scope = Arc::new(CallScope::new(self.spec.caller.clone(), deadline.into_std(), events));
+        let _permit = self.admit(started, deadline).await?;
+        let (instance, reply) = self.attempts(request, &scope, deadline).await?;
+        Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply })
+    }
+
+    async fn admit(&self, started: Instant, deadline: Instant) -> Result<impl Drop + use<>, Failure> {
+        let until = deadline.min(started + self.manifest.limits.queue_wait.0);
+        self.plugin.gate.enter(until).await.map_err(|refused| {
+            let limits = &self.manifest.limits;
+            let detail = match refused {
+                Refused::Full { queue } => {
+                    format!("{} calls run and {queue} wait already (limits.concurrency, limits.queue)", limits.concurrency)
+                }
+                Refused::Waited => format!("its turn did not come within {} (limits.queue_wait)", limits.queue_wait),
+            };
+            let delivery = Some(Delivery::Queued);
+            Failure { delivery, retry_after: Some(Duration::from_secs(1)), ..self.failure(Code::QueueFull, detail) }
+        })
+    }
+
+    async fn attempts(
+        &self,
+        request: Request,
+        scope: &Arc<CallScope>,
+        deadline: Instant,
+    ) -> Result<(wharf_core::InstanceNo, Reply), Failure> {
+        let mut attempt = 0;
+        loop {
+            let picked = self.pick(deadline).await?;
+            let error = match self.attempt(&picked, request.clone(), scope, deadline).await {
+                Ok(reply) => {
+                    picked.instance.load.count_answer();
+                    return Ok((picked.n, reply));
+                }
+                Err(error) => error,
+            };
+            drop(picked);
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            match settle(&error, attempt, remaining, &self.manifest.retry, roll()) {
+                Verdict::Again(delay) => tokio::time::sleep(delay).await,
+                Verdict::Fail(code) => return Err(self.failed(code, &error)),
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        picked: &Picked,
+        request: Request,
+        scope: &Arc<CallScope>,
+        deadline: Instant,
+    ) -> Result<Reply, CallError> {
+        let as_scope: Arc<dyn Scope> = Arc::<CallScope>::clone(scope);
+        match tokio::time::timeout_at(deadline, picked.link.request(request, as_scope)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let delivery = if scope.was_sent() { Delivery::Unknown } else { Delivery::NotDelivered };
+                Err(CallError::new(CallErrorKind::Timeout, delivery, "no answer before the deadline"))
+            }
+        }
+    }
+
+    /// An instance that takes the call; waits for one that is about to be ready, within `queue_wait`.
+    async fn pick(&self, deadline: Instant) -> Result<Picked, Failure> {
+        let until = deadline.min(Instant::now() + self.manifest.limits.queue_wait.0);
+        let mut changes = self.plugin.changes();
+        loop {
+            changes.mark_unchanged();
+            if let Some(picked) = self.plugin.pick() {
+                return Ok(picked);
+            }
+            let state = self.plugin.state();
+            let worth_it = outlook(state) == Outlook::Wait && self.next_attempt_in() < until.saturating_duration_since(Instant::now());
+            if !worth_it {
+                return Err(self.unavailable());
+            }
+            match tokio::time::timeout_at(until, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(self.unavailable()),
+            }
+        }
+    }
+
+    fn next_attempt_in(&self) -> Duration {
+        let at = self.plugin.best().and_then(|snapshot| snapshot.next_attempt);
+        at.map_or(Duration::ZERO, |at| at - self.clock.now())
+    }
+
+    fn unavailable(&self) -> Failure {
+        let failure = unavailable(&self.plugin, self.clock);
+        Failure { tool: self.spec.tool.clone(), call_id: Some(self.id.clone()), delivery: Some(Delivery::Queued), ..failure }
+    }
+
+    fn failed(&self, code: Code, error: &CallError) -> Failure {
+        let detail = match code {
+            Code::OutcomeUnknown => {
+                format!("{error}. The call was handed over, so the tool may have run; check before you repeat it")
+            }
+            Code::Deadline => format!("{error}. A longer one can be asked for, up to limits.max_timeout ({})", self.manifest.limits.max_timeout),
+            _ => error.detail.clone(),
+        };
+        Failure { delivery: Some(error.delivery), kind: Some(error.kind), ..self.failure(code, detail) }
+    }
+
+    fn failure(&self, code: Code, detail: String) -> Failure {
+        Failure {
+            plugin: Some(self.spec.plugin.to_string()),
+            tool: self.spec.tool.clone(),
+            call_id: Some(self.id.clone()),
+            ..Failure::new(code, detail)
+        }
+    }
+}
+
+/// Why a plugin takes no call now, and when that may change.
+pub(crate) fn unavailable(plugin: &PluginHandle, clock: Clock) -> Failure {
+    let id: &PluginId = &plugin.core.id;
+    let best = plugin.best();
+    let state = best.as_ref().map_or(State::Misconfigured, |snapshot| snapshot.state);
+    let cause = best.as_ref().and_then(|snapshot| snapshot.cause.clone());
+    let next = best.and_then(|snapshot| snapshot.next_attempt).map(|at| at - clock.now());
+    let detail = match (&cause, plugin.problems().first()) {
+        (Some(cause), _) => format!("plugin {id:?} is {}: {cause}. Remedy: {}", state.as_str(), cause.remedy),
+        (None, Some(problem)) => {
+            format!("plugin {id:?} is {}: {}. Remedy: correct {}", state.as_str(), problem.message, plugin.path.display())
+        }
+        (None, None) => format!("plugin {id:?} is {}", state.as_str()),
+    };
+    let soon = (outlook(state) == Outlook::Wait).then_some(Duration::from_secs(1));
+    Failure {
+        plugin: Some(id.to_string()),
+        retry_after: next.map(|wait| wait.max(Duration::from_secs(1))).or(soon),
+        ..Failure::new(Code::PluginUnavailable, detail)
+    }
+}

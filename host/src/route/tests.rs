@@ -1,0 +1,163 @@
+//! The path of a call under a paused clock, over a scripted plugin.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wharf_core::manifest::{Manifest, Span};
+use wharf_core::{CallId, Code};
+use wharf_plugin_api::{CallErrorKind, Caller, CauseKind, Delivery};
+
+use super::call::Call;
+use super::{CallSpec, Failure, Settled};
+use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
+
+fn answers(answers: &[Answer]) -> Script {
+    Script { answers: Mutex::new(answers.to_vec()), ..Script::default() }
+}
+
+fn call(kit: &Kit, timeout: Option<Duration>) -> impl Future<Output = Result<Settled, Failure>> + use<> {
+    let spec = CallSpec {
+        plugin: kit.plugin.core.id.clone(),
+        method: "tools/call".into(),
+        tool: Some("t".to_owned()),
+        payload: None,
+        meta: None,
+        timeout,
+        caller: Caller { principal: "test".into() },
+        events: None,
+    };
+    let call = Call {
+        id: CallId::new(0, 1),
+        spec,
+        plugin: Arc::clone(&kit.plugin),
+        manifest: kit.plugin.manifest().unwrap(),
+        tool: None,
+        clock: kit.services.clock,
+    };
+    call.run()
+}
+
+fn executions(kit: &Kit) -> usize {
+    kit.script.executions.load(Ordering::SeqCst)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_delivered_is_tried_again_and_runs_once() {
+    let refused = Answer::Fails(CallErrorKind::Connection, Delivery::NotDelivered);
+    let kit = Kit::new(answers(&[refused, refused]), manifest("p"));
+    kit.ready().await;
+    call(&kit, None).await.unwrap();
+    assert_eq!(executions(&kit), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_handed_over_is_never_tried_again() {
+    let kit = Kit::new(answers(&[Answer::Fails(CallErrorKind::Connection, Delivery::Unknown)]), manifest("p"));
+    kit.ready().await;
+    let failure = call(&kit, None).await.unwrap_err();
+    assert_eq!((failure.code, failure.delivery), (Code::OutcomeUnknown, Some(Delivery::Unknown)));
+    assert_eq!(executions(&kit), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_bounded() {
+    let refused = Answer::Fails(CallErrorKind::Connection, Delivery::NotDelivered);
+    let kit = Kit::new(answers(&[refused; 9]), manifest("p"));
+    kit.ready().await;
+    let failure = call(&kit, None).await.unwrap_err();
+    assert_eq!((failure.code, failure.kind), (Code::NotDelivered, Some(CallErrorKind::Connection)));
+    assert_eq!(kit.script.answers.lock().unwrap().len(), 9 - 3, "one attempt and two more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_ends_a_call_and_cancels_it_at_the_plugin() {
+    let kit = Kit::new(answers(&[Answer::Hangs]), manifest("p"));
+    kit.ready().await;
+    let before = Instant::now();
+    let failure = call(&kit, Some(Duration::from_secs(7))).await.unwrap_err();
+    assert_eq!((failure.code, failure.delivery), (Code::Deadline, Some(Delivery::Unknown)));
+    assert_eq!(before.elapsed().as_secs(), 7);
+    assert_eq!(kit.script.cancelled.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_may_not_ask_for_more_than_the_manifest_allows() {
+    let kit = Kit::new(answers(&[Answer::Hangs]), manifest("p"));
+    kit.ready().await;
+    let before = Instant::now();
+    call(&kit, Some(Duration::from_secs(86_400))).await.unwrap_err();
+    assert_eq!(before.elapsed().as_secs(), 600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_away_cancels_and_frees_its_place() {
+    let kit = Kit::new(answers(&[Answer::Hangs]), manifest("p"));
+    kit.ready().await;
+    let abandoned = tokio::time::timeout(Duration::from_secs(1), call(&kit, None)).await;
+    assert!(abandoned.is_err());
+    assert_eq!(kit.script.cancelled.load(Ordering::SeqCst), 1);
+    assert!(kit.plugin.instances().iter().all(|instance| instance.load.inflight() == 0));
+}
+
+fn narrow(concurrency: u32, queue: u32) -> Manifest {
+    let mut narrow = manifest("p");
+    narrow.limits.concurrency = concurrency;
+    narrow.limits.queue = queue;
+    narrow
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_runs_one_waits_and_the_next_is_turned_away_at_once() {
+    let kit = Kit::new(answers(&[Answer::Hangs]), narrow(1, 1));
+    kit.ready().await;
+    let hanging = call(&kit, None);
+    let waiting = call(&kit, None);
+    tokio::pin!(hanging, waiting);
+    assert!(futures_util::poll!(&mut hanging).is_pending());
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    let before = Instant::now();
+    let failure = call(&kit, None).await.unwrap_err();
+    assert_eq!(failure.code, Code::QueueFull);
+    assert!(failure.retry_after.is_some());
+    assert!(before.elapsed().is_zero());
+    // The one that waits is let go when its time is over, not later.
+    let failure = waiting.await.unwrap_err();
+    assert_eq!((failure.code, failure.delivery), (Code::QueueFull, Some(Delivery::Queued)));
+    assert_eq!(before.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_a_plugin_that_is_about_to_be_ready() {
+    let kit = Kit::new(Script::default(), manifest("p"));
+    // Not ready yet: the first opening has not even begun.
+    call(&kit, None).await.unwrap();
+    kit.script.crash();
+    call(&kit, None).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_to_what_stays_away_fails_at_once_and_says_when_to_come_back() {
+    let script = Script { openings: Mutex::new(vec![Opening::Fails(CauseKind::Exited); 5]), ..Script::default() };
+    let kit = Kit::new(script, manifest("p"));
+    kit.until("quarantined", |plugin| plugin.state().as_str() == "quarantined").await;
+    let before = Instant::now();
+    let failure = call(&kit, None).await.unwrap_err();
+    assert_eq!(failure.code, Code::PluginUnavailable);
+    assert!(failure.detail.contains("quarantined") && failure.detail.contains("Remedy"), "{}", failure.detail);
+    assert!(failure.retry_after.unwrap() > Duration::from_secs(200));
+    assert!(before.elapsed().is_zero());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_takes_longer_than_the_queue_allows_fails_the_call() {
+    let mut patient = manifest("p");
+    patient.limits.queue_wait = Span::secs(3);
+    let script = Script { openings: Mutex::new(vec![Opening::Hangs]), ..Script::default() };
+    let kit = Kit::new(script, patient);
+    let before = Instant::now();
+    let failure = call(&kit, None).await.unwrap_err();
+    assert_eq!(failure.code, Code::PluginUnavailable);
+    assert_eq!(before.elapsed().as_secs(), 3);
+}
