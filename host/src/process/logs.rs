@@ -1,10 +1,40 @@
 //! What a plugin wrote on stderr: the last lines in memory, all of it in rolling files.
+//!
+//! A line is shortened, freed of secrets and numbered once, here; ring, feed and file get the same line. Neither a slow
+//! disk nor a slow reader ever holds up the plugin. It knows nothing of processes: `pump` reads their pipes.
 
+mod files;
+pub(crate) mod pump;
+mod rate;
+mod redact;
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::sync::broadcast;
+
+use self::files::FileSink;
+use self::redact::Redactor;
+
+/// Bytes of one line that are kept.
+pub const MAX_LINE: usize = 16 * 1024;
+
+/// Lines in memory, per plugin.
+const RING_LINES: usize = 1000;
+
+/// Bytes of text in memory, per plugin.
+const RING_BYTES: usize = 256 * 1024;
+
+/// Lines a reader of the live feed may lag behind.
+const LIVE_LINES: usize = 256;
+
+/// Ends a line that was longer.
+const CUT: &str = " [line cut]";
 
 /// One line of a plugin's log.
 #[derive(Clone, Debug, Serialize)]
@@ -27,23 +57,107 @@ pub struct LogLine {
 /// The log of one plugin.
 #[derive(Debug)]
 pub struct LogBook {
+    plugin: String,
+    redactor: ArcSwap<Redactor>,
+    ring: Mutex<Ring>,
     live: broadcast::Sender<LogLine>,
+    file: FileSink,
 }
 
+#[derive(Debug, Default)]
+struct Ring {
+    last: u64,
+    bytes: usize,
+    lines: VecDeque<LogLine>,
+}
+
+// === impl LogBook ===
+
 impl LogBook {
-    /// A log that keeps its files in `dir`.
+    /// A log that keeps its files in `dir`: `<plugin>.log`, and older ones as `<plugin>.log.1`, `<plugin>.log.2`.
     #[must_use]
-    pub fn new(_dir: PathBuf, _plugin: &str, _secrets: Vec<String>) -> Self {
-        Self { live: broadcast::channel(256).0 }
+    pub fn new(dir: PathBuf, plugin: &str, secrets: Vec<String>) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            redactor: ArcSwap::from_pointee(Redactor::new(secrets)),
+            ring: Mutex::default(),
+            live: broadcast::channel(LIVE_LINES).0,
+            file: FileSink::new(&dir, plugin),
+        }
     }
 
-    /// Adds a line.
-    pub fn append(&self, _instance: u32, _generation: u64, _stream: &'static str, _text: &str) {}
+    /// The plugin's name.
+    #[must_use]
+    pub fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    /// More values that no line may show: those of a new manifest revision. The old ones stay secret.
+    pub fn learn_secrets(&self, secrets: impl IntoIterator<Item = String>) {
+        let secrets: Vec<String> = secrets.into_iter().collect();
+        self.redactor.rcu(|known| known.with(&secrets));
+    }
+
+    /// Adds a line (several, if the text has line ends). Never blocks.
+    pub fn append(&self, instance: u32, generation: u64, stream: &'static str, text: &str) {
+        for line in text.lines() {
+            self.append_line(instance, generation, stream, line);
+        }
+    }
+
+    fn append_line(&self, instance: u32, generation: u64, stream: &'static str, text: &str) {
+        let text = self.clean(text).into_owned();
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.last += 1;
+        let line = LogLine { seq: ring.last, at: SystemTime::now(), instance, generation, stream, text };
+        // Under the lock, so that file and feed have the order of the ring. Neither waits.
+        self.file.write(&line);
+        if self.live.receiver_count() > 0 {
+            // A reader that has just left is fine.
+            self.live.send(line.clone()).ok();
+        }
+        ring.push(line);
+    }
+
+    /// Secrets first: a cut in the middle of one would leave a part that no longer looks like it.
+    fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let redactor = self.redactor.load();
+        let limit = MAX_LINE + redactor.longest();
+        let whole = text.len() <= limit;
+        let mut clean = redactor.redact(prefix(text, limit));
+        if whole && clean.len() <= MAX_LINE {
+            return clean;
+        }
+        let known = if whole { clean.len() } else { clean.len().saturating_sub(redactor.longest()) };
+        let keep = prefix(&clean, known.min(MAX_LINE)).len();
+        let owned = clean.to_mut();
+        owned.truncate(keep);
+        owned.push_str(CUT);
+        clean
+    }
+
+    /// How many bytes of a line are worth reading: what can be kept, and a secret that begins there.
+    fn worth_reading(&self) -> usize {
+        MAX_LINE + self.redactor.load().longest() + 1
+    }
 
     /// The last `n` lines, oldest first.
     #[must_use]
-    pub fn tail(&self, _n: usize) -> Vec<LogLine> {
-        Vec::new()
+    pub fn tail(&self, n: usize) -> Vec<LogLine> {
+        self.last_of(n, |_| true)
+    }
+
+    /// The last `n` lines of one launch, oldest first.
+    #[must_use]
+    pub fn tail_of(&self, instance: u32, generation: u64, n: usize) -> Vec<LogLine> {
+        self.last_of(n, |line| line.instance == instance && line.generation == generation)
+    }
+
+    fn last_of(&self, n: usize, wanted: impl Fn(&&LogLine) -> bool) -> Vec<LogLine> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines: Vec<LogLine> = ring.lines.iter().rev().filter(wanted).take(n).cloned().collect();
+        lines.reverse();
+        lines
     }
 
     /// The last `n` lines that one launch wrote on stderr, oldest first.
@@ -57,4 +171,30 @@ impl LogBook {
     pub fn subscribe(&self) -> broadcast::Receiver<LogLine> {
         self.live.subscribe()
     }
+
+    /// Waits until what was appended stands in the files, at most `budget`. Blocks. False if it took longer.
+    pub fn flush(&self, budget: Duration) -> bool {
+        self.file.flush(budget)
+    }
 }
+
+// === impl Ring ===
+
+impl Ring {
+    fn push(&mut self, line: LogLine) {
+        self.bytes += line.text.len();
+        self.lines.push_back(line);
+        while self.lines.len() > RING_LINES || self.bytes > RING_BYTES {
+            let Some(old) = self.lines.pop_front() else { break };
+            self.bytes -= old.text.len();
+        }
+    }
+}
+
+/// The longest prefix of at most `max` bytes that ends between two characters.
+fn prefix(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests;

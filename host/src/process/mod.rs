@@ -1,6 +1,67 @@
 //! A process tree that cannot outlive us.
+//!
+//! Between the host and every plugin stands a *shim*: this same executable, started again with one word, single-threaded,
+//! a few MiB. The host holds one end of a socket and the shim the other, so the end of the host, whatever its kind, is an
+//! end of file at the shim, and the shim then kills what it has started. The shim is a sub-reaper: whatever daemonises,
+//! double-forks or leaves its session still becomes its child, and it kills children until there are none. Should the shim
+//! itself be killed, the kernel kills the plugin's main process (`PR_SET_PDEATHSIG`), the rest becomes children of the host
+//! (a sub-reaper too), and the host finds them by the mark in their environment or by their session (`sweep`).
+//!
+//! What is left open: if host and shim are killed in the same instant, grandchildren live on; and after the death of a shim
+//! alone, a process that has left its session *and* wiped its environment is not found.
+//!
+//! The host never runs code between fork and exec: it has threads, the shim has none. All that must happen there happens
+//! in the shim. This folder is the only place that knows pids; it knows nothing of MCP.
 
+pub mod env;
+pub(crate) mod exe;
+pub mod find;
+mod handle;
 pub mod logs;
 
+mod proc;
+mod shim;
+mod spawn;
+mod sweep;
+mod wire;
+
+pub use exe::NotInitialised;
+pub use handle::{ProcessHandle, Unkillable};
+pub use spawn::{Launch, Process, SpawnError, spawn};
+pub use wire::Stage;
+
+/// How processes are kept from outliving the host, in the API's words.
+pub const CONTAINMENT: &str = "subreaper";
+
 /// The first line of `main` of every program that embeds a host: in a shim it never returns.
-pub fn init() {}
+///
+/// In the host it makes the process a child sub-reaper (processes orphaned below it become its children) and opens its own
+/// executable, so that an upgrade on disk never pairs a new shim with a running host.
+pub fn init() {
+    if std::env::args_os().nth(1).is_some_and(|word| word == wire::SHIM_WORD) {
+        shim::run();
+    }
+    // If it fails, starting a host says so: nothing is lost by going on here.
+    exe::remember(std::path::Path::new("/proc/self/exe")).ok();
+}
+
+/// For a program that cannot call [`init`]: names a wharf executable that serves as the shim. The first call holds.
+///
+/// # Errors
+/// If the file cannot be opened, or the process cannot become a sub-reaper.
+pub fn use_executable(path: &std::path::Path) -> std::io::Result<()> {
+    exe::remember(path)
+}
+
+/// Whether processes can be started.
+///
+/// # Errors
+/// If neither [`init`] nor [`use_executable`] was called.
+pub fn shim_available() -> Result<(), NotInitialised> {
+    exe::path().map(drop)
+}
+
+/// The resident memory of everything that descends from a shim, bytes.
+fn rss_of_tree(shim: proc::Pid) -> u64 {
+    proc::rss_below(shim)
+}

@@ -1,0 +1,307 @@
+//! A running process as the host sees it: wait for its end, stop it, kill it. One task per process owns the shim's socket.
+
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::libc;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines, Take};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::Child;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+use wharf_core::manifest::Stop;
+use wharf_plugin_api::ExitReport;
+
+use super::proc::{self, Pid};
+use super::spawn::Launch;
+use super::wire::{Order, Report};
+use super::{sweep, wire};
+use crate::tasks::Tasks;
+
+/// All that one shim may ever report, bytes: a few hundred are usual.
+const MAX_REPORTS: u64 = 64 * 1024;
+
+/// After the order to kill: how long the shim may take before it is killed itself and the host kills what it had.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the host looks for what a killed shim has left.
+const SWEEP_BUDGET: Duration = Duration::from_secs(5);
+
+/// How long the last lines of a tree that is gone may take to reach the log.
+const DRAIN_BUDGET: Duration = Duration::from_secs(1);
+
+/// After the order to kill: when a waiter no longer believes that it will end. More than all the steps above together.
+const GONE_BUDGET: Duration = Duration::from_secs(15);
+
+/// A process tree survived being killed: it hangs in the kernel.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the process tree of pid {pid} does not end although it was killed; it hangs in the kernel")]
+pub struct Unkillable {
+    /// Its main process.
+    pub pid: u32,
+}
+
+/// A process, shared. Dropping the last clone kills the tree.
+#[derive(Clone, Debug)]
+pub struct ProcessHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pid: Pid,
+    shim: Pid,
+    with_stdin: bool,
+    stop: Stop,
+    orders: mpsc::Sender<Order>,
+    phase: watch::Receiver<Phase>,
+}
+
+/// How far its end has come.
+#[derive(Clone, Debug)]
+enum Phase {
+    Running,
+    /// The main process has ended.
+    Exited(ExitReport),
+    /// No process is left.
+    Gone(ExitReport),
+}
+
+/// The host's side of one shim.
+pub(super) struct Shim {
+    reports: Lines<BufReader<Take<OwnedReadHalf>>>,
+    orders: OwnedWriteHalf,
+    child: Child,
+}
+
+/// What the guarding task needs besides.
+pub(super) struct Guarded {
+    pub(super) pid: Pid,
+    /// `NAME=value` in the environment of every process of the tree.
+    pub(super) marker: String,
+    pub(super) pumps: Vec<JoinHandle<()>>,
+    pub(super) launch: Launch,
+}
+
+/// The task that owns the shim.
+struct Guard {
+    shim: Shim,
+    guarded: Guarded,
+    phase: watch::Sender<Phase>,
+    since: Instant,
+    /// When the shim is killed, once it was told to kill.
+    patience: Option<Instant>,
+}
+
+/// Starts the task that owns the shim.
+pub(super) fn guard(shim: Shim, guarded: Guarded, tasks: &Tasks) -> ProcessHandle {
+    let (orders, inbox) = mpsc::channel(8);
+    let (phase, watched) = watch::channel(Phase::Running);
+    let launch = &guarded.launch;
+    let shared = Shared {
+        pid: guarded.pid,
+        shim: shim.child.id().and_then(|id| Pid::try_from(id).ok()).unwrap_or_default(),
+        with_stdin: launch.stdin,
+        stop: launch.stop.clone(),
+        orders,
+        phase: watched,
+    };
+    let span = tracing::info_span!(
+        "process",
+        plugin = launch.log.plugin(),
+        instance = launch.instance,
+        generation = launch.generation,
+        pid = guarded.pid,
+    );
+    let guard = Guard { shim, guarded, phase, since: Instant::now(), patience: None };
+    tasks.spawn(span, guard.run(inbox, tasks.clone()));
+    ProcessHandle { shared: Arc::new(shared) }
+}
+
+// === impl ProcessHandle ===
+
+impl ProcessHandle {
+    /// The plugin's main process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.shared.pid.unsigned_abs()
+    }
+
+    /// Waits until the main process has ended; then the rest of the tree is being killed.
+    pub async fn exited(&self) -> ExitReport {
+        self.reach(|phase| !matches!(phase, Phase::Running)).await
+    }
+
+    /// Waits until no process of the tree is left and its last lines are in the log.
+    pub async fn gone(&self) -> ExitReport {
+        self.reach(|phase| matches!(phase, Phase::Gone(_))).await
+    }
+
+    /// Ends the tree as the manifest says: waits for an end by itself (the caller has closed stdin, if there is one), asks
+    /// every process to terminate, kills the tree. Returns when it is gone. May be called again and at the same time.
+    ///
+    /// # Errors
+    /// If the tree survives SIGKILL. It is still watched: [`ProcessHandle::gone`] tells when it ends after all.
+    pub async fn stop(&self) -> Result<ExitReport, Unkillable> {
+        let Stop { grace, term, .. } = &self.shared.stop;
+        if self.shared.with_stdin
+            && let Ok(report) = timeout(grace.0, self.gone()).await
+        {
+            return Ok(report);
+        }
+        self.order(Order::Signal(libc::SIGTERM as u8));
+        if let Ok(report) = timeout(term.0, self.gone()).await {
+            return Ok(report);
+        }
+        self.kill();
+        timeout(GONE_BUDGET, self.gone()).await.map_err(|_| Unkillable { pid: self.pid() })
+    }
+
+    /// Kills the tree; [`ProcessHandle::gone`] tells when that is done.
+    pub fn kill(&self) {
+        self.order(Order::Kill);
+    }
+
+    /// The resident memory of the tree, bytes. Shared pages count once for each process.
+    #[must_use]
+    pub fn rss_bytes(&self) -> u64 {
+        super::rss_of_tree(self.shared.shim)
+    }
+
+    /// Every process of the tree.
+    pub(super) fn tree(&self) -> Vec<Pid> {
+        proc::descendants(self.shared.shim)
+    }
+
+    /// A full queue holds orders that end the process already; a closed one has no process.
+    fn order(&self, order: Order) {
+        self.shared.orders.try_send(order).ok();
+    }
+
+    async fn reach(&self, reached: impl FnMut(&Phase) -> bool) -> ExitReport {
+        let mut phase = self.shared.phase.clone();
+        match phase.wait_for(reached).await.as_deref() {
+            Ok(Phase::Exited(report) | Phase::Gone(report)) => report.clone(),
+            // The task is gone without a word: only when the runtime ends, and the socket with it, so that the shim kills.
+            Ok(Phase::Running) | Err(_) => ExitReport::default(),
+        }
+    }
+}
+
+// === impl Shim ===
+
+impl Shim {
+    pub(super) fn new(control: StdUnixStream, child: Child) -> std::io::Result<Self> {
+        let (reader, orders) = UnixStream::from_std(control)?.into_split();
+        Ok(Self { reports: BufReader::new(reader.take(MAX_REPORTS)).lines(), orders, child })
+    }
+
+    /// The next report; `None` if the shim has ended. May be cancelled.
+    pub(super) async fn report(&mut self) -> Option<Report> {
+        let line = self.reports.next_line().await.ok()??;
+        serde_json::from_str(&line).ok()
+    }
+
+    /// Two bytes into a socket that nobody else writes: it has room, or the shim is stopped and cannot obey.
+    fn order(&self, order: Order) {
+        if let Err(error) = self.orders.try_write(&order.encode()) {
+            tracing::debug!(%error, ?order, "the shim does not take an order");
+        }
+    }
+}
+
+// === impl Guard ===
+
+impl Guard {
+    async fn run(mut self, inbox: mpsc::Receiver<Order>, tasks: Tasks) {
+        let clean = self.watch(inbox, &tasks).await;
+        if !clean {
+            self.clean_up_after_shim(&tasks).await;
+        }
+        // It ends by itself after its last report; it is reaped here either way.
+        if timeout(KILL_PATIENCE, self.shim.child.wait()).await.is_err() {
+            self.shim.child.start_kill().ok();
+        }
+        let drained = timeout(DRAIN_BUDGET, async {
+            for pump in &mut self.guarded.pumps {
+                pump.await.ok();
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                "the plugin's output is still open in a process outside its tree; it is no longer read"
+            );
+            self.guarded.pumps.iter().for_each(JoinHandle::abort);
+        }
+        let report = self.known_report().unwrap_or_default();
+        self.phase.send_replace(Phase::Gone(report));
+    }
+
+    /// Follows the process to its end. False if the shim ended without reporting that nothing is left.
+    async fn watch(&mut self, mut inbox: mpsc::Receiver<Order>, tasks: &Tasks) -> bool {
+        let mut held = true;
+        loop {
+            let patience = self.patience;
+            tokio::select! {
+                report = self.shim.report() => match report {
+                    Some(Report::Exited(report)) => {
+                        self.patience.get_or_insert(Instant::now() + KILL_PATIENCE);
+                        self.phase.send_replace(Phase::Exited(report));
+                    }
+                    Some(Report::Gone) => return true,
+                    Some(Report::Started { .. } | Report::Failed { .. }) => {}
+                    None => return false,
+                },
+                order = inbox.recv(), if held => {
+                    held = order.is_some();
+                    self.obey(order.unwrap_or(Order::Kill));
+                }
+                () = tasks.ending().cancelled(), if patience.is_none() => self.obey(Order::Kill),
+                () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
+                    tracing::warn!("the shim does not end its tree; the host does it");
+                    self.shim.child.start_kill().ok();
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        self.shim.order(order);
+        if order == Order::Kill {
+            self.patience.get_or_insert(Instant::now() + KILL_PATIENCE);
+        }
+    }
+
+    /// The shim is gone and has not said that nothing is left: the host looks itself.
+    async fn clean_up_after_shim(&mut self, tasks: &Tasks) {
+        tracing::warn!("the shim was killed; the host kills what it has left");
+        let launch = &self.guarded.launch;
+        let line = "the helper process of this plugin was killed from outside; its process tree is ended";
+        launch.log.append(launch.instance, launch.generation, wire::HOST_STREAM, line);
+        // Reaped first: only then are its orphans ours to reap.
+        timeout(KILL_PATIENCE, self.shim.child.wait()).await.ok();
+        let (main, marker) = (self.guarded.pid, self.guarded.marker.clone());
+        let swept = tasks.blocking(move || sweep::until_gone(main, &marker, SWEEP_BUDGET)).await;
+        let swept = swept.unwrap_or_default();
+        if !swept.left.is_empty() {
+            tracing::error!(left = ?swept.left, "processes of the plugin survive being killed");
+        }
+        if self.known_report().is_none() {
+            let uptime = self.since.elapsed();
+            let report =
+                swept.main.unwrap_or(ExitReport { signal: Some(libc::SIGKILL), ..ExitReport::default() });
+            self.phase.send_replace(Phase::Exited(ExitReport { uptime, ..report }));
+        }
+    }
+
+    fn known_report(&self) -> Option<ExitReport> {
+        match &*self.phase.borrow() {
+            Phase::Running => None,
+            Phase::Exited(report) | Phase::Gone(report) => Some(report.clone()),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Reads a pipe of a plugin to its end, line by line, into the log. It always reads: a plugin that floods its stderr loses
+//! lines, counted, but is never held up, and memory stays what one line takes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+
+use super::rate::Rate;
+use super::{LogBook, MAX_LINE};
+use crate::process::wire::HOST_STREAM;
+use crate::tasks::Tasks;
+
+/// Bytes per read.
+const CHUNK: usize = 32 * 1024;
+
+/// Of the lines turned away, the last ones are held: if the plugin dies then, they tell why.
+const HELD: usize = 20;
+
+/// Bytes of a held line.
+const HELD_LINE: usize = 1024;
+
+/// Whose output it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    /// The instance.
+    pub(crate) instance: u32,
+    /// Its launch.
+    pub(crate) generation: u64,
+    /// `stderr` or `stdout`.
+    pub(crate) stream: &'static str,
+}
+
+/// Starts to read. The task ends with the pipe.
+pub(crate) fn start(
+    pipe: pipe::Receiver,
+    source: Source,
+    log: Arc<LogBook>,
+    tasks: &Tasks,
+) -> JoinHandle<()> {
+    let span = tracing::debug_span!("log", plugin = log.plugin(), stream = source.stream);
+    tasks.spawn(span, async move {
+        let mut lines = Lines::new(source, log);
+        lines.read_all(pipe).await;
+    })
+}
+
+struct Lines {
+    source: Source,
+    log: Arc<LogBook>,
+    rate: Rate,
+    /// The line being read, as far as it is worth keeping.
+    line: Vec<u8>,
+    dropped: u64,
+    held: VecDeque<Vec<u8>>,
+}
+
+// === impl Lines ===
+
+impl Lines {
+    fn new(source: Source, log: Arc<LogBook>) -> Self {
+        Self {
+            source,
+            log,
+            rate: Rate::new(Instant::now()),
+            line: Vec::new(),
+            dropped: 0,
+            held: VecDeque::new(),
+        }
+    }
+
+    async fn read_all(&mut self, mut pipe: pipe::Receiver) {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match pipe.read(&mut chunk).await {
+                Ok(0) => break,
+                Ok(n) => self.take(chunk.get(..n).unwrap_or_default()),
+                Err(error) => {
+                    tracing::warn!(%error, "the plugin's output cannot be read any more");
+                    break;
+                }
+            }
+        }
+        self.end();
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let (line, rest) = bytes.split_at(end);
+            self.extend(line);
+            self.finish_line(Instant::now());
+            bytes = rest.get(1..).unwrap_or_default();
+        }
+        self.extend(bytes);
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        let room = self.log.worth_reading().saturating_sub(self.line.len());
+        self.line.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
+    }
+
+    fn finish_line(&mut self, now: Instant) {
+        if self.line.last() == Some(&b'\r') {
+            self.line.pop();
+        }
+        if self.rate.admits(now) {
+            self.tell_dropped();
+            let line = std::mem::take(&mut self.line);
+            self.append(&line);
+            self.line = line;
+        } else {
+            self.hold();
+        }
+        self.line.clear();
+    }
+
+    /// Turned away. A held line is cut at a place where no secret can be cut in two: whole lines only.
+    fn hold(&mut self) {
+        self.dropped += 1;
+        if self.held.len() == HELD {
+            self.held.pop_front();
+        }
+        if self.line.len() <= HELD_LINE {
+            self.held.push_back(self.line.clone());
+        }
+    }
+
+    fn end(&mut self) {
+        if !self.line.is_empty() {
+            self.finish_line(Instant::now());
+        }
+        let held = std::mem::take(&mut self.held);
+        self.dropped -= held.len() as u64;
+        self.tell_dropped();
+        for line in held {
+            self.append(&line);
+        }
+    }
+
+    fn tell_dropped(&mut self) {
+        self.held.clear();
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            let Source { instance, generation, stream } = self.source;
+            let text = format!(
+                "{dropped} lines of {stream} dropped: the plugin logs faster than 200 lines a second"
+            );
+            self.log.append(instance, generation, HOST_STREAM, &text);
+        }
+    }
+
+    fn append(&self, line: &[u8]) {
+        let Source { instance, generation, stream } = self.source;
+        self.log.append_line(instance, generation, stream, &String::from_utf8_lossy(line));
+    }
+}
+
+const _: () = assert!(HELD_LINE < MAX_LINE);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{HELD, Lines, Source};
+    use crate::process::logs::{LogBook, MAX_LINE};
+
+    fn lines() -> (Lines, Arc<LogBook>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Arc::new(LogBook::new(dir.path().to_owned(), "p", vec!["very-secret".to_owned()]));
+        let source = Source { instance: 0, generation: 1, stream: "stderr" };
+        (Lines::new(source, Arc::clone(&log)), log, dir)
+    }
+
+    fn texts(log: &LogBook) -> Vec<String> {
+        log.tail(usize::MAX).into_iter().map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn lines_are_split_wherever_the_chunks_are() {
+        let (mut lines, log, _dir) = lines();
+        for chunk in ["on", "e\r\ntw", "o\n\nvery-", "secret\nlast"] {
+            lines.take(chunk.as_bytes());
+        }
+        lines.take(b" \xff");
+        lines.end();
+        assert_eq!(texts(&log), ["one", "two", "", "***", "last \u{fffd}"]);
+    }
+
+    #[test]
+    fn an_endless_line_takes_bounded_memory_and_ends_in_a_mark() {
+        let (mut lines, log, _dir) = lines();
+        for _ in 0..1000 {
+            lines.take(&[b'x'; 4096]);
+        }
+        assert!(lines.line.capacity() <= 4 * MAX_LINE, "{}", lines.line.capacity());
+        lines.take(b"\nnext\n");
+        let texts = texts(&log);
+        assert!(texts[0].ends_with("[line cut]") && texts[0].len() < MAX_LINE + 100);
+        assert_eq!(texts[1], "next");
+    }
+
+    #[test]
+    fn a_flood_is_counted_and_its_last_lines_are_kept() {
+        let (mut lines, log, _dir) = lines();
+        let total = 50_000;
+        for n in 0..total {
+            lines.take(format!("{n}\n").as_bytes());
+        }
+        lines.end();
+        let all = log.tail(usize::MAX);
+        assert_eq!(all.last().unwrap().text, (total - 1).to_string());
+        let tail = log.tail_of(0, 1, HELD + 1);
+        assert!(tail[0].stream == "wharf" && tail[0].text.contains("dropped"), "{:?}", tail[0]);
+        let told: usize = all
+            .iter()
+            .filter(|line| line.stream == "wharf")
+            .map(|line| line.text.split(' ').next().unwrap().parse::<usize>().unwrap())
+            .sum();
+        let seen =
+            all.last().unwrap().seq as usize - all.iter().filter(|line| line.stream == "wharf").count();
+        assert!(told + seen == total, "{told} told and {seen} seen of {total}");
+    }
+}

@@ -1,0 +1,138 @@
+//! From the launch request to the plugin's first instruction.
+//!
+//! The shim has one thread, so its fork may allocate and call what it likes before it executes the program.
+#![allow(unsafe_code, reason = "fork, received descriptors and signal dispositions have no safe wrapper")]
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{self, IoSliceMut, PipeWriter, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::unistd::{self, ForkResult};
+
+use super::Streams;
+use crate::process::proc::Pid;
+use crate::process::wire::{HEAD, Request, Stage};
+
+/// Plugins are a better choice than the host when the kernel must kill for memory.
+const OOM_SCORE: i32 = 500;
+
+/// Receives the request and the plugin's streams.
+pub(super) fn receive(mut control: &UnixStream) -> io::Result<(Request, Streams)> {
+    let mut head = [0; HEAD];
+    let mut space = nix::cmsg_space!([RawFd; 3]);
+    let mut into = [IoSliceMut::new(&mut head)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_WAITALL;
+    let message = recvmsg::<()>(control.as_raw_fd(), &mut into, Some(&mut space), flags)?;
+    let mut fds = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = part {
+            // SAFETY: the kernel has just made these descriptors for us; nobody else owns them.
+            fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    let read = message.bytes;
+    let streams = Streams::try_from(fds).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    if read != HEAD {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut body = vec![0; Request::body_len(&head)?];
+    control.read_exact(&mut body)?;
+    Ok((Request::decode(&head, &body)?, streams))
+}
+
+/// Forks the plugin's main process. The file ends empty when the program is executed, or tells what failed.
+pub(super) fn fork(request: &Request, streams: &Streams) -> io::Result<(Pid, File)> {
+    let shim = unistd::getpid();
+    let (reader, mut writer) = io::pipe()?;
+    // SAFETY: this process has one thread, so the fork may do all that the shim may do.
+    match unsafe { unistd::fork() }? {
+        ForkResult::Parent { child } => Ok((child.as_raw(), File::from(OwnedFd::from(reader)))),
+        ForkResult::Child => {
+            let (stage, errno) = become_plugin(request, streams, shim);
+            fail(&mut writer, stage, errno)
+        }
+    }
+}
+
+/// What failed before the program was executed; `None` if nothing did.
+pub(super) fn read_verdict(pipe: &mut File) -> Option<(Stage, i32)> {
+    let mut bytes = [0; 5];
+    pipe.read_exact(&mut bytes).ok()?;
+    let [code, errno @ ..] = bytes;
+    Some((Stage::from_code(code)?, i32::from_le_bytes(errno)))
+}
+
+fn fail(writer: &mut PipeWriter, stage: Stage, errno: Errno) -> ! {
+    let mut bytes = vec![stage.code()];
+    bytes.extend((errno as i32).to_le_bytes());
+    // If even that fails, the shim sees a process that ended with 127 at once.
+    writer.write_all(&bytes).ok();
+    // SAFETY: ends this process without running what the shim has registered for its own end.
+    unsafe { libc::_exit(127) }
+}
+
+/// Returns only if something failed.
+fn become_plugin(request: &Request, streams: &Streams, shim: unistd::Pid) -> (Stage, Errno) {
+    match prepare(request, streams, shim) {
+        Err(failure) => failure,
+        Ok(()) => match unistd::execve::<CString, CString>(&request.program, &request.argv, &request.env) {
+            Ok(never) => match never {},
+            Err(errno) => (Stage::Exec, errno),
+        },
+    }
+}
+
+fn prepare(request: &Request, streams: &Streams, shim: unistd::Pid) -> Result<(), (Stage, Errno)> {
+    let at = |stage: Stage| move |errno: Errno| (stage, errno);
+    unistd::setsid().map_err(at(Stage::Session))?;
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(at(Stage::Guard))?;
+    // The shim may have ended before the line above.
+    if unistd::getppid() != shim {
+        return Err((Stage::Guard, Errno::ESRCH));
+    }
+    default_signals().map_err(at(Stage::Guard))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(at(Stage::Privileges))?;
+    prctl::set_no_new_privs().map_err(at(Stage::Privileges))?;
+    prefer_for_oom();
+    unistd::chdir(request.cwd.as_c_str()).map_err(at(Stage::Directory))?;
+    let [stdin, stdout, stderr] = streams;
+    unistd::dup2_stdin(stdin).map_err(at(Stage::Streams))?;
+    unistd::dup2_stdout(stdout).map_err(at(Stage::Streams))?;
+    unistd::dup2_stderr(stderr).map_err(at(Stage::Streams))?;
+    close_on_exec_from(3);
+    Ok(())
+}
+
+/// What is ignored stays ignored over exec, and this process ignores SIGPIPE: a shell pipeline in the plugin would notice.
+fn default_signals() -> Result<(), Errno> {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: sets a default action, so no handler of ours can run. KILL, STOP and the C library's own are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    SigSet::all().thread_unblock()
+}
+
+/// Best effort: not every system lets us.
+fn prefer_for_oom() {
+    let path = "/proc/self/oom_score_adj";
+    let now = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if now.is_some_and(|now| now < OOM_SCORE) {
+        fs::write(path, OOM_SCORE.to_string()).ok();
+    }
+}
+
+/// Nothing but the standard streams reaches the plugin. All we open is close-on-exec; this catches what the host inherited.
+fn close_on_exec_from(first: libc::c_uint) {
+    // SAFETY: marks descriptors only; nothing is closed before exec. Kernels before 5.11 refuse, which changes nothing.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    }
+}

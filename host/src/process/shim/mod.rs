@@ -1,0 +1,180 @@
+//! The process between the host and a plugin: starts it, reports its end at once, and leaves nothing of it behind.
+//!
+//! One thread, no runtime, a loop over `poll`. It knows nothing of MCP and never touches the plugin's streams. The host's
+//! end, noticed as end of file on the socket, is the order to kill everything and leave.
+
+mod child;
+mod tree;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use self::tree::Reaped;
+use super::proc::Pid;
+use super::wire::{Order, Report, Stage};
+
+/// How often the killing is repeated if no child's end wakes us before.
+const KILL_AGAIN: u16 = 5;
+
+/// What the shim knows.
+struct Shim {
+    control: UnixStream,
+    signals: SignalFd,
+    /// The plugin's main process.
+    main: Pid,
+    /// It has been reaped: its number may mean another process now.
+    ended: bool,
+    /// Tells whether the program was executed; `None` once that is told.
+    verdict: Option<File>,
+    since: Instant,
+    /// Nothing may live on.
+    killing: bool,
+}
+
+/// Runs the shim and ends the process.
+#[allow(clippy::exit, reason = "a shim is a whole program; nothing of the caller's may run in it")]
+pub(super) fn run() -> ! {
+    let code = match serve() {
+        Ok(()) => 0,
+        // There is nobody to tell: the host sees the end of the socket, and that it came without a report.
+        Err(_) => 70,
+    };
+    std::process::exit(code)
+}
+
+fn serve() -> io::Result<()> {
+    let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // Fails where a person has typed the word: stdin is then no socket.
+    control.peer_addr()?;
+    // A signal for the host's terminal or group is none for us: the host's end is what counts.
+    nix::unistd::setsid().ok();
+    nix::sys::prctl::set_name(c"wharf-shim")?;
+    nix::sys::prctl::set_child_subreaper(true)?;
+    SigSet::all().thread_block()?;
+    let children = SigSet::from_iter([Signal::SIGCHLD]);
+    let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+
+    let (request, streams) = child::receive(&control)?;
+    let since = Instant::now();
+    match child::fork(&request, &streams) {
+        Ok((main, verdict)) => {
+            // The request holds secrets and the streams belong to the plugin: neither stays here.
+            drop((request, streams));
+            Shim { control, signals, main, ended: false, verdict: Some(verdict), since, killing: false }
+                .run();
+            Ok(())
+        }
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or_default();
+            send(&control, &Report::Failed { stage: Stage::Fork, errno })
+        }
+    }
+}
+
+fn send(mut control: &UnixStream, report: &Report) -> io::Result<()> {
+    let mut line = serde_json::to_vec(report)?;
+    line.push(b'\n');
+    control.write_all(&line)
+}
+
+// === impl Shim ===
+
+impl Shim {
+    fn run(mut self) {
+        while self.reap() {
+            if self.killing {
+                tree::kill();
+            }
+            self.wait();
+        }
+        self.report(&Report::Gone);
+    }
+
+    /// Collects what has ended. False once there is no child: then there is no descendant either.
+    fn reap(&mut self) -> bool {
+        loop {
+            match tree::reap_one() {
+                Reaped::Ended(pid, report) if pid == self.main && !self.ended => {
+                    self.ended = true;
+                    self.killing = true;
+                    if self.tell_verdict() {
+                        let uptime = self.since.elapsed();
+                        self.report(&Report::Exited(wharf_plugin_api::ExitReport { uptime, ..report }));
+                    }
+                }
+                Reaped::Ended(..) => {}
+                Reaped::NoneYet => return true,
+                Reaped::NoChildren => return false,
+            }
+        }
+    }
+
+    /// Waits for an end, an order, or the time to kill again.
+    fn wait(&mut self) {
+        let timeout = if self.killing { PollTimeout::from(KILL_AGAIN) } else { PollTimeout::NONE };
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        // After the host's end its socket is always readable; the loop then lives on deaths and the timeout alone.
+        if !self.killing {
+            fds.push(PollFd::new(self.control.as_fd(), PollFlags::POLLIN));
+            fds.extend(self.verdict.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+        }
+        if poll(&mut fds, timeout).is_err() {
+            // Out of memory in the kernel, or the like: try again, without a busy loop.
+            std::thread::sleep(Duration::from_millis(u64::from(KILL_AGAIN)));
+            return;
+        }
+        let woken = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
+        let (control, verdict) = (woken(1), woken(2));
+        drop(fds);
+        while let Ok(Some(_)) = self.signals.read_signal() {}
+        if verdict {
+            self.tell_verdict();
+        }
+        if control {
+            self.obey();
+        }
+    }
+
+    /// Tells the host whether the program was executed, if that is not told yet. False if it was not.
+    fn tell_verdict(&mut self) -> bool {
+        let Some(mut pipe) = self.verdict.take() else { return true };
+        match child::read_verdict(&mut pipe) {
+            None => {
+                self.report(&Report::Started { pid: self.main });
+                true
+            }
+            Some((stage, errno)) => {
+                self.report(&Report::Failed { stage, errno });
+                self.killing = true;
+                false
+            }
+        }
+    }
+
+    fn obey(&mut self) {
+        let mut bytes = [0; 2];
+        let order = self.control.read_exact(&mut bytes).ok().and_then(|()| Order::decode(bytes));
+        match order {
+            Some(Order::Signal(signal)) => tree::signal(signal),
+            // No host, or one that we cannot understand: both mean that nobody looks after the plugin any more.
+            Some(Order::Kill) | None => self.killing = true,
+        }
+    }
+
+    fn report(&mut self, report: &Report) {
+        // A host that is gone needs no report; the loop ends the tree.
+        if send(&self.control, report).is_err() {
+            self.killing = true;
+        }
+    }
+}
+
+/// The plugin's stdin, stdout and stderr.
+type Streams = [OwnedFd; 3];

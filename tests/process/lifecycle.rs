@@ -1,0 +1,139 @@
+//! Start, environment, end, stop.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use wharf_core::manifest::Span;
+use wharf_plugin_api::{Cause, CauseKind};
+
+use crate::harness::{World, line, lives, read, within};
+
+#[tokio::test]
+async fn an_exit_code_is_reported() {
+    let world = World::new();
+    let process = world.run("exit 3").await;
+    let report = within(process.handle.gone()).await;
+    assert_eq!((report.code, report.signal), (Some(3), None));
+    assert!(report.max_rss_bytes > 0);
+    assert_eq!(Cause::of_exit(report).kind, CauseKind::Exited);
+}
+
+#[tokio::test]
+async fn a_signal_is_reported() {
+    let world = World::new();
+    let process = world.run("kill -SEGV $$").await;
+    let report = within(process.handle.exited()).await;
+    assert_eq!((report.code, report.signal), (None, Some(11)));
+}
+
+#[tokio::test]
+async fn each_failing_step_has_its_cause() {
+    let world = World::new();
+    let file = |name: &str, text: &str, mode| {
+        let path = world.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let garbage = file("garbage", "\u{1}\u{2}\u{3} no program", 0o755);
+    let plain = file("plain", "#!/bin/sh\n", 0o644);
+    let orphan = file("orphan", "#!/no/such/interpreter\n", 0o755);
+    for (program, kind, says) in [
+        ("/no/such/program", CauseKind::NotFound, "/no/such/program"),
+        (garbage.as_str(), CauseKind::NotExecutable, "ENOEXEC"),
+        (plain.as_str(), CauseKind::NotExecutable, "EACCES"),
+        (orphan.as_str(), CauseKind::NotExecutable, "interpreter"),
+        ("/", CauseKind::NotExecutable, "EACCES"),
+    ] {
+        let cause = Cause::from(world.spawn(world.launch(program, &[])).await.unwrap_err());
+        assert!(cause.kind == kind && cause.detail.contains(says), "{program}: {cause}");
+    }
+    let mut launch = world.sh("exit 0");
+    launch.cwd = "/no/such/folder".into();
+    let cause = Cause::from(world.spawn(launch).await.unwrap_err());
+    assert!(cause.kind == CauseKind::MissingFile && cause.detail.contains("/no/such/folder"), "{cause}");
+    let mut launch = world.sh("exit 0");
+    launch.args.push("a\0b".to_owned());
+    assert_eq!(Cause::from(world.spawn(launch).await.unwrap_err()).kind, CauseKind::SpawnFailed);
+}
+
+#[tokio::test]
+async fn environment_folder_and_descriptors_are_exactly_what_was_asked_for() {
+    let world = World::new();
+    let mut launch = world.launch("/usr/bin/env", &[]);
+    launch.env = vec![("A".to_owned(), "1=2".to_owned()), ("B".to_owned(), String::new())];
+    let mut process = world.spawn(launch).await.unwrap();
+    let text = read(&mut process).await;
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[..2], ["A=1=2", "B="]);
+    assert!(lines.len() == 3 && lines[2].starts_with("WHARF_INSTANCE="), "{lines:?}");
+
+    let mut process = world.run("pwd; ls /proc/$$/fd; grep -E 'SigIgn|SigBlk|NoNewPrivs' /proc/$$/status; ulimit -c").await;
+    let text = read(&mut process).await;
+    let folder = world.dir.path().display();
+    let expected = "0\n1\n2\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nNoNewPrivs:\t1\n0\n";
+    assert_eq!(text, format!("{folder}\n{expected}"));
+}
+
+#[tokio::test]
+async fn stdin_arrives_and_ends() {
+    let world = World::new();
+    let mut launch = world.launch("/bin/cat", &[]);
+    launch.stdin = true;
+    let mut process = world.spawn(launch).await.unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    stdin.write_all(b"hello").await.unwrap();
+    drop(stdin);
+    assert_eq!(read(&mut process).await, "hello");
+    assert_eq!(within(process.handle.stop()).await.unwrap().code, Some(0));
+    let mut process = world.run("cat; echo end").await;
+    assert_eq!(read(&mut process).await, "end\n");
+}
+
+#[tokio::test]
+async fn stop_asks_first() {
+    let world = World::new();
+    let mut process = world.run("trap 'exit 7' TERM; echo up; while :; do sleep 1000 & wait; done").await;
+    line(&mut process).await;
+    let (first, second) = tokio::join!(within(process.handle.stop()), within(process.handle.stop()));
+    assert_eq!(first.unwrap().code, Some(7));
+    assert_eq!(second.unwrap().code, Some(7));
+    assert_eq!(within(process.handle.stop()).await.unwrap().code, Some(7), "stopped already");
+}
+
+#[tokio::test]
+async fn a_stopped_process_gets_the_request_to_end() {
+    let world = World::new();
+    let mut process = world.run("trap 'exit 7' TERM; echo up; kill -STOP $$; while :; do sleep 1000 & wait; done").await;
+    line(&mut process).await;
+    assert_eq!(within(process.handle.stop()).await.unwrap().code, Some(7));
+}
+
+#[tokio::test]
+async fn what_ignores_the_request_is_killed() {
+    let world = World::new();
+    let mut launch = world.sh("trap '' TERM; sh -c 'echo $$; exec sleep 1000' & echo; wait; wait; sleep 1000");
+    launch.stop.term = Span::millis(100);
+    let mut process = world.spawn(launch).await.unwrap();
+    let mut pid = line(&mut process).await;
+    if pid.is_empty() {
+        pid = line(&mut process).await;
+    }
+    let report = within(process.handle.stop()).await.unwrap();
+    assert_eq!(report.signal, Some(9));
+    assert!(report.uptime >= Duration::from_millis(100));
+    assert!(!lives(&pid));
+}
+
+#[tokio::test]
+async fn many_start_at_once() {
+    let world = World::new();
+    let starts = (0..20).map(|n| world.spawn(world.sh(&format!("exit {n}"))));
+    let started = futures_util::future::join_all(starts).await;
+    for (n, process) in started.into_iter().enumerate() {
+        let report = within(process.unwrap().handle.gone()).await;
+        assert_eq!(report.code, Some(i32::try_from(n).unwrap()));
+    }
+    assert_eq!(within(world.tasks.end(Duration::from_secs(5))).await, 0, "no task is left");
+}

@@ -1,0 +1,1 @@
+//! stderr and stdout in the log.
