@@ -63,7 +63,11 @@ pub fn may_hold_progress_token(params: &RawValue) -> bool {
 
 /// The params of a `tools/call`.
 #[must_use]
-pub fn call_params(name: &str, arguments: Option<&RawValue>, meta: Option<&RawValue>) -> Option<Box<RawValue>> {
+pub fn call_params(
+    name: &str,
+    arguments: Option<&RawValue>,
+    meta: Option<&RawValue>,
+) -> Option<Box<RawValue>> {
     let length = |part: Option<&RawValue>| part.map_or(0, |part| part.get().len() + 16);
     let mut out = String::with_capacity(16 + name.len() + length(arguments) + length(meta));
     out.push_str("{\"name\":");

@@ -14,10 +14,7 @@ fn with_token(params: &str) -> String {
 
 #[test]
 fn a_token_is_added_where_there_is_none() {
-    assert_eq!(
-        with_meta_progress_token(None, 7).expect("made").get(),
-        r#"{"_meta":{"progressToken":7}}"#
-    );
+    assert_eq!(with_meta_progress_token(None, 7).expect("made").get(), r#"{"_meta":{"progressToken":7}}"#);
     assert_eq!(with_token("{}"), r#"{"_meta":{"progressToken":7}}"#);
     assert_eq!(with_token("{ \"a\" : 1.0 }"), "{ \"a\" : 1.0 ,\"_meta\":{\"progressToken\":7}}");
     assert_eq!(with_token(r#"{"_meta":null,"a":1}"#), r#"{"_meta":{"progressToken":7},"a":1}"#);
@@ -26,10 +23,15 @@ fn a_token_is_added_where_there_is_none() {
 #[test]
 fn a_token_is_replaced_and_all_else_stays_byte_by_byte() {
     assert_eq!(
-        with_token("{\"x\":1e400,\n \"_meta\" : { \"progressToken\" : \"mine\", \"a/b\":[ 1 ] } , \"y\":\"}\"}"),
+        with_token(
+            "{\"x\":1e400,\n \"_meta\" : { \"progressToken\" : \"mine\", \"a/b\":[ 1 ] } , \"y\":\"}\"}"
+        ),
         "{\"x\":1e400,\n \"_meta\" : { \"progressToken\" : 7, \"a/b\":[ 1 ] } , \"y\":\"}\"}"
     );
-    assert_eq!(with_token(r#"{"_meta":{"a":{"_meta":{}}}}"#), r#"{"_meta":{"a":{"_meta":{}},"progressToken":7}}"#);
+    assert_eq!(
+        with_token(r#"{"_meta":{"a":{"_meta":{}}}}"#),
+        r#"{"_meta":{"a":{"_meta":{}},"progressToken":7}}"#
+    );
 }
 
 #[test]

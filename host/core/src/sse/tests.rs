@@ -68,7 +68,11 @@ fn ids_stay_until_changed_and_one_with_nul_is_ignored() {
     assert_eq!(run(99, &[b"id: 7\ndata: a\n\ndata: b\n\n"]).1.last_event_id(), "7");
     assert_eq!(run(99, &[b"id: 7\n\nid: 8\0\n\n"]).1.last_event_id(), "7");
     assert_eq!(run(99, &[b"id: 7\n\nid\n\n"]).1.last_event_id(), "");
-    assert_eq!(run(99, &[b"id: 7\n\nid: 8\n"]).1.last_event_id(), "7", "an unfinished block counts for nothing");
+    assert_eq!(
+        run(99, &[b"id: 7\n\nid: 8\n"]).1.last_event_id(),
+        "7",
+        "an unfinished block counts for nothing"
+    );
 }
 
 #[test]
@@ -144,7 +148,8 @@ fn model(stream: &[u8]) -> Vec<Out> {
 
 fn soup() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![
-        "\n", "\n", "\r", "\r\n", "\n\n", "data", "data:", "data: ", "event:", "event", "id:", "retry:", ":", " ", "a", "7",
+        "\n", "\n", "\r", "\r\n", "\n\n", "data", "data:", "data: ", "event:", "event", "id:", "retry:", ":",
+        " ", "a", "7",
     ]);
     (any::<bool>(), prop::collection::vec(word, 0..40)).prop_map(|(mark, words)| {
         let mut out = if mark { b"\xEF\xBB\xBF".to_vec() } else { Vec::new() };
