@@ -1,1 +1,181 @@
-//! (to come)
+//! Lines out of bytes: the framing of MCP over stdio, with a bound.
+//!
+//! Bytes go in by [`Framer::push`] in any pieces, lines come out of [`Framer::next_line`] one by one, borrowed from the
+//! one buffer. A line over the bound is dropped up to its newline without ever being held; it is reported once, as soon
+//! as it is known to be too long, so a peer that never sends a newline is told apart from a slow one.
+//!
+//! What is not here: what a line means, who reads, and what happens to a peer that sends garbage.
+
+use std::ops::Range;
+
+use memchr::memchr;
+
+/// The default bound of a line, without its end.
+pub const DEFAULT_MAX: usize = 16 << 20;
+
+/// What the buffer may keep between lines; more is given back.
+const IDLE_CAPACITY: usize = 64 << 10;
+
+/// Splits a stream of bytes into lines.
+#[derive(Debug)]
+pub struct Framer {
+    buf: Vec<u8>,
+    /// Before this all is consumed.
+    start: usize,
+    /// From `start` to here there is no newline.
+    scanned: usize,
+    max: usize,
+    /// Inside a line that was reported as too long: drop up to its newline.
+    skipping: bool,
+    dropped: u64,
+}
+
+/// A line that cannot be a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Over the bound; it is dropped.
+    #[error("a line of more than {max} bytes")]
+    TooLong {
+        /// The bound.
+        max: usize,
+    },
+    /// Not UTF-8.
+    #[error("a line that is not UTF-8 (from byte {at})")]
+    NotUtf8 {
+        /// Where in the line the first bad byte stands.
+        at: usize,
+    },
+    /// Begins with a byte-order mark, which JSON forbids.
+    #[error("a line that begins with a byte-order mark")]
+    ByteOrderMark,
+}
+
+impl Framer {
+    /// A framer for lines of at most `max` bytes, their end not counted.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { buf: Vec::new(), start: 0, scanned: 0, max, skipping: false, dropped: 0 }
+    }
+
+    /// Takes the next bytes. Call [`Framer::next_line`] until it returns `None` before the next push; only then is the
+    /// buffer bounded, by the line's bound and the size of one push.
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        self.compact();
+        if self.skipping && self.buf.is_empty() {
+            let end = memchr(b'\n', bytes);
+            let skip = end.map_or(bytes.len(), |at| at + 1);
+            self.dropped += skip as u64;
+            self.skipping = end.is_none();
+            bytes = bytes.get(skip..).unwrap_or_default();
+        }
+        self.grow(bytes.len());
+        self.buf.extend_from_slice(bytes);
+    }
+
+    /// The next line, without its end. Blank lines are skipped.
+    ///
+    /// # Errors
+    /// If a line was dropped, and why; the next call goes on after it.
+    pub fn next_line(&mut self) -> Option<Result<&str, FrameError>> {
+        loop {
+            let Some(found) = self.buf.get(self.scanned..).and_then(|rest| memchr(b'\n', rest)) else {
+                return self.unfinished();
+            };
+            let end = self.scanned + found;
+            let line = self.start..end;
+            self.start = end + 1;
+            self.scanned = self.start;
+            if self.skipping {
+                self.skipping = false;
+                self.dropped += line.len() as u64 + 1;
+                continue;
+            }
+            let line = self.trimmed(line);
+            if line.len() > self.max {
+                self.dropped += line.len() as u64;
+                return Some(Err(FrameError::TooLong { max: self.max }));
+            }
+            if self.buf.get(line.clone()).is_none_or(|line| line.trim_ascii().is_empty()) {
+                continue;
+            }
+            return Some(check(self.buf.get(line).unwrap_or_default()));
+        }
+    }
+
+    /// How many bytes of an unfinished line are held: after the end of the stream, what is lost with it.
+    #[must_use]
+    pub fn unfinished_len(&self) -> usize {
+        self.buf.len() - self.start
+    }
+
+    /// How many bytes were dropped in lines over the bound.
+    #[must_use]
+    pub fn dropped_bytes(&self) -> u64 {
+        self.dropped
+    }
+
+    /// What the buffer holds now in memory.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    /// No newline in the buffer: decides whether what is there can still become a line.
+    fn unfinished(&mut self) -> Option<Result<&str, FrameError>> {
+        self.scanned = self.buf.len();
+        let held = self.unfinished_len();
+        if self.skipping {
+            self.dropped += held as u64;
+            self.start = self.buf.len();
+            return None;
+        }
+        // One byte over the bound may be the CR of a line end.
+        let over = held > self.max && !(held == self.max + 1 && self.buf.last() == Some(&b'\r'));
+        if !over {
+            return None;
+        }
+        self.skipping = true;
+        self.dropped += held as u64;
+        self.start = self.buf.len();
+        Some(Err(FrameError::TooLong { max: self.max }))
+    }
+
+    fn trimmed(&self, line: Range<usize>) -> Range<usize> {
+        let cr = line.end > line.start && self.buf.get(line.end - 1) == Some(&b'\r');
+        line.start..line.end - usize::from(cr)
+    }
+
+    /// Moves the unfinished line to the front. A byte is moved only after a line before it was consumed, so no stream
+    /// makes this quadratic. An empty buffer that has grown is given back.
+    fn compact(&mut self) {
+        if self.start == 0 {
+            return;
+        }
+        self.buf.drain(..self.start);
+        self.scanned -= self.start;
+        self.start = 0;
+        if self.buf.capacity() > IDLE_CAPACITY && self.buf.len() < IDLE_CAPACITY {
+            self.buf.shrink_to(IDLE_CAPACITY);
+        }
+    }
+
+    /// Doubles, but never beyond what one line and one push need.
+    fn grow(&mut self, more: usize) {
+        let need = self.buf.len() + more;
+        if need > self.buf.capacity() {
+            let most = self.max.saturating_add(more).saturating_add(2).max(need);
+            let want = (self.buf.capacity() * 2).clamp(need, most);
+            self.buf.reserve_exact(want - self.buf.len());
+        }
+    }
+}
+
+fn check(line: &[u8]) -> Result<&str, FrameError> {
+    if line.starts_with(b"\xEF\xBB\xBF") {
+        return Err(FrameError::ByteOrderMark);
+    }
+    std::str::from_utf8(line).map_err(|error| FrameError::NotUtf8 { at: error.valid_up_to() })
+}
+
+#[cfg(test)]
+mod tests;

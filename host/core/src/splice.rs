@@ -1,1 +1,160 @@
-//! (to come)
+//! Edits of raw JSON that touch only what is ours: every other byte stays as it was.
+//!
+//! Nothing here builds a tree. An object is read for the places of its top-level values; an edit copies the text around
+//! one of them. A key that stands twice is edited at both places, since two readers could choose differently.
+//!
+//! What is not here: what the keys mean, but for the one that every request of ours carries (`_meta.progressToken`).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// The key of a message's metadata.
+const META: &str = "_meta";
+/// The key, in the metadata, under which a plugin reports progress.
+const PROGRESS_TOKEN: &str = "progressToken";
+
+/// The value of a top-level key. `None` if `object` is no object or has no such key; the last one if it has several.
+#[must_use]
+pub fn field<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
+    Members::of(object)?.0.into_iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
+}
+
+/// The elements of an array. `None` if it is none.
+#[must_use]
+pub fn items(array: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(array.get()).ok()
+}
+
+/// The object with `key` set to `value`: replaced where it stands, else added at the end. `None` if it is no object.
+#[must_use]
+pub fn with_field(object: &RawValue, key: &str, value: &RawValue) -> Option<Box<RawValue>> {
+    edit(object, key, &|_| Some(value.to_owned()))
+}
+
+/// `params` whose `_meta.progressToken` is `token`. Unknown keys of `_meta` stay. What is no object stays as it is,
+/// since no token can be added to it.
+#[must_use]
+pub fn with_meta_progress_token(params: Option<&RawValue>, token: u64) -> Option<Box<RawValue>> {
+    let token = raw(token.to_string())?;
+    let Some(params) = params else {
+        return raw(format!("{{\"{META}\":{{\"{PROGRESS_TOKEN}\":{token}}}}}"));
+    };
+    let edited = edit(params, META, &|meta| match meta {
+        Some(meta) if meta.get() != "null" => {
+            Some(with_field(meta, PROGRESS_TOKEN, &token).unwrap_or_else(|| meta.to_owned()))
+        }
+        Some(_) | None => raw(format!("{{\"{PROGRESS_TOKEN}\":{token}}}")),
+    });
+    Some(edited.unwrap_or_else(|| params.to_owned()))
+}
+
+/// Whether `params` may hold a progress token of whoever wrote it. False is certain; true may be a false alarm, for it is
+/// told without parsing.
+#[must_use]
+pub fn may_hold_progress_token(params: &RawValue) -> bool {
+    let find = |needle: &str| memchr::memmem::find(params.get().as_bytes(), needle.as_bytes()).is_some();
+    // A key may be spelled with escapes.
+    find(PROGRESS_TOKEN) || find("\\u")
+}
+
+/// The params of a `tools/call`.
+#[must_use]
+pub fn call_params(
+    name: &str,
+    arguments: Option<&RawValue>,
+    meta: Option<&RawValue>,
+) -> Option<Box<RawValue>> {
+    let length = |part: Option<&RawValue>| part.map_or(0, |part| part.get().len() + 16);
+    let mut out = String::with_capacity(16 + name.len() + length(arguments) + length(meta));
+    out.push_str("{\"name\":");
+    out.push_str(&serde_json::to_string(name).ok()?);
+    for (key, part) in [("arguments", arguments), (META, meta)] {
+        if let Some(part) = part {
+            out.push_str(",\"");
+            out.push_str(key);
+            out.push_str("\":");
+            out.push_str(part.get());
+        }
+    }
+    out.push('}');
+    raw(out)
+}
+
+/// The top-level members of an object, in order.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Replaces the value of each `key`, or adds one at the end; `make` gets what stands there. `None` if it is no object.
+fn edit(
+    object: &RawValue,
+    key: &str,
+    make: &dyn Fn(Option<&RawValue>) -> Option<Box<RawValue>>,
+) -> Option<Box<RawValue>> {
+    let text = object.get();
+    let members = Members::of(object)?;
+    let mut out = String::with_capacity(text.len() + key.len() + 48);
+    let mut copied = 0;
+    for (_, value) in members.0.iter().filter(|(name, _)| name == key) {
+        // The value is a part of `text`, so this is its place in it.
+        let at = value.get().as_ptr() as usize - text.as_ptr() as usize;
+        out.push_str(text.get(copied..at)?);
+        out.push_str(make(Some(value))?.get());
+        copied = at + value.get().len();
+    }
+    let end = if copied == 0 { text.rfind('}')? } else { text.len() };
+    out.push_str(text.get(copied..end)?);
+    if copied == 0 {
+        if !members.0.is_empty() {
+            out.push(',');
+        }
+        out.push_str(&serde_json::to_string(key).ok()?);
+        out.push(':');
+        out.push_str(make(None)?.get());
+        out.push_str(text.get(end..)?);
+    }
+    raw(out)
+}
+
+/// Validates: whatever comes out of here is JSON, also if a rule above were wrong.
+fn raw(text: String) -> Option<Box<RawValue>> {
+    RawValue::from_string(text).ok()
+}
+
+// === impl Members ===
+
+impl<'a> Members<'a> {
+    fn of(object: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(object.get()).ok()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(8);
+                while let Some((Key(key), value)) = map.next_entry()? {
+                    members.push((key, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        from.deserialize_map(Collect)
+    }
+}
+
+#[cfg(test)]
+mod tests;

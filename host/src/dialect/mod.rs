@@ -1,1 +1,124 @@
-//! (to come)
+//! How an instance speaks MCP: bytes to messages and back. Each dialect gives a [`Link`].
+//!
+//! Data plane and control plane are apart. A caller inserts itself into the link's [`pending`] table and pushes a bounded
+//! queue; whoever reads completes callers directly; whoever writes drains the queue into one write. Reader and writer are
+//! tasks of their own, and nothing awaits a write where it reads.
+//!
+//! What is not here: processes, restarts, health and retries. A dialect link ends its connection and tells when it is
+//! lost; what that means is the supervisor's business.
+
+#![allow(dead_code, reason = "the supervisor, which opens links, is to come")]
+
+pub(crate) mod handshake;
+pub(crate) mod incoming;
+pub(crate) mod pending;
+pub(crate) mod stdio;
+pub(crate) mod strikes;
+#[cfg(test)]
+mod testkit;
+pub(crate) mod writer;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Link};
+
+use crate::process::logs::LogBook;
+use crate::tasks::Tasks;
+
+/// The default bound of one message, whatever carries it.
+pub(crate) const MAX_MESSAGE: usize = wharf_core::frame::DEFAULT_MAX;
+
+/// What a connection needs to know of the generation it serves.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// The plugin, for spans and for people.
+    pub(crate) label: Arc<str>,
+    /// No message may be larger; see [`MAX_MESSAGE`].
+    pub(crate) max_message: usize,
+    /// When the handshake must be done.
+    pub(crate) handshake_deadline: Instant,
+    /// Where the link's tasks run.
+    pub(crate) tasks: Tasks,
+    /// Takes what is no message.
+    pub(crate) log: Arc<LogBook>,
+    /// Which instance.
+    pub(crate) instance: u32,
+    /// Which launch of it.
+    pub(crate) generation: u64,
+}
+
+/// A connection whose handshake is done.
+pub(crate) struct Connected {
+    /// Sends requests, matches answers. Its `close` ends the connection, not the process behind it.
+    pub(crate) link: Arc<dyn Link>,
+    /// Resolves when the connection is broken.
+    pub(crate) lost: Lost,
+}
+
+/// Resolves, once, with why a connection is broken; after a `close` of ours with `Requested`.
+#[derive(Debug)]
+pub(crate) struct Lost(oneshot::Receiver<Cause>);
+
+/// The other end of [`Lost`].
+pub(crate) type LostSender = oneshot::Sender<Cause>;
+
+/// What can be said to the plugin beside requests: answers and notifications.
+pub(crate) trait Outbox: Send + Sync {
+    /// Sends without waiting. False: there is no room, or the connection is gone.
+    fn try_send(&self, message: Vec<u8>) -> bool;
+
+    /// Sends, waiting for room. False: the connection is gone.
+    fn send(&self, message: Vec<u8>) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+}
+
+// === impl Options ===
+
+impl Options {
+    /// Notes what is no message.
+    pub(crate) fn note(&self, stream: &'static str, text: &str) {
+        self.log.append(self.instance, self.generation, stream, shortened(text));
+    }
+}
+
+// === impl Lost ===
+
+impl Lost {
+    pub(crate) fn channel() -> (LostSender, Self) {
+        let (tx, rx) = oneshot::channel();
+        (tx, Self(rx))
+    }
+
+    /// The cause, if the connection is already lost.
+    pub(crate) fn already(&mut self) -> Option<Cause> {
+        self.0.try_recv().ok()
+    }
+}
+
+impl Future for Lost {
+    type Output = Cause;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
+        Pin::new(&mut self.0).poll(cx).map(|cause| {
+            cause.unwrap_or_else(|_| Cause::new(CauseKind::Requested, "the host closed the connection"))
+        })
+    }
+}
+
+/// The start of a text that may be long, for a log.
+fn shortened(text: &str) -> &str {
+    const MOST: usize = 8 << 10;
+    text.get(..text.floor_char_boundary(MOST)).unwrap_or(text)
+}
+
+fn not_delivered(detail: impl Into<String>) -> CallError {
+    CallError::new(CallErrorKind::Connection, Delivery::NotDelivered, detail)
+}
+
+fn queue_full() -> CallError {
+    CallError::new(CallErrorKind::Full, Delivery::NotDelivered, "the plugin's queue is full")
+}

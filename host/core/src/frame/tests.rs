@@ -1,0 +1,126 @@
+use proptest::prelude::*;
+
+use super::{FrameError, Framer, IDLE_CAPACITY};
+
+type Line = Result<String, FrameError>;
+
+fn drain(framer: &mut Framer, into: &mut Vec<Line>) {
+    while let Some(line) = framer.next_line() {
+        into.push(line.map(str::to_owned));
+    }
+}
+
+fn lines(max: usize, pieces: &[&[u8]]) -> Vec<Line> {
+    let (mut framer, mut out) = (Framer::new(max), Vec::new());
+    for piece in pieces {
+        framer.push(piece);
+        drain(&mut framer, &mut out);
+    }
+    out
+}
+
+fn ok(line: &str) -> Line {
+    Ok(line.to_owned())
+}
+
+#[test]
+fn line_ends_are_lf_and_crlf_and_blank_lines_are_skipped() {
+    assert_eq!(lines(99, &[b"\n{}\r\n\r\n  \n[1]\n{\"a\":1"]), [ok("{}"), ok("[1]")]);
+}
+
+#[test]
+fn a_line_over_the_bound_is_reported_once_and_the_next_one_is_read() {
+    let too_long = Err(FrameError::TooLong { max: 4 });
+    assert_eq!(lines(4, &[b"12345678901234\nabcd\n"]), [too_long.clone(), ok("abcd")]);
+    assert_eq!(lines(4, &[b"12345", b"6789", b"0\nab", b"cd\r", b"\n"]), [too_long.clone(), ok("abcd")]);
+    assert_eq!(lines(4, &[b"abcd\r", b"x\nefgh\n"]), [too_long, ok("efgh")]);
+}
+
+#[test]
+fn bad_utf8_and_a_byte_order_mark_are_told_apart() {
+    assert_eq!(
+        lines(99, &[b"ab\xFF\n\xEF\xBB\xBF{}\n{}\n"]),
+        [Err(FrameError::NotUtf8 { at: 2 }), Err(FrameError::ByteOrderMark), ok("{}")]
+    );
+}
+
+#[test]
+fn memory_stays_within_the_bound_and_is_given_back() {
+    const MAX: usize = 1 << 20;
+    let piece = vec![b'x'; 8192];
+    let mut framer = Framer::new(MAX);
+    let mut reported = 0;
+    for _ in 0..1000 {
+        framer.push(&piece);
+        while let Some(line) = framer.next_line() {
+            assert_eq!(line, Err(FrameError::TooLong { max: MAX }));
+            reported += 1;
+        }
+        assert!(framer.capacity() <= MAX + piece.len() + 2, "{}", framer.capacity());
+    }
+    assert_eq!(reported, 1);
+    assert_eq!(framer.unfinished_len(), 0);
+    framer.push(b"\n{}\n");
+    assert_eq!(framer.next_line(), Some(Ok("{}")));
+    assert!(framer.next_line().is_none());
+    framer.push(b"{}\n");
+    assert!(framer.capacity() <= IDLE_CAPACITY, "{}", framer.capacity());
+    assert_eq!(framer.dropped_bytes(), 1000 * 8192 + 1);
+}
+
+#[test]
+fn an_unfinished_line_is_counted() {
+    let mut framer = Framer::new(99);
+    framer.push(b"{}\n{\"half");
+    assert_eq!(framer.next_line(), Some(Ok("{}")));
+    assert!(framer.next_line().is_none());
+    assert_eq!(framer.unfinished_len(), 6);
+}
+
+/// What the framer must give, said in the simplest way.
+fn model(max: usize, bytes: &[u8]) -> Vec<Line> {
+    let mut out = Vec::new();
+    let mut rest = bytes;
+    while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+        let line = &rest[..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        rest = &rest[end + 1..];
+        if line.len() > max {
+            out.push(Err(FrameError::TooLong { max }));
+        } else if line.starts_with(b"\xEF\xBB\xBF") {
+            out.push(Err(FrameError::ByteOrderMark));
+        } else if !line.trim_ascii().is_empty() {
+            out.push(match String::from_utf8(line.to_vec()) {
+                Ok(line) => Ok(line),
+                Err(error) => Err(FrameError::NotUtf8 { at: error.utf8_error().valid_up_to() }),
+            });
+        }
+    }
+    let tail = rest.len() > max + 1 || (rest.len() == max + 1 && !rest.ends_with(b"\r"));
+    if tail {
+        out.push(Err(FrameError::TooLong { max }));
+    }
+    out
+}
+
+/// Bytes in which line ends, marks and bad bytes are frequent.
+fn soup() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let byte = prop_oneof![
+        3 => Just(b'\n'), 2 => Just(b'\r'), 4 => Just(b'a'), 1 => Just(b' '), 1 => Just(0xFFu8),
+        1 => Just(0xEFu8), 1 => Just(0xBBu8), 1 => Just(0xBFu8),
+    ];
+    prop::collection::vec(prop::collection::vec(byte, 0..12), 0..12)
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_the_bytes_gives_the_same_lines(pieces in soup(), max in 1usize..8) {
+        let whole = pieces.concat();
+        let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+        let single: Vec<&[u8]> = whole.chunks(1).collect();
+        let expected = model(max, &whole);
+        prop_assert_eq!(&lines(max, &[&whole]), &expected);
+        prop_assert_eq!(&lines(max, &pieces), &expected);
+        prop_assert_eq!(&lines(max, &single), &expected);
+    }
+}

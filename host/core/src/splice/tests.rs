@@ -1,0 +1,132 @@
+use proptest::prelude::*;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+use super::{call_params, field, items, may_hold_progress_token, with_field, with_meta_progress_token};
+
+fn raw(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).expect("JSON")
+}
+
+fn with_token(params: &str) -> String {
+    with_meta_progress_token(Some(&raw(params)), 7).expect("edited").get().to_owned()
+}
+
+#[test]
+fn a_token_is_added_where_there_is_none() {
+    assert_eq!(with_meta_progress_token(None, 7).expect("made").get(), r#"{"_meta":{"progressToken":7}}"#);
+    assert_eq!(with_token("{}"), r#"{"_meta":{"progressToken":7}}"#);
+    assert_eq!(with_token("{ \"a\" : 1.0 }"), "{ \"a\" : 1.0 ,\"_meta\":{\"progressToken\":7}}");
+    assert_eq!(with_token(r#"{"_meta":null,"a":1}"#), r#"{"_meta":{"progressToken":7},"a":1}"#);
+}
+
+#[test]
+fn a_token_is_replaced_and_all_else_stays_byte_by_byte() {
+    assert_eq!(
+        with_token(
+            "{\"x\":1e400,\n \"_meta\" : { \"progressToken\" : \"mine\", \"a/b\":[ 1 ] } , \"y\":\"}\"}"
+        ),
+        "{\"x\":1e400,\n \"_meta\" : { \"progressToken\" : 7, \"a/b\":[ 1 ] } , \"y\":\"}\"}"
+    );
+    assert_eq!(
+        with_token(r#"{"_meta":{"a":{"_meta":{}}}}"#),
+        r#"{"_meta":{"a":{"_meta":{}},"progressToken":7}}"#
+    );
+}
+
+#[test]
+fn a_key_twice_or_spelled_with_escapes_is_edited_too() {
+    assert_eq!(
+        with_token(r#"{"_meta":{"progressToken":1},"\u005fmeta":{"progress\u0054oken":2}}"#),
+        r#"{"_meta":{"progressToken":7},"\u005fmeta":{"progress\u0054oken":7}}"#
+    );
+}
+
+#[test]
+fn what_is_no_object_stays() {
+    for params in ["[1, 2]", "null", "\"_meta\"", r#"{"_meta":[1]}"#] {
+        assert_eq!(with_token(params), params);
+    }
+    assert!(with_field(&raw("[1]"), "a", &raw("1")).is_none());
+}
+
+#[test]
+fn no_token_is_overlooked() {
+    assert!(may_hold_progress_token(&raw(r#"{"_meta":{"progressToken":1}}"#)));
+    assert!(may_hold_progress_token(&raw(r#"{"_meta":{"progress\u0054oken":1}}"#)));
+    assert!(!may_hold_progress_token(&raw(r#"{"name":"echo","arguments":{"text":"x\n"}}"#)));
+}
+
+#[test]
+fn call_params_hold_what_is_given() {
+    let made = call_params("a\"b", Some(&raw("{ \"x\": 1 }")), Some(&raw("{}"))).expect("made");
+    assert_eq!(made.get(), r#"{"name":"a\"b","arguments":{ "x": 1 },"_meta":{}}"#);
+    assert_eq!(call_params("t", None, None).expect("made").get(), r#"{"name":"t"}"#);
+}
+
+#[test]
+fn an_array_is_split_into_its_raw_elements() {
+    let array = raw(r#"[ {"a": 1}, 2.50 ,[]]"#);
+    let parts: Vec<&str> = items(&array).expect("an array").iter().map(|item| item.get()).collect();
+    assert_eq!(parts, [r#"{"a": 1}"#, "2.50", "[]"]);
+    assert!(items(&raw("{}")).is_none());
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[ -~\\n\"\\\\{}ä€😀]{0,8}".prop_map(Value::from),
+    ];
+    let key = prop_oneof![Just("_meta".to_owned()), Just("progressToken".to_owned()), "[a-z\"\\\\}é]{0,4}"];
+    leaf.prop_recursive(4, 32, 5, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key.clone(), inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn spelled(value: &Value, pretty: bool) -> Box<RawValue> {
+    let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    raw(&text.expect("JSON"))
+}
+
+fn parsed(raw: &RawValue) -> Value {
+    serde_json::from_str(raw.get()).expect("JSON")
+}
+
+proptest! {
+    #[test]
+    fn editing_text_is_the_same_as_editing_the_tree(params in value(), token: u64, pretty: bool) {
+        let mut expected = params.clone();
+        if let Value::Object(object) = &mut expected {
+            let meta = object.entry("_meta").or_insert(Value::Null);
+            if meta.is_null() {
+                *meta = json!({});
+            }
+            if let Value::Object(meta) = meta {
+                meta.insert("progressToken".to_owned(), token.into());
+            }
+        }
+        let edited = with_meta_progress_token(Some(&spelled(&params, pretty)), token).expect("edited");
+        prop_assert_eq!(parsed(&edited), expected);
+    }
+
+    #[test]
+    fn reading_text_is_the_same_as_reading_the_tree(object in value(), pretty: bool) {
+        let spelled = spelled(&object, pretty);
+        for key in ["_meta", "progressToken", "a", ""] {
+            prop_assert_eq!(field(&spelled, key).map(parsed), object.get(key).cloned());
+        }
+        prop_assert_eq!(items(&spelled).map(|all| all.into_iter().map(parsed).collect::<Vec<_>>()), object.as_array().cloned());
+    }
+
+    #[test]
+    fn a_call_is_the_same_as_one_built_as_a_tree(name in ".{0,8}", arguments in value(), meta in value()) {
+        let made = call_params(&name, Some(&to_raw_value(&arguments).expect("JSON")), Some(&spelled(&meta, true)));
+        prop_assert_eq!(parsed(&made.expect("made")), json!({"name": name, "arguments": arguments, "_meta": meta}));
+    }
+}

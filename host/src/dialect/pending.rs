@@ -1,0 +1,187 @@
+//! The requests of one connection that wait for their answer: the one table that callers, reader and writer share.
+//!
+//! A std mutex guards it for a few instructions, never over an await. Ids are our own increasing integers and are never
+//! used again, so an answer that is unknown, late or a duplicate finds nothing and is dropped and counted.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use wharf_core::splice;
+use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Id, Reply, Request, Scope, jsonrpc};
+
+use super::{Outbox, not_delivered, queue_full};
+
+/// Requests in flight on one connection. The router's limits are far below; this bounds the table whatever they say.
+const MAX_IN_FLIGHT: usize = 8192;
+
+type Answer = Result<Reply, CallError>;
+
+/// The table.
+#[derive(Default)]
+pub(crate) struct Pending {
+    table: Mutex<Table>,
+    unmatched: AtomicU64,
+}
+
+#[derive(Default)]
+struct Table {
+    last: u64,
+    entries: HashMap<u64, Entry>,
+    ended: Option<Arc<str>>,
+}
+
+struct Entry {
+    reply: oneshot::Sender<Answer>,
+    scope: Arc<dyn Scope>,
+    sent: bool,
+}
+
+/// A caller's place in the table. Dropped before the answer, it tells the plugin that nobody waits any more.
+pub(crate) struct Ticket {
+    pending: Arc<Pending>,
+    id: u64,
+    reply: oneshot::Receiver<Answer>,
+    /// `None` for what must not be cancelled (`initialize`).
+    outbox: Option<Arc<dyn Outbox>>,
+}
+
+// === impl Pending ===
+
+impl Pending {
+    /// Inserts a caller. `outbox` takes the cancellation if the caller gives up.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        scope: Arc<dyn Scope>,
+        outbox: Option<Arc<dyn Outbox>>,
+    ) -> Result<Ticket, CallError> {
+        let (tx, rx) = oneshot::channel();
+        let mut table = self.table();
+        if let Some(why) = &table.ended {
+            return Err(not_delivered(&**why));
+        }
+        if table.entries.len() >= MAX_IN_FLIGHT {
+            return Err(queue_full());
+        }
+        table.last += 1;
+        let id = table.last;
+        table.entries.insert(id, Entry { reply: tx, scope, sent: false });
+        drop(table);
+        Ok(Ticket { pending: Arc::clone(self), id, reply: rx, outbox })
+    }
+
+    /// The first byte of request `id` is about to be handed over. False: its caller is gone, do not send it.
+    pub(crate) fn sent(&self, id: u64) -> bool {
+        let scope = {
+            let mut table = self.table();
+            let Some(entry) = table.entries.get_mut(&id) else { return false };
+            entry.sent = true;
+            Arc::clone(&entry.scope)
+        };
+        scope.sent();
+        true
+    }
+
+    /// The plugin answered `id`. An answer to what was never sent is none.
+    pub(crate) fn answered(&self, id: Option<&Id>, reply: Reply) {
+        let entry = id.and_then(Id::as_u64).and_then(|id| {
+            let mut table = self.table();
+            table.entries.get(&id)?.sent.then_some(())?;
+            table.entries.remove(&id)
+        });
+        match entry {
+            // A caller that has just gone needs no answer.
+            Some(entry) => drop(entry.reply.send(Ok(reply))),
+            None => {
+                self.unmatched.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(?id, "an answer that nobody waits for");
+            }
+        }
+    }
+
+    /// The scope of a request in flight, by the progress token that is its id.
+    pub(crate) fn scope(&self, token: u64) -> Option<Arc<dyn Scope>> {
+        self.table().entries.get(&token).filter(|entry| entry.sent).map(|entry| Arc::clone(&entry.scope))
+    }
+
+    /// Nothing is sent any more: who is not sent yet, or comes later, is turned away. Answers may still come.
+    pub(crate) fn close(&self, why: &str) {
+        self.end_where(why, |entry| !entry.sent);
+    }
+
+    /// Ends the table: who waits gets an error that says how far it got, who comes later is turned away.
+    pub(crate) fn end(&self, why: &str) {
+        self.end_where(why, |_| true);
+    }
+
+    fn end_where(&self, why: &str, over: impl Fn(&Entry) -> bool) {
+        let ended: Vec<Entry> = {
+            let mut table = self.table();
+            table.ended.get_or_insert_with(|| why.into());
+            table.entries.extract_if(|_, entry| over(entry)).map(|(_, entry)| entry).collect()
+        };
+        for entry in ended {
+            let delivery = if entry.sent { Delivery::Unknown } else { Delivery::NotDelivered };
+            entry.reply.send(Err(CallError::new(CallErrorKind::Connection, delivery, why))).ok();
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// Our id for the request, which is its progress token too.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Waits for the answer.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        (&mut self.reply).await.unwrap_or_else(|_| {
+            Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, "the connection was dropped"))
+        })
+    }
+
+    /// The answer, if it has come.
+    pub(crate) fn arrived(&mut self) -> Option<Answer> {
+        self.reply.try_recv().ok()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let given_up = self.pending.table().entries.remove(&self.id);
+        if !given_up.is_some_and(|entry| entry.sent) {
+            return;
+        }
+        if let Some(outbox) = &self.outbox
+            && !outbox.try_send(cancelled(self.id))
+        {
+            tracing::debug!(id = self.id, "no room to tell the plugin that a request was given up");
+        }
+    }
+}
+
+fn cancelled(id: u64) -> Vec<u8> {
+    let params =
+        RawValue::from_string(format!(r#"{{"requestId":{id},"reason":"the caller no longer waits"}}"#)).ok();
+    jsonrpc::notification("notifications/cancelled", params.as_deref())
+}
+
+/// Writes a request under our id. The token of a caller who does not listen is replaced as well: it must not be taken
+/// for one of ours.
+pub(crate) fn encode(id: u64, request: &Request, listens: bool) -> Vec<u8> {
+    let given = request.params.as_deref();
+    let replaced = (listens || given.is_some_and(splice::may_hold_progress_token))
+        .then(|| splice::with_meta_progress_token(given, id))
+        .flatten();
+    let mut bytes = jsonrpc::request(&Id::number(id), &request.method, replaced.as_deref().or(given));
+    jsonrpc::single_line(&mut bytes);
+    bytes
+}

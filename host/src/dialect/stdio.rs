@@ -1,0 +1,270 @@
+//! MCP over a pair of pipes: one message per line.
+//!
+//! It must not know processes: it gets two byte streams, and tells when they are of no more use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use wharf_core::frame::Framer;
+use wharf_plugin_api::{
+    CallError, Cause, CauseKind, Full, Hello, Inbox, Link, Notification, Reply, Request, Scope, async_trait,
+    jsonrpc,
+};
+
+use super::handshake::{self, HostScope};
+use super::incoming::Incoming;
+use super::pending::{Pending, encode};
+use super::strikes::Strikes;
+use super::writer::{self, Queue};
+use super::{Connected, Lost, LostSender, Options, Outbox, not_delivered, queue_full};
+
+/// How much is read at once.
+const CHUNK: usize = 64 << 10;
+/// How long answers that are already under way may still come after writing failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A connection over two pipes.
+struct StdioLink {
+    hello: Hello,
+    wire: Arc<Wire>,
+    /// Ends both tasks if the link is dropped unclosed.
+    _closing: DropGuard,
+}
+
+/// What the handshake and the link share.
+struct Wire {
+    pending: Arc<Pending>,
+    queue: Queue,
+    closing: CancellationToken,
+    writer_done: CancellationToken,
+    handshaken: AtomicBool,
+}
+
+/// Does the handshake over two byte streams.
+///
+/// # Errors
+/// Why there is no working connection. A stream that ends is `LinkLost`: how the process ended is not known here.
+pub(crate) async fn connect<R, W>(
+    stdout: R,
+    stdin: W,
+    inbox: Arc<dyn Inbox>,
+    options: Options,
+) -> Result<Connected, Cause>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    let (wire, mut lost) = start(stdout, stdin, inbox, &options);
+    let guard = wire.closing.clone().drop_guard();
+    let deadline = options.handshake_deadline;
+    let opening = wire.request(handshake::initialize(), HostScope::until(deadline), false);
+    let reply = match tokio::time::timeout_at(deadline, opening).await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(error)) => {
+            return Err(lost.already().unwrap_or_else(|| handshake::failed(error, CauseKind::LinkLost)));
+        }
+        Err(_) => return Err(handshake::too_late()),
+    };
+    let hello = handshake::hello("stdio", reply, None)?;
+    wire.handshaken.store(true, Ordering::Relaxed);
+    if wire.notify(&Notification::bare(handshake::INITIALIZED)).is_err() {
+        let gone = || Cause::new(CauseKind::LinkLost, "the connection broke during the handshake");
+        return Err(lost.already().unwrap_or_else(gone));
+    }
+    Ok(Connected { link: Arc::new(StdioLink { hello, wire, _closing: guard }), lost })
+}
+
+/// Starts the reader and the writer, each a task of its own.
+fn start<R, W>(stdout: R, stdin: W, inbox: Arc<dyn Inbox>, options: &Options) -> (Arc<Wire>, Lost)
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    let (queue, frames) = writer::queue();
+    let (lost_sender, lost) = Lost::channel();
+    let wire = Arc::new(Wire {
+        pending: Arc::default(),
+        queue: queue.clone(),
+        closing: options.tasks.ending().child_token(),
+        writer_done: CancellationToken::new(),
+        handshaken: AtomicBool::new(false),
+    });
+    let incoming = Arc::new(Incoming::new(
+        Arc::clone(&wire.pending),
+        inbox,
+        Arc::new(queue) as Arc<dyn Outbox>,
+        options.clone(),
+        wire.closing.clone(),
+    ));
+    let span =
+        |half| tracing::debug_span!("stdio", plugin = %options.label, instance = options.instance, half);
+    let (pending, closing, done) =
+        (Arc::clone(&wire.pending), wire.closing.clone(), wire.writer_done.clone());
+    // Both are tracked by `Tasks` and end with the connection.
+    drop(options.tasks.spawn(span("writer"), async move {
+        let _done = done.drop_guard();
+        let why = match writer::run(stdin, frames, Arc::clone(&pending), closing).await {
+            Ok(()) => "the connection is closed".to_owned(),
+            Err(error) => format!("the plugin's stdin failed: {error}"),
+        };
+        pending.close(&why);
+    }));
+    let reader = Reader {
+        wire: Arc::clone(&wire),
+        incoming,
+        options: options.clone(),
+        framer: Framer::new(options.max_message),
+        strikes: Strikes::default(),
+    };
+    drop(options.tasks.spawn(span("reader"), reader.run(stdout, lost_sender)));
+    (wire, lost)
+}
+
+/// The reading half.
+struct Reader {
+    wire: Arc<Wire>,
+    incoming: Arc<Incoming>,
+    options: Options,
+    framer: Framer,
+    strikes: Strikes,
+}
+
+impl Reader {
+    async fn run<R: AsyncRead + Unpin>(mut self, stdout: R, lost: LostSender) {
+        let broken = self.read(stdout).await;
+        let cause = if self.wire.closing.is_cancelled() {
+            Cause::new(CauseKind::Requested, "the host closed the connection")
+        } else {
+            broken
+        };
+        // The cause first: whoever is failed by the end of the table must find it.
+        lost.send(cause.clone()).ok();
+        self.wire.pending.end(&cause.detail);
+        self.wire.closing.cancel();
+    }
+
+    /// Reads until the connection is of no more use, and says why.
+    async fn read<R: AsyncRead + Unpin>(&mut self, mut stdout: R) -> Cause {
+        let mut chunk = vec![0; CHUNK];
+        let ending = self.options.tasks.ending().clone();
+        let writer_done = self.wire.writer_done.clone();
+        let closing = self.wire.closing.clone();
+        let unwritable = async {
+            writer_done.cancelled().await;
+            if closing.is_cancelled() {
+                // Closed by us: read on until the plugin closes its end.
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::pin!(unwritable);
+        loop {
+            let read = tokio::select! {
+                biased;
+                read = stdout.read(&mut chunk) => read,
+                () = ending.cancelled() => return Cause::new(CauseKind::Requested, "the host ends"),
+                () = &mut unwritable => return Cause::new(CauseKind::LinkLost, "the plugin closed its stdin"),
+            };
+            match read {
+                Ok(0) => return self.ended(),
+                Ok(n) => self.framer.push(chunk.get(..n).unwrap_or_default()),
+                Err(error) => {
+                    return Cause::new(CauseKind::LinkLost, format!("stdout of the plugin failed: {error}"));
+                }
+            }
+            if let Some(why) = self.lines() {
+                return Cause::new(CauseKind::ProtocolGarbage, why);
+            }
+        }
+    }
+
+    /// Takes all lines that are there. Returns why the connection is to be given up, if it is.
+    fn lines(&mut self) -> Option<String> {
+        while let Some(line) = self.framer.next_line() {
+            let strike = match line {
+                Ok(line) => match self.incoming.take(line.as_bytes(), None) {
+                    Ok(()) => {
+                        self.strikes.message();
+                        None
+                    }
+                    Err(_) => {
+                        self.options.note("stdout", line);
+                        self.strikes.line(self.wire.handshaken.load(Ordering::Relaxed))
+                    }
+                },
+                Err(error) => {
+                    self.options.note("wharf", &format!("dropped from stdout: {error}"));
+                    self.strikes.unreadable(&error)
+                }
+            };
+            if strike.is_some() {
+                return strike;
+            }
+        }
+        None
+    }
+
+    fn ended(&self) -> Cause {
+        let rest = self.framer.unfinished_len();
+        if rest > 0 {
+            self.options.note("wharf", &format!("stdout ended within a line; {rest} bytes are lost"));
+        }
+        Cause::new(CauseKind::LinkLost, "the plugin closed its stdout")
+    }
+}
+
+// === impl Wire ===
+
+impl Wire {
+    async fn request(
+        &self,
+        request: Request,
+        scope: Arc<dyn Scope>,
+        cancellable: bool,
+    ) -> Result<Reply, CallError> {
+        let listens = scope.listens();
+        let outbox = cancellable.then(|| Arc::new(self.queue.clone()) as Arc<dyn Outbox>);
+        let mut ticket = self.pending.open(scope, outbox)?;
+        let bytes = encode(ticket.id(), &request, listens);
+        if self.queue.push(Some(ticket.id()), bytes).is_err() {
+            let gone = self.writer_done.is_cancelled() || self.closing.is_cancelled();
+            return Err(if gone { not_delivered("the connection is closed") } else { queue_full() });
+        }
+        ticket.answer().await
+    }
+
+    fn notify(&self, notification: &Notification) -> Result<(), Full> {
+        let mut bytes = jsonrpc::notification(&notification.method, notification.params.as_deref());
+        jsonrpc::single_line(&mut bytes);
+        self.queue.push(None, bytes)
+    }
+}
+
+// === impl StdioLink ===
+
+#[async_trait]
+impl Link for StdioLink {
+    fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
+        self.wire.request(request, scope, true).await
+    }
+
+    fn notify(&self, notification: Notification) -> Result<(), Full> {
+        self.wire.notify(&notification)
+    }
+
+    /// Closes the plugin's stdin and returns when that is done. What the plugin still answers is still delivered.
+    async fn close(&self) {
+        self.wire.closing.cancel();
+        self.wire.writer_done.cancelled().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

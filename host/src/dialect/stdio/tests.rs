@@ -1,0 +1,431 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, duplex,
+};
+use wharf_plugin_api::{
+    CallError, CallErrorKind, Cause, CauseKind, Delivery, Link, Notification, Reply, Scope,
+};
+
+use super::{HostScope, connect, handshake, start};
+use crate::dialect::testkit::{Call, Ear, options, request, result, spawn_call, within};
+use crate::dialect::{Connected, Lost, Options};
+
+/// The plugin's side of the pipes.
+struct Peer {
+    stdin: BufReader<DuplexStream>,
+    stdout: DuplexStream,
+}
+
+impl Peer {
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        within(self.stdin.read_line(&mut line)).await.expect("readable");
+        line
+    }
+
+    async fn message(&mut self) -> Value {
+        let line = self.line().await;
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    async fn say(&mut self, text: &str) {
+        within(self.stdout.write_all(text.as_bytes())).await.expect("writable");
+    }
+
+    async fn tell(&mut self, message: Value) {
+        self.say(&format!("{message}\n")).await;
+    }
+
+    async fn answer(&mut self, id: &Value, result: Value) {
+        self.tell(json!({"jsonrpc": "2.0", "id": id, "result": result})).await;
+    }
+
+    /// Answers `initialize` after saying `first`.
+    async fn handshake(&mut self, first: &str) {
+        let hello = self.message().await;
+        assert_eq!(hello["method"], "initialize");
+        assert_eq!(hello["params"]["protocolVersion"], "2025-11-25");
+        assert_eq!(hello["params"]["capabilities"], json!({"roots": {}}));
+        self.say(first).await;
+        self.answer(&hello["id"], json!({"protocolVersion": "2025-06-18", "serverInfo": {"name": "fake"}}))
+            .await;
+    }
+}
+
+fn pipes() -> (DuplexStream, DuplexStream, Peer) {
+    let (stdin, peer_in) = duplex(64 << 10);
+    let (stdout, peer_out) = duplex(64 << 10);
+    (stdout, stdin, Peer { stdin: BufReader::new(peer_in), stdout: peer_out })
+}
+
+async fn connected_with(options: Options, ear: &Ear) -> (Arc<dyn Link>, Lost, Peer) {
+    let (stdout, stdin, mut peer) = pipes();
+    let (connected, ()) = within(async {
+        tokio::join!(connect(stdout, stdin, Arc::new(ear.clone()), options), peer.handshake(""))
+    })
+    .await;
+    let Connected { link, lost } = connected.expect("connected");
+    assert_eq!(peer.message().await, json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    (link, lost, peer)
+}
+
+async fn connected() -> (Arc<dyn Link>, Lost, Peer) {
+    connected_with(options(), &Ear::default()).await
+}
+
+async fn refused(mut script: impl AsyncFnMut(&mut Peer)) -> Cause {
+    let (stdout, stdin, mut peer) = pipes();
+    let (outcome, ()) = within(async {
+        tokio::join!(connect(stdout, stdin, Arc::new(Ear::default()), options()), script(&mut peer))
+    })
+    .await;
+    outcome.err().expect("refused")
+}
+
+fn failure(outcome: Result<Reply, CallError>) -> (CallErrorKind, Delivery) {
+    let error = outcome.expect_err("no answer");
+    (error.kind, error.delivery)
+}
+
+#[tokio::test]
+async fn the_handshake_proves_what_the_server_says() {
+    let (link, _lost, _peer) = connected().await;
+    assert_eq!((link.hello().dialect, link.hello().revision.as_str()), ("stdio", "2025-06-18"));
+}
+
+#[tokio::test]
+async fn answers_find_their_callers_in_any_order_and_strays_are_dropped() {
+    let (link, _lost, mut peer) = connected().await;
+    let (a, b) = (Call::new(false), Call::new(false));
+    let first = spawn_call(&link, &a, request("tools/call", r#"{"n":1}"#));
+    let one = peer.message().await;
+    let second = spawn_call(&link, &b, request("tools/call", r#"{"n":2}"#));
+    let two = peer.message().await;
+    assert_eq!((&one["params"]["n"], &two["params"]["n"]), (&json!(1), &json!(2)));
+    peer.answer(&json!(999), json!("nobody's")).await;
+    peer.answer(&json!("2"), json!("a string is not a number")).await;
+    peer.answer(&two["id"], json!("two")).await;
+    peer.answer(&two["id"], json!("two again")).await;
+    peer.answer(&one["id"], json!("one")).await;
+    assert_eq!(result(within(first).await.expect("joined")), "one");
+    assert_eq!(result(within(second).await.expect("joined")), "two");
+    assert_eq!((a.times_sent(), b.times_sent()), (1, 1));
+    // Ids are never used again: the duplicate of the second answer does not reach the third caller.
+    let third = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let three = peer.message().await;
+    assert!(three["id"].as_u64() > two["id"].as_u64());
+    peer.answer(&two["id"], json!("late")).await;
+    peer.answer(&three["id"], json!("three")).await;
+    assert_eq!(result(within(third).await.expect("joined")), "three");
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_is_cancelled_at_the_plugin_with_its_id() {
+    let (link, _lost, mut peer) = connected().await;
+    let call = Call::new(false);
+    let task = spawn_call(&link, &call, request("tools/call", "{}"));
+    let sent = peer.message().await;
+    task.abort();
+    let cancelled = peer.message().await;
+    assert_eq!(cancelled["method"], "notifications/cancelled");
+    assert_eq!(cancelled["params"]["requestId"], sent["id"]);
+    // The late answer is dropped and the connection goes on.
+    peer.answer(&sent["id"], json!("late")).await;
+    let next = spawn_call(&link, &call, request("tools/call", "{}"));
+    let sent = peer.message().await;
+    peer.answer(&sent["id"], json!("next")).await;
+    assert_eq!(result(within(next).await.expect("joined")), "next");
+}
+
+#[tokio::test]
+async fn initialize_is_never_cancelled() {
+    let (stdout, stdin, mut peer) = pipes();
+    let (wire, _lost) = start(stdout, stdin, Arc::new(Ear::default()), &options());
+    let deadline = options().handshake_deadline;
+    let mut opening = Box::pin(wire.request(handshake::initialize(), HostScope::until(deadline), false));
+    let hello =
+        tokio::select! { hello = peer.message() => hello, _ = &mut opening => panic!("no handshake") };
+    assert_eq!(hello["method"], "initialize");
+    drop(opening);
+    wire.notify(&Notification::bare("notifications/next")).expect("room");
+    assert_eq!(peer.message().await["method"], "notifications/next");
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_given_up_closes_stdin() {
+    let (stdout, stdin, mut peer) = pipes();
+    let mut opening = Box::pin(connect(stdout, stdin, Arc::new(Ear::default()), options()));
+    tokio::select! { _ = peer.message() => {}, _ = &mut opening => panic!("no handshake") }
+    drop(opening);
+    assert_eq!(peer.line().await, "");
+}
+
+#[tokio::test]
+async fn what_comes_before_the_answer_to_initialize_is_legal() {
+    let (stdout, stdin, mut peer) = pipes();
+    let ear = Ear::default();
+    let early = concat!(
+        "starting up\n",
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}"#,
+        "\n",
+        r#"{"jsonrpc":"2.0","id":"s1","method":"ping"}"#,
+        "\n",
+        r#"{"jsonrpc":"2.0","id":2,"method":"roots/list"}"#,
+        "\n",
+        r#"{"jsonrpc":"2.0","id":3,"method":"sampling/createMessage"}"#,
+        "\r\n",
+    );
+    let (connected, ()) = within(async {
+        tokio::join!(connect(stdout, stdin, Arc::new(ear.clone()), options()), peer.handshake(early))
+    })
+    .await;
+    let _connected = connected.expect("connected");
+    assert_eq!(ear.heard.at_least(1).await[0].0, "notifications/message");
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        said.push(peer.message().await);
+    }
+    let of = |id: Value| said.iter().find(|message| message["id"] == id).expect("answered").clone();
+    assert_eq!(of(json!("s1"))["result"], json!({}));
+    assert_eq!(of(json!(2))["result"], json!({"roots": []}));
+    assert_eq!(of(json!(3))["error"]["code"], -32601);
+}
+
+#[tokio::test]
+async fn progress_goes_to_the_call_it_belongs_to() {
+    let ear = Ear::default();
+    let (link, _lost, mut peer) = connected_with(options(), &ear).await;
+    let (a, b, deaf) = (Call::new(true), Call::new(true), Call::new(false));
+    let mut tokens = Vec::new();
+    let mut tasks = Vec::new();
+    for call in [&a, &b] {
+        tasks.push(spawn_call(
+            &link,
+            call,
+            request("tools/call", r#"{"_meta":{"progressToken":"own","k":1}}"#),
+        ));
+        let sent = peer.message().await;
+        assert_eq!(sent["params"]["_meta"], json!({"progressToken": sent["id"], "k": 1}));
+        tokens.push(sent["id"].clone());
+    }
+    tasks.push(spawn_call(&link, &deaf, request("tools/call", r#"{"name":"x"}"#)));
+    assert_eq!(peer.message().await["params"], json!({"name": "x"}));
+    let progress = |token: &Value, n: u32| json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": n}});
+    peer.tell(progress(&tokens[1], 1)).await;
+    peer.tell(progress(&tokens[0], 2)).await;
+    peer.tell(progress(&json!("own"), 3)).await;
+    assert_eq!(a.heard.at_least(1).await[0].1["progress"], 2);
+    assert_eq!(b.heard.at_least(1).await[0].1["progress"], 1);
+    assert_eq!(ear.heard.at_least(1).await[0].1["progress"], 3);
+    assert_eq!((a.heard.all().len(), b.heard.all().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_token_of_a_caller_who_does_not_listen_is_not_taken_for_ours() {
+    let (link, _lost, mut peer) = connected().await;
+    let victim = Call::new(true);
+    let _first = spawn_call(&link, &victim, request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    let forged = format!(r#"{{"_meta":{{"progress\u0054oken":{id}}}}}"#);
+    let _second = spawn_call(&link, &Call::new(false), request("tools/call", &forged));
+    let sent = peer.message().await;
+    assert_eq!(sent["params"]["_meta"]["progressToken"], sent["id"]);
+    assert_ne!(sent["id"], id);
+}
+
+#[tokio::test]
+async fn pretty_printed_params_and_answers_are_one_line() {
+    let (link, _lost, mut peer) = connected().await;
+    let smuggled = "{\r\n\"text\":\n{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"tools/call\"}\n}";
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", smuggled));
+    let sent = peer.message().await;
+    assert_eq!(sent["params"]["text"]["id"], 7);
+    link.notify(Notification {
+        method: "notifications/x".into(),
+        params: request("", "{\n\"a\":\n1}").params,
+    })
+    .expect("room");
+    assert_eq!(peer.message().await["params"], json!({"a": 1}));
+    peer.answer(&sent["id"], json!({"a\nb": "c\r\n"})).await;
+    assert_eq!(result(within(task).await.expect("joined")), json!({"a\nb": "c\r\n"}));
+}
+
+#[tokio::test]
+async fn an_answer_leaves_as_the_bytes_it_came_in() {
+    let (link, _lost, mut peer) = connected().await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    let odd = r#"{ "b":1.0,"a" : 1E400, "a":"\u00e9é" }"#;
+    peer.say(&format!("{{\"id\":{id},\"result\":{odd},\"jsonrpc\":\"2.0\"}}\r\n")).await;
+    let Ok(Reply::Result(raw)) = within(task).await.expect("joined") else { panic!("no result") };
+    assert_eq!(raw.get(), odd);
+}
+
+#[tokio::test]
+async fn big_messages_in_both_directions_do_not_block_each_other() {
+    let (link, _lost, mut peer) = connected().await;
+    let big = format!(r#"{{"x":"{}"}}"#, "x".repeat(1 << 20));
+    let calls: Vec<_> =
+        (0..4).map(|_| spawn_call(&link, &Call::new(false), request("tools/call", &big))).collect();
+    // A server that answers line by line and reads nothing while it writes.
+    let server = async {
+        for _ in 0..4 {
+            let sent = peer.message().await;
+            peer.answer(&sent["id"], sent["params"].clone()).await;
+        }
+    };
+    within(server).await;
+    for call in calls {
+        assert_eq!(result(within(call).await.expect("joined"))["x"].as_str().map(str::len), Some(1 << 20));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_stdout_fails_what_is_sent_as_unknown_and_what_is_queued_as_not_delivered() {
+    let (link, lost, mut peer) = connected().await;
+    let (sent, queued) = (Call::new(false), Call::new(false));
+    let first = spawn_call(&link, &sent, request("tools/call", "{}"));
+    peer.message().await;
+    // Fills the pipe, so that what comes after it stays in the queue.
+    let stuck = spawn_call(
+        &link,
+        &Call::new(false),
+        request("tools/call", &format!("[\"{}\"]", "x".repeat(1 << 20))),
+    );
+    within(peer.stdin.read_u8()).await.expect("a byte");
+    let second = spawn_call(&link, &queued, request("tools/call", "{}"));
+    tokio::task::yield_now().await;
+    peer.say("{\"jsonrpc\":\"2.0\",\"id\":").await;
+    drop(peer.stdout);
+    assert_eq!(within(lost).await.kind, CauseKind::LinkLost);
+    assert_eq!(failure(first.await.expect("joined")), (CallErrorKind::Connection, Delivery::Unknown));
+    assert_eq!(failure(stuck.await.expect("joined")), (CallErrorKind::Connection, Delivery::Unknown));
+    assert_eq!(failure(second.await.expect("joined")), (CallErrorKind::Connection, Delivery::NotDelivered));
+    assert_eq!((sent.times_sent(), queued.times_sent()), (1, 0));
+    let later = link.request(request("tools/call", "{}"), Call::new(false) as Arc<dyn Scope>).await;
+    assert_eq!(failure(later), (CallErrorKind::Connection, Delivery::NotDelivered));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_closes_its_stdin_is_lost_but_its_last_answers_count() {
+    let (link, lost, mut peer) = connected().await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    drop(peer.stdin);
+    // This write finds the pipe closed.
+    link.notify(Notification::bare("notifications/x")).expect("room");
+    within(
+        peer.stdout.write_all(format!("{}\n", json!({"jsonrpc": "2.0", "id": id, "result": 5})).as_bytes()),
+    )
+    .await
+    .expect("writable");
+    assert_eq!(result(within(task).await.expect("joined")), 5);
+    assert_eq!(within(lost).await.kind, CauseKind::LinkLost);
+}
+
+#[tokio::test]
+async fn a_huge_line_is_dropped_and_the_third_ends_the_connection() {
+    let options = Options { max_message: 1000, ..options() };
+    let (link, lost, mut peer) = connected_with(options, &Ear::default()).await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    peer.say(&format!("{}\n", "x".repeat(200_000))).await;
+    peer.answer(&id, json!("after")).await;
+    assert_eq!(result(within(task).await.expect("joined")), "after");
+    peer.say(&format!("{0}\n{0}\n", "x".repeat(2000))).await;
+    assert_eq!(within(lost).await.kind, CauseKind::ProtocolGarbage);
+}
+
+#[tokio::test]
+async fn logs_on_stdout_are_tolerated_and_a_flood_is_not() {
+    let (link, lost, mut peer) = connected().await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    peer.say(&"INFO still here {\"a\":1}\n".repeat(900)).await;
+    peer.answer(&id, json!("fine")).await;
+    assert_eq!(result(within(task).await.expect("joined")), "fine");
+    peer.say(&"[1]\n".repeat(1001)).await;
+    assert_eq!(within(lost).await.kind, CauseKind::ProtocolGarbage);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_does_not_come_about_says_why() {
+    let gone = refused(async |peer: &mut Peer| {
+        peer.message().await;
+        peer.stdout.shutdown().await.expect("shut");
+    });
+    assert_eq!(gone.await.kind, CauseKind::LinkLost);
+    let garbage = refused(async |peer: &mut Peer| peer.say(&"usage: tool [options]\n".repeat(100)).await);
+    assert_eq!(garbage.await.kind, CauseKind::ProtocolGarbage);
+    let silent = refused(async |_: &mut Peer| {});
+    assert_eq!(silent.await.kind, CauseKind::StartTimeout);
+    let old = refused(async |peer: &mut Peer| {
+        let id = peer.message().await["id"].clone();
+        peer.answer(&id, json!({"protocolVersion": "1.0"})).await;
+    });
+    assert_eq!(old.await.kind, CauseKind::HandshakeRefused);
+}
+
+#[tokio::test]
+async fn close_closes_stdin_and_the_last_answer_still_arrives() {
+    let (link, lost, mut peer) = connected().await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    within(link.close()).await;
+    assert_eq!(peer.line().await, "");
+    let later = within(link.request(request("tools/call", "{}"), Call::new(false) as Arc<dyn Scope>)).await;
+    assert_eq!(failure(later), (CallErrorKind::Connection, Delivery::NotDelivered));
+    peer.answer(&id, json!("last")).await;
+    assert_eq!(result(within(task).await.expect("joined")), "last");
+    drop(peer.stdout);
+    assert_eq!(within(lost).await.kind, CauseKind::Requested);
+}
+
+#[tokio::test]
+async fn a_full_queue_turns_away_and_does_not_wait() {
+    let (link, _lost, _peer) = connected().await;
+    let big = Notification {
+        method: "n".into(),
+        params: request("", &format!("[\"{}\"]", "x".repeat(1 << 20))).params,
+    };
+    let refused = (0..200).find(|_| link.notify(big.clone()).is_err());
+    assert!(refused.is_some(), "more than its bound was queued");
+    let call = link.request(
+        request("tools/call", &format!("[\"{}\"]", "x".repeat(1 << 20))),
+        Call::new(false) as Arc<dyn Scope>,
+    );
+    assert_eq!(failure(within(call).await), (CallErrorKind::Full, Delivery::NotDelivered));
+}
+
+#[tokio::test]
+async fn a_plugin_may_ask_only_so_much_at_once_and_may_take_it_back() {
+    let ear = Ear { may_answer: Arc::new(tokio::sync::Semaphore::new(0)), ..Ear::default() };
+    let (_link, _lost, mut peer) = connected_with(options(), &ear).await;
+    for id in 0..65 {
+        peer.tell(json!({"jsonrpc": "2.0", "id": id, "method": "sampling/createMessage"})).await;
+    }
+    let refused = peer.message().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(64), &json!(-32603)));
+    peer.tell(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 0}}))
+        .await;
+    // Its place is free again, once its task has seen it.
+    let answered = within(async {
+        loop {
+            peer.tell(json!({"jsonrpc": "2.0", "id": "ping", "method": "ping"})).await;
+            let answer = peer.message().await;
+            if answer["result"].is_object() {
+                return answer["id"].clone();
+            }
+        }
+    });
+    assert_eq!(answered.await, "ping");
+    ear.may_answer.add_permits(100);
+    let mut ids: Vec<u64> = Vec::new();
+    for _ in 1..64 {
+        ids.extend(peer.message().await["id"].as_u64());
+    }
+    ids.sort_unstable();
+    assert_eq!(ids, (1..64).collect::<Vec<u64>>(), "what was taken back is not answered");
+}

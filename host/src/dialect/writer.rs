@@ -1,0 +1,138 @@
+//! The writing half of a line connection: a bounded queue, and the task that drains it into as few writes as it can.
+//!
+//! It must not know what a frame means, only which request it belongs to, so that a request whose caller is gone is
+//! never written and one that is written counts as handed over from before its first byte.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::Outbox;
+use super::pending::Pending;
+
+/// Frames in the queue.
+const QUEUE: usize = 1024;
+/// Bytes in the queue. A frame larger than this passes alone.
+const QUEUE_BYTES: usize = 64 << 20;
+/// Small frames are gathered up to this size; a larger one is written as it is.
+const GATHER: usize = 64 << 10;
+/// How long a write that is under way may still take once the link closes.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// The sending end. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    frames: mpsc::Sender<Frame>,
+    room: Arc<Semaphore>,
+}
+
+/// One line, without its end.
+pub(crate) struct Frame {
+    /// The request it belongs to, if it is one of ours.
+    request: Option<u64>,
+    bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// A queue and its receiving end.
+pub(crate) fn queue() -> (Queue, mpsc::Receiver<Frame>) {
+    let (frames, taken) = mpsc::channel(QUEUE);
+    (Queue { frames, room: Arc::new(Semaphore::new(QUEUE_BYTES)) }, taken)
+}
+
+/// Writes what the queue holds, until `closing`; then closes `to`.
+///
+/// # Errors
+/// If a write fails: the other side has closed its end.
+pub(crate) async fn run<W: AsyncWrite + Unpin>(
+    mut to: W,
+    mut frames: mpsc::Receiver<Frame>,
+    pending: Arc<Pending>,
+    closing: CancellationToken,
+) -> io::Result<()> {
+    let mut batch = Vec::with_capacity(64);
+    let mut gathered = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = closing.cancelled() => break,
+            n = frames.recv_many(&mut batch, 64) => if n == 0 { break },
+        }
+        for frame in batch.drain(..) {
+            if !gathered.is_empty() && gathered.len() + frame.bytes.len() > GATHER {
+                write(&mut to, &gathered, &closing).await?;
+                gathered.clear();
+            }
+            if frame.request.is_some_and(|id| !pending.sent(id)) {
+                continue;
+            }
+            if frame.bytes.len() > GATHER {
+                write(&mut to, &frame.bytes, &closing).await?;
+                gathered.push(b'\n');
+            } else {
+                gathered.extend_from_slice(&frame.bytes);
+                gathered.push(b'\n');
+            }
+        }
+        write(&mut to, &gathered, &closing).await?;
+        gathered.clear();
+        to.flush().await?;
+    }
+    tokio::time::timeout(CLOSE_GRACE, to.shutdown()).await.unwrap_or(Ok(()))
+}
+
+async fn write<W: AsyncWrite + Unpin>(
+    to: &mut W,
+    bytes: &[u8],
+    closing: &CancellationToken,
+) -> io::Result<()> {
+    let too_late = async {
+        closing.cancelled().await;
+        tokio::time::sleep(CLOSE_GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        written = to.write_all(bytes) => written,
+        () = too_late => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Queues a frame without waiting.
+    ///
+    /// # Errors
+    /// If there is no room for it, or nobody writes any more.
+    pub(crate) fn push(&self, request: Option<u64>, bytes: Vec<u8>) -> Result<(), wharf_plugin_api::Full> {
+        let room = Arc::clone(&self.room)
+            .try_acquire_many_owned(weight(&bytes))
+            .map_err(|_| wharf_plugin_api::Full)?;
+        self.frames.try_send(Frame { request, bytes, _room: room }).map_err(|_| wharf_plugin_api::Full)
+    }
+}
+
+impl Outbox for Queue {
+    fn try_send(&self, message: Vec<u8>) -> bool {
+        self.push(None, message).is_ok()
+    }
+
+    fn send(&self, bytes: Vec<u8>) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async move {
+            let Ok(room) = Arc::clone(&self.room).acquire_many_owned(weight(&bytes)).await else {
+                return false;
+            };
+            self.frames.send(Frame { request: None, bytes, _room: room }).await.is_ok()
+        })
+    }
+}
+
+fn weight(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len().min(QUEUE_BYTES)).unwrap_or(u32::MAX)
+}
