@@ -107,6 +107,11 @@ impl Session {
         left
     }
 
+    #[cfg(test)]
+    pub(super) fn pool_left(&self, budget: std::time::Duration) -> usize {
+        self.pool.wait_idle(budget)
+    }
+
     fn answer(&self, method: &str, params: Option<&RawValue>) -> Result<Reply, RpcError> {
         match method {
             "initialize" => {
