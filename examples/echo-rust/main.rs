@@ -3,7 +3,10 @@
 use wharf_plugin_api::author::{Answer, Server, Tool, ToolError};
 
 fn main() -> std::io::Result<()> {
-    let echo = Tool::new("echo", "Says it back").text("text", "what to say").integer("times", "how often").optional();
+    let echo = Tool::new("echo", "Says it back")
+        .text("text", "what to say")
+        .integer("times", "how often")
+        .optional();
     Server::new("echo-rust", env!("CARGO_PKG_VERSION"))
         .tool(echo.read_only(), |call| {
             let (text, times) = (call.text("text")?, call.get::<Option<u16>>("times")?.unwrap_or(1));

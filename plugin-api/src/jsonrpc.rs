@@ -140,7 +140,9 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, EnvelopeError> {
     let id = match wire.id {
         None => None,
         Some(raw) if raw.get() == "null" => None,
-        Some(raw) => Some(Id::from_raw(raw).ok_or(EnvelopeError::Shape("\"id\" is neither a string nor an integer"))?),
+        Some(raw) => {
+            Some(Id::from_raw(raw).ok_or(EnvelopeError::Shape("\"id\" is neither a string nor an integer"))?)
+        }
     };
     match (wire.method.map(|text| text.0), wire.result, wire.error) {
         (Some(method), None, None) => match (id, wire.id) {
@@ -149,7 +151,9 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, EnvelopeError> {
             (None, Some(_)) => Err(EnvelopeError::Shape("a request's \"id\" is null")),
         },
         (None, Some(result), None) => Ok(Message::Response { id, reply: Reply::Result(result.to_owned()) }),
-        (None, None, Some(error)) => Ok(Message::Response { id, reply: Reply::Error(RpcError::from_raw(error)) }),
+        (None, None, Some(error)) => {
+            Ok(Message::Response { id, reply: Reply::Error(RpcError::from_raw(error)) })
+        }
         (None, None, None) => Err(EnvelopeError::Shape("neither \"method\", \"result\" nor \"error\"")),
         (Some(_), _, _) | (None, Some(_), Some(_)) => {
             Err(EnvelopeError::Shape("more than one of \"method\", \"result\" and \"error\""))
@@ -225,7 +229,8 @@ impl Id {
     #[must_use]
     pub fn number(n: u64) -> Self {
         // A decimal number is valid JSON, so this does not fail.
-        RawValue::from_string(n.to_string()).map_or_else(|_| Self(Arc::from(RawValue::NULL.to_owned())), |raw| Self(raw.into()))
+        RawValue::from_string(n.to_string())
+            .map_or_else(|_| Self(Arc::from(RawValue::NULL.to_owned())), |raw| Self(raw.into()))
     }
 
     /// A string id.
@@ -305,7 +310,10 @@ impl Request {
     ///
     /// # Errors
     /// If `params` does not serialize.
-    pub fn new(method: impl Into<Cow<'static, str>>, params: &impl Serialize) -> Result<Self, serde_json::Error> {
+    pub fn new(
+        method: impl Into<Cow<'static, str>>,
+        params: &impl Serialize,
+    ) -> Result<Self, serde_json::Error> {
         Ok(Self { method: method.into(), params: Some(serde_json::value::to_raw_value(params)?.into()) })
     }
 

@@ -73,7 +73,15 @@ pub(crate) fn introduction(source: &Source) -> Option<Breach> {
 pub(crate) fn unsafe_code(source: &Source) -> Option<Breach> {
     let allowed = ["host/src/process/", "host/src/native/", "plugin-api/src/native/"];
     // Strings and attributes may hold the word; code has it before one of these.
-    let forms = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "unsafe trait", "unsafe(", "allow(unsafe_code"];
+    let forms = [
+        "unsafe {",
+        "unsafe fn",
+        "unsafe impl",
+        "unsafe extern",
+        "unsafe trait",
+        "unsafe(",
+        "allow(unsafe_code",
+    ];
     let line = source.code.lines().find(|line| forms.iter().any(|form| line.contains(form)))?;
     (!source.is_in(&allowed)).then(|| format!("{} has unsafe code: {}", source.path, line.trim()))
 }
@@ -104,7 +112,13 @@ pub(crate) fn status_codes(source: &Source) -> Option<Breach> {
 }
 
 pub(crate) fn spawns(source: &Source) -> Option<Breach> {
-    let line = source.find(&["tokio::spawn", "task::spawn", "task::spawn_blocking", "spawn_local", "runtime.spawn"])?;
+    let line = source.find(&[
+        "tokio::spawn",
+        "task::spawn",
+        "task::spawn_blocking",
+        "spawn_local",
+        "runtime.spawn",
+    ])?;
     let excused = source.path.starts_with("host/src/mock/") && source.code.contains("reason = ");
     (source.path != "host/src/tasks.rs" && !excused)
         .then(|| format!("{} spawns a task that nobody tracks (use crate::tasks): {line}", source.path))

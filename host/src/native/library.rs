@@ -18,11 +18,17 @@ pub(super) enum LoadError {
     File { path: PathBuf, error: io::Error },
     #[error("{path} is not a file; `library` must name a shared library")]
     NotAFile { path: PathBuf },
-    #[error("{path} cannot be loaded: {error}; it must be a shared library for this machine, with all that it links to")]
-    NotALibrary { path: PathBuf, error: libloading::Error },
-    #[error("{path} does not export {symbol}; it is no wharf plugin, or it was built without `export_native!`")]
+    #[error(
+        "{path} cannot be loaded: {error}; it must be a shared library for this machine, with all that it links to"
+    )]
+    NotALibrary { path: PathBuf, error: String },
+    #[error(
+        "{path} does not export {symbol}; it is no wharf plugin, or it was built without `export_native!`"
+    )]
     NoSymbol { path: PathBuf, symbol: &'static str },
-    #[error("{path} speaks version {found} of the ABI, this wharf speaks {ABI_VERSION}; build it against a matching wharf-plugin-api")]
+    #[error(
+        "{path} speaks version {found} of the ABI, this wharf speaks {ABI_VERSION}; build it against a matching wharf-plugin-api"
+    )]
     OtherVersion { path: PathBuf, found: u32 },
 }
 
@@ -40,7 +46,7 @@ impl Loaded {
         // SAFETY: this runs the library's initialisers, which nobody can check. The process exists for this library alone.
         let library = match unsafe { Library::new(&path) } {
             Ok(library) => Box::leak(Box::new(library)),
-            Err(error) => return Err(LoadError::NotALibrary { path, error }),
+            Err(error) => return Err(LoadError::NotALibrary { path, error: reason(&error) }),
         };
         let missing = |symbol| LoadError::NoSymbol { path: path.clone(), symbol };
 
@@ -66,4 +72,9 @@ impl Loaded {
         // SAFETY: the functions are those of one library of our ABI version, and it is never unloaded.
         unsafe { Peer::open(self.0, sink) }
     }
+}
+
+/// The loader's own words are in the error's source; the error itself says only that it failed.
+fn reason(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

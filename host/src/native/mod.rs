@@ -62,7 +62,8 @@ fn serve(path: &Path) -> Result<(), WorkerError> {
 fn streams() -> nix::Result<(File, File)> {
     let (input, output) = (nix::unistd::dup(io::stdin())?, nix::unistd::dup(io::stdout())?);
     nix::unistd::dup2_stdout(io::stderr())?;
-    let nothing = File::open("/dev/null").map_err(|error| error.raw_os_error().map_or(nix::Error::EIO, nix::Error::from_raw))?;
+    let nothing = File::open("/dev/null")
+        .map_err(|error| error.raw_os_error().map_or(nix::Error::EIO, nix::Error::from_raw))?;
     nix::unistd::dup2_stdin(nothing)?;
     Ok((input.into(), output.into()))
 }
@@ -71,7 +72,9 @@ fn streams() -> nix::Result<(File, File)> {
 fn forward(message: &[u8], sink: &Sink) {
     match serde_json::from_slice::<&RawValue>(message) {
         Ok(_) => sink(message),
-        Err(error) => note(&format!("a message of {} bytes is dropped, since it is not JSON: {error}", message.len())),
+        Err(error) => {
+            note(&format!("a message of {} bytes is dropped, since it is not JSON: {error}", message.len()))
+        }
     }
 }
 

@@ -65,7 +65,8 @@ impl Call {
     /// # Errors
     /// What does not fit, for the model to read.
     pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, ToolError> {
-        serde_json::from_str(self.raw.get()).map_err(|error| ToolError::new(format!("the arguments do not fit: {error}")))
+        serde_json::from_str(self.raw.get())
+            .map_err(|error| ToolError::new(format!("the arguments do not fit: {error}")))
     }
 
     /// The arguments as they came: a JSON object.
@@ -89,9 +90,8 @@ impl Call {
     /// If it is missing or does not fit.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, ToolError> {
         match self.arguments.get(name) {
-            Some(value) => {
-                T::deserialize(value).map_err(|error| ToolError::new(format!("the argument {name:?} does not fit: {error}")))
-            }
+            Some(value) => T::deserialize(value)
+                .map_err(|error| ToolError::new(format!("the argument {name:?} does not fit: {error}"))),
             None => T::deserialize(Value::Null).map_err(|_| self.missing(name)),
         }
     }

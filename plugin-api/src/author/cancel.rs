@@ -22,6 +22,10 @@ impl Cancel {
     /// Waits until it is raised, at most `span`. Returns whether it is.
     pub(super) fn wait(&self, span: Duration) -> bool {
         let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-        *self.changed.wait_timeout_while(raised, span, |raised| !*raised).unwrap_or_else(PoisonError::into_inner).0
+        *self
+            .changed
+            .wait_timeout_while(raised, span, |raised| !*raised)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 }

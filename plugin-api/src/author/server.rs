@@ -97,7 +97,9 @@ impl Server {
     /// # Errors
     /// If the server is built wrong, or the streams fail.
     pub fn serve(self, input: impl Read, output: impl Write + Send + 'static) -> io::Result<()> {
-        pipe::pump(input, output, |sink| self.open(sink).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e)))
+        pipe::pump(input, output, |sink| {
+            self.open(sink).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))
+        })
     }
 
     /// Opens a session without a transport: messages go in by [`Session::receive`] and out by `sink`.

@@ -68,7 +68,8 @@ struct Cancelled {
 
 impl Session {
     pub(super) fn new(server: Server, sink: Sink) -> Self {
-        let by_name = server.tools.iter().enumerate().map(|(at, (tool, _))| (tool.name.clone(), at)).collect();
+        let by_name =
+            server.tools.iter().enumerate().map(|(at, (tool, _))| (tool.name.clone(), at)).collect();
         let pool = Pool::new(server.concurrency, server.waiting);
         let wire = Wire { sink, level: AtomicU8::new(Level::Info as u8), calls: Mutex::default() };
         Self { server, by_name, pool, wire: Arc::new(wire) }
@@ -84,7 +85,9 @@ impl Session {
             }
             Ok(Message::Notification { method, params }) if method == "notifications/cancelled" => {
                 // A cancellation that names nothing in flight is normal: the answer was under way.
-                if let Some(call) = read::<Cancelled>(params).ok().and_then(|c| self.wire.calls().remove(&c.id)) {
+                if let Some(call) =
+                    read::<Cancelled>(params).ok().and_then(|c| self.wire.calls().remove(&c.id))
+                {
                     call.raise();
                 }
             }
@@ -192,8 +195,8 @@ impl Session {
         let found = self.by_name.get(&params.name).and_then(|at| self.server.tools.get(*at));
         let (tool, run) = found.ok_or_else(|| wrong(format!("unknown tool: {}", params.name)))?;
         let raw = params.arguments.map_or("{}", RawValue::get);
-        let arguments: Map<String, Value> =
-            serde_json::from_str(raw).map_err(|e| wrong(format!("the arguments are not a JSON object: {e}")))?;
+        let arguments: Map<String, Value> = serde_json::from_str(raw)
+            .map_err(|e| wrong(format!("the arguments are not a JSON object: {e}")))?;
         let call = Call {
             tool: Arc::<Tool>::clone(tool),
             raw: RawValue::from_string(raw.to_owned()).map_err(|e| wrong(e.to_string()))?,
@@ -270,7 +273,8 @@ impl Line for Wire {
 /// Runs a tool. A panic is this call's failure.
 fn perform(call: &Call, run: &Handler) -> Reply {
     let outcome = catch_unwind(AssertUnwindSafe(|| run(call)));
-    let outcome = outcome.unwrap_or_else(|panic| Err(ToolError::new(format!("the tool panicked: {}", words(&*panic)))));
+    let outcome =
+        outcome.unwrap_or_else(|panic| Err(ToolError::new(format!("the tool panicked: {}", words(&*panic)))));
     let answer = match outcome {
         Ok(answer) => answer,
         Err(ToolError::Tool(text)) => Answer::text(text).failed(),
@@ -285,7 +289,9 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn result(value: &impl Serialize) -> Result<Reply, RpcError> {
-    to_raw_value(value).map(Reply::Result).map_err(|error| RpcError::new(RpcError::INTERNAL, error.to_string()))
+    to_raw_value(value)
+        .map(Reply::Result)
+        .map_err(|error| RpcError::new(RpcError::INTERNAL, error.to_string()))
 }
 
 fn read<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, RpcError> {

@@ -18,7 +18,8 @@ struct Client {
 impl Client {
     fn new(server: Server) -> Self {
         let (to, from) = mpsc::channel();
-        let session = server.open(Arc::new(move |message: &[u8]| to.send(message.to_vec()).unwrap())).unwrap();
+        let session =
+            server.open(Arc::new(move |message: &[u8]| to.send(message.to_vec()).unwrap())).unwrap();
         Self { session, from }
     }
 
@@ -38,7 +39,8 @@ impl Client {
     }
 
     fn start(&self, id: u64, tool: &str, arguments: &Value) {
-        let params = json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": format!("p{id}")}});
+        let params =
+            json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": format!("p{id}")}});
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}));
     }
 
@@ -47,7 +49,9 @@ impl Client {
     }
 
     fn cancel(&self, id: u64) {
-        self.send(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
+        self.send(
+            &json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}),
+        );
     }
 }
 
@@ -58,10 +62,16 @@ fn text(answer: &Value) -> &str {
 fn server() -> Server {
     Server::new("test", "1.2.3")
         .instructions("be kind")
-        .tool(Tool::new("echo", "Says it").text("text", "what to say"), |call| Ok(call.text("text")?.to_owned()))
+        .tool(Tool::new("echo", "Says it").text("text", "what to say"), |call| {
+            Ok(call.text("text")?.to_owned())
+        })
         .tool(Tool::new("panic", ""), |_| -> Result<Answer, ToolError> { panic!("at the disco") })
-        .tool(Tool::new("refuse", ""), |_| -> Result<Answer, ToolError> { Err(ToolError::protocol(-32602, "no")) })
-        .tool(Tool::new("parse", "").text("n", "a number"), |call| Ok(json!({"n": call.text("n")?.parse::<i32>()?})))
+        .tool(Tool::new("refuse", ""), |_| -> Result<Answer, ToolError> {
+            Err(ToolError::protocol(-32602, "no"))
+        })
+        .tool(Tool::new("parse", "").text("n", "a number"), |call| {
+            Ok(json!({"n": call.text("n")?.parse::<i32>()?}))
+        })
 }
 
 /// A tool that says that it runs and then waits for its end.
@@ -84,7 +94,8 @@ fn a_revision_is_negotiated() {
         ("2026-07-28", "2025-11-25"),
         ("1999-01-01", "2025-11-25"),
     ] {
-        let hello = client.ask("initialize", &json!({"protocolVersion": asked, "capabilities": {}, "clientInfo": {}}));
+        let hello = client
+            .ask("initialize", &json!({"protocolVersion": asked, "capabilities": {}, "clientInfo": {}}));
         assert_eq!(hello["result"]["protocolVersion"], settled);
         assert_eq!(hello["result"]["serverInfo"], json!({"name": "test", "version": "1.2.3"}));
         assert_eq!(hello["result"]["instructions"], "be kind");
@@ -138,7 +149,10 @@ fn a_server_that_is_built_wrong_names_every_problem() {
 #[test]
 fn answers_and_failures_are_told_apart() {
     let client = Client::new(server());
-    assert_eq!(client.call("echo", &json!({"text": "hi"}))["result"], json!({"content": [{"type": "text", "text": "hi"}]}));
+    assert_eq!(
+        client.call("echo", &json!({"text": "hi"}))["result"],
+        json!({"content": [{"type": "text", "text": "hi"}]})
+    );
 
     let missing = client.call("echo", &json!({}));
     assert_eq!(missing["result"]["isError"], true);
@@ -177,7 +191,10 @@ fn arguments_have_types() {
 fn a_panic_is_the_calls_failure_and_nobody_elses() {
     let client = Client::new(server());
     let failed = client.call("panic", &json!({}));
-    assert_eq!((&failed["result"]["isError"], text(&failed)), (&json!(true), "the tool panicked: at the disco"));
+    assert_eq!(
+        (&failed["result"]["isError"], text(&failed)),
+        (&json!(true), "the tool panicked: at the disco")
+    );
     assert_eq!(text(&client.call("echo", &json!({"text": "alive"}))), "alive");
 }
 
@@ -286,7 +303,9 @@ fn logs_come_from_the_chosen_level_on_and_progress_only_grows() {
 #[test]
 fn what_is_no_message_is_answered_without_an_id() {
     let client = Client::new(server());
-    for (bytes, code) in [("{", -32700), ("hello", -32700), ("[]", -32600), ("{}", -32600), ("{\"id\":1.5}", -32600)] {
+    for (bytes, code) in
+        [("{", -32700), ("hello", -32700), ("[]", -32600), ("{}", -32600), ("{\"id\":1.5}", -32600)]
+    {
         client.session.receive(bytes.as_bytes());
         let answer = client.next();
         assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(code)), "{bytes}");

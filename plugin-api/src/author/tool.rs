@@ -100,7 +100,9 @@ impl Tool {
     pub fn optional(mut self) -> Self {
         match self.last.take() {
             Some(last) => self.required.retain(|name| *name != last),
-            None => self.problems.push(format!("the tool {:?} has `optional` without an argument before it", self.name)),
+            None => self
+                .problems
+                .push(format!("the tool {:?} has `optional` without an argument before it", self.name)),
         }
         self
     }
@@ -173,7 +175,9 @@ impl Tool {
     /// MCP wants `"type": "object"` in both schemas.
     fn object(&mut self, json: &str, what: &str) -> Option<Value> {
         let problem = match serde_json::from_str::<Value>(json) {
-            Ok(schema) if schema.get("type").and_then(Value::as_str) == Some("object") => return Some(schema),
+            Ok(schema) if schema.get("type").and_then(Value::as_str) == Some("object") => {
+                return Some(schema);
+            }
             Ok(_) => "it needs \"type\": \"object\"".to_owned(),
             Err(error) => error.to_string(),
         };

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Id, Message, Notification, Reply, Request, RpcError, notification, parse, request, response, single_line};
+use super::{
+    Id, Message, Notification, Reply, Request, RpcError, notification, parse, request, response, single_line,
+};
 
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
@@ -79,16 +81,25 @@ fn what_is_not_one_message_is_refused() {
 }
 
 #[test]
+fn an_error_of_null_beside_a_result_is_none() {
+    let line = parse(br#"{"jsonrpc":"2.0","id":1,"result":{},"error":null}"#);
+    assert!(matches!(line, Ok(Message::Response { reply: Reply::Result(_), .. })), "{line:?}");
+}
+
+#[test]
 fn null_is_not_absent() {
     let result = parse(br#"{"jsonrpc":"2.0","id":1,"result":null}"#);
     let Ok(Message::Response { reply: Reply::Result(result), .. }) = result else { panic!() };
     assert_eq!(result.get(), "null");
 
-    let Ok(Message::Notification { params, .. }) = parse(br#"{"jsonrpc":"2.0","method":"m","params":null}"#) else {
+    let Ok(Message::Notification { params, .. }) = parse(br#"{"jsonrpc":"2.0","method":"m","params":null}"#)
+    else {
         panic!()
     };
     assert_eq!(params.map(RawValue::get), Some("null"));
-    let Ok(Message::Notification { params, .. }) = parse(br#"{"jsonrpc":"2.0","method":"m"}"#) else { panic!() };
+    let Ok(Message::Notification { params, .. }) = parse(br#"{"jsonrpc":"2.0","method":"m"}"#) else {
+        panic!()
+    };
     assert!(params.is_none());
 }
 
@@ -111,7 +122,9 @@ fn payloads_leave_as_they_came() {
 
 #[test]
 fn the_data_of_an_error_leaves_as_it_came() {
-    for error in [r#"{"code":-32000,"message":"m","data":{"n":1.0}}"#, r#"{"code":1,"message":"m","data":null}"#] {
+    for error in
+        [r#"{"code":-32000,"message":"m","data":{"n":1.0}}"#, r#"{"code":1,"message":"m","data":null}"#]
+    {
         let line = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#);
         let Ok(Message::Response { id: Some(id), reply }) = parse(line.as_bytes()) else { panic!("{line}") };
         assert_eq!(String::from_utf8(response(&id, &reply)).unwrap(), line);
@@ -160,7 +173,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(".*", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+            prop::collection::btree_map(".*", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }

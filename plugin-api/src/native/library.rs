@@ -65,14 +65,19 @@ impl Gate {
 ///
 /// # Safety
 /// `send` and `ctx` are as the ABI says, until [`close`] of the handle returns.
-pub unsafe fn open<N: Native>(build: impl FnOnce() -> N, send: Option<SendFn>, ctx: *mut c_void) -> *mut c_void {
+pub unsafe fn open<N: Native>(
+    build: impl FnOnce() -> N,
+    send: Option<SendFn>,
+    ctx: *mut c_void,
+) -> *mut c_void {
     let Some(send) = send else {
         complain("wharf_open was called without a function to send with");
         return std::ptr::null_mut();
     };
     let gate = Arc::new(Gate(RwLock::new(Some(Host { send, ctx }))));
     let out = Arc::clone(&gate);
-    let opened = catch_unwind(AssertUnwindSafe(|| build().open(Arc::new(move |message: &[u8]| out.send(message)))));
+    let opened =
+        catch_unwind(AssertUnwindSafe(|| build().open(Arc::new(move |message: &[u8]| out.send(message)))));
     match opened {
         Ok(Ok(pipe)) => Box::into_raw(Box::new(Opened { pipe, gate })).cast(),
         Ok(Err(why)) => {
@@ -103,7 +108,8 @@ pub unsafe fn receive(handle: *mut c_void, message: *const u8, length: usize) {
     if catch_unwind(AssertUnwindSafe(|| opened.pipe.receive(message))).is_err() {
         complain("the library panicked while it received a message");
         if let Ok(Message::Request { id, .. }) = jsonrpc::parse(message) {
-            let error = RpcError::new(RpcError::INTERNAL, "the library panicked while it received this message");
+            let error =
+                RpcError::new(RpcError::INTERNAL, "the library panicked while it received this message");
             opened.gate.send(&jsonrpc::response(&id, &Reply::Error(error)));
         }
     }

@@ -32,7 +32,8 @@ unsafe extern "C" fn super_close(handle: *mut c_void) {
 
 fn connect(exports: Exports) -> (Result<Peer, OpenRefused>, mpsc::Receiver<String>) {
     let (to, from) = mpsc::channel();
-    let sink: Sink = Arc::new(move |message: &[u8]| to.send(String::from_utf8(message.to_vec()).unwrap()).unwrap());
+    let sink: Sink =
+        Arc::new(move |message: &[u8]| to.send(String::from_utf8(message.to_vec()).unwrap()).unwrap());
     // SAFETY: the functions are those of this crate, which is never unloaded.
     (unsafe { Peer::open(exports, sink) }, from)
 }

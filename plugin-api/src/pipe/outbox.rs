@@ -71,7 +71,8 @@ impl Outbox {
         }
         let bound = if thread::current().id() == self.reader { LAST } else { ROOM };
         if state.takes() && state.bytes >= bound {
-            state.fail(io::ErrorKind::TimedOut, "the peer sends but does not read what it is answered".into());
+            state
+                .fail(io::ErrorKind::TimedOut, "the peer sends but does not read what it is answered".into());
             self.emptied.notify_all();
         }
         if state.takes() {
@@ -101,7 +102,10 @@ impl Outbox {
         let busy = waited.unwrap_or_else(PoisonError::into_inner).0.is_busy();
         self.check()?;
         if busy {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer did not read the last answers in time"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the peer did not read the last answers in time",
+            ));
         }
         Ok(())
     }
@@ -124,7 +128,8 @@ impl Outbox {
 
     /// All that is queued, up to a bound, as one buffer; `None` at the end.
     fn next_batch(&self) -> Option<Vec<u8>> {
-        let idle = self.filled.wait_while(self.lock(), |s| s.queue.is_empty() && !s.ended && s.broken.is_none());
+        let idle =
+            self.filled.wait_while(self.lock(), |s| s.queue.is_empty() && !s.ended && s.broken.is_none());
         let mut state = idle.unwrap_or_else(PoisonError::into_inner);
         if state.broken.is_some() {
             return None;

@@ -15,7 +15,7 @@ fn lines(input: &[u8], piece: usize, bound: usize) -> Vec<(Line, Vec<u8>)> {
         let mut line = Vec::new();
         match read_line(&mut input, &mut line, bound).unwrap() {
             Line::End => return out,
-            kind => out.push((kind, line)),
+            kind @ (Line::Whole | Line::TooLong) => out.push((kind, line)),
         }
     }
 }
@@ -34,32 +34,42 @@ fn a_line_over_the_bound_is_skipped_and_the_next_one_is_read() {
     for piece in [1, 3, 100] {
         let found = lines(b"12345\n123456\n12345\r\n1234567890\nok", piece, 5);
         let kinds: Vec<_> = found.iter().map(|(kind, _)| *kind).collect();
-        assert_eq!(kinds, [Line::Whole, Line::TooLong, Line::Whole, Line::TooLong, Line::Whole], "pieces of {piece}");
+        assert_eq!(
+            kinds,
+            [Line::Whole, Line::TooLong, Line::Whole, Line::TooLong, Line::Whole],
+            "pieces of {piece}"
+        );
         assert_eq!(found[4].1, b"ok");
     }
 }
 
 /// An output that stands still until it is let go.
 #[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+struct Gate(Arc<(Mutex<Held>, Condvar)>);
+
+#[derive(Default)]
+struct Held {
+    open: bool,
+    written: Vec<u8>,
+}
 
 impl Gate {
     fn let_go(&self) {
-        self.0.0.lock().unwrap().0 = true;
+        self.0.0.lock().unwrap().open = true;
         self.0.1.notify_all();
     }
 
     fn written(&self) -> Vec<u8> {
-        self.0.0.lock().unwrap().1.clone()
+        self.0.0.lock().unwrap().written.clone()
     }
 }
 
 impl Write for Gate {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let state = self.0.0.lock().unwrap();
-        let (mut state, waited) = self.0.1.wait_timeout_while(state, PATIENCE, |s| !s.0).unwrap();
+        let (mut state, waited) = self.0.1.wait_timeout_while(state, PATIENCE, |s| !s.open).unwrap();
         assert!(!waited.timed_out(), "nobody let the output go");
-        state.1.extend_from_slice(bytes);
+        state.written.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
