@@ -51,8 +51,8 @@ pub struct RpcError {
     /// A short text.
     #[serde(default)]
     pub message: String,
-    /// Anything more, as it came.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Anything more, as it came; `null` stays apart from absent.
+    #[serde(default, deserialize_with = "present_owned", skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
 }
 
@@ -100,19 +100,30 @@ pub enum EnvelopeError {
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow)]
-    jsonrpc: Option<Cow<'a, str>>,
+    jsonrpc: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
+    method: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
     params: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
-    error: Option<RpcError>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
+/// A string, borrowed where it holds no escape. (The derive borrows a bare `Cow` only, not one inside of an `Option`.)
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// Keeps `null` apart from absent.
+fn present_owned<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
+}
+
+/// Likewise, borrowed.
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
@@ -123,22 +134,26 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
 /// If the bytes are not exactly one JSON-RPC 2.0 request, notification or response. Batches are refused.
 pub fn parse(bytes: &[u8]) -> Result<Message<'_>, EnvelopeError> {
     let wire: Wire<'_> = serde_json::from_slice(bytes)?;
-    if wire.jsonrpc.as_deref() != Some("2.0") {
+    if wire.jsonrpc.is_none_or(|version| version.0 != "2.0") {
         return Err(EnvelopeError::Shape("\"jsonrpc\" is not \"2.0\""));
     }
     let id = match wire.id {
         None => None,
         Some(raw) if raw.get() == "null" => None,
-        Some(raw) => Some(Id::from_raw(raw).ok_or(EnvelopeError::Shape("\"id\" is neither a string nor an integer"))?),
+        Some(raw) => {
+            Some(Id::from_raw(raw).ok_or(EnvelopeError::Shape("\"id\" is neither a string nor an integer"))?)
+        }
     };
-    match (wire.method, wire.result, wire.error) {
+    match (wire.method.map(|text| text.0), wire.result, wire.error) {
         (Some(method), None, None) => match (id, wire.id) {
             (Some(id), _) => Ok(Message::Request { id, method, params: wire.params }),
             (None, None) => Ok(Message::Notification { method, params: wire.params }),
             (None, Some(_)) => Err(EnvelopeError::Shape("a request's \"id\" is null")),
         },
         (None, Some(result), None) => Ok(Message::Response { id, reply: Reply::Result(result.to_owned()) }),
-        (None, None, Some(error)) => Ok(Message::Response { id, reply: Reply::Error(error) }),
+        (None, None, Some(error)) => {
+            Ok(Message::Response { id, reply: Reply::Error(RpcError::from_raw(error)) })
+        }
         (None, None, None) => Err(EnvelopeError::Shape("neither \"method\", \"result\" nor \"error\"")),
         (Some(_), _, _) | (None, Some(_), Some(_)) => {
             Err(EnvelopeError::Shape("more than one of \"method\", \"result\" and \"error\""))
@@ -214,7 +229,8 @@ impl Id {
     #[must_use]
     pub fn number(n: u64) -> Self {
         // A decimal number is valid JSON, so this does not fail.
-        RawValue::from_string(n.to_string()).map_or_else(|_| Self(Arc::from(RawValue::NULL.to_owned())), |raw| Self(raw.into()))
+        RawValue::from_string(n.to_string())
+            .map_or_else(|_| Self(Arc::from(RawValue::NULL.to_owned())), |raw| Self(raw.into()))
     }
 
     /// A string id.
@@ -294,7 +310,10 @@ impl Request {
     ///
     /// # Errors
     /// If `params` does not serialize.
-    pub fn new(method: impl Into<Cow<'static, str>>, params: &impl Serialize) -> Result<Self, serde_json::Error> {
+    pub fn new(
+        method: impl Into<Cow<'static, str>>,
+        params: &impl Serialize,
+    ) -> Result<Self, serde_json::Error> {
         Ok(Self { method: method.into(), params: Some(serde_json::value::to_raw_value(params)?.into()) })
     }
 
@@ -325,4 +344,17 @@ impl RpcError {
     pub fn new(code: i64, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), data: None }
     }
+
+    /// The error as a peer sent it. One that is not as JSON-RPC wants it (a code that is a string, a bare text) is still the
+    /// answer of that request: it becomes an internal error with what was sent as its data.
+    #[must_use]
+    fn from_raw(raw: &RawValue) -> Self {
+        serde_json::from_str(raw.get()).unwrap_or_else(|_| Self {
+            data: Some(raw.to_owned()),
+            ..Self::new(Self::INTERNAL, "the error object of the answer is malformed")
+        })
+    }
 }
+
+#[cfg(test)]
+mod tests;

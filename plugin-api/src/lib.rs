@@ -16,6 +16,7 @@ pub mod cause;
 pub mod error;
 pub mod jsonrpc;
 pub mod native;
+pub mod pipe;
 pub mod plugin;
 
 pub use cause::{Cause, CauseKind, ExitReport};

@@ -1,1 +1,0 @@
-//! The author's side: a tool in a few lines of Rust, served over stdio.

@@ -1,1 +1,0 @@
-//! The C ABI of native plugins: a message pipe.
