@@ -22,4 +22,5 @@ mod remote;
 mod rest_calls;
 mod rest_door;
 mod rest_feeds;
+mod selftest;
 mod shipped;

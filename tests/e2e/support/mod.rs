@@ -1,6 +1,7 @@
 //! What all end-to-end tests share: a host under test, its manifests, a client, real servers, and a look at `/proc`.
 
 pub(crate) mod answer;
+mod api;
 pub(crate) mod command;
 pub(crate) mod fake;
 pub(crate) mod host;
