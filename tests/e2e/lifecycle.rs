@@ -1,0 +1,131 @@
+//! Manifests come, change and go; processes die and come back. Only what a change is about is touched.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::json;
+
+use crate::support::answer::text_of;
+use crate::support::host::Setup;
+use crate::support::procs::{is_gone, kill9};
+use crate::support::{TestHost, eventually, mock};
+
+#[tokio::test]
+async fn a_new_manifest_becomes_a_plugin_a_removed_one_ends() {
+    let host = TestHost::with([]).await;
+    assert_eq!(host.get("/api/v1/plugins").await.expect(200), json!([]));
+    host.put("late", &mock());
+    let pid = host.pid_of("late").await;
+    let echo = host.call("late", "echo", json!({ "message": "here" })).await;
+    assert_eq!(text_of(&echo), "here");
+    host.remove("late");
+    eventually("the plugin to be gone", async || {
+        let answer = host.get("/api/v1/plugins/late").await;
+        if answer.status == 404 { Ok(()) } else { Err(answer.text()) }
+    })
+    .await;
+    host.get("/api/v1/plugins/late").await.problem(404, "plugin_not_found");
+    assert!(is_gone(pid), "a plugin is gone only when its process is");
+}
+
+#[tokio::test]
+async fn only_the_changed_plugin_is_restarted() {
+    let host = TestHost::with([("one", mock()), ("two", mock())]).await;
+    let (one, two) = (host.pid_of("one").await, host.pid_of("two").await);
+    host.put("one", &mock().set("env.COLOUR", "green"));
+    host.until_back("one", one).await;
+    let env = host.call("one", "env", json!({ "name": "COLOUR" })).await;
+    assert_eq!(text_of(&env), "green");
+    assert_eq!(host.pid_of("two").await, two, "its manifest did not change");
+    assert_eq!(host.plugin("one").await["restarts"], 0, "a change is no crash");
+}
+
+#[tokio::test]
+async fn a_rewrite_without_a_change_touches_nothing() {
+    let host = TestHost::with([("same", mock())]).await;
+    let pid = host.pid_of("same").await;
+    host.put_file("same.toml", format!("# a comment\n{}", mock().text(host.mark())));
+    let reload = host.post("/api/v1/reload", &json!({})).await.expect(200);
+    assert_eq!(reload["changed"], json!([]), "{reload}");
+    assert_eq!(host.pid_of("same").await, pid);
+}
+
+#[tokio::test]
+async fn a_half_written_manifest_leaves_the_running_plugin_alone_and_is_shown() {
+    let host = TestHost::with([("torn", mock())]).await;
+    let pid = host.pid_of("torn").await;
+    let whole = mock().set("env.COLOUR", "green").text(host.mark());
+    // Written in place and cut in the middle of a string, as an editor that crashes leaves it.
+    let cut = whole.find("wharf}").unwrap();
+    fs::write(host.plugins().join("torn.toml"), &whole[..cut]).unwrap();
+    let view = host.until("torn", "with problems", |view| view["manifest"]["problems"][0].is_object()).await;
+    assert!(view["manifest"]["problems"][0]["line"].is_u64(), "a problem has a place: {view}");
+    assert_eq!(view["state"], "ready", "{view}");
+    assert_eq!(host.pid_of("torn").await, pid, "the running version stays");
+    host.call("torn", "echo", json!({ "message": "still here" })).await;
+    fs::write(host.plugins().join("torn.toml"), &whole).unwrap();
+    host.until_back("torn", pid).await;
+    assert_eq!(host.plugin("torn").await["manifest"]["problems"], json!([]));
+}
+
+#[tokio::test]
+async fn a_swapped_config_map_is_noticed() {
+    let setup = Setup::new();
+    let plugins = setup.plugins();
+    let version = |name: &str, colour: &str, mark: &str| {
+        fs::create_dir(plugins.join(name)).unwrap();
+        fs::write(plugins.join(name).join("mapped.toml"), mock().set("env.COLOUR", colour).text(mark))
+            .unwrap();
+    };
+    // The layout in which a cluster mounts a ConfigMap: the swap of one link changes all files at once.
+    version("..v1", "green", "first");
+    symlink("..v1", plugins.join("..data")).unwrap();
+    symlink("..data/mapped.toml", plugins.join("mapped.toml")).unwrap();
+    let host = setup.start().await;
+    let pid = host.pid_of("mapped").await;
+    version("..v2", "blue", host.mark());
+    symlink("..v2", plugins.join("..data_tmp")).unwrap();
+    fs::rename(plugins.join("..data_tmp"), plugins.join("..data")).unwrap();
+    host.until_back("mapped", pid).await;
+    let env = host.call("mapped", "env", json!({ "name": "COLOUR" })).await;
+    assert_eq!(text_of(&env), "blue");
+    let all = host.get("/api/v1/plugins").await.expect(200);
+    assert_eq!(all.as_array().map(Vec::len), Some(1), "the hidden folders are no plugins: {all}");
+}
+
+#[tokio::test]
+async fn a_killed_plugin_comes_back_and_tells_how_it_ended() {
+    let host = TestHost::with([("phoenix", mock()), ("other", mock())]).await;
+    let (pid, other) = (host.pid_of("phoenix").await, host.pid_of("other").await);
+    kill9(pid);
+    host.until_back("phoenix", pid).await;
+    let view = host.plugin("phoenix").await;
+    assert_eq!(view["restarts"], 1, "{view}");
+    let instance = &view["instances"][0];
+    assert_eq!(instance["generation"], 2, "{view}");
+    assert_eq!(instance["last_exit"]["signal"], 9, "{view}");
+    assert_eq!(text_of(&host.call("phoenix", "echo", json!({ "message": "back" })).await), "back");
+    assert_eq!(host.pid_of("other").await, other);
+}
+
+#[tokio::test]
+async fn a_crash_loop_ends_in_quarantine_and_says_when_it_is_tried_again() {
+    let loops = mock().args(["--crash-at-start", "3"]);
+    let host = TestHost::with([("loops", loops), ("well", mock())]).await;
+    let pid = host.pid_of("well").await;
+    let view = host.until_state("loops", "quarantined").await;
+    assert_eq!(view["cause"]["code"], "exited", "{view}");
+    assert_eq!(view["instances"][0]["last_exit"]["code"], 3, "{view}");
+    assert!(view["next_attempt_at"].is_string(), "quarantine is not the end: {view}");
+    assert_eq!(view["tools"], 0, "{view}");
+    let answer = host.try_call("loops", "echo", json!({ "message": "x" })).await;
+    answer.problem(503, "plugin_unavailable");
+    assert!(
+        answer.header("retry-after").parse::<u64>().is_ok(),
+        "Retry-After {:?}",
+        answer.header("retry-after")
+    );
+    host.put("loops", &mock());
+    host.until_state("loops", "ready").await;
+    assert_eq!(host.pid_of("well").await, pid);
+}

@@ -1,0 +1,26 @@
+//! End-to-end tests: the real binary, real processes, real sockets. They know the documented surface only (manifests,
+//! REST, command line) and nothing of the host's insides.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may panic, and tells on stderr what a host said before it failed"
+)]
+
+mod support;
+
+mod bad_manifest;
+mod bad_server;
+mod cli;
+mod lifecycle;
+mod native;
+mod operations;
+mod processes;
+mod real;
+mod remote;
+mod rest_calls;
+mod rest_door;
+mod rest_feeds;
+mod selftest;
+mod shipped;

@@ -1,0 +1,71 @@
+//! The manifests that come with the project: what a user drops in first must work as it is.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::support::answer::text_of;
+use crate::support::command::wharf;
+use crate::support::host::Setup;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the project's folder")
+}
+
+/// Every `*.toml` of `plugins/` and of the examples' folders that is a manifest.
+fn manifests() -> Vec<PathBuf> {
+    let folders =
+        std::fs::read_dir(root().join("examples")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = [root().join("plugins")]
+        .into_iter()
+        .chain(folders)
+        .filter_map(|folder| std::fs::read_dir(folder).ok());
+    let mut found: Vec<PathBuf> = files
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+        .filter(|path| path.file_name().is_some_and(|name| name != "Cargo.toml"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn every_shipped_manifest_is_valid() {
+    let found = manifests();
+    assert!(found.len() >= 3, "the manifests are looked for in the wrong place: {found:?}");
+    for path in found {
+        let outcome = wharf(&["validate", path.to_str().unwrap()], &[]).await;
+        assert_eq!(outcome.code, 0, "{}: {}{}", path.display(), outcome.stdout, outcome.stderr);
+    }
+}
+
+#[tokio::test]
+async fn the_shipped_mock_works_with_nothing_installed() {
+    let text = std::fs::read(root().join("plugins/mock.toml")).unwrap();
+    let host = Setup::new().file("mock.toml", text).start().await;
+    host.until_state("mock", "ready").await;
+    let echo = host.call("mock", "echo", json!({ "message": "out of the box" })).await;
+    assert_eq!(text_of(&echo), "out of the box");
+}
+
+#[tokio::test]
+async fn a_shipped_manifest_whose_runtime_is_missing_says_so() {
+    let mut setup = Setup::new();
+    let mut ids = Vec::new();
+    for name in ["everything", "time"] {
+        let text = std::fs::read(root().join(format!("plugins/{name}.toml"))).unwrap();
+        setup = setup.file(&format!("{name}.toml"), text);
+        ids.push(name);
+    }
+    // A PATH on which neither Node nor Python is.
+    let empty = setup.scratch("bin");
+    std::fs::create_dir(&empty).unwrap();
+    let host = setup.env("PATH", empty.to_str().unwrap()).start().await;
+    for id in ids {
+        let view = host.until_cause(id, "not_found").await;
+        assert_eq!(view["state"], "fatal", "{view}");
+        assert!(view["cause"]["remedy"].as_str().unwrap().contains("install"), "{view}");
+    }
+}
