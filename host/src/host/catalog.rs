@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use wharf_core::catalog::{Catalog, Tool};
-use wharf_core::manifest::{Manifest, ToolFilter};
+use wharf_core::manifest::Manifest;
 
 use super::{Inner, Table};
 use crate::plugin::PluginHandle;
@@ -61,7 +61,7 @@ fn collect(table: &Table) -> Vec<Arc<Tool>> {
 }
 
 fn offer(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool], tools: &mut Vec<Arc<Tool>>) {
-    let filter = Filter::new(&manifest.tools);
+    let filter = manifest.tools.compile();
     let mut names = BTreeSet::new();
     for tool in listed.iter().filter(|tool| filter.lets(&tool.name)) {
         let name = manifest.tools.rename.get(&tool.name).unwrap_or(&tool.name);
@@ -80,30 +80,4 @@ fn offer(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool], tool
             definition: tool.definition.clone(),
         }));
     }
-}
-
-/// `[tools]`, compiled. The patterns were checked with the manifest.
-struct Filter {
-    include: globset::GlobSet,
-    exclude: globset::GlobSet,
-}
-
-impl Filter {
-    fn new(filter: &ToolFilter) -> Self {
-        Self { include: set(&filter.include), exclude: set(&filter.exclude) }
-    }
-
-    fn lets(&self, name: &str) -> bool {
-        (self.include.is_empty() || self.include.is_match(name)) && !self.exclude.is_match(name)
-    }
-}
-
-fn set(patterns: &[String]) -> globset::GlobSet {
-    let mut builder = globset::GlobSetBuilder::new();
-    for pattern in patterns {
-        if let Ok(glob) = globset::Glob::new(pattern) {
-            builder.add(glob);
-        }
-    }
-    builder.build().unwrap_or_else(|_| globset::GlobSet::empty())
 }

@@ -134,7 +134,7 @@ impl Registry {
     fn configure(&self, table: &mut Table, id: &PluginId, manifest: &Manifest) {
         let manifest = Arc::new(manifest.clone());
         let plugin = table.entry(id.clone()).or_insert_with(|| self.handle(id, manifest.path.clone()));
-        plugin.core.log.keep_secret(manifest.secrets());
+        plugin.core.log.learn_secrets(manifest.secrets().map(str::to_owned));
         plugin.set_problems(Vec::new());
         let enabled = self.switches.get(id.as_str()).unwrap_or(manifest.enabled);
         let was_running = plugin.manifest().is_some();
@@ -148,7 +148,7 @@ impl Registry {
     }
 
     fn handle(&self, id: &PluginId, path: PathBuf) -> Arc<PluginHandle> {
-        let log = LogBook::new(self.inner.options.state.join("logs"), id.as_str());
+        let log = LogBook::new(self.inner.options.state.join("logs"), id.as_str(), Vec::new());
         Arc::new(PluginHandle::new(&self.inner.services, id.clone(), path, Arc::new(log)))
     }
 

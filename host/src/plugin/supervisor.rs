@@ -88,7 +88,7 @@ pub(super) fn supervise(
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (outcomes, outcomes_rx) = mpsc::channel(OUTCOMES);
     let load = Arc::<Load>::default();
-    let (snapshot, snapshot_rx) = watch::channel(Arc::new(first_snapshot(&machine)));
+    let (snapshot, snapshot_rx) = watch::channel(Arc::new(first_snapshot(&machine, up)));
     let supervisor = Supervisor {
         core: Arc::clone(core),
         services: Arc::clone(services),
@@ -124,9 +124,10 @@ pub(super) fn supervise(
     InstanceHandle { n, snapshot: snapshot_rx, commands, load }
 }
 
-fn first_snapshot(machine: &Machine) -> Snapshot {
+/// What is seen before the task runs: an instance that is wanted up is on its way, also while it waits for its place.
+fn first_snapshot(machine: &Machine, up: bool) -> Snapshot {
     Snapshot {
-        state: machine.state(),
+        state: if up { State::Preparing } else { machine.state() },
         since: machine.since(),
         cause: None,
         next_attempt: None,
@@ -259,7 +260,7 @@ impl Supervisor {
             oom: exit.oom,
             uptime_ms: u64::try_from(exit.uptime.as_millis()).unwrap_or(u64::MAX),
             at: self.services.clock.wall(self.services.clock.now()),
-            stderr_tail: self.core.log.tail_of(self.n.0, generation.0, TAIL),
+            stderr_tail: self.core.log.tail_of(self.n.0, generation.0, TAIL).into_iter().map(|line| line.text).collect(),
         }));
     }
 

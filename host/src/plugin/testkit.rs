@@ -56,7 +56,7 @@ pub(crate) struct Script {
     /// Held back: a closing link waits for this.
     pub(crate) slow_close: Option<Duration>,
     /// How to end the newest connection from outside.
-    kill: Mutex<Vec<oneshot::Sender<Cause>>>,
+    pub(crate) kill: Mutex<Vec<oneshot::Sender<Cause>>>,
     pub(crate) pings_fail: std::sync::atomic::AtomicBool,
 }
 

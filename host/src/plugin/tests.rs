@@ -104,7 +104,7 @@ async fn replicas_come_and_go_with_the_manifest() {
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_stops_answering_pings_is_restarted() {
-    let kit = Kit::new(Script::default(), manifest("p"));
+    let kit = Kit::new(Script { slow_close: Some(Duration::from_secs(1)), ..Script::default() }, manifest("p"));
     kit.ready().await;
     kit.script.pings_fail.store(true, Ordering::SeqCst);
     kit.until("degraded", |plugin| plugin.state() == State::Degraded).await;

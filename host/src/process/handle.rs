@@ -168,7 +168,7 @@ impl ProcessHandle {
     /// The resident memory of the tree, bytes. Shared pages count once for each process.
     #[must_use]
     pub fn rss_bytes(&self) -> u64 {
-        super::rss_of_tree(self.shared.shim)
+        proc::rss_below(self.shared.shim)
     }
 
     /// Every process of the tree.

@@ -147,10 +147,11 @@ impl LogBook {
         self.last_of(n, |_| true)
     }
 
-    /// The last `n` lines of one launch, oldest first.
+    /// The last `n` lines that one launch wrote itself, oldest first.
     #[must_use]
     pub fn tail_of(&self, instance: u32, generation: u64, n: usize) -> Vec<LogLine> {
-        self.last_of(n, |line| line.instance == instance && line.generation == generation)
+        let own = |line: &&LogLine| line.instance == instance && line.generation == generation;
+        self.last_of(n, |line| own(line) && line.stream != "wharf")
     }
 
     fn last_of(&self, n: usize, wanted: impl Fn(&&LogLine) -> bool) -> Vec<LogLine> {
@@ -158,12 +159,6 @@ impl LogBook {
         let mut lines: Vec<LogLine> = ring.lines.iter().rev().filter(wanted).take(n).cloned().collect();
         lines.reverse();
         lines
-    }
-
-    /// The last `n` lines that one launch wrote on stderr, oldest first.
-    #[must_use]
-    pub fn tail_of(&self, _instance: u32, _generation: u64, _n: usize) -> Vec<String> {
-        Vec::new()
     }
 
     /// What comes from now on.

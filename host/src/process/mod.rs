@@ -61,7 +61,19 @@ pub fn shim_available() -> Result<(), NotInitialised> {
     exe::path().map(drop)
 }
 
-/// The resident memory of everything that descends from a shim, bytes.
-fn rss_of_tree(shim: proc::Pid) -> u64 {
-    proc::rss_below(shim)
+/// The resident memory of the process tree that a plugin's main process belongs to, bytes. Shared pages count once for each
+/// process. `None` if the process is gone.
+pub(crate) fn rss_of_tree(main: u32) -> Option<u64> {
+    let shim = proc::stat(proc::Pid::try_from(main).ok()?)?.parent;
+    Some(proc::rss_below(shim))
+}
+
+/// Makes a folder that nobody else can read; one that exists is made private.
+///
+/// # Errors
+/// If it cannot be made, or is not ours to change.
+pub(crate) fn private_dir(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }

@@ -7,6 +7,7 @@
 pub mod checked;
 pub mod diff;
 pub mod file;
+pub mod filter;
 pub mod sections;
 pub mod template;
 pub mod units;
