@@ -91,6 +91,11 @@ impl Node {
         })
     }
 
+    /// The place that a problem with this pointer is about: the value there.
+    pub(crate) fn spot_of(&self, pointer: &str) -> Option<Spot> {
+        self.at(pointer).map(|node| node.spot)
+    }
+
     /// The pointer of the key or value that stands at a place.
     pub(crate) fn pointer_to(&self, spot: Spot) -> Option<String> {
         if self.spot == spot {
