@@ -8,7 +8,6 @@ use serde::Serialize;
 use wharf_core::{Moment, PluginId};
 
 use super::Inner;
-use crate::manifest::ProblemView;
 
 /// `/api/v1/info`.
 #[derive(Clone, Debug, Serialize)]
@@ -45,8 +44,8 @@ pub struct ReloadView {
     pub removed: Vec<PluginId>,
     /// Plugins whose manifest is wrong now.
     pub invalid: Vec<PluginId>,
-    /// Files from which no plugin id could be read, and what is wrong with them.
-    pub files: BTreeMap<PathBuf, Vec<ProblemView>>,
+    /// Problems that belong to no plugin, `path:line:column: message`.
+    pub loose: Vec<String>,
 }
 
 pub(super) fn info(inner: &Inner) -> Info {

@@ -109,7 +109,8 @@ impl Host {
             _lock: lock,
             options,
         });
-        let context = Context::of_process(&inner.options.state);
+        let context = Context::of_process(&inner.options.state)
+            .map_err(|error| StartError::Io { path: inner.options.state.clone(), error })?;
         let ticks = Watcher::start(&inner.options.plugins, &tasks);
         let registry = Registry::new(Arc::clone(&inner), context);
         tasks.spawn(tracing::info_span!("registry"), registry.run(asked, ticks));

@@ -1,6 +1,6 @@
 //! The one owner of the table of plugins: reads the folder, compares, and touches only what changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use wharf_core::manifest::diff::diff;
 
 use super::switches::Switches;
 use super::{Inner, ReloadView, Table};
-use crate::manifest::{Context, ProblemView, Reading, load_dir};
+use crate::manifest::{Context, Problem, ProblemView, Reading, load_dir};
 use crate::plugin::{PluginHandle, Setup, kinds};
 use crate::process::logs::LogBook;
 
@@ -36,7 +36,7 @@ pub(super) struct Registry {
     /// Plugins that were removed; one of the same id waits for their end.
     leaving: HashMap<PluginId, watch::Receiver<bool>>,
     /// What was wrong at the last reading, so that each problem is told once.
-    told: BTreeMap<PathBuf, Vec<ProblemView>>,
+    told: BTreeSet<String>,
 }
 
 impl Registry {
@@ -48,11 +48,11 @@ impl Registry {
             switches,
             current: BTreeMap::new(),
             leaving: HashMap::new(),
-            told: BTreeMap::new(),
+            told: BTreeSet::new(),
         }
     }
 
-    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Ask>, mut ticks: watch::Receiver<u64>) {
+    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Ask>, mut ticks: watch::Receiver<()>) {
         let ending = self.inner.services.tasks.ending().clone();
         loop {
             tokio::select! {
@@ -65,7 +65,7 @@ impl Registry {
                 changed = ticks.changed() => match changed {
                     Ok(()) => drop(self.reload().await),
                     // Without a watcher the API's reload still works.
-                    Err(_) => ticks = watch::channel(0).1,
+                    Err(_) => ticks = watch::channel(()).1,
                 },
                 () = ending.cancelled() => return,
             }
@@ -88,9 +88,9 @@ impl Registry {
         self.leaving.retain(|_, gone| !*gone.borrow());
         let mut table: Table = (**self.inner.table.load()).clone();
         // What was right before goes on by its last good version while its file is wrong.
-        let mut next = reading.manifests;
-        for id in reading.invalid.keys() {
-            if let Some(manifest) = self.current.get(id) {
+        let mut next = reading.manifests.clone();
+        for (id, manifest) in &self.current {
+            if !next.contains_key(id) && reading.keeps(manifest) {
                 next.insert(id.clone(), manifest.clone());
             }
         }
@@ -120,14 +120,13 @@ impl Registry {
         self.current = next;
         self.inner.table.store(Arc::new(table));
         self.inner.services.catalog_dirty.notify_one();
-        let files: BTreeMap<PathBuf, Vec<ProblemView>> = reading.files;
-        self.tell(reading.invalid.values().map(|file| (&file.path, &file.problems)).chain(&files));
+        self.tell(reading.invalid.values().flat_map(|file| &file.problems).chain(&reading.loose));
         ReloadView {
             added: changes.added,
             changed: changes.changed,
             removed: gone,
             invalid: reading.invalid.into_keys().collect(),
-            files,
+            loose: reading.loose.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -153,16 +152,21 @@ impl Registry {
     }
 
     /// Tells each problem once: in the log, and as an event.
-    fn tell<'a>(&mut self, wrong: impl Iterator<Item = (&'a PathBuf, &'a Vec<ProblemView>)>) {
-        let wrong: BTreeMap<PathBuf, Vec<ProblemView>> = wrong.map(|(p, v)| (p.clone(), v.clone())).collect();
-        for (path, problems) in wrong.iter().filter(|(path, problems)| self.told.get(*path) != Some(*problems)) {
-            for problem in problems.iter().filter(|problem| problem.is_error()) {
-                let (line, column) = (problem.line.unwrap_or_default(), problem.column.unwrap_or_default());
-                tracing::error!("{}:{line}:{column}: {}", path.display(), problem.message);
+    fn tell<'a>(&mut self, problems: impl Iterator<Item = &'a Problem>) {
+        let mut now = BTreeSet::new();
+        for problem in problems {
+            let line = problem.to_string();
+            if now.insert(line.clone()) && !self.told.contains(&line) {
+                if problem.is_error() {
+                    tracing::error!("{line}");
+                } else {
+                    tracing::warn!("{line}");
+                }
+                let data = json!({ "path": problem.path, "problem": ProblemView::from(problem) });
+                self.inner.services.events.publish("manifest.error", data);
             }
-            self.inner.services.events.publish("manifest.error", json!({ "path": path, "problems": problems }));
         }
-        self.told = wrong;
+        self.told = now;
     }
 
     fn switch(&mut self, id: &PluginId, enabled: bool) -> Result<(), String> {

@@ -39,7 +39,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         required: plugin.is_required(),
         manifest: ManifestView {
             path: manifest.map_or_else(|| plugin.path.clone(), |manifest| manifest.path.clone()),
-            problems: problems.to_vec(),
+            problems: problems.iter().map(Into::into).collect(),
         },
     }
 }
@@ -48,14 +48,8 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
 fn misconfigured(plugin: &PluginHandle) -> Cause {
     let problems = plugin.problems();
     let first = problems.iter().find(|problem| problem.is_error());
-    let kind = first.map_or(CauseKind::InvalidManifest, |problem| problem.cause);
-    let place = first.and_then(|problem| problem.line.zip(problem.column));
-    let file = plugin.path.display();
-    let detail = match (first, place) {
-        (Some(problem), Some((line, column))) => format!("{file}:{line}:{column}: {}", problem.message),
-        (Some(problem), None) => format!("{file}: {}", problem.message),
-        (None, _) => format!("{file} declares nothing to run"),
-    };
+    let kind = first.map_or(CauseKind::InvalidManifest, |problem| problem.cause_kind());
+    let detail = first.map_or_else(|| format!("{} declares nothing to run", plugin.path.display()), ToString::to_string);
     Cause::new(kind, detail)
 }
 

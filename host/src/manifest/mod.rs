@@ -1,18 +1,27 @@
 //! Manifests: read, checked, watched.
+//!
+//! A file becomes one tree in which every key knows its place ([`syntax`]), whatever its syntax; a foreign file becomes
+//! several trees with our keys ([`foreign`]). One checker ([`check`]) turns a tree into a manifest or into problems, all of
+//! them at once. [`load_dir`] does so for the folder, [`watch`] says when to do it again. What to start or stop is not
+//! decided here.
 
-use serde::Serialize;
+mod check;
+mod context;
+mod file;
+mod folder;
+mod foreign;
+mod problem;
+mod reference;
+mod render;
+mod schema;
+mod syntax;
+mod tree;
+pub mod watch;
 
-/// One thing wrong with a manifest.
-#[derive(Clone, Debug, Serialize)]
-pub struct ProblemView {
-    /// 1-based line, if it has a place.
-    pub line: Option<u32>,
-    /// 1-based column in characters.
-    pub column: Option<u32>,
-    /// JSON Pointer to the place in the document.
-    pub pointer: String,
-    /// What is wrong.
-    pub message: String,
-    /// What helps.
-    pub help: Option<String>,
-}
+pub use context::Context;
+pub use file::{Checked, FileReport, check_file};
+pub use folder::{Invalid, Reading, load_dir};
+pub use problem::{Place, Problem, ProblemCode, ProblemView, Severity, Source};
+pub use reference::reference_markdown;
+pub use render::render;
+pub use schema::schema;

@@ -16,7 +16,7 @@ use super::instance::{Command, InFlight, InstanceHandle, Setup, Snapshot};
 use super::prove::Proof;
 use super::services::Services;
 use super::supervisor::supervise;
-use crate::manifest::ProblemView;
+use crate::manifest::Problem;
 use crate::process::logs::LogBook;
 use crate::route::admission::Gate;
 
@@ -37,7 +37,7 @@ pub(crate) struct PluginHandle {
     pub(crate) path: PathBuf,
     pub(crate) created: Moment,
     manifest: ArcSwapOption<Manifest>,
-    problems: ArcSwap<Vec<ProblemView>>,
+    problems: ArcSwap<Vec<Problem>>,
     pub(crate) gate: Gate,
     turn: AtomicUsize,
     /// True when nothing of it is left, after it was retired.
@@ -165,11 +165,11 @@ impl PluginHandle {
         self.manifest.load_full()
     }
 
-    pub(crate) fn set_problems(&self, problems: Vec<ProblemView>) {
+    pub(crate) fn set_problems(&self, problems: Vec<Problem>) {
         self.problems.store(Arc::new(problems));
     }
 
-    pub(crate) fn problems(&self) -> Arc<Vec<ProblemView>> {
+    pub(crate) fn problems(&self) -> Arc<Vec<Problem>> {
         self.problems.load_full()
     }
 

@@ -6,11 +6,13 @@
 
 pub mod checked;
 pub mod diff;
+pub mod env_file;
 pub mod file;
-pub mod filter;
+pub mod globs;
 pub mod sections;
 pub mod template;
 pub mod units;
+pub mod variables;
 
 pub use checked::{Command, Kind, Manifest, PortChoice, Remote};
 pub use file::PluginFile;

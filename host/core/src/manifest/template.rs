@@ -63,6 +63,18 @@ impl Template {
         self.0.contains(&Piece::Port)
     }
 
+    /// Whether `${replica}` stands in it.
+    #[must_use]
+    pub fn uses_replica(&self) -> bool {
+        self.0.contains(&Piece::Replica)
+    }
+
+    /// Its parts, to build another one from.
+    #[must_use]
+    pub fn into_pieces(self) -> Vec<Piece> {
+        self.0
+    }
+
     /// The secret parts.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {

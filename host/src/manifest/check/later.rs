@@ -1,0 +1,42 @@
+//! Keys that belong to the manifest's contract but that this version does not have yet. A manifest that uses one is told
+//! so: nothing is accepted that has no effect.
+
+/// What to write instead, or to know, for each.
+const LATER: &[(&str, &str)] = &[
+    ("/standby", "use `replicas`"),
+    ("/isolation", "all callers share the instances"),
+    ("/idle_stop", "the plugin runs until it is stopped"),
+    ("/start", "every enabled plugin is started with the host"),
+    ("/depends_on", "plugins are started side by side; a call to one that is not ready waits `limits.queue_wait`"),
+    ("/era", "it is detected"),
+    ("/targets", "write a manifest per endpoint, each with its `url`"),
+    ("/sandbox", "run the command in a sandbox of your own"),
+    ("/breaker", "leave it out"),
+    ("/health/canary", "`health.probe` checks with a ping"),
+    ("/limits/rate", "use `limits.concurrency` and `limits.queue`"),
+    ("/limits/memory", "limit it in the command, or in the host's service unit"),
+    ("/limits/cpu", "limit it in the command, or in the host's service unit"),
+    ("/limits/pids", "limit it in the command, or in the host's service unit"),
+    ("/retry/trust_hints", "only calls that did not reach the plugin are tried again"),
+    ("/auth/oauth", "use `auth.bearer`"),
+];
+
+/// What helps with a key of a later version; `None` if it is no such key.
+pub(super) fn help(pointer: &str) -> Option<&'static str> {
+    LATER.iter().find(|(key, _)| *key == pointer).map(|(_, help)| *help)
+}
+
+/// Likewise for a word where a list of words is allowed.
+pub(super) fn is_later_word(pointer: &str, word: &str) -> bool {
+    (pointer, word) == ("/balance", "sticky")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_exists_is_not_called_missing() {
+        for (pointer, _) in super::LATER {
+            assert!(crate::manifest::schema::part_at(pointer).is_none(), "{pointer} exists now");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The rules that no schema can say: what goes together, what would have no effect, which names are legal.
+
+use std::collections::BTreeMap;
+
+use wharf_core::manifest::file::PortField;
+use wharf_core::manifest::{Dialect, PluginFile, Probe, Span, globs};
+
+use super::Subject;
+use super::findings::Findings;
+use crate::manifest::tree::escape;
+
+/// Checks what does not depend on the values of variables.
+pub(super) fn check(file: &PluginFile, subject: &Subject<'_>, findings: &mut Findings<'_>) {
+    kind(findings);
+    dialect(file, findings);
+    port(file, findings);
+    namespace(file, findings);
+    tools(file, findings);
+    times(file, findings);
+    env_names(file, subject, findings);
+}
+
+/// Keys that would have no effect beside the others.
+fn kind(findings: &mut Findings<'_>) {
+    let [command, url, library] = ["/command", "/url", "/library"].map(|key| findings.wrote(key));
+    if library {
+        for key in ["command", "url", "args", "dialect", "headers", "auth"] {
+            without_effect(findings, key, "with `library`: the host serves the library itself, on stdio");
+        }
+    } else if command {
+        for key in ["headers", "auth"] {
+            without_effect(findings, key, "with `command`: it is for remote servers");
+        }
+    } else if url {
+        for key in ["args", "cwd", "env", "env_file", "port"] {
+            without_effect(findings, key, "without `command`: nothing is launched for a remote server");
+        }
+    }
+}
+
+fn without_effect(findings: &mut Findings<'_>, key: &str, why: &str) {
+    if findings.wrote(&format!("/{key}")) {
+        findings.error_at_key("", key, format!("`{key}` has no effect {why}"));
+    }
+}
+
+fn dialect(file: &PluginFile, findings: &mut Findings<'_>) {
+    let (command, url) = (findings.wrote("/command"), findings.wrote("/url"));
+    if file.dialect == Some(Dialect::Stdio) && url {
+        let message = "the dialect `stdio` has no url";
+        findings.error("/dialect", message).help = Some("leave out `url`, or write the dialect that the server speaks there".to_owned());
+    }
+    let listens = url || (command && file.dialect.is_some_and(|dialect| dialect != Dialect::Stdio));
+    if !listens && matches!(file.health.probe, Probe::Http(_) | Probe::Tcp) {
+        let message = "this probe needs a port, but the plugin speaks on stdin and stdout";
+        findings.error("/health/probe", message).help = Some("use \"mcp\", or give the plugin a `url`".to_owned());
+    }
+}
+
+fn port(file: &PluginFile, findings: &mut Findings<'_>) {
+    let Some(PortField::Number(port)) = file.port else { return };
+    if u32::from(port) + file.replicas.saturating_sub(1) > u32::from(u16::MAX) {
+        let message = format!("{} replicas need the ports from {port} on, but they end at 65535", file.replicas);
+        findings.error("/port", message).help = Some("choose a lower port, or \"auto\"".to_owned());
+    }
+}
+
+fn namespace(file: &PluginFile, findings: &mut Findings<'_>) {
+    let Some(name) = &file.namespace else { return };
+    if name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+        let help = "at most 64 letters, digits, `_` and `-`";
+        findings.error("/namespace", "`namespace` is no part of a tool's name").help = Some(help.to_owned());
+    }
+}
+
+fn tools(file: &PluginFile, findings: &mut Findings<'_>) {
+    for (key, patterns) in [("include", &file.tools.include), ("exclude", &file.tools.exclude)] {
+        for (n, pattern) in patterns.iter().enumerate() {
+            if let Some(why) = globs::problem_of(pattern) {
+                findings.error(&format!("/tools/{key}/{n}"), format!("this is no pattern: {why}"));
+            }
+        }
+    }
+    let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
+    for (old, new) in &file.tools.rename {
+        let pointer = format!("/tools/rename/{}", escape(old));
+        let legal = new.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b));
+        if new.is_empty() || new.len() > 128 || !legal {
+            findings.error(&pointer, "a tool's name is 1 to 128 letters, digits, `_`, `-`, `.` and `/`");
+        } else if let Some(other) = taken.insert(new, old) {
+            findings.error(&pointer, format!("`{other}` is renamed to `{new}` as well"));
+        }
+    }
+}
+
+fn times(file: &PluginFile, findings: &mut Findings<'_>) {
+    for (pointer, span) in [
+        ("/health/interval", file.health.interval),
+        ("/health/timeout", file.health.timeout),
+        ("/health/start_timeout", file.health.start_timeout),
+        ("/limits/call_timeout", file.limits.call_timeout),
+        ("/limits/max_timeout", file.limits.max_timeout),
+        ("/restart/decay", file.restart.decay),
+    ] {
+        if span == Span::secs(0) {
+            findings.error(pointer, format!("`{}` must be longer than nothing", super::shape::dotted(pointer)));
+        }
+    }
+    if file.limits.result.0 == 0 {
+        findings.error("/limits/result", "`limits.result` must be larger than nothing");
+    }
+    let mut order = |low: &str, small: Span, high: &str, large: Span| {
+        if small > large {
+            // At the one that was written; both defaults are in order.
+            let (pointer, other) = if findings.wrote(high) { (high, low) } else { (low, high) };
+            let message = format!(
+                "`{}` ({small}) is longer than `{}` ({large})",
+                super::shape::dotted(low),
+                super::shape::dotted(high)
+            );
+            findings.error(pointer, message).help = Some(format!("change it, or write `{}` too", super::shape::dotted(other)));
+        }
+    };
+    order("/limits/call_timeout", file.limits.call_timeout, "/limits/max_timeout", file.limits.max_timeout);
+    order("/restart/initial", file.restart.initial, "/restart/max", file.restart.max);
+    order("/retry/initial", file.retry.initial, "/retry/max_delay", file.retry.max_delay);
+}
+
+fn env_names(file: &PluginFile, subject: &Subject<'_>, findings: &mut Findings<'_>) {
+    for name in file.env.keys() {
+        let pointer = format!("/env/{}", escape(name));
+        if !legal_env_name(name) {
+            findings.error_at_key("/env", name, "no name of an environment variable: it is empty, or holds `=` or NUL");
+        } else if runs_code(name) {
+            let foreign = findings.document.root.at(&pointer).map(|node| node.spot.source) == subject.foreign && subject.foreign.is_some();
+            let problem = findings.error_at_key("/env", name, format!("`{name}` makes a program load other code"));
+            if foreign {
+                problem.help = Some("it is not taken from another program's file: set it in a manifest of wharf's own".to_owned());
+            } else {
+                *problem = problem.clone().warning().help("make sure that you know the code that it names");
+            }
+        }
+    }
+}
+
+pub(super) fn legal_env_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
+
+/// Variables by which the loader or a language's runtime is made to run something else first.
+pub(super) fn runs_code(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "BASH_ENV", "DOTNET_STARTUP_HOOKS", "ENV", "GCONV_PATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "NODE_OPTIONS",
+        "PERL5DB", "PERL5OPT", "PYTHONHOME", "PYTHONINSPECT", "PYTHONSTARTUP", "RUBYOPT", "_JAVA_OPTIONS",
+    ];
+    name.starts_with("LD_") || name.starts_with("DYLD_") || NAMES.contains(&name)
+}

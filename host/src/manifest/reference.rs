@@ -1,0 +1,63 @@
+//! The reference of a manifest's keys as a Markdown table, generated from the schema.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::schema::{resolve, shared, words};
+
+/// One row per key: key, type, default, meaning.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut out = "| key | type | default | meaning |\n|---|---|---|---|\n".to_owned();
+    rows(shared(), "", None, &mut out);
+    out
+}
+
+fn rows(table: &Value, prefix: &str, defaults: Option<&Value>, out: &mut String) {
+    let Some(properties) = table.get("properties").and_then(Value::as_object) else { return };
+    for (key, part) in properties {
+        let whole = resolve(part);
+        let default = defaults.and_then(|d| d.get(key)).or_else(|| part.get("default"));
+        let path = format!("{prefix}{key}");
+        if whole.get("properties").is_some() {
+            rows(whole, &format!("{path}."), default, out);
+        } else {
+            let meaning = part.get("description").or_else(|| whole.get("description")).and_then(Value::as_str);
+            let default = default.filter(|d| !is_empty(d)).map(|d| format!("`{d}`")).unwrap_or_default();
+            // A String takes all that is written.
+            writeln!(out, "| `{path}` | {} | {} | {} |", kind(part), cell(&default), cell(meaning.unwrap_or_default())).ok();
+        }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+fn kind(part: &Value) -> String {
+    let whole = resolve(part);
+    let name = part.get("$ref").and_then(Value::as_str).and_then(|r| r.rsplit('/').next());
+    let words = words(whole);
+    if !words.is_empty() {
+        let number = whole.get("anyOf").is_some().then_some("number");
+        return words.iter().map(|w| format!("`{w}`")).chain(number.map(str::to_owned)).collect::<Vec<_>>().join(", ");
+    }
+    match (name, whole.get("type").and_then(Value::as_str)) {
+        (Some("Duration"), _) => "duration".to_owned(),
+        (Some("Size"), _) => "size".to_owned(),
+        (_, Some("array")) => "list of strings".to_owned(),
+        (_, Some("object")) => "table of strings".to_owned(),
+        (_, Some(kind)) => kind.to_owned(),
+        (_, None) => String::new(),
+    }
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").split_whitespace().collect::<Vec<_>>().join(" ")
+}
