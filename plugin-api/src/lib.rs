@@ -7,7 +7,8 @@
 //! * **An author who writes a tool in Rust**: [`author::Server`], a few lines that serve tools over stdio.
 //! * **An author who ships a native library**: [`native`], a C ABI that is a message pipe, and a macro that exports it.
 //!
-//! All of them share the JSON-RPC envelope in [`jsonrpc`], which leaves every payload as the bytes it came in.
+//! All of them share the JSON-RPC envelope in [`jsonrpc`], which leaves every payload as the bytes it came in; the last two
+//! share [`pipe`], messages as lines on a pair of streams.
 //!
 //! What is not here: tokio (not even as an option), sockets, processes, HTTP. This crate is what must hardly ever change.
 

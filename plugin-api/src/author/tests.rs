@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -243,19 +244,25 @@ fn answers_come_as_they_are_ready_and_a_ping_at_any_time() {
 
 #[test]
 fn too_many_waiting_calls_are_refused_at_once() {
-    let mut server = waiting().concurrency(1);
+    let ran = Arc::new(AtomicBool::new(false));
+    let mark = Arc::clone(&ran);
+    let mut server = waiting().concurrency(1).tool(Tool::new("mark", ""), move |_| {
+        mark.store(true, Ordering::SeqCst);
+        Ok("")
+    });
     server.waiting = 1;
     let client = Client::new(server);
     client.start(1, "wait", &json!({}));
     assert_eq!(client.next()["method"], "notifications/progress");
-    client.start(2, "echo", &json!({"text": "x"}));
-    client.start(3, "echo", &json!({"text": "x"}));
+    client.start(2, "mark", &json!({}));
+    client.start(3, "mark", &json!({}));
     let refused = client.next();
     assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(3), &json!(-32000)));
     // A cancelled call that waits is never run.
     client.cancel(2);
     client.cancel(1);
     assert_eq!(client.session.close(), 0);
+    assert!(!ran.load(Ordering::SeqCst));
     assert!(client.from.try_recv().is_err());
 }
 
@@ -351,4 +358,12 @@ fn the_end_of_input_does_not_wait_for_ever() {
     // It now knows that nobody waits for it.
     assert_eq!(client.session.pool_left(PATIENCE), 0);
     assert!(client.from.try_recv().is_err());
+}
+
+#[test]
+fn missing_configuration_names_the_variable_and_ends_for_good() {
+    let missing = super::env("WHARF_TEST_VARIABLE_THAT_IS_NOT_SET").unwrap_err();
+    assert!(missing.to_string().contains("WHARF_TEST_VARIABLE_THAT_IS_NOT_SET"));
+    let code = super::run(|| -> Result<Server, _> { Err(missing) });
+    assert_eq!(code, std::process::ExitCode::from(78));
 }

@@ -140,15 +140,25 @@ fn keeper() -> Keeper {
     Keeper
 }
 
+/// Without a [`Peer`], whose own door would hide that the library's is open.
 #[test]
-fn nothing_comes_after_close() {
-    let (peer, answers) = connect(exports!(keeper));
-    let peer = peer.unwrap();
-    peer.receive(b"first");
-    drop(peer);
+fn a_library_sends_nothing_after_close() {
+    unsafe extern "C" fn take(ctx: *mut c_void, message: *const u8, length: usize) {
+        // SAFETY: the context is the one passed below, and the buffer lives during the call.
+        let (seen, message) =
+            unsafe { (&*ctx.cast::<Mutex<Vec<Vec<u8>>>>(), std::slice::from_raw_parts(message, length)) };
+        seen.lock().unwrap().push(message.to_vec());
+    }
+    let seen: Mutex<Vec<Vec<u8>>> = Mutex::default();
+    // SAFETY: the context outlives the handle, which is closed once; the buffer lives during the call.
+    unsafe {
+        let handle = super::open(keeper, Some(take), std::ptr::from_ref(&seen).cast_mut().cast());
+        super::receive(handle, b"first".as_ptr(), 5);
+        super::close(handle);
+    }
     assert!(CLOSED.load(Ordering::SeqCst));
     KEPT.lock().unwrap().as_ref().unwrap()(b"too late");
-    assert_eq!(answers.try_iter().collect::<Vec<_>>(), ["first", "last"]);
+    assert_eq!(*seen.lock().unwrap(), [b"first".to_vec(), b"last".to_vec()]);
 }
 
 /// A library that breaks the contract: it sends after it was closed.
