@@ -1,16 +1,14 @@
 //! A native library as a plugin: served by a worker process, so that whatever it does, the host lives on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::support::{Manifest, TestHost, mock};
+use crate::support::{Manifest, TestHost, built, mock};
 
 /// The example library, which `cargo test --workspace` builds beside the tests.
 fn library() -> PathBuf {
-    let tests = std::env::current_exe().expect("a test has an executable");
-    let profile = tests.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps/TEST");
-    let library = profile.join("examples/libnative.so");
+    let library = built().join("examples/libnative.so");
     assert!(
         library.exists(),
         "{library:?} is missing: run `cargo test --workspace`, which builds the examples too"
@@ -43,7 +41,7 @@ async fn a_library_that_aborts_ends_its_worker_only() {
 #[tokio::test]
 async fn a_library_that_is_not_there_is_told() {
     let host =
-        TestHost::with([("native", Manifest::library(&PathBuf::from("/no/such/lib.so"))), ("other", mock())])
+        TestHost::with([("native", Manifest::library(Path::new("/no/such/lib.so"))), ("other", mock())])
             .await;
     let other = host.pid_of("other").await;
     let view = host.until("native", "told", |view| view["cause"]["code"].is_string()).await;
