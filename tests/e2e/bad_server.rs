@@ -193,7 +193,7 @@ async fn a_server_that_closes_stdout_but_lives_is_replaced() {
     let (host, pid) =
         with_a_healthy_one(mock().args(["--close-stdout-at-call", "1", "--ignore-stdin-close"])).await;
     let old = host.pid_of("bad").await;
-    host.try_call("bad", "echo", json!({ "message": "x" })).await.problem(502, "outcome_unknown");
+    host.try_call("bad", "count", json!({})).await.problem(502, "outcome_unknown");
     host.until_back("bad", old).await;
     is_well(&host, pid).await;
 }

@@ -13,7 +13,7 @@ use crate::support::{TestHost, eventually, mock};
 #[tokio::test]
 async fn a_new_manifest_becomes_a_plugin_a_removed_one_ends() {
     let host = TestHost::with([]).await;
-    assert_eq!(host.get("/api/v1/plugins").await.expect(200), json!([]));
+    assert_eq!(host.get("/api/v1/plugins").await.expect(200)["plugins"], json!([]));
     host.put("late", &mock());
     let pid = host.pid_of("late").await;
     let echo = host.call("late", "echo", json!({ "message": "here" })).await;
@@ -35,7 +35,7 @@ async fn only_the_changed_plugin_is_restarted() {
     host.put("one", &mock().set("env.COLOUR", "green"));
     host.until_back("one", one).await;
     let env = host.call("one", "env", json!({ "name": "COLOUR" })).await;
-    assert_eq!(text_of(&env), "green");
+    assert_eq!(env["structuredContent"]["value"], "green");
     assert_eq!(host.pid_of("two").await, two, "its manifest did not change");
     assert_eq!(host.plugin("one").await["restarts"], 0, "a change is no crash");
 }
@@ -88,9 +88,9 @@ async fn a_swapped_config_map_is_noticed() {
     fs::rename(plugins.join("..data_tmp"), plugins.join("..data")).unwrap();
     host.until_back("mapped", pid).await;
     let env = host.call("mapped", "env", json!({ "name": "COLOUR" })).await;
-    assert_eq!(text_of(&env), "blue");
+    assert_eq!(env["structuredContent"]["value"], "blue");
     let all = host.get("/api/v1/plugins").await.expect(200);
-    assert_eq!(all.as_array().map(Vec::len), Some(1), "the hidden folders are no plugins: {all}");
+    assert_eq!(all["plugins"].as_array().map(Vec::len), Some(1), "the hidden folders are no plugins: {all}");
 }
 
 #[tokio::test]

@@ -1,17 +1,14 @@
 //! A native library as a plugin: served by a worker process, so that whatever it does, the host lives on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::support::answer::text_of;
-use crate::support::{Manifest, TestHost, mock};
+use crate::support::{Manifest, TestHost, built, mock};
 
 /// The example library, which `cargo test --workspace` builds beside the tests.
 fn library() -> PathBuf {
-    let tests = std::env::current_exe().expect("a test has an executable");
-    let profile = tests.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps/TEST");
-    let library = profile.join("examples/libnative.so");
+    let library = built().join("examples/libnative.so");
     assert!(
         library.exists(),
         "{library:?} is missing: run `cargo test --workspace`, which builds the examples too"
@@ -24,31 +21,27 @@ async fn a_native_library_serves_its_tools() {
     let host = TestHost::with([("native", Manifest::library(&library()))]).await;
     let view = host.until_state("native", "ready").await;
     assert_eq!(view["kind"], "native", "{view}");
-    let pid = host.pid_of("native").await;
-    assert_ne!(pid, host.pid(), "it runs in a process of its own");
-    let upper = host.call("native", "upper", json!({ "text": "quiet words" })).await;
-    assert_eq!(text_of(&upper), "QUIET WORDS");
+    assert_ne!(host.pid_of("native").await, host.pid(), "it runs in a process of its own");
+    let sum = host.call("native", "sum", json!({ "numbers": [1.5, 2.5, 38] })).await;
+    assert_eq!(sum["structuredContent"]["sum"], 42.0, "{sum}");
 }
 
 #[tokio::test]
-async fn a_panicking_tool_does_not_end_the_plugin() {
+async fn a_library_that_aborts_ends_its_worker_only() {
     let host = TestHost::with([("native", Manifest::library(&library())), ("other", mock())]).await;
     let (pid, other) = (host.pid_of("native").await, host.pid_of("other").await);
-    let answer = host.try_call("native", "panic", json!({})).await;
-    assert!(matches!(answer.status, 200 | 502), "{}", answer.text());
-    if answer.status == 200 {
-        assert_eq!(answer.json()["result"]["isError"], true, "{}", answer.text());
-    }
-    let upper = host.call("native", "upper", json!({ "text": "still here" })).await;
-    assert_eq!(text_of(&upper), "STILL HERE");
-    assert_eq!(host.pid_of("native").await, pid, "the worker lives on");
+    host.try_call("native", "abort", json!({})).await.problem(502, "outcome_unknown");
+    host.until_back("native", pid).await;
+    let exit = &host.plugin("native").await["instances"][0]["last_exit"];
+    assert_eq!(exit["signal"], 6, "SIGABRT: {exit}");
+    host.call("native", "sum", json!({ "numbers": [1] })).await;
     assert_eq!(host.pid_of("other").await, other);
 }
 
 #[tokio::test]
 async fn a_library_that_is_not_there_is_told() {
     let host =
-        TestHost::with([("native", Manifest::library(&PathBuf::from("/no/such/lib.so"))), ("other", mock())])
+        TestHost::with([("native", Manifest::library(Path::new("/no/such/lib.so"))), ("other", mock())])
             .await;
     let other = host.pid_of("other").await;
     let view = host.until("native", "told", |view| view["cause"]["code"].is_string()).await;

@@ -42,6 +42,7 @@ async fn the_short_way_unwraps_the_result() {
     assert_eq!(short("echo", json!({ "message": "plain words" })).await.expect(200), "plain words");
     let parsed = short("echo", json!({ "message": "{\"x\":[1,2]}" })).await.expect(200);
     assert_eq!(parsed, json!({ "x": [1, 2] }), "a text that is JSON is parsed");
+    assert_eq!(short("add", json!({ "a": 2, "b": 40 })).await.expect(200), json!({ "sum": 42 }));
     let failed = short("fail", json!({ "message": "no luck" })).await.problem(502, "tool_error");
     assert!(failed["detail"].as_str().unwrap().contains("no luck"), "{failed}");
     short("nothing", json!({})).await.problem(404, "tool_not_found");
@@ -69,7 +70,7 @@ async fn arguments_that_break_the_schema_never_reach_the_plugin() {
     assert_eq!(problem["errors"][0]["pointer"], "/a", "{problem}");
     assert!(problem["errors"][0]["detail"].is_string(), "{problem}");
     let problem = host.try_call("mock", "add", json!({ "a": 1 })).await.problem(422, "invalid_arguments");
-    assert!(problem["errors"][0]["detail"].as_str().unwrap().contains('b'), "{problem}");
+    assert!(problem["errors"][0]["detail"].as_str().unwrap().contains("\"b\""), "{problem}");
     assert_eq!(ledger::runs(&ledger, "add"), 0);
 }
 
@@ -88,9 +89,8 @@ async fn a_json_rpc_error_of_the_plugin_is_a_protocol_error() {
     host.until_state("mock", "ready").await;
     let answer = host.try_call("mock", "rpc_error", json!({ "code": -32050 })).await;
     let problem = answer.problem(502, "protocol_error");
-    assert_eq!(problem["kind"], "protocol", "{problem}");
     assert_eq!(problem["delivery"], "answered", "{problem}");
-    assert!(problem["detail"].as_str().unwrap().contains("-32050"), "{problem}");
+    assert_eq!(problem["rpc_error"]["code"], -32050, "{problem}");
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn progress_streams_in_every_dialect_that_has_it() {
             host.request(reqwest::Method::POST, &format!("/api/v1/plugins/{id}/tools/progress/call"));
         let events = Events::open(request.json(&body)).await.all().await;
         let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
-        assert_eq!(names, ["progress", "progress", "progress", "result"], "{id}: {events:#?}");
+        assert_eq!(names, ["accepted", "progress", "progress", "progress", "result"], "{id}: {events:#?}");
     }
 }
 

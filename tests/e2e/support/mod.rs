@@ -12,6 +12,7 @@ pub(crate) mod procs;
 pub(crate) mod servers;
 pub(crate) mod sse;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use answer::Answer;
@@ -23,6 +24,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The executable under test.
 pub(crate) const WHARF: &str = env!("CARGO_BIN_EXE_wharf");
+
+/// The folder into which cargo builds: `target/debug` as a rule.
+pub(crate) fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has an executable");
+    test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST").to_owned()
+}
 
 /// Waits until `look` gives something, or fails with what it was waiting for.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
