@@ -1,0 +1,127 @@
+//! Who calls: the bearer token on TCP, the user on the unix socket. Knows nothing of routes but the two public ones.
+
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+use wharf_core::Code;
+
+use super::guard::single;
+use super::problem::Problem;
+
+/// Which door a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// TCP: anyone who reaches the port.
+    Tcp,
+    /// The unix socket: our own user or root, checked when it connected.
+    Unix,
+}
+
+/// Under which name a caller was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Principal(pub(crate) Arc<str>);
+
+/// The rule for TCP.
+#[derive(Clone, Debug)]
+pub(crate) enum Auth {
+    /// `--no-auth`.
+    Open,
+    /// This token.
+    Token(SecretString),
+}
+
+/// Paths that need no token: they tell nothing but that we live.
+const PUBLIC: [&str; 2] = ["/healthz", "/readyz"];
+
+impl Auth {
+    /// Says who calls, or refuses.
+    pub(crate) fn check(&self, via: Via, head: &Parts) -> Result<Principal, Problem> {
+        let token = match (via, self) {
+            (Via::Unix, _) => return Ok(Principal("local".into())),
+            (Via::Tcp, Self::Open) => return Ok(Principal("anonymous".into())),
+            (Via::Tcp, Self::Token(token)) => token,
+        };
+        if PUBLIC.contains(&head.uri.path()) {
+            return Ok(Principal("anonymous".into()));
+        }
+        let header = single(&head.headers, &AUTHORIZATION).map_err(|()| {
+            Problem::new(Code::BadRequest, "more than one Authorization header, or one that is not text")
+        })?;
+        let given = header.and_then(bearer).ok_or_else(|| {
+            Problem::new(Code::Unauthorized, "send `Authorization: Bearer TOKEN`; the token stands in the file `token` of the state folder")
+        })?;
+        if bool::from(given.as_bytes().ct_eq(token.expose_secret().as_bytes())) {
+            return Ok(Principal("token".into()));
+        }
+        Err(Problem::new(
+            Code::Unauthorized,
+            "the token is wrong; the right one stands in the file `token` of the state folder",
+        ))
+    }
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use wharf_core::Code;
+
+    use super::{Auth, Via};
+
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+    fn check(auth: &Auth, via: Via, path: &str, headers: &[&str]) -> Result<String, Code> {
+        let mut request = Request::builder().uri(path);
+        for value in headers {
+            request = request.header("authorization", *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        auth.check(via, &head).map(|p| p.0.to_string()).map_err(|p| p.code())
+    }
+
+    #[test]
+    fn tcp_needs_the_very_token() {
+        let auth = Auth::Token(TOKEN.to_owned().into());
+        let right = format!("Bearer {TOKEN}");
+        assert_eq!(check(&auth, Via::Tcp, "/api/v1/info", &[&right]), Ok("token".into()));
+        assert_eq!(check(&auth, Via::Tcp, "/x", &[&format!("bEARER  {TOKEN}")]), Ok("token".into()));
+        let wrong = [
+            vec![],
+            vec!["Bearer"],
+            vec!["Bearer "],
+            vec![TOKEN],
+            vec!["Basic 0123456789abcdef0123456789abcdef"],
+            vec!["Bearer 0123456789abcdef0123456789abcdeF"],
+            vec!["Bearer 0123456789abcdef"],
+            vec!["Bearer 0123456789abcdef0123456789abcdef0"],
+        ];
+        for headers in wrong {
+            assert_eq!(check(&auth, Via::Tcp, "/x", &headers), Err(Code::Unauthorized), "{headers:?}");
+        }
+        assert_eq!(check(&auth, Via::Tcp, "/x", &[&right, &right]), Err(Code::BadRequest));
+    }
+
+    #[test]
+    fn only_the_two_health_paths_are_public() {
+        let auth = Auth::Token(TOKEN.to_owned().into());
+        for path in ["/healthz", "/readyz", "/readyz?x"] {
+            assert_eq!(check(&auth, Via::Tcp, path, &[]), Ok("anonymous".into()), "{path}");
+        }
+        for path in ["/", "/healthz/", "/healthz/x", "/HEALTHZ", "/api/v1/info?/healthz", "//healthz"] {
+            assert_eq!(check(&auth, Via::Tcp, path, &[]), Err(Code::Unauthorized), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_unix_socket_and_no_auth_need_none() {
+        assert_eq!(check(&Auth::Token(TOKEN.to_owned().into()), Via::Unix, "/x", &[]), Ok("local".into()));
+        assert_eq!(check(&Auth::Open, Via::Tcp, "/x", &[]), Ok("anonymous".into()));
+    }
+}

@@ -1,0 +1,110 @@
+//! Request bodies: bounded in size and time, JSON only. What is inside stays raw.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use wharf_core::Code;
+
+use super::guard::single;
+use super::problem::Problem;
+
+/// The longest body.
+pub(crate) const LIMIT: usize = 4 * 1024 * 1024;
+/// From the end of the head to the end of the body.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A body of JSON, or none at all. That it is JSON is claimed by its type only: the reader parses.
+pub(crate) struct JsonBody(pub(crate) Option<Bytes>);
+
+impl<S: Sync> FromRequest<S> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (head, body) = request.into_parts();
+        let kind = single(&head.headers, &CONTENT_TYPE).map_err(|()| {
+            Problem::new(Code::BadRequest, "more than one Content-Type header, or one that is not text")
+        })?;
+        let is_json = kind.is_some_and(is_json);
+        let bytes = read(body).await?;
+        match (bytes.is_empty(), is_json) {
+            (true, _) => Ok(Self(None)),
+            (false, true) => Ok(Self(Some(bytes))),
+            (false, false) => {
+                let detail = "send the body with `Content-Type: application/json`";
+                Err(Problem::new(Code::UnsupportedMediaType, detail))
+            }
+        }
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(DEADLINE, Limited::new(body, LIMIT).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(Code::TooLarge, format!("the body is longer than {LIMIT} bytes")))
+        }
+        Ok(Err(error)) => Err(Problem::new(Code::BadRequest, format!("the body broke off: {error}"))),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {} s", DEADLINE.as_secs());
+            Err(Problem::new(Code::BadRequest, detail))
+        }
+    }
+}
+
+fn is_json(kind: &str) -> bool {
+    kind.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::FromRequest;
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http::Request;
+    use wharf_core::Code;
+
+    use super::{JsonBody, LIMIT};
+
+    async fn extract(kind: Option<&str>, body: Body) -> Result<Option<Bytes>, Code> {
+        let mut request = Request::builder();
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
+        }
+        JsonBody::from_request(request.body(body).unwrap(), &()).await.map(|b| b.0).map_err(|p| p.code())
+    }
+
+    #[tokio::test]
+    async fn a_body_must_be_json_by_its_type() {
+        let json = Some("application/json");
+        assert_eq!(extract(json, "{}".into()).await, Ok(Some("{}".into())));
+        assert_eq!(
+            extract(Some("Application/JSON; charset=utf-8"), "{}".into()).await,
+            Ok(Some("{}".into()))
+        );
+        assert_eq!(extract(None, Body::empty()).await, Ok(None));
+        assert_eq!(extract(json, Body::empty()).await, Ok(None));
+        for kind in
+            [None, Some("text/plain"), Some("application/jsonx"), Some("application/x-www-form-urlencoded")]
+        {
+            assert_eq!(extract(kind, "{}".into()).await, Err(Code::UnsupportedMediaType), "{kind:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_bounded() {
+        let json = Some("application/json");
+        assert!(extract(json, vec![b' '; LIMIT].into()).await.is_ok());
+        assert_eq!(extract(json, vec![b' '; LIMIT + 1].into()).await, Err(Code::TooLarge));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let endless = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(extract(Some("application/json"), endless).await, Err(Code::BadRequest));
+    }
+}

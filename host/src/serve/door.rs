@@ -1,0 +1,212 @@
+//! What every request passes, whatever its route: framing, guard, token, an id, a net for panics, one line of access log.
+//! Knows no route.
+//!
+//! A plain function around the router and not a stack of layers: it costs nothing per request, and reads top to bottom.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use wharf_core::Code;
+
+use super::auth::{Auth, Via};
+use super::framing::Verdict;
+use super::guard::Guard;
+use super::problem::Problem;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id of a client that is taken over.
+const LONGEST_ID: usize = 128;
+
+/// The way in.
+#[derive(Debug)]
+pub(crate) struct Door {
+    guard: Guard,
+    auth: Auth,
+    router: TowerToHyperService<Router>,
+    /// Names this run, so that request ids of two runs differ in a log.
+    run: u32,
+    count: AtomicU64,
+}
+
+impl Door {
+    pub(crate) fn new(guard: Guard, auth: Auth, router: Router) -> Self {
+        // Without randomness ids of two runs may meet in a log; nothing else depends on them.
+        let run = getrandom::u32().unwrap_or_default();
+        Self { guard, auth, router: TowerToHyperService::new(router), run, count: AtomicU64::new(0) }
+    }
+
+    /// Answers one request. Dropping the future drops the work of its route.
+    pub(crate) async fn handle<B>(&self, via: Via, verdict: &Verdict, request: Request<B>) -> Response
+    where
+        B: hyper::body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let began = Instant::now();
+        let (head, body) = request.into_parts();
+        let id = self.request_id(&head);
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let is_chunked = head.headers.contains_key(TRANSFER_ENCODING);
+        let route = AssertUnwindSafe(self.route(via, verdict, head, Body::new(body)));
+        let mut response = match route.catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(problem)) => problem.into_response(),
+            Err(panic) => panicked(&*panic, &method, &path),
+        };
+        if is_chunked {
+            // See `framing`: no second request follows a body whose end another reader could see elsewhere.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        tracing::debug!(
+            %method, path, request_id = ?id, ?via, status = response.status().as_u16(),
+            elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), "request"
+        );
+        response.headers_mut().insert(REQUEST_ID, id);
+        response
+    }
+
+    async fn route(
+        &self,
+        via: Via,
+        verdict: &Verdict,
+        mut head: Parts,
+        body: Body,
+    ) -> Result<Response, Problem> {
+        if verdict.is_twice() {
+            return Err(Problem::new(
+                Code::BadRequest,
+                "the request has both Content-Length and Transfer-Encoding",
+            ));
+        }
+        self.guard.check(&head)?;
+        let principal = self.auth.check(via, &head)?;
+        head.extensions.insert(principal);
+        let answered: Result<Response, Infallible> = self.router.call(Request::from_parts(head, body)).await;
+        answered.map_err(|never| match never {})
+    }
+
+    /// The client's own id if it is harmless, else one of ours.
+    fn request_id(&self, head: &Parts) -> HeaderValue {
+        let harmless = |id: &&HeaderValue| {
+            (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        head.headers.get(&REQUEST_ID).filter(harmless).cloned().unwrap_or_else(|| {
+            let n = self.count.fetch_add(1, Ordering::Relaxed);
+            // Hexadecimal digits and a dash are a header value.
+            HeaderValue::from_str(&format!("r-{:08x}-{n:x}", self.run))
+                .unwrap_or(HeaderValue::from_static("r"))
+        })
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send), method: &http::Method, path: &str) -> Response {
+    let what =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(%method, path, panic = what.unwrap_or("no text"), "a route panicked; this is a bug of wharf");
+    Problem::new(Code::Internal, "the request met a bug of wharf; its log has the details").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::response::Response;
+    use axum::routing::{get, post};
+    use http::Request;
+    use http_body_util::BodyExt;
+
+    use super::Door;
+    use crate::serve::auth::{Auth, Principal, Via};
+    use crate::serve::framing::Verdict;
+    use crate::serve::guard::Guard;
+
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+    async fn whoami(principal: axum::Extension<Principal>) -> String {
+        principal.0.0.to_string()
+    }
+
+    fn door() -> Door {
+        let router =
+            Router::new().route("/who", get(whoami)).route("/healthz", get(|| async { "ok" })).route(
+                "/panic",
+                post(|| async {
+                    if true {
+                        panic!("boom")
+                    }
+                }),
+            );
+        Door::new(
+            Guard::default(),
+            Auth::Token(TOKEN.to_owned().into()),
+            crate::serve::rest::with_fallbacks(router),
+        )
+    }
+
+    async fn send(method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        door().handle(Via::Tcp, &Verdict::default(), request.body(Body::empty()).unwrap()).await
+    }
+
+    async fn text(response: Response) -> String {
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    const BEARER: (&str, &str) = ("authorization", "Bearer 0123456789abcdef0123456789abcdef");
+
+    #[tokio::test]
+    async fn a_request_passes_guard_then_token_then_route() {
+        assert_eq!(send("GET", "/who", &[]).await.status(), 401);
+        assert_eq!(send("GET", "/nothing", &[]).await.status(), 401);
+        assert_eq!(send("GET", "/who", &[BEARER, ("origin", "http://evil.example")]).await.status(), 403);
+        assert_eq!(send("GET", "/healthz", &[("origin", "http://evil.example")]).await.status(), 403);
+        assert_eq!(send("GET", "/healthz", &[]).await.status(), 200);
+        let response = send("GET", "/who", &[BEARER]).await;
+        assert_eq!((response.status().as_u16(), text(response).await), (200, "token".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_and_methods_are_problems() {
+        let response = send("GET", "/nothing", &[BEARER]).await;
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert!(text(response).await.contains("\"not_found\""));
+        let response = send("POST", "/who", &[BEARER]).await;
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()["allow"], "GET,HEAD");
+        assert!(text(response).await.contains("\"method_not_allowed\""));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        let response = send("POST", "/panic", &[BEARER]).await;
+        assert_eq!(response.status(), 500);
+        let body = text(response).await;
+        assert!(body.contains("\"internal\"") && !body.contains("boom"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_request_id_is_echoed_or_made() {
+        let id = |response: Response| response.headers()["x-request-id"].to_str().unwrap().to_owned();
+        assert_eq!(id(send("GET", "/who", &[BEARER, ("x-request-id", "abc-1")]).await), "abc-1");
+        for bad in ["", "a b", &"x".repeat(129)] {
+            let made = id(send("GET", "/who", &[("x-request-id", bad)]).await);
+            assert!(made.starts_with("r-"), "{made}");
+        }
+    }
+}

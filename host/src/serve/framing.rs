@@ -1,0 +1,210 @@
+//! Watches a connection's bytes for a request that frames its body twice: `Content-Length` and `Transfer-Encoding`.
+//!
+//! hyper takes such a request by its transfer encoding and drops the other header, so no route can see it; a proxy in front
+//! may have read it the other way and let a second request through inside of its body. This reader follows the heads of the
+//! requests until the first one with a transfer encoding, which is also the last one of its connection: the door closes it.
+//! Knows the framing of HTTP/1.1 requests and nothing else.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes of a line that are kept: enough for the longest name we look for and any length.
+const KEPT: usize = 64;
+
+/// Tells whether the connection's request with a transfer encoding also had a length.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdict(Arc<AtomicBool>);
+
+/// A stream that is watched as it is read.
+#[derive(Debug)]
+pub(crate) struct Watched<T> {
+    inner: T,
+    scan: Scan,
+    verdict: Verdict,
+}
+
+/// Where the reader stands.
+#[derive(Debug)]
+enum Scan {
+    Head { line: Vec<u8>, any: bool, length: Option<u64>, twice: bool, chunked: bool },
+    Body(u64),
+    Done,
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Whether both were there.
+    pub(crate) fn is_twice(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Scan ===
+
+impl Scan {
+    fn head() -> Self {
+        Self::Head { line: Vec::with_capacity(KEPT), any: false, length: None, twice: false, chunked: false }
+    }
+
+    /// Follows `bytes`; true once a request is framed twice.
+    fn feed(&mut self, mut bytes: &[u8]) -> bool {
+        while let Some((first, rest)) = bytes.split_first() {
+            match self {
+                Self::Done => return false,
+                Self::Body(left) => {
+                    let skip = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    *left -= skip as u64;
+                    bytes = bytes.get(skip..).unwrap_or_default();
+                    if *left == 0 {
+                        *self = Self::head();
+                    }
+                }
+                Self::Head { line, .. } if *first != b'\n' => {
+                    if line.len() < KEPT {
+                        line.push(*first);
+                    }
+                    bytes = rest;
+                }
+                Self::Head { .. } => {
+                    bytes = rest;
+                    if self.end_line() {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn end_line(&mut self) -> bool {
+        let Self::Head { line, any, length, twice, chunked } = self else { return false };
+        let text = line.trim_ascii_end();
+        if text.is_empty() {
+            // Empty lines before a request line mean nothing.
+            if !*any {
+                line.clear();
+                return false;
+            }
+            let both = *chunked && *twice;
+            *self = match (*chunked, *length) {
+                (true, _) => Self::Done,
+                (false, None | Some(0)) => Self::head(),
+                (false, Some(left)) => Self::Body(left),
+            };
+            return both;
+        }
+        let colon = text.iter().position(|b| *b == b':').unwrap_or(text.len());
+        let (name, value) = text.split_at(colon);
+        if *any && name.eq_ignore_ascii_case(b"transfer-encoding") {
+            *chunked = true;
+        } else if *any && name.eq_ignore_ascii_case(b"content-length") {
+            *twice = true;
+            let digits = value.get(1..).unwrap_or_default().trim_ascii();
+            // What is no number is refused by hyper, and the connection with it.
+            *length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+        }
+        *any = true;
+        line.clear();
+        false
+    }
+}
+
+// === impl Watched ===
+
+impl<T> Watched<T> {
+    pub(crate) fn new(inner: T) -> (Self, Verdict) {
+        let verdict = Verdict::default();
+        (Self { inner, scan: Scan::head(), verdict: verdict.clone() }, verdict)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, into);
+        let this = &mut *self;
+        if this.scan.feed(into.filled().get(before..).unwrap_or_default()) {
+            this.verdict.0.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scan;
+
+    /// The verdict must not depend on how the bytes are cut.
+    fn twice(bytes: &str) -> bool {
+        let whole = Scan::head().feed(bytes.as_bytes());
+        let mut scan = Scan::head();
+        let single = bytes.bytes().fold(false, |found, byte| found | scan.feed(&[byte]));
+        assert_eq!(whole, single, "{bytes:?}");
+        whole
+    }
+
+    #[test]
+    fn both_headers_are_seen_in_any_order_and_spelling() {
+        for both in [
+            "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTRANSFER-ENCODING: chunked\r\nHost: x\r\ncontent-length:0\r\n\r\n",
+            "\r\n\r\nPOST / HTTP/1.1\nTransfer-Encoding: chunked\nContent-Length: 3\n\n",
+            "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+        ] {
+            assert!(twice(both), "{both:?}");
+        }
+    }
+
+    #[test]
+    fn one_header_alone_is_fine_and_bodies_are_not_read_as_heads() {
+        let hidden = "POST /x HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let length = hidden.len();
+        for fine in [
+            "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+            format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{hidden}"),
+            format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{hidden}"),
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+            "GET / HTTP/1.1\r\nX: Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+        ] {
+            assert!(!twice(&fine), "{fine:?}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Sockets: TCP and the unix socket, with bounds on connections, heads and time. Knows no route.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use secrecy::SecretString;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::auth::{Auth, Via};
+use super::door::Door;
+use super::framing::Watched;
+use super::guard::{AllowError, Guard};
+use super::rest;
+use super::token::{self, TokenError};
+use crate::Host;
+use crate::tasks::Tasks;
+
+/// Connections at a time, over both sockets.
+const CONNECTIONS: usize = 1024;
+/// From the first byte of a connection, or the end of an answer, to the end of the next head.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+const HEADERS: usize = 100;
+const HEAD_BYTES: usize = 64 * 1024;
+/// Rest after an accept that failed, e.g. for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen on TCP.
+    pub listen: SocketAddr,
+    /// The state folder: the token and the unix socket stand in it.
+    pub state: PathBuf,
+    /// Whether TCP needs the token.
+    pub auth: bool,
+    /// Names besides loopback under which we may be called.
+    pub allow_hosts: Vec<String>,
+    /// Origins of web pages that may call us.
+    pub allow_origins: Vec<String>,
+}
+
+/// Why the edge could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Not without a token.
+    #[error("--no-auth is for loopback only, and {0} is not; leave it out, or listen on 127.0.0.1")]
+    OpenToAll(SocketAddr),
+    /// The address is not usable.
+    #[error(
+        "cannot listen on {address}: {error}; choose another address with --listen (port 0 picks a free one)"
+    )]
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The unix socket is not usable.
+    #[error(
+        "cannot listen on the unix socket {path}: {error}; choose another (shorter) state folder with --state"
+    )]
+    Unix {
+        /// The socket.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The state folder is not usable.
+    #[error("the state folder {path} cannot be used: {error}; choose another one with --state")]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The token is not usable.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A list is wrong.
+    #[error(transparent)]
+    Allow(#[from] AllowError),
+}
+
+/// A TCP socket that listens, and all that is needed to serve it. Made before the host, so that a wrong setting starts no
+/// plugin; who connects meanwhile waits in the socket's backlog.
+#[derive(Debug)]
+pub struct Listening {
+    tcp: TcpListener,
+    address: SocketAddr,
+    guard: Guard,
+    auth: Auth,
+    socket: PathBuf,
+}
+
+/// A running edge.
+#[derive(Debug)]
+pub struct Server {
+    tasks: Tasks,
+    socket: PathBuf,
+}
+
+/// What both accept loops share.
+#[derive(Debug)]
+struct Shared {
+    door: Door,
+    connections: Arc<Semaphore>,
+    tasks: Tasks,
+}
+
+// === impl Listening ===
+
+impl Listening {
+    /// Checks the settings, reads or makes the token, and listens on TCP.
+    ///
+    /// # Errors
+    /// If a setting, the state folder, the token or the address is not usable.
+    pub async fn bind(settings: &Settings) -> Result<Self, ServeError> {
+        let guard = Guard::new(&settings.allow_hosts, &settings.allow_origins)?;
+        if !settings.auth && !settings.listen.ip().is_loopback() {
+            return Err(ServeError::OpenToAll(settings.listen));
+        }
+        let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.state);
+        folder.map_err(|error| ServeError::State { path: settings.state.clone(), error })?;
+        let auth =
+            if settings.auth { Auth::Token(token::load_or_create(&settings.state)?) } else { Auth::Open };
+        let tcp = |error| ServeError::Tcp { address: settings.listen, error };
+        let listener = TcpListener::bind(settings.listen).await.map_err(tcp)?;
+        let address = listener.local_addr().map_err(tcp)?;
+        Ok(Self { tcp: listener, address, guard, auth, socket: settings.state.join("wharf.sock") })
+    }
+
+    /// The address, with the port that the system picked for port 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The token, if one is needed.
+    #[must_use]
+    pub fn token(&self) -> Option<&SecretString> {
+        match &self.auth {
+            Auth::Open => None,
+            Auth::Token(token) => Some(token),
+        }
+    }
+
+    /// Begins to answer, on TCP and on the unix socket. The host owns the state folder by now, so a socket file that is
+    /// there already is left over from an earlier one.
+    ///
+    /// # Errors
+    /// If the unix socket cannot be made.
+    pub fn serve(self, host: Host) -> Result<Server, ServeError> {
+        let unix =
+            bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
+        let tasks = Tasks::default();
+        let router = rest::router(host, tasks.ending().clone());
+        let door = Door::new(self.guard, self.auth, router);
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let shared = Arc::new(Shared { door, connections, tasks: tasks.clone() });
+        tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(self.tcp, Arc::clone(&shared)));
+        tasks.spawn(tracing::debug_span!("unix"), accept_unix(unix, shared));
+        Ok(Server { tasks, socket: self.socket })
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Stops accepting, ends the streams of events and logs, and waits for the requests in flight, at most `budget`.
+    /// Returns how many connections were left.
+    pub async fn stop(self, budget: Duration) -> usize {
+        // A new start replaces a file that could not be removed.
+        std::fs::remove_file(&self.socket).ok();
+        self.tasks.end(budget).await
+    }
+}
+
+/// Makes the socket with its mode before it gets its name, so that nobody ever connects to an open one.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if let Ok(found) = std::fs::symlink_metadata(path)
+        && !found.file_type().is_socket()
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the file is there and is no socket; remove it",
+        ));
+    }
+    let new = path.with_extension("new");
+    std::fs::remove_file(&new)
+        .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+    let listener = UnixListener::bind(&new)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&new, path)?;
+    Ok(listener)
+}
+
+// === accepting ===
+
+async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
+    let ending = shared.tasks.ending().clone();
+    while let Some(permit) = shared.permit(&ending).await {
+        tokio::select! {
+            () = ending.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    // Without it small answers wait for the client's acknowledgement; a failure costs speed only.
+                    stream.set_nodelay(true).ok();
+                    shared.connect(Via::Tcp, stream, permit);
+                }
+                Err(error) => pause(&error, &ending).await,
+            },
+        }
+    }
+}
+
+async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
+    let ending = shared.tasks.ending().clone();
+    while let Some(permit) = shared.permit(&ending).await {
+        tokio::select! {
+            () = ending.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => match stream.peer_cred() {
+                    Ok(peer) if is_trusted(peer.uid()) => shared.connect(Via::Unix, stream, permit),
+                    Ok(peer) => tracing::warn!(uid = peer.uid(), "refused a connection of another user"),
+                    Err(error) => tracing::warn!(%error, "refused a connection of an unknown user"),
+                },
+                Err(error) => pause(&error, &ending).await,
+            },
+        }
+    }
+}
+
+/// Our own user and root.
+fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == nix::unistd::geteuid().as_raw()
+}
+
+async fn pause(error: &io::Error, ending: &CancellationToken) {
+    tracing::warn!(%error, "could not accept a connection");
+    // Ends by itself; `ending` only makes it shorter.
+    tokio::time::timeout(ACCEPT_PAUSE, ending.cancelled()).await.ok();
+}
+
+impl Shared {
+    /// Room for one more connection; `None` once the host ends.
+    async fn permit(&self, ending: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            () = ending.cancelled() => None,
+            permit = Arc::clone(&self.connections).acquire_owned() => permit.ok(),
+        }
+    }
+
+    fn connect<T>(self: &Arc<Self>, via: Via, stream: T, permit: OwnedSemaphorePermit)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shared = Arc::clone(self);
+        self.tasks.spawn(tracing::debug_span!("connection", ?via), async move {
+            shared.converse(via, stream).await;
+            drop(permit);
+        });
+    }
+
+    /// Serves one connection to its end, or to the end of the request in flight when the host ends.
+    async fn converse<T>(&self, via: Via, stream: T)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (stream, verdict) = Watched::new(stream);
+        let service = service_fn(|request| async {
+            Ok::<_, Infallible>(self.door.handle(via, &verdict, request).await)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .max_headers(HEADERS)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.tasks.ending().cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection broke off");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

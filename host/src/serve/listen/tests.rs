@@ -1,0 +1,218 @@
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::{HEAD_DEADLINE, Listening, ServeError, Settings, Shared, bind_unix, is_trusted};
+use crate::serve::auth::{Auth, Via};
+use crate::serve::body::JsonBody;
+use crate::serve::door::Door;
+use crate::serve::guard::Guard;
+use crate::serve::problem::Problem;
+use crate::tasks::Tasks;
+
+/// Tells when it is dropped.
+struct Told(Arc<Semaphore>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}
+
+struct Stub {
+    shared: Arc<Shared>,
+    dropped: Arc<Semaphore>,
+    entered: Arc<Semaphore>,
+}
+
+fn stub() -> Stub {
+    let (dropped, entered) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (told, inside) = (Arc::clone(&dropped), Arc::clone(&entered));
+    let hang = move || async move {
+        let _told = Told(told);
+        inside.add_permits(1);
+        std::future::pending::<()>().await;
+    };
+    let echo = |body: JsonBody| async move { Ok::<_, Problem>(body.0.unwrap_or_default()) };
+    let router = Router::new()
+        .route("/healthz", get(|| async { "fine" }))
+        .route("/hang", get(hang))
+        .route("/echo", post(echo));
+    let shared = Arc::new(Shared {
+        door: Door::new(Guard::default(), Auth::Open, router),
+        connections: Arc::new(Semaphore::new(8)),
+        tasks: Tasks::default(),
+    });
+    Stub { shared, dropped, entered }
+}
+
+impl Stub {
+    fn connect(&self) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(256 * 1024);
+        let permit = Arc::clone(&self.shared.connections).try_acquire_owned().unwrap();
+        self.shared.connect(Via::Tcp, far, permit);
+        near
+    }
+
+    /// Sends bytes and reads until the server closes.
+    async fn exchange(&self, sent: &str) -> String {
+        let mut stream = self.connect();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+fn status(answer: &str) -> &str {
+    answer.get(9..12).unwrap_or(answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_end_is_given_up() {
+    for partial in ["", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "] {
+        let began = Instant::now();
+        let answer = stub().exchange(partial).await;
+        assert!(!answer.contains("fine"), "{answer}");
+        let waited = began.elapsed();
+        assert!(
+            waited >= HEAD_DEADLINE && waited < HEAD_DEADLINE + Duration::from_secs(2),
+            "{partial:?} {waited:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trickled_head_is_given_up_all_the_same() {
+    let stub = stub();
+    let began = Instant::now();
+    let (mut read, mut write) = tokio::io::split(stub.connect());
+    let trickle = async {
+        // Ends when the server has closed its side.
+        while write.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        () = trickle => {}
+        read = read.read_to_end(&mut answer) => assert!(read.is_ok()),
+    }
+    assert!(began.elapsed() <= HEAD_DEADLINE + Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_doubly_framed_request_is_refused_and_the_connection_closed() {
+    let next = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for head in
+        ["Content-Length: 2\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 2"]
+    {
+        let sent = format!(
+            "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{head}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n{next}"
+        );
+        let answer = stub().exchange(&sent).await;
+        assert_eq!(status(&answer), "400", "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_follows_a_chunked_body() {
+    let sent = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+                2\r\n{}\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let answer = stub().exchange(sent).await;
+    assert_eq!(status(&answer), "200", "{answer}");
+    assert!(answer.ends_with("{}") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+}
+
+#[tokio::test]
+async fn heads_are_bounded() {
+    let many: String = (0..101).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let long = format!("X: {}\r\n", "x".repeat(70 * 1024));
+    for headers in [many, long] {
+        let answer =
+            stub().exchange(&format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")).await;
+        assert_eq!(status(&answer), "431", "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_drops_its_request() {
+    let stub = stub();
+    let mut stream = stub.connect();
+    stream.write_all(b"GET /hang HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let bound = Duration::from_secs(10);
+    tokio::time::timeout(bound, stub.entered.acquire()).await.unwrap().unwrap().forget();
+    drop(stream);
+    tokio::time::timeout(bound, stub.dropped.acquire())
+        .await
+        .expect("the request lives on")
+        .unwrap()
+        .forget();
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_hold_up_the_end() {
+    let stub = stub();
+    let mut stream = stub.connect();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    assert_eq!(stub.shared.tasks.end(Duration::from_secs(10)).await, 0);
+}
+
+fn settings(state: &std::path::Path, listen: &str, auth: bool) -> Settings {
+    Settings {
+        listen: listen.parse().unwrap(),
+        state: state.to_owned(),
+        auth,
+        allow_hosts: Vec::new(),
+        allow_origins: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_only_loopback_is_served() {
+    let state = tempfile::tempdir().unwrap();
+    let open = Listening::bind(&settings(state.path(), "0.0.0.0:0", false)).await;
+    assert!(matches!(open, Err(ServeError::OpenToAll(_))));
+    assert!(!state.path().join("token").exists());
+    let local = Listening::bind(&settings(state.path(), "127.0.0.1:0", false)).await.unwrap();
+    assert!(local.token().is_none() && local.address().port() != 0);
+    let everywhere = Listening::bind(&settings(state.path(), "0.0.0.0:0", true)).await.unwrap();
+    assert!(everywhere.token().is_some());
+    let taken = Listening::bind(&settings(state.path(), &local.address().to_string(), false)).await;
+    assert!(taken.unwrap_err().to_string().contains("--listen"));
+}
+
+#[tokio::test]
+async fn the_unix_socket_is_ours_alone_and_replaces_a_stale_one() {
+    let state = tempfile::tempdir().unwrap();
+    let path = state.path().join("wharf.sock");
+    drop(bind_unix(&path).unwrap());
+    assert!(path.exists(), "a socket that was not cleaned up");
+    let listener = bind_unix(&path).unwrap();
+    let found = std::fs::metadata(&path).unwrap();
+    assert!(found.file_type().is_socket());
+    assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    let (client, served) = tokio::join!(tokio::net::UnixStream::connect(&path), listener.accept());
+    let _client = client.unwrap();
+    assert!(is_trusted(served.unwrap().0.peer_cred().unwrap().uid()));
+    assert!(!is_trusted(nix::unistd::geteuid().as_raw().wrapping_add(1).max(1)));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_socket_is_not_replaced() {
+    let state = tempfile::tempdir().unwrap();
+    let path = state.path().join("wharf.sock");
+    std::fs::write(&path, "precious").unwrap();
+    assert!(bind_unix(&path).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}

@@ -1,0 +1,311 @@
+//! Calls of tools: the plain one of the API, and the facade that takes arguments and gives the value.
+//!
+//! Arguments and results stay the bytes they are. A client that goes away drops the call's future, and with it the call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use wharf_core::catalog::Tool;
+use wharf_core::{Code, PluginId};
+use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
+
+use super::params::Names;
+use super::{Edge, progress, raw_json};
+use crate::route::{CallEvent, CallSpec, Failure, Settled};
+use crate::serve::auth::Principal;
+use crate::serve::body::JsonBody;
+use crate::serve::facade::{self, Unwrapped};
+use crate::serve::problem::{Answer, Problem};
+use crate::serve::sse;
+
+/// The body of a call.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    arguments: Option<&'a RawValue>,
+    timeout_ms: Option<u64>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    meta: Option<&'a RawValue>,
+}
+
+/// Keeps `null` apart from absent.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
+/// `POST /api/v1/plugins/{id}/tools/{tool}/call`
+pub(super) async fn call(
+    State(edge): State<Edge>,
+    Extension(principal): Extension<Principal>,
+    Names((plugin, tool)): Names<(String, String)>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let tool = find(&edge, &plugin, &tool)?;
+    let wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
+    edge.schemas.check(&tool, wanted.arguments.map(RawValue::get))?;
+    let mut spec = spec(&tool, principal, wanted.arguments);
+    spec.meta = wanted.meta.map(|meta| Arc::from(meta.to_owned()));
+    spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
+    if sse::wanted(&headers) {
+        let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
+        spec.events = Some(sender);
+        return Ok(sse::respond(progress::stream(edge.host.call(spec), events, tool)));
+    }
+    let settled = edge.host.call(spec).await?;
+    Ok(raw_json(StatusCode::OK, answer(&tool, settled)?))
+}
+
+/// `POST /tools/{plugin}/{tool}`
+pub(super) async fn facade(
+    State(edge): State<Edge>,
+    Extension(principal): Extension<Principal>,
+    Names((plugin, tool)): Names<(String, String)>,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let tool = find(&edge, &plugin, &tool)?;
+    let arguments = body.as_deref().map(serde_json::from_slice::<&RawValue>).transpose();
+    let arguments = arguments.map_err(|error| malformed(&error))?;
+    must_be_object("the body", arguments)?;
+    edge.schemas.check(&tool, arguments.map(RawValue::get))?;
+    let settled = edge.host.call(spec(&tool, principal, arguments)).await?;
+    let about = about(&tool, &settled);
+    let result = match settled.reply {
+        Reply::Result(result) => result,
+        Reply::Error(error) => return Err(refused(about, error)),
+    };
+    let failed = |code, detail| Problem::from(Failure { code, detail, ..about });
+    match facade::unwrap(&result) {
+        Ok(Unwrapped::Value(json)) => Ok(raw_json(StatusCode::OK, json)),
+        Ok(Unwrapped::ToolError(text)) => Err(failed(Code::ToolError, text)),
+        Ok(Unwrapped::InputRequired) => {
+            let detail =
+                "the tool asks for input, which this route cannot carry; use the call route under /api/v1"
+                    .to_owned();
+            Err(failed(Code::InputRequired, detail))
+        }
+        Err(detail) => Err(failed(Code::ProtocolError, detail)),
+    }
+}
+
+fn find(edge: &Edge, plugin: &str, name: &str) -> Result<Arc<Tool>, Problem> {
+    if let Some(tool) = edge.host.catalog().tool(plugin, name) {
+        return Ok(Arc::clone(tool));
+    }
+    let Some(state) = edge.host.state_of(plugin) else { return Err(Failure::no_plugin(plugin).into()) };
+    if edge.host.catalog().tools_of(plugin).next().is_some() {
+        return Err(Failure::no_tool(plugin, name).into());
+    }
+    // Nothing is known of its tools yet, so the name may be right: the router says what can be said of the plugin.
+    Err(Failure {
+        plugin: Some(plugin.to_owned()),
+        tool: Some(name.to_owned()),
+        ..unlisted(plugin, name, state)
+    }
+    .into())
+}
+
+fn unlisted(plugin: &str, name: &str, state: wharf_core::lifecycle::State) -> Failure {
+    use wharf_core::lifecycle::State as S;
+    match state {
+        S::Ready | S::Degraded => Failure::no_tool(plugin, name),
+        S::Preparing | S::Starting | S::Backoff => Failure {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Failure::new(
+                Code::PluginUnavailable,
+                format!("{plugin} is {}; it has not listed its tools yet", state.as_str()),
+            )
+        },
+        S::Draining
+        | S::Stopping
+        | S::Quarantined
+        | S::Fatal
+        | S::Misconfigured
+        | S::Stopped
+        | S::Disabled => {
+            let detail = format!("{plugin} is {}; `wharf status {plugin}` says why", state.as_str());
+            Failure::new(Code::PluginUnavailable, detail)
+        }
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Wanted<'_>, Problem> {
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new(Code::BadRequest, "the body must be a JSON object"));
+    }
+    let wanted: Wanted<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    must_be_object("\"arguments\"", wanted.arguments)?;
+    must_be_object("\"meta\"", wanted.meta)?;
+    Ok(wanted)
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    Problem::new(Code::BadRequest, format!("the body is not what is expected: {error}"))
+}
+
+fn must_be_object(what: &str, json: Option<&RawValue>) -> Result<(), Problem> {
+    if json.is_none_or(|json| json.get().starts_with('{')) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::BadRequest, format!("{what} must be a JSON object")))
+}
+
+fn spec(tool: &Tool, principal: Principal, arguments: Option<&RawValue>) -> CallSpec {
+    CallSpec {
+        plugin: PluginId::clone(&tool.plugin),
+        method: "tools/call".into(),
+        tool: Some(tool.name.clone()),
+        payload: arguments.map(|arguments| Arc::from(arguments.to_owned())),
+        meta: None,
+        timeout: None,
+        caller: Caller { principal: principal.0 },
+        events: None,
+    }
+}
+
+/// The body of an answered call. The plugin's result is put in as it came.
+pub(super) fn answer(tool: &Tool, settled: Settled) -> Result<Vec<u8>, Problem> {
+    let about = about(tool, &settled);
+    let Settled { call_id, instance, duration, reply } = settled;
+    let result = match reply {
+        Reply::Result(result) => result,
+        Reply::Error(error) => return Err(refused(about, error)),
+    };
+    // Ids hold nothing that JSON would have to escape.
+    let head = format!(
+        r#"{{"call_id":"{call_id}","plugin":"{}","instance":{instance},"duration_ms":{},"result":"#,
+        tool.plugin,
+        duration.as_millis()
+    );
+    Ok([head.as_bytes(), result.get().as_bytes(), b"}"].concat())
+}
+
+/// What an error after an answer says besides its code.
+fn about(tool: &Tool, settled: &Settled) -> Failure {
+    Failure {
+        plugin: Some(tool.plugin.to_string()),
+        tool: Some(tool.name.clone()),
+        call_id: Some(settled.call_id.clone()),
+        delivery: Some(Delivery::Answered),
+        ..Failure::new(Code::ProtocolError, String::new())
+    }
+}
+
+fn refused(about: Failure, error: RpcError) -> Problem {
+    let detail = format!("the plugin refused the request: {error}");
+    Problem::with_rpc_error(Failure { detail, ..about }, error)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+    use serde_json::value::RawValue;
+    use wharf_core::catalog::Tool;
+    use wharf_core::lifecycle::State;
+    use wharf_core::{CallId, Code, InstanceNo, PluginId};
+    use wharf_plugin_api::{Reply, RpcError};
+
+    use super::{answer, must_be_object, parse, unlisted};
+    use crate::route::Settled;
+
+    pub(crate) fn tool() -> Tool {
+        Tool {
+            plugin: PluginId::new("p").unwrap(),
+            name: "t".into(),
+            upstream: "t".into(),
+            exposed: "p__t".into(),
+            description: None,
+            definition: RawValue::from_string("{}".into()).unwrap(),
+        }
+    }
+
+    pub(crate) fn settled(reply: Reply) -> Settled {
+        Settled {
+            call_id: CallId::new(1, 2),
+            instance: InstanceNo(3),
+            duration: Duration::from_millis(4),
+            reply,
+        }
+    }
+
+    #[test]
+    fn a_result_leaves_byte_identical() {
+        let raw = "{ \"content\":[],\r\n \"x\":1.0e2, \"\\u00e4\":\"ä\", \"x\":12345678901234567890123 }";
+        let body =
+            answer(&tool(), settled(Reply::Result(RawValue::from_string(raw.into()).unwrap()))).unwrap();
+        let expected = format!(
+            r#"{{"call_id":"c-00000001-2","plugin":"p","instance":3,"duration_ms":4,"result":{raw}}}"#
+        );
+        assert_eq!(String::from_utf8(body).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_json_rpc_error_is_a_problem_with_the_plugins_words() {
+        let problem =
+            answer(&tool(), settled(Reply::Error(RpcError::new(-32602, "Unknown tool")))).unwrap_err();
+        assert_eq!(problem.code(), Code::ProtocolError);
+        let body: Value = serde_json::from_slice(&problem.to_json()).unwrap();
+        assert_eq!(body["rpc_error"]["code"], -32602);
+        assert_eq!(
+            (body["call_id"].as_str(), body["delivery"].as_str()),
+            (Some("c-00000001-2"), Some("answered"))
+        );
+        assert!(body["detail"].as_str().unwrap().contains("Unknown tool"));
+    }
+
+    #[test]
+    fn a_call_is_read_strictly() {
+        let wanted = parse(br#" {"arguments": { "a" : 1.0 }, "timeout_ms": 5, "meta": {}}"#).unwrap();
+        assert_eq!(wanted.arguments.unwrap().get(), "{ \"a\" : 1.0 }");
+        assert_eq!(wanted.timeout_ms, Some(5));
+        assert!(parse(b"{}").unwrap().arguments.is_none());
+        for bad in [
+            "",
+            "[]",
+            "null",
+            "1",
+            "{",
+            "{}{}",
+            r#"{"arguments":null}"#,
+            r#"{"arguments":[]}"#,
+            r#"{"arguments":"{}"}"#,
+            r#"{"meta":1}"#,
+            r#"{"timeout_ms":-1}"#,
+            r#"{"timeout_ms":1.5}"#,
+            r#"{"argument":{}}"#,
+            r#"{"arguments":{},"arguments":{}}"#,
+        ] {
+            assert_eq!(parse(bad.as_bytes()).err().map(|p| p.code()), Some(Code::BadRequest), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_an_object_can_be_arguments() {
+        for (json, good) in [("{}", true), ("[]", false), ("null", false), ("\"{\"", false)] {
+            let raw = RawValue::from_string(json.into()).unwrap();
+            assert_eq!(must_be_object("x", Some(&raw)).is_ok(), good, "{json}");
+        }
+        assert!(must_be_object("x", None).is_ok());
+    }
+
+    #[test]
+    fn a_plugin_without_a_list_yet_is_not_a_missing_tool() {
+        for state in State::ALL {
+            let failure = unlisted("p", "t", state);
+            let served = matches!(state, State::Ready | State::Degraded);
+            let expected = if served { Code::ToolNotFound } else { Code::PluginUnavailable };
+            assert_eq!(failure.code, expected, "{state:?}");
+        }
+        assert!(unlisted("p", "t", State::Starting).retry_after.is_some());
+        assert!(unlisted("p", "t", State::Disabled).retry_after.is_none());
+    }
+}

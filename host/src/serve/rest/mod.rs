@@ -1,0 +1,87 @@
+//! The routes of REST, one file per kind of thing. Each asks the host and writes down what it says.
+
+mod admin;
+mod calls;
+mod events;
+mod logs;
+mod params;
+mod plugins;
+mod progress;
+mod tools;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{StatusCode, Uri};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use wharf_core::Code;
+
+use super::problem::Problem;
+use super::schema::Schemas;
+use crate::Host;
+
+/// What every route can use.
+#[derive(Clone, Debug)]
+pub(crate) struct Edge {
+    host: Host,
+    schemas: Arc<Schemas>,
+    /// Cancelled when the edge stops: streams without an end of their own end then.
+    ending: CancellationToken,
+}
+
+/// All routes.
+pub(crate) fn router(host: Host, ending: CancellationToken) -> Router {
+    let routes = Router::new()
+        .route("/healthz", get(admin::healthz))
+        .route("/readyz", get(admin::readyz))
+        .route("/tools/{plugin}/{tool}", post(calls::facade))
+        .route("/api/v1/info", get(admin::info))
+        .route("/api/v1/reload", post(admin::reload))
+        .route("/api/v1/operations/{id}", get(admin::operation))
+        .route("/api/v1/events", get(events::stream))
+        .route("/api/v1/tools", get(tools::list))
+        .route("/api/v1/plugins", get(plugins::list))
+        .route("/api/v1/plugins/{id}", get(plugins::one))
+        .route("/api/v1/plugins/{id}/instances", get(plugins::instances))
+        .route("/api/v1/plugins/{id}/logs", get(logs::read))
+        .route("/api/v1/plugins/{id}/tools/{tool}", get(tools::one))
+        .route("/api/v1/plugins/{id}/tools/{tool}/call", post(calls::call))
+        .route("/api/v1/plugins/{id}/{action}", post(plugins::command))
+        .with_state(Edge { host, schemas: Arc::default(), ending });
+    with_fallbacks(routes)
+}
+
+/// What no route takes is a problem as well.
+pub(crate) fn with_fallbacks(routes: Router) -> Router {
+    routes
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                Code::MethodNotAllowed,
+                "the path is right, the method is not; the Allow header names those that are",
+            )
+        })
+        .fallback(|uri: Uri| async move {
+            Problem::new(Code::NotFound, format!("no route is named {:?}", uri.path()))
+        })
+}
+
+/// A JSON answer.
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => raw_json(status, bytes),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON; this is a bug of wharf");
+            Problem::new(Code::Internal, "the answer could not be written as JSON").into_response()
+        }
+    }
+}
+
+/// A JSON answer that is written already.
+fn raw_json(status: StatusCode, bytes: impl Into<Bytes>) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], bytes.into()).into_response()
+}

@@ -1,0 +1,101 @@
+//! Plugins: what they are and what an operator asks of them.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::LOCATION;
+use serde::{Deserialize, Serialize};
+use wharf_core::Code;
+use wharf_core::lifecycle::State as PluginState;
+
+use super::params::{Asked, Names};
+use super::{Edge, json};
+use crate::host::Command;
+use crate::plugin::{InstanceView, PluginView};
+use crate::route::Failure;
+use crate::serve::problem::{Answer, Problem};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    state: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Plugins {
+    plugins: Vec<PluginView>,
+}
+
+#[derive(Serialize)]
+struct Instances {
+    instances: Vec<InstanceView>,
+}
+
+pub(super) async fn list(State(edge): State<Edge>, Asked(filter): Asked<Filter>) -> Answer {
+    let state = filter.state.as_deref().map(parse_state).transpose()?;
+    let mut plugins = edge.host.plugins();
+    plugins.retain(|plugin| state.is_none_or(|state| plugin.state == state));
+    Ok(json(StatusCode::OK, &Plugins { plugins }))
+}
+
+pub(super) async fn one(State(edge): State<Edge>, Names(id): Names<String>) -> Answer {
+    Ok(json(StatusCode::OK, &find(&edge, &id)?))
+}
+
+pub(super) async fn instances(State(edge): State<Edge>, Names(id): Names<String>) -> Answer {
+    Ok(json(StatusCode::OK, &Instances { instances: find(&edge, &id)?.instances }))
+}
+
+pub(super) async fn command(
+    State(edge): State<Edge>,
+    Names((id, action)): Names<(String, String)>,
+) -> Answer {
+    let operation = edge.host.command(&id, parse_action(&action)?)?;
+    let location = format!("/api/v1/operations/{}", operation.id);
+    let response: Response = json(StatusCode::ACCEPTED, &operation);
+    Ok(([(LOCATION, location)], response).into_response())
+}
+
+fn find(edge: &Edge, id: &str) -> Result<PluginView, Problem> {
+    edge.host.plugin(id).ok_or_else(|| Failure::no_plugin(id).into())
+}
+
+fn parse_state(text: &str) -> Result<PluginState, Problem> {
+    PluginState::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
+        let all: Vec<_> = PluginState::ALL.iter().map(|state| state.as_str()).collect();
+        Problem::new(Code::BadRequest, format!("{text:?} is no state; the states are {}", all.join(", ")))
+    })
+}
+
+fn parse_action(text: &str) -> Result<Command, Problem> {
+    Ok(match text {
+        "start" => Command::Start,
+        "stop" => Command::Stop,
+        "restart" => Command::Restart,
+        "drain" => Command::Drain,
+        "enable" => Command::Enable,
+        "disable" => Command::Disable,
+        _ => {
+            let detail =
+                format!("{text:?} is no action; there are start, stop, restart, drain, enable and disable");
+            return Err(Problem::new(Code::NotFound, detail));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use wharf_core::Code;
+    use wharf_core::lifecycle::State;
+
+    use super::{parse_action, parse_state};
+
+    #[test]
+    fn every_state_can_be_asked_for_and_no_other() {
+        for state in State::ALL {
+            assert_eq!(parse_state(state.as_str()).unwrap(), state);
+        }
+        assert_eq!(parse_state("Ready").unwrap_err().code(), Code::BadRequest);
+        assert_eq!(parse_action("explode").unwrap_err().code(), Code::NotFound);
+    }
+}
