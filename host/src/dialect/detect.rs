@@ -15,7 +15,11 @@ use super::{Connected, Options, sse};
 ///
 /// # Errors
 /// Why there is no working connection.
-pub(crate) async fn connect(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Result<Connected, Cause> {
+pub(crate) async fn connect(
+    endpoint: Endpoint,
+    inbox: Arc<dyn Inbox>,
+    options: Options,
+) -> Result<Connected, Cause> {
     let first = streamable::open(Flavor::Http, endpoint.clone(), Arc::clone(&inbox), options.clone()).await;
     match first {
         Err(Trouble::Status(refused))

@@ -100,7 +100,8 @@ impl Messages {
     fn end(&mut self) -> Result<Option<Event>, CallError> {
         match std::mem::replace(&mut self.shape, Shape::Ended) {
             Shape::Json(document) if !document.trim_ascii().is_empty() => {
-                let data = String::from_utf8(document).map_err(|_| garbage("an answer that is not UTF-8".to_owned()))?;
+                let data = String::from_utf8(document)
+                    .map_err(|_| garbage("an answer that is not UTF-8".to_owned()))?;
                 Ok(Some(Event { kind: None, data }))
             }
             events @ Shape::Events(_) => {

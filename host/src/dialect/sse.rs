@@ -16,8 +16,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_core::sse::Event;
 use wharf_plugin_api::{
-    CallError, Cause, CauseKind, Full as QueueFull, Hello, Inbox, Link, Notification, Reply, Request, Scope, async_trait,
-    jsonrpc,
+    CallError, CallErrorKind, Cause, CauseKind, Full as QueueFull, Hello, Inbox, Link, Notification, Reply,
+    Request, Scope, async_trait, jsonrpc,
 };
 
 use super::handshake::{self, HostScope};
@@ -25,6 +25,7 @@ use super::http::new_request;
 use super::incoming::Incoming;
 use super::messages::{Messages, is_message};
 use super::pending::{Pending, encode};
+use super::strikes::Strikes;
 use super::web::{self, Endpoint};
 use super::{Connected, Lost, LostSender, Options, Outbox, not_delivered};
 
@@ -57,7 +58,11 @@ struct Posts(Arc<Wire>);
 ///
 /// # Errors
 /// Why there is no working connection.
-pub(crate) async fn connect(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Result<Connected, Cause> {
+pub(crate) async fn connect(
+    endpoint: Endpoint,
+    inbox: Arc<dyn Inbox>,
+    options: Options,
+) -> Result<Connected, Cause> {
     let deadline = options.handshake_deadline;
     let opening = open(endpoint, inbox, options);
     tokio::time::timeout_at(deadline, opening).await.unwrap_or_else(|_| Err(handshake::too_late()))
@@ -81,12 +86,18 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
     let (lost_sender, mut lost) = Lost::channel();
     let span = tracing::debug_span!("sse", plugin = %wire.options.label);
     let reader = Arc::clone(&wire);
-    drop(wire.options.tasks.spawn(span, async move { reader.read(&mut messages, &incoming, lost_sender).await }));
+    drop(
+        wire.options
+            .tasks
+            .spawn(span, async move { reader.read(&mut messages, &incoming, lost_sender).await }),
+    );
 
     let scope = HostScope::until(wire.options.handshake_deadline);
     let reply = match wire.request(&handshake::initialize(), scope, None).await {
         Ok(reply) => reply,
-        Err(error) => return Err(lost.already().unwrap_or_else(|| handshake::failed(error, CauseKind::Unreachable))),
+        Err(error) => {
+            return Err(lost.already().unwrap_or_else(|| handshake::failed(error, CauseKind::Unreachable)));
+        }
     };
     let hello = handshake::hello("sse", reply, None)?;
     let initialized = wire.post(jsonrpc::notification(handshake::INITIALIZED, None)).await;
@@ -110,13 +121,15 @@ async fn subscribe(endpoint: &Endpoint, max: usize) -> Result<(Messages, Uri), C
     }
     let mut messages = Messages::of(response, max);
     loop {
-        let event = messages.next().await.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
+        let event =
+            messages.next().await.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
         let Some(Event { kind, data }) = event else {
             return Err(refused("the event stream ended without an `endpoint` event"));
         };
         if kind.as_deref() == Some("endpoint") {
-            let target = target(&endpoint.url, &data)
-                .ok_or_else(|| refused("the server names an endpoint of another origin, or none that is an address"))?;
+            let target = target(&endpoint.url, &data).ok_or_else(|| {
+                refused("the server names an endpoint of another origin, or none that is an address")
+            })?;
             return Ok((messages, target));
         }
     }
@@ -144,16 +157,24 @@ impl Wire {
     }
 
     async fn receive(&self, messages: &mut Messages, incoming: &Arc<Incoming>) -> Cause {
+        let mut strikes = Strikes::default();
         loop {
-            match messages.next().await {
-                Ok(Some(event)) if is_message(&event) => {
-                    if let Err(error) = incoming.take(event.data.as_bytes(), None) {
-                        self.options.note("wharf", &format!("dropped from the event stream: {error}"));
+            let dropped = match messages.next().await {
+                Ok(Some(event)) if is_message(&event) => match incoming.take(event.data.as_bytes(), None) {
+                    Ok(()) => {
+                        strikes.message();
+                        continue;
                     }
-                }
-                Ok(Some(_)) => {}
+                    Err(error) => error.to_string(),
+                },
+                Ok(Some(_)) => continue,
                 Ok(None) => return Cause::new(CauseKind::LinkLost, "the server ended the event stream"),
-                Err(error) => return handshake::failed(error, CauseKind::LinkLost),
+                Err(error) if error.kind == CallErrorKind::Protocol => error.detail,
+                Err(error) => return Cause::new(CauseKind::LinkLost, error.detail),
+            };
+            self.options.note("wharf", &format!("dropped from the event stream: {dropped}"));
+            if let Some(why) = strikes.unreadable(&dropped) {
+                return Cause::new(CauseKind::ProtocolGarbage, why);
             }
         }
     }
@@ -170,7 +191,9 @@ impl Wire {
         let listens = scope.listens();
         let mut ticket = self.pending.open(scope, outbox)?;
         let message = encode(ticket.id(), request, listens);
-        self.pending.sent(ticket.id());
+        if !self.pending.sent(ticket.id()) {
+            return ticket.answer().await;
+        }
         tokio::select! {
             biased;
             posted = self.post(message) => posted?,

@@ -9,7 +9,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri};
 use http_body_util::Full;
 use serde_json::value::RawValue;
-use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Inbox, Reply, Request, RpcError};
+use wharf_plugin_api::{
+    CallError, CallErrorKind, Cause, CauseKind, Delivery, Inbox, Reply, Request, RpcError,
+};
 
 use super::http::{Flavor, Trouble, open};
 use super::web::{self, Endpoint};
@@ -32,11 +34,15 @@ pub(crate) enum Asked {
 ///
 /// # Errors
 /// Why there is no working connection.
-pub(crate) async fn connect(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Result<Connected, Cause> {
+pub(crate) async fn connect(
+    endpoint: Endpoint,
+    inbox: Arc<dyn Inbox>,
+    options: Options,
+) -> Result<Connected, Cause> {
     let healthy = tokio::time::timeout_at(options.handshake_deadline, ping(&endpoint)).await;
-    healthy
-        .map_err(|_| handshake::too_late())?
-        .map_err(|error| Cause::new(CauseKind::Unreachable, format!("GET / does not tell health: {}", error.detail)))?;
+    healthy.map_err(|_| handshake::too_late())?.map_err(|error| {
+        Cause::new(CauseKind::Unreachable, format!("GET / does not tell health: {}", error.detail))
+    })?;
     open(Flavor::SsePost, endpoint, inbox, options).await.map_err(Trouble::cause)
 }
 
@@ -88,3 +94,6 @@ fn root(url: &Uri) -> Uri {
     parts.path_and_query = Some(PathAndQuery::from_static("/"));
     Uri::from_parts(parts).unwrap_or_else(|_| url.clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,10 @@ pub(crate) fn http_client() -> HttpClient {
 ///
 /// # Errors
 /// If there is none; it tells whether the request can have arrived.
-pub(crate) async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, CallError> {
+pub(crate) async fn send(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, CallError> {
     client.request(request).await.map_err(|error| {
         let (delivery, what) = if error.is_connect() {
             (Delivery::NotDelivered, "cannot connect")
@@ -108,7 +111,8 @@ pub(crate) fn finish(mut body: Incoming, tasks: &Tasks) {
 
 /// The media type of a response, without its parameters.
 pub(crate) fn media_type(response: &Response<Incoming>) -> &str {
-    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let value =
+        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim()
 }
 

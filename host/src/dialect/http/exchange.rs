@@ -51,7 +51,9 @@ impl Wire {
         let outbox = (!opening).then(|| Arc::new(Posts(Arc::clone(core))) as Arc<dyn Outbox>);
         let mut ticket = core.pending.open(Arc::clone(scope), outbox)?;
         let message = encode(ticket.id(), request, scope.listens());
-        core.pending.sent(ticket.id());
+        if !core.pending.sent(ticket.id()) {
+            return Ok(ticket.answer().await?);
+        }
         let response = tokio::select! {
             biased;
             response = web::send(&core.endpoint.client, core.message(session, message)) => response?,
@@ -186,7 +188,9 @@ impl Trouble {
             Self::Call(error) => error,
             Self::Session(refused) => session_error(refused.detail()),
             Self::Status(refused) => refused.call_error(),
-            Self::Cause(cause) => CallError::new(CallErrorKind::Session, Delivery::NotDelivered, cause.detail),
+            Self::Cause(cause) => {
+                CallError::new(CallErrorKind::Session, Delivery::NotDelivered, cause.detail)
+            }
         }
     }
 

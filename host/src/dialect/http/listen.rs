@@ -59,7 +59,8 @@ async fn listen(wire: &Wire) {
             }
             End::Broken { heard, retry } => {
                 wait = if heard { FIRST_WAIT } else { (wait * 2).min(LONGEST_WAIT) };
-                tokio::time::sleep(retry.unwrap_or(wait).clamp(Duration::from_millis(100), LONGEST_WAIT)).await;
+                tokio::time::sleep(retry.unwrap_or(wait).clamp(Duration::from_millis(100), LONGEST_WAIT))
+                    .await;
             }
         }
     }

@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Link, Notification, Reply, Request, Scope,
-    async_trait, jsonrpc,
+    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Link, Notification, Reply,
+    Request, Scope, async_trait, jsonrpc,
 };
 
 pub(crate) use self::exchange::{Trouble, new_request};
@@ -76,7 +76,11 @@ struct Posts(Arc<Core>);
 ///
 /// # Errors
 /// Why there is no working connection.
-pub(crate) async fn connect(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Result<Connected, Cause> {
+pub(crate) async fn connect(
+    endpoint: Endpoint,
+    inbox: Arc<dyn Inbox>,
+    options: Options,
+) -> Result<Connected, Cause> {
     open(Flavor::Http, endpoint, inbox, options).await.map_err(Trouble::cause)
 }
 
@@ -228,7 +232,9 @@ impl Link for HttpLink {
         if !first || core.flavor == Flavor::SsePost || session.id.is_none() {
             return;
         }
-        let deleted = tokio::time::timeout(DELETE_TIMEOUT, web::send(&core.endpoint.client, core.delete(&session))).await;
+        let deleted =
+            tokio::time::timeout(DELETE_TIMEOUT, web::send(&core.endpoint.client, core.delete(&session)))
+                .await;
         if let Ok(Ok(response)) = deleted {
             web::finish(response.into_body(), &core.options.tasks);
         }
