@@ -3,17 +3,23 @@
 mod args;
 mod faults;
 mod frame;
+mod http;
 mod ledger;
 mod script;
 mod server;
 mod session;
+mod sse;
+mod sse_post;
 mod stdio;
 mod tools;
+mod web;
 
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod web_tests;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -96,13 +102,24 @@ async fn serve(args: &Args, server: &Arc<Server>) -> Result<(), MockError> {
                 tokio::time::sleep(LAST_RESORT).await;
             }
         }
-        Dialect::Http | Dialect::Sse | Dialect::SsePost => {}
+        Dialect::Http => {
+            web::listen(args, server, http::routes(Arc::clone(server), args.http_answer), http::PATH).await?
+        }
+        Dialect::Sse => web::listen(args, server, sse::routes(Arc::clone(server)), sse::PATH).await?,
+        Dialect::SsePost => {
+            web::listen(args, server, sse_post::routes(Arc::clone(server)), sse_post::PATH).await?
+        }
     }
     Ok(())
 }
 
 /// One line on stderr, where a server may say what it likes.
 fn note(text: &str) {
+    say(&format!("mock: {text}"));
+}
+
+/// The same, word for word.
+fn say(line: &str) {
     // Nobody may be listening, and then nobody misses it.
-    writeln!(std::io::stderr(), "mock: {text}").ok();
+    writeln!(std::io::stderr(), "{line}").ok();
 }

@@ -25,6 +25,9 @@ pub(crate) const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18
 /// How many requests run at once.
 const RUNNING: usize = 1024;
 
+/// An id that no client sends.
+const NOBODY: &str = "nobody-asked-this";
+
 /// Not in JSON-RPC, but what servers use for refusals of their own.
 const REFUSED: i64 = -32000;
 
@@ -274,8 +277,15 @@ impl Server {
             frames.push(Frame::Close);
         }
         let wrong = n.and(faults.wrong_id);
-        if wrong.is_some() {
-            frames.push(Frame::Message(self.answer(&Id::text("nobody-asked-this"), outcome.clone())));
+        match wrong {
+            // It takes the place of the answer, also where there is room for one only.
+            Some(WrongId::Instead) => {
+                frames.push(Frame::Reply(self.answer(&Id::text(NOBODY), outcome.clone())))
+            }
+            Some(WrongId::Extra) => {
+                frames.push(Frame::Message(self.answer(&Id::text(NOBODY), outcome.clone())))
+            }
+            None => {}
         }
         if wrong != Some(WrongId::Instead) {
             let answer = self.answer(&asked.id, outcome);
