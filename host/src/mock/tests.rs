@@ -95,6 +95,12 @@ async fn calls_overtake_each_other_and_cancel_ends_one() {
     client.send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).await;
     // The cancelled one says nothing, so the next answer is the next call's.
     assert_eq!(client.ask(&call(3, "count", &json!({}))).await["id"], 3);
+    let cancelled = async {
+        while !super::ledger::read(&ledger).iter().any(|l| l["phase"] == "cancelled") {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(cancelled).await;
     client.end().await;
     within(client.served).await.unwrap().unwrap();
     let lines = super::ledger::read(&ledger);
