@@ -8,10 +8,13 @@ use wharf_core::manifest::Span;
 
 use super::problem::Problem;
 
+/// Looks up an environment variable.
+pub type Env = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// The environment of a reading. Tests give their own; nothing here reads the process's.
 pub struct Context {
     /// Looks up an environment variable.
-    pub env: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub env: Env,
     /// The state folder, absolute.
     pub state_dir: PathBuf,
     /// Our own executable.

@@ -65,10 +65,10 @@ impl FileReport {
     }
 
     /// Problems of the file as a whole: its plugin's, if it is to declare one.
-    fn blame(mut self, id: Result<PluginId, Problem>, problems: Vec<Problem>) -> Self {
+    fn blame(mut self, id: Result<PluginId, Vec<Problem>>, problems: Vec<Problem>) -> Self {
         match id {
             Ok(id) => self.plugins.push(Checked { id, manifest: None, problems }),
-            Err(problem) => self.loose.extend(std::iter::once(problem).chain(problems)),
+            Err(no_id) => self.loose.extend(no_id.into_iter().chain(problems)),
         }
         self
     }
@@ -115,7 +115,7 @@ pub(crate) fn read(path: &Path, ctx: &Context, defaults: &Defaults) -> FileRepor
         None => {
             let id = match id {
                 Ok(id) => id,
-                Err(problem) => return report.blame(Err(problem), Vec::new()),
+                Err(no_id) => return report.blame(Err(no_id), Vec::new()),
             };
             let document = Document { sources: vec![source], root };
             let subject = Subject { id: &id, path, foreign: None };
@@ -127,7 +127,7 @@ pub(crate) fn read(path: &Path, ctx: &Context, defaults: &Defaults) -> FileRepor
 }
 
 /// The id that a file's name stands for: its stem, or the folder of a bundle.
-fn id_of(path: &Path) -> Result<PluginId, Problem> {
+fn id_of(path: &Path) -> Result<PluginId, Vec<Problem>> {
     let bundle = path.file_name().is_some_and(|name| name == "plugin.toml");
     let name = if bundle {
         std::path::absolute(path).ok().and_then(|path| Some(path.parent()?.file_name()?.to_string_lossy().into_owned()))
@@ -136,7 +136,7 @@ fn id_of(path: &Path) -> Result<PluginId, Problem> {
     };
     PluginId::new(&name.unwrap_or_default()).map_err(|error| {
         let message = format!("the name of the {} is the plugin's id, but {error}", if bundle { "folder" } else { "file" });
-        Problem::of_file(path, message).help("rename it")
+        vec![Problem::of_file(path, message).help("rename it")]
     })
 }
 
