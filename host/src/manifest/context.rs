@@ -30,7 +30,10 @@ pub(crate) struct Defaults {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("state_dir", &self.state_dir).field("wharf", &self.wharf).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("state_dir", &self.state_dir)
+            .field("wharf", &self.wharf)
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,7 +57,9 @@ impl Context {
             let text = (self.env)(name).filter(|text| !text.is_empty())?;
             let number = text.trim().parse::<u64>().ok().filter(|n| (least..=most).contains(n));
             if number.is_none() {
-                let message = format!("the environment variable {name} is ignored: it is no whole number from {least} to {most}");
+                let message = format!(
+                    "the environment variable {name} is ignored: it is no whole number from {least} to {most}"
+                );
                 warnings.push(Problem::of_file(&PathBuf::from(name), message).warning());
             }
             number

@@ -64,7 +64,12 @@ fn only_manifests_are_read() {
 
 #[test]
 fn one_bad_file_touches_no_other() {
-    let folder = Folder::new(&[("a.toml", "command = 'x'"), ("b.toml", "command = "), ("c.yaml", ""), ("Bad Name.toml", "command = 'x'")]);
+    let folder = Folder::new(&[
+        ("a.toml", "command = 'x'"),
+        ("b.toml", "command = "),
+        ("c.yaml", ""),
+        ("Bad Name.toml", "command = 'x'"),
+    ]);
     let big = folder.0.path().join("big.toml");
     std::fs::File::create(big).unwrap().set_len(10 << 20).unwrap();
     symlink("nowhere", folder.0.path().join("link.toml")).unwrap();
@@ -74,7 +79,10 @@ fn one_bad_file_touches_no_other() {
     assert_eq!(messages(&reading.invalid["big"].problems), ["larger than 1048576 bytes"]);
     assert_eq!(messages(&reading.invalid["link"].problems), ["the link leads nowhere"]);
     assert_eq!(messages(&reading.invalid["c"].problems), ["the file is empty"]);
-    assert!(messages(&reading.loose)[0].starts_with("the name of the file is the plugin's id, but \"Bad Name\" is no plugin id"));
+    assert!(
+        messages(&reading.loose)[0]
+            .starts_with("the name of the file is the plugin's id, but \"Bad Name\" is no plugin id")
+    );
 }
 
 #[test]
@@ -83,14 +91,23 @@ fn of_two_with_one_id_none_is_used() {
         ("a.toml", "command = 'x'"),
         ("a.yaml", "command: x"),
         ("b.toml", "command = 'x'"),
-        ("team.json", r#"{"mcpServers": {"B": {"command": "x"}, "c d": {"command": "x"}, "c/d": {"command": "x"}, "e": {"command": "x"}}}"#),
+        (
+            "team.json",
+            r#"{"mcpServers": {"B": {"command": "x"}, "c d": {"command": "x"}, "c/d": {"command": "x"}, "e": {"command": "x"}}}"#,
+        ),
     ]);
     let reading = folder.read();
     assert_eq!(ids(&reading.manifests), ["e"]);
     assert_eq!(ids(&reading.invalid), ["a", "b", "c-d"]);
-    let paths: Vec<_> = reading.invalid["a"].problems.iter().map(|p| p.path.file_name().unwrap().to_str().unwrap()).collect();
+    let paths: Vec<_> =
+        reading.invalid["a"].problems.iter().map(|p| p.path.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(paths, ["a.toml", "a.yaml"], "told at both");
-    assert!(reading.invalid["c-d"].problems.iter().any(|p| p.message == "\"c/d\" and \"c d\" both become the id c-d"));
+    assert!(
+        reading.invalid["c-d"]
+            .problems
+            .iter()
+            .any(|p| p.message == "\"c/d\" and \"c d\" both become the id c-d")
+    );
 }
 
 #[test]
@@ -120,7 +137,14 @@ fn a_file_of_other_programs_is_taken_as_it_is() {
     };
     assert_eq!(
         ["remote", "events", "wind", "gem", "mcpo", "memory"].map(dialect),
-        [Some(Dialect::Http), Some(Dialect::Sse), None, Some(Dialect::Http), Some(Dialect::Http), Some(Dialect::Stdio)]
+        [
+            Some(Dialect::Http),
+            Some(Dialect::Sse),
+            None,
+            Some(Dialect::Http),
+            Some(Dialect::Http),
+            Some(Dialect::Stdio)
+        ]
     );
     assert!(!reading.manifests["wind"].enabled && reading.manifests["gem"].enabled);
     assert_eq!(reading.manifests["mcpo"].tools.exclude, ["a[*]"]);
@@ -128,8 +152,10 @@ fn a_file_of_other_programs_is_taken_as_it_is() {
     assert_eq!((ours.replicas, ours.limits.queue), (2, 1));
     let Kind::Command(command) = &ours.kind else { panic!("remote") };
     assert_eq!(command.env.len(), 2, "merged key by key");
-    let ignored: Vec<(&str, Option<u32>)> =
-        reading.warnings["gem"].iter().map(|p| (p.pointer.as_str(), p.place.as_ref().map(|place| place.line))).collect();
+    let ignored: Vec<(&str, Option<u32>)> = reading.warnings["gem"]
+        .iter()
+        .map(|p| (p.pointer.as_str(), p.place.as_ref().map(|place| place.line)))
+        .collect();
     assert_eq!(ignored, [("/mcpServers/gem/timeout", Some(9)), ("/mcpServers/gem/trust", Some(9))]);
     assert!(!format!("{reading:?}").contains("hush"));
 }
@@ -166,7 +192,10 @@ fn what_is_wrong_in_a_foreign_file_is_told_at_its_place() {
 #[test]
 fn overlays_lie_over_foreign_entries() {
     let folder = Folder::new(&[
-        ("team.json", r#"{"mcpServers": {"a": {"command": "x"}, "b": {"command": "x"}, "c": {"command": "x"}}}"#),
+        (
+            "team.json",
+            r#"{"mcpServers": {"a": {"command": "x"}, "b": {"command": "x"}, "c": {"command": "x"}}}"#,
+        ),
         ("team.overlay.toml", "[a]\nreplicas = 3\n[a.limits]\ncall_timeout = '9s'\n[c]\nreplica = 1\n"),
         ("b.overlay.toml", "replicas = 4\nenv = { LD_DEBUG = 'all' }\n"),
         ("z.overlay.toml", "replicas = 4\n"),
@@ -184,7 +213,10 @@ fn overlays_lie_over_foreign_entries() {
 
 #[test]
 fn what_cannot_be_understood_now_leaves_what_runs_alone() {
-    let folder = Folder::new(&[("team.json", r#"{"mcpServers": {"a": {"command": "x"}, "b": {"command": "x"}}}"#), ("c.toml", "command = 'x'")]);
+    let folder = Folder::new(&[
+        ("team.json", r#"{"mcpServers": {"a": {"command": "x"}, "b": {"command": "x"}}}"#),
+        ("c.toml", "command = 'x'"),
+    ]);
     let before = folder.read();
     let kept = |reading: &Reading| ["a", "b", "c"].map(|id| reading.keeps(&before.manifests[id]));
     assert_eq!(kept(&before), [false, false, false]);

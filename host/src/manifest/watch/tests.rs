@@ -6,8 +6,18 @@ use super::*;
 const LONG: Duration = Duration::from_secs(20);
 
 /// Quick, so that a test does not wait; each way of noticing alone.
-const NOTICES: Timing = Timing { quiet: Duration::from_millis(5), most: Duration::from_millis(50), poll: Duration::from_secs(600), notices: true };
-const POLL: Timing = Timing { quiet: Duration::from_millis(5), most: Duration::from_millis(50), poll: Duration::from_millis(5), notices: false };
+const NOTICES: Timing = Timing {
+    quiet: Duration::from_millis(5),
+    most: Duration::from_millis(50),
+    poll: Duration::from_secs(600),
+    notices: true,
+};
+const POLL: Timing = Timing {
+    quiet: Duration::from_millis(5),
+    most: Duration::from_millis(50),
+    poll: Duration::from_millis(5),
+    notices: false,
+};
 
 /// Waits for a tick that comes of `change`: those of before are used up first.
 async fn ticks(dir: &Path, timing: Timing, change: impl FnOnce()) {
