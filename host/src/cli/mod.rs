@@ -80,8 +80,7 @@ enum Command {
     /// Print a JSON Schema
     Schema(validate::SchemaArgs),
     /// Serve MCP as the mock server
-    #[command(disable_help_flag = true)]
-    Mock(workers::MockArgs),
+    Mock(Box<crate::mock::Args>),
     /// Serve a native plugin on stdio
     #[command(hide = true)]
     Native(workers::NativeArgs),
@@ -99,6 +98,11 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
+    let cli = match cli {
+        Cli { command: Command::Mock(args), .. } => return workers::mock(*args),
+        Cli { command: Command::Native(args), .. } => return workers::native(&args),
+        cli => cli,
+    };
     match run(cli) {
         Ok(()) => Exit::Ok.into(),
         Err(complaint) => {
@@ -112,10 +116,10 @@ fn run(cli: Cli) -> Result<(), Complaint> {
     let Cli { target, command } = cli;
     match command {
         Command::Up(args) => up::run(args, &target),
-        Command::Validate(args) => validate::run(&args),
+        Command::Validate(args) => validate::run(&args, &target.state()?),
         Command::Schema(args) => validate::schema(&args),
-        Command::Mock(args) => workers::mock(&args),
-        Command::Native(args) => workers::native(&args),
+        // Taken before: they are their own programs, with their own exit codes.
+        Command::Mock(_) | Command::Native(_) => Ok(()),
         Command::Ps(args) => client::run(&target, async |host| ps::run(&args, host).await),
         Command::Status(args) => client::run(&target, async |host| status::run(&args, host).await),
         Command::Logs(args) => client::run(&target, async |host| logs::run(&args, host).await),
