@@ -1,10 +1,12 @@
 //! The command line: every command, its output for people and for programs, and its exit codes.
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::command::{on, wharf};
-use crate::support::{TestHost, WHARF, mock};
+use crate::support::procs::signal;
+use crate::support::{PATIENCE, TestHost, WHARF, mock};
 
 const USAGE: i32 = 2;
 const NOT_RUNNING: i32 = 3;
@@ -13,6 +15,7 @@ const TOOL_ERROR: i32 = 5;
 const TIMEOUT: i32 = 6;
 const INVALID: i32 = 7;
 const NOT_AUTHORISED: i32 = 8;
+const INTERRUPTED: i32 = 130;
 
 async fn host() -> TestHost {
     let host = TestHost::with([("mock", mock())]).await;
@@ -184,4 +187,34 @@ async fn a_second_host_on_the_same_state_is_refused() {
     let second = wharf(&args, &[]).await.expect(1);
     assert!(second.stderr.contains(state.to_str().unwrap()), "{second:?}");
     assert_eq!(host.pid_of("mock").await, pid, "{WHARF} at work is not disturbed");
+}
+
+#[tokio::test]
+async fn a_followed_log_ends_with_an_interrupt() {
+    use std::process::Stdio;
+
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+    let says =
+        crate::support::Manifest::command("sh").arg("-c").arg("echo a line of mine >&2; exec ${wharf} mock");
+    let host = TestHost::with([("says", says)]).await;
+    host.until_state("says", "ready").await;
+    let mut follow = tokio::process::Command::new(WHARF)
+        .args(["logs", "says", "-f", "--state"])
+        .arg(host.state())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    loop {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("a line comes").unwrap();
+        if line.expect("the log goes on").contains("a line of mine") {
+            break;
+        }
+    }
+    signal(follow.id().expect("it still runs"), Signal::SIGINT);
+    let status = tokio::time::timeout(PATIENCE, follow.wait()).await.expect("it ends").unwrap();
+    assert_eq!(status.code(), Some(INTERRUPTED));
 }
