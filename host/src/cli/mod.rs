@@ -157,6 +157,8 @@ fn state_folder(
 
 #[cfg(test)]
 mod tests {
+    mod against_a_host;
+
     use std::path::PathBuf;
 
     use clap::CommandFactory;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,7 +31,6 @@ use crate::tasks::Tasks;
 const CONNECTIONS: usize = 1024;
 /// From the first byte of a connection, or the end of an answer, to the end of the next head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-const HEADERS: usize = 100;
 const HEAD_BYTES: usize = 64 * 1024;
 /// Rest after an accept that failed, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -162,11 +162,16 @@ impl Listening {
     /// # Errors
     /// If the unix socket cannot be made.
     pub fn serve(self, host: Host) -> Result<Server, ServeError> {
+        let tasks = Tasks::default();
+        let routes = rest::router(host, tasks.ending().clone());
+        self.serve_routes(tasks, routes)
+    }
+
+    /// Likewise, for any routes.
+    pub(crate) fn serve_routes(self, tasks: Tasks, routes: Router) -> Result<Server, ServeError> {
         let unix =
             bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
-        let tasks = Tasks::default();
-        let router = rest::router(host, tasks.ending().clone());
-        let door = Door::new(self.guard, self.auth, router);
+        let door = Door::new(self.guard, self.auth, routes);
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
         let shared = Arc::new(Shared { door, connections, tasks: tasks.clone() });
         tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(self.tcp, Arc::clone(&shared)));
@@ -285,7 +290,8 @@ impl Shared {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_DEADLINE)
-            .max_headers(HEADERS)
+            // At most 100 headers: hyper's own bound, and dearer when it is set.
+            .max_header_size(HEAD_BYTES)
             .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);

@@ -227,7 +227,7 @@ mod tests {
         let now = SystemTime::now();
         assert_eq!(parse_since("10m", now).unwrap(), now - Duration::from_secs(600));
         assert_eq!(parse_since("1970-01-01T00:00:01Z", now).unwrap(), UNIX_EPOCH + Duration::from_secs(1));
-        for bad in ["", "yesterday", "-1m", "99999999999y"] {
+        for bad in ["", "yesterday", "-1m", "99999999999999999999y"] {
             assert!(parse_since(bad, now).is_err(), "{bad}");
         }
     }
