@@ -27,8 +27,10 @@ use super::token::{self, TokenError};
 use crate::Host;
 use crate::tasks::Tasks;
 
-/// Connections at a time, over both sockets.
+/// Connections at a time over TCP.
 const CONNECTIONS: usize = 1024;
+/// And over the unix socket: room of its own, so that a crowd on TCP does not lock the operator out.
+const LOCAL_CONNECTIONS: usize = 128;
 /// From the first byte of a connection, or the end of an answer, to the end of the next head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 64 * 1024;
@@ -115,7 +117,6 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     door: Door,
-    connections: Arc<Semaphore>,
     tasks: Tasks,
 }
 
@@ -172,8 +173,7 @@ impl Listening {
         let unix =
             bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
         let door = Door::new(self.guard, self.auth, routes);
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
-        let shared = Arc::new(Shared { door, connections, tasks: tasks.clone() });
+        let shared = Arc::new(Shared { door, tasks: tasks.clone() });
         tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(self.tcp, Arc::clone(&shared)));
         tasks.spawn(tracing::debug_span!("unix"), accept_unix(unix, shared));
         Ok(Server { tasks, socket: self.socket })
@@ -215,7 +215,8 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
     let ending = shared.tasks.ending().clone();
-    while let Some(permit) = shared.permit(&ending).await {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Some(permit) = permit(&room, &ending).await {
         tokio::select! {
             () = ending.cancelled() => return,
             accepted = listener.accept() => match accepted {
@@ -232,7 +233,8 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
     let ending = shared.tasks.ending().clone();
-    while let Some(permit) = shared.permit(&ending).await {
+    let room = Arc::new(Semaphore::new(LOCAL_CONNECTIONS));
+    while let Some(permit) = permit(&room, &ending).await {
         tokio::select! {
             () = ending.cancelled() => return,
             accepted = listener.accept() => match accepted {
@@ -258,15 +260,15 @@ async fn pause(error: &io::Error, ending: &CancellationToken) {
     tokio::time::timeout(ACCEPT_PAUSE, ending.cancelled()).await.ok();
 }
 
-impl Shared {
-    /// Room for one more connection; `None` once the host ends.
-    async fn permit(&self, ending: &CancellationToken) -> Option<OwnedSemaphorePermit> {
-        tokio::select! {
-            () = ending.cancelled() => None,
-            permit = Arc::clone(&self.connections).acquire_owned() => permit.ok(),
-        }
+/// Room for one more connection; `None` once the host ends.
+async fn permit(room: &Arc<Semaphore>, ending: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        () = ending.cancelled() => None,
+        permit = Arc::clone(room).acquire_owned() => permit.ok(),
     }
+}
 
+impl Shared {
     fn connect<T>(self: &Arc<Self>, via: Via, stream: T, permit: OwnedSemaphorePermit)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,

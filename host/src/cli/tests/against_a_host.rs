@@ -15,7 +15,7 @@ use wharf_core::Code;
 
 use crate::cli::client::Client;
 use crate::cli::exit::{Complaint, Exit};
-use crate::cli::{Cli, Command, Target, call, command, logs, ps, status, tools};
+use crate::cli::{Cli, Command, Target};
 use crate::serve::{Listening, Server, Settings};
 use crate::tasks::Tasks;
 
@@ -58,7 +58,6 @@ fn routes(looks: Arc<AtomicUsize>) -> Router {
         .route("/api/v1/plugins/p/logs", get(|| async { "2026-01-01T00:00:00.000Z 0#1 stderr x\n" }))
         .route("/api/v1/plugins/p/stop", post(|| async { operation("running") }))
         .route("/api/v1/plugins/p/start", post(|| async { operation("failed") }))
-        .route("/api/v1/plugins/p/restart", post(|| async { operation("running") }))
         .route("/api/v1/operations/{id}", get(look))
         .route("/api/v1/plugins/p/tools/t", get(move || async move { axum::Json(tool) }))
         .route("/api/v1/plugins/p/tools/t/call", post(echo))
@@ -90,16 +89,8 @@ fn by_socket(state: &Path) -> Target {
 async fn exit(target: &Target, line: &[&str]) -> Exit {
     let cli = Cli::try_parse_from([&["wharf"], line].concat()).unwrap();
     let host = Client::new(target).unwrap();
-    let ended: Result<(), Complaint> = match cli.command {
-        Command::Ps(args) => ps::run(&args, &host).await,
-        Command::Status(args) => status::run(&args, &host).await,
-        Command::Logs(args) => logs::run(&args, &host).await,
-        Command::Start(args) => command::run("start", &args, &host).await,
-        Command::Stop(args) => command::run("stop", &args, &host).await,
-        Command::Describe(args) => tools::describe(&args, &host).await,
-        Command::Call(args) => call::run(&args, &host).await,
-        other => panic!("{other:?}"),
-    };
+    let Command::Ask(ask) = cli.command else { panic!("{line:?} asks no host") };
+    let ended: Result<(), Complaint> = ask.run(&host).await;
     ended.map_or_else(|complaint| complaint.exit, |()| Exit::Ok)
 }
 
