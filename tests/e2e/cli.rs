@@ -171,12 +171,6 @@ async fn the_schema_of_manifests_is_printed() {
 }
 
 #[tokio::test]
-async fn the_doctor_tells_what_this_machine_offers() {
-    let doctor = wharf(&["doctor"], &[]).await.expect(0);
-    assert!(!doctor.stdout.is_empty(), "{doctor:?}");
-}
-
-#[tokio::test]
 async fn a_second_host_on_the_same_state_is_refused() {
     let host = host().await;
     let pid = host.pid_of("mock").await;

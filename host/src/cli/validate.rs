@@ -43,8 +43,13 @@ struct Report {
 }
 
 pub(super) fn run(args: &Args, state: &Path) -> Result<(), Complaint> {
-    let context = Context::of_process(state).map_err(|error| Complaint::new(Exit::Failure, error.to_string()))?;
-    let reports = if args.files.is_empty() { folder(Path::new(FOLDER), &context)? } else { named(&args.files, &context) };
+    let context =
+        Context::of_process(state).map_err(|error| Complaint::new(Exit::Failure, error.to_string()))?;
+    let reports = if args.files.is_empty() {
+        folder(Path::new(FOLDER), &context)?
+    } else {
+        named(&args.files, &context)
+    };
     if args.json {
         let text = serde_json::to_string(&reports);
         out::line(&text.map_err(|error| Complaint::new(Exit::Failure, error.to_string()))?)?;

@@ -63,8 +63,9 @@ impl Endpoint {
         for (name, value) in headers {
             let key = http::HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
-            let mut value = http::HeaderValue::from_str(value)
-                .map_err(|_| invalid(format!("the value of header {name:?} holds characters that a header may not")))?;
+            let mut value = http::HeaderValue::from_str(value).map_err(|_| {
+                invalid(format!("the value of header {name:?} holds characters that a header may not"))
+            })?;
             value.set_sensitive(true);
             map.append(key, value);
         }

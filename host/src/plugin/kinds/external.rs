@@ -48,7 +48,9 @@ impl Plugin for External {
         let mut tries = 1;
         loop {
             match self.launch(launch, &inbox).await {
-                Err(cause) if cause.kind == CauseKind::PortInUse && self.may_choose() && tries < PORT_TRIES => {
+                Err(cause)
+                    if cause.kind == CauseKind::PortInUse && self.may_choose() && tries < PORT_TRIES =>
+                {
                     tracing::warn!(%cause, "another port is tried");
                     tries += 1;
                 }
@@ -128,7 +130,8 @@ impl External {
         let port = late.port.or_else(|| endpoint.port());
         if let Some(port) = port {
             let deadline = Instant::from_std(launch.deadline);
-            let at: SocketAddr = ports::wait_listening(port, &process.handle, deadline, &self.common.services.tasks).await?;
+            let at: SocketAddr =
+                ports::wait_listening(port, &process.handle, deadline, &self.common.services.tasks).await?;
             endpoint.connect_to(at);
         }
         match self.command.dialect {
