@@ -99,9 +99,9 @@ async fn a_killed_shim_takes_its_tree_with_it() {
     assert!(!lives(&wiped));
     assert!(world.log.tail(5).iter().any(|line| line.stream == "wharf" && line.text.contains("was killed")));
     let zombies = || {
-        let stats = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()
-        });
+        let stats = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
         let own = format!(") Z {} ", std::process::id());
         let session = format!(" {} ", process.handle.pid());
         stats.filter(|stat| stat.contains(&own) && stat.contains(&session)).count()
@@ -115,7 +115,8 @@ async fn a_stopped_shim_does_not_save_its_tree() {
     let mut process = world.run(&format!("{TREE} echo up; wait")).await;
     line(&mut process).await;
     let mark = mark_of(&process.handle);
-    let stopped = Command::new("kill").args(["-STOP", &shim_of(&process.handle).to_string()]).status().unwrap();
+    let stopped =
+        Command::new("kill").args(["-STOP", &shim_of(&process.handle).to_string()]).status().unwrap();
     assert!(stopped.success());
     process.handle.kill();
     within(process.handle.gone()).await;
@@ -131,7 +132,8 @@ async fn a_killed_host_leaves_nothing() {
         .spawn()
         .unwrap();
     let lines = std::io::BufReader::new(host.stdout.take().unwrap()).lines();
-    let mark = lines.map(Result::unwrap).find_map(|line| Some(line.split_once("MARK ")?.1.to_owned())).unwrap();
+    let mark =
+        lines.map(Result::unwrap).find_map(|line| Some(line.split_once("MARK ")?.1.to_owned())).unwrap();
     let before = marked(&mark).len();
     host.kill().unwrap();
     host.wait().unwrap();

@@ -108,7 +108,8 @@ async fn stop_asks_first() {
 #[tokio::test]
 async fn a_stopped_process_gets_the_request_to_end() {
     let world = World::new();
-    let mut process = world.run("trap 'exit 7' TERM; echo up; kill -STOP $$; while :; do sleep 1000 & wait; done").await;
+    let mut process =
+        world.run("trap 'exit 7' TERM; echo up; kill -STOP $$; while :; do sleep 1000 & wait; done").await;
     line(&mut process).await;
     assert_eq!(within(process.handle.stop()).await.unwrap().code, Some(7));
 }
@@ -116,7 +117,8 @@ async fn a_stopped_process_gets_the_request_to_end() {
 #[tokio::test]
 async fn what_ignores_the_request_is_killed() {
     let world = World::new();
-    let mut launch = world.sh("trap '' TERM; sh -c 'echo $$; exec sleep 1000' & echo; wait; wait; sleep 1000");
+    let mut launch =
+        world.sh("trap '' TERM; sh -c 'echo $$; exec sleep 1000' & echo; wait; wait; sleep 1000");
     launch.stop.term = Span::millis(100);
     let mut process = world.spawn(launch).await.unwrap();
     let mut pid = line(&mut process).await;

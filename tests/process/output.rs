@@ -57,7 +57,8 @@ async fn a_listener_of_the_tree_is_found_where_it_is() {
         let mut port = lease(PortChoice::Auto, 0).unwrap();
         port.unreserve();
         let process = world.run(&server(address, port.port())).await;
-        let found = within(wait_listening(port.port(), &process.handle, Instant::now() + BOUND, &world.tasks)).await;
+        let found =
+            within(wait_listening(port.port(), &process.handle, Instant::now() + BOUND, &world.tasks)).await;
         assert_eq!(found.unwrap().to_string(), format!("{expected}:{}", port.port()));
     }
 }
@@ -68,7 +69,9 @@ async fn a_stranger_s_listener_is_not_taken_for_the_plugin_s() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = stranger.local_addr().unwrap().port();
     let process = world.run("sleep 1000").await;
-    let cause = within(wait_listening(port, &process.handle, Instant::now() + BOUND, &world.tasks)).await.unwrap_err();
+    let cause = within(wait_listening(port, &process.handle, Instant::now() + BOUND, &world.tasks))
+        .await
+        .unwrap_err();
     assert!(cause.kind == CauseKind::PortInUse && cause.detail.contains("not the plugin"), "{cause}");
 }
 
@@ -79,12 +82,18 @@ async fn what_never_listens_is_told_with_where_it_listens_instead() {
     asked.unreserve();
     other.unreserve();
     let process = world.run(&server("127.0.0.1", other.port())).await;
-    within(wait_listening(other.port(), &process.handle, Instant::now() + BOUND, &world.tasks)).await.unwrap();
+    within(wait_listening(other.port(), &process.handle, Instant::now() + BOUND, &world.tasks))
+        .await
+        .unwrap();
     let soon = Instant::now() + Duration::from_millis(50);
     let cause = within(wait_listening(asked.port(), &process.handle, soon, &world.tasks)).await.unwrap_err();
-    assert!(cause.kind == CauseKind::StartTimeout && cause.detail.contains(&other.port().to_string()), "{cause}");
+    assert!(
+        cause.kind == CauseKind::StartTimeout && cause.detail.contains(&other.port().to_string()),
+        "{cause}"
+    );
     process.handle.kill();
     within(process.handle.gone()).await;
-    let cause = within(wait_listening(asked.port(), &process.handle, Instant::now() + BOUND, &world.tasks)).await;
+    let cause =
+        within(wait_listening(asked.port(), &process.handle, Instant::now() + BOUND, &world.tasks)).await;
     assert_eq!(cause.unwrap_err().kind, CauseKind::Signalled);
 }

@@ -48,14 +48,16 @@ pub fn lease(choice: PortChoice, replica: u32) -> Result<PortLease, Cause> {
 
 fn fixed(first: u16, replica: u32) -> Result<PortLease, Cause> {
     let in_use = |detail: String| Cause::new(CauseKind::PortInUse, detail);
-    let port = u16::try_from(replica).ok().and_then(|replica| first.checked_add(replica)).filter(|port| *port > 0);
+    let port =
+        u16::try_from(replica).ok().and_then(|replica| first.checked_add(replica)).filter(|port| *port > 0);
     let port = port.ok_or_else(|| in_use(format!("port {first} and {replica} more go beyond 65535")))?;
     let mut lease = PortLease::take(port)
         .ok_or_else(|| in_use(format!("port {port} is given to another plugin or instance of this host")))?;
     match reserve(port) {
         Ok(socket) => lease.reserved = Some(socket),
         Err(error) => {
-            let holder = listen::holder(port).map_or_else(String::new, |holder| format!("; {holder} listens there"));
+            let holder =
+                listen::holder(port).map_or_else(String::new, |holder| format!("; {holder} listens there"));
             return Err(in_use(format!("port {port} cannot be used: {error}{holder}")));
         }
     }

@@ -94,7 +94,8 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip.to_canonical(),
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => ip.to_canonical(),
     };
     SocketAddr::new(ip, bound.port())
 }
@@ -112,7 +113,9 @@ async fn timed_out(port: u16, process: &ProcessHandle, tasks: &Tasks) -> Cause {
         listeners().into_iter().find(ours).map(|l| l.address)
     };
     let detail = match tasks.blocking(elsewhere).await.ok().flatten() {
-        Some(address) => format!("it listens on {address} and not on port {port}: does its command use ${{port}}?"),
+        Some(address) => {
+            format!("it listens on {address} and not on port {port}: does its command use ${{port}}?")
+        }
         None => format!("it did not listen on port {port} in time"),
     };
     Cause::new(CauseKind::StartTimeout, detail)
@@ -120,15 +123,18 @@ async fn timed_out(port: u16, process: &ProcessHandle, tasks: &Tasks) -> Cause {
 
 /// Who listens on a port, for people: the name and the pid, where we may see them.
 pub(super) fn holder(port: u16) -> Option<String> {
-    let sockets: Vec<u64> = listeners().iter().filter(|l| l.address.port() == port).map(|l| l.inode).collect();
-    let pid = proc::all().find(|pid| !sockets.is_empty() && proc::socket_owner(&[*pid], &sockets).is_some())?;
+    let sockets: Vec<u64> =
+        listeners().iter().filter(|l| l.address.port() == port).map(|l| l.inode).collect();
+    let pid =
+        proc::all().find(|pid| !sockets.is_empty() && proc::socket_owner(&[*pid], &sockets).is_some())?;
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(format!("{} (pid {pid})", name.trim()))
 }
 
 /// All listening TCP sockets of this network namespace.
 fn listeners() -> Vec<Listener> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
     tables.iter().flat_map(|table| table.lines().filter_map(parse)).collect()
 }
 
@@ -190,7 +196,8 @@ mod tests {
 
     #[test]
     fn the_address_is_the_one_that_the_plugin_bound() {
-        let (all, six, four) = (listener("0.0.0.0:80", 1), listener("[::1]:80", 2), listener("127.0.0.1:80", 3));
+        let (all, six, four) =
+            (listener("0.0.0.0:80", 1), listener("[::1]:80", 2), listener("127.0.0.1:80", 3));
         let ours = |inodes: &'static [u64]| move |l: &Listener| inodes.contains(&l.inode);
         let at = |address: &str| Look::Ours(address.parse().unwrap());
         assert_eq!(decide(&[all], ours(&[1])), at("127.0.0.1:80"));
