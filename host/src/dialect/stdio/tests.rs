@@ -8,7 +8,7 @@ use wharf_plugin_api::{
     CallError, CallErrorKind, Cause, CauseKind, Delivery, Link, Notification, Reply, Scope,
 };
 
-use super::{HostScope, connect, handshake, start};
+use super::{HostScope, LAST_WORDS, connect, handshake, start};
 use crate::dialect::testkit::{Call, Ear, options, request, result, spawn_call, within};
 use crate::dialect::{Connected, Lost, Options};
 
@@ -159,12 +159,19 @@ async fn a_caller_that_goes_while_its_request_is_queued_is_never_heard_of() {
 
 #[tokio::test]
 async fn an_answer_that_comes_before_its_request_is_none() {
-    let (link, _lost, mut peer) = connected().await;
-    peer.answer(&json!(2), json!("forged")).await;
-    peer.answer(&json!(3), json!("forged")).await;
+    let ear = Ear::default();
+    let (link, _lost, mut peer) = connected_with(options(), &ear).await;
+    // Fills the pipe, so that what comes after it stays in the queue.
+    let big = request("tools/call", &format!("[\"{}\"]", "x".repeat(1 << 20)));
+    let _stuck = spawn_call(&link, &Call::new(false), big);
+    within(peer.stdin.read_u8()).await.expect("a byte");
     let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
-    let id = peer.message().await["id"].clone();
-    peer.answer(&id, json!("true")).await;
+    peer.answer(&json!(3), json!("forged")).await;
+    peer.tell(json!({"jsonrpc": "2.0", "method": "notifications/heard"})).await;
+    ear.heard.at_least(1).await;
+    assert!(peer.line().await.ends_with("xx\"]}\n"));
+    assert_eq!(peer.message().await["id"], 3);
+    peer.answer(&json!(3), json!("true")).await;
     assert_eq!(result(within(task).await.expect("joined")), "true");
 }
 
@@ -343,8 +350,11 @@ async fn a_plugin_that_closes_its_stdin_is_lost_but_its_last_answers_count() {
     let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
     let id = peer.message().await["id"].clone();
     drop(peer.stdin);
-    // This write finds the pipe closed.
-    link.notify(Notification::bare("notifications/x")).expect("room");
+    // The first write finds the pipe closed; from then on there is nobody to take another.
+    while link.notify(Notification::bare("notifications/x")).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(LAST_WORDS / 2).await;
     within(
         peer.stdout.write_all(format!("{}\n", json!({"jsonrpc": "2.0", "id": id, "result": 5})).as_bytes()),
     )
@@ -365,6 +375,18 @@ async fn a_huge_line_is_dropped_and_the_third_ends_the_connection() {
     assert_eq!(result(within(task).await.expect("joined")), "after");
     peer.say(&format!("{0}\n{0}\n", "x".repeat(2000))).await;
     assert_eq!(within(lost).await.kind, CauseKind::ProtocolGarbage);
+}
+
+#[tokio::test]
+async fn an_answer_over_the_bound_fails_its_call_at_once() {
+    let options = Options { max_message: 1000, ..options() };
+    let (link, _lost, mut peer) = connected_with(options, &Ear::default()).await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    peer.answer(&id, json!("x".repeat(200_000))).await;
+    let error = within(task).await.expect("joined").expect_err("too large");
+    assert_eq!((error.kind, error.delivery), (CallErrorKind::Protocol, Delivery::Unknown));
+    assert!(error.detail.contains("1000 bytes"), "{}", error.detail);
 }
 
 #[tokio::test]
