@@ -163,6 +163,13 @@ impl Ticket {
         })
     }
 
+    /// The plugin is known not to work on it: there is nothing to cancel after this failure.
+    pub(crate) fn not_running(&mut self, error: &CallError) {
+        if error.delivery != Delivery::Unknown || error.kind == CallErrorKind::Protocol {
+            self.outbox = None;
+        }
+    }
+
     /// The answer, if it has come.
     pub(crate) fn arrived(&mut self) -> Option<Answer> {
         self.reply.try_recv().ok()

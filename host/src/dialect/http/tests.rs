@@ -236,6 +236,9 @@ async fn a_forgotten_session_is_opened_again_once_for_ten_calls() {
         }
         assert_eq!(fake.count(&Method::POST, "initialize"), 2);
         assert_eq!(fake.count(&Method::POST, "notifications/initialized"), 2);
+        link.notify(Notification::bare("notifications/x")).expect("room");
+        fake.first(|seen| seen.rpc() == "notifications/x").await;
+        assert_eq!(fake.count(&Method::POST, "notifications/cancelled"), 0, "what was refused does not run");
     }
 }
 
