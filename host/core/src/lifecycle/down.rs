@@ -68,7 +68,7 @@ impl Machine {
 
     pub(super) fn failed(&mut self, cause: Cause, ready_for: Option<Duration>, cx: Context) -> Vec<Effect> {
         let clean = cause.exit.as_ref().is_some_and(|exit| exit.code == Some(0));
-        let permanent = cause.is_permanent();
+        let (permanent, reached) = (cause.is_permanent(), cause.kind != CauseKind::Unreachable);
         self.cause = Some(cause);
         if permanent {
             return self.rest(Some((State::Fatal, None)));
@@ -83,7 +83,12 @@ impl Machine {
             return self.rest(None);
         }
         self.restarts = self.restarts.saturating_add(1);
-        let delay = self.counters.failed(cx.now, ready_for, &self.policy.restart, cx.roll);
+        let restart = &self.policy.restart;
+        let delay = if reached {
+            self.counters.failed(cx.now, ready_for, restart, cx.roll)
+        } else {
+            self.counters.unreachable(restart, cx.roll)
+        };
         self.quarantined |= self.counters.hopeless(cx.now, &self.policy.restart);
         self.quarantined &= !cx.last_serviceable;
         if self.quarantined {

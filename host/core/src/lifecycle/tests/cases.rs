@@ -102,6 +102,18 @@ fn the_last_serviceable_instance_is_backed_off_only() {
 }
 
 #[test]
+fn what_cannot_be_reached_is_tried_each_minute_and_never_quarantined() {
+    let mut world = World::new(policy());
+    world.send(Event::Start);
+    for _ in 0..100 {
+        world.step(Step::Fail(CauseKind::Unreachable), 0.5);
+        assert_eq!(world.machine.state(), State::Backoff);
+        assert!(world.machine.next_attempt().unwrap() - world.now <= Duration::from_secs(60));
+        world.pass(Duration::from_secs(61));
+    }
+}
+
+#[test]
 fn what_cannot_heal_is_fatal_until_an_operator_or_a_new_manifest() {
     let mut world = World::new(policy());
     world.send(Event::Start);
