@@ -19,7 +19,7 @@ async fn events_are_told_in_order_and_can_be_joined_late() {
         .await;
     assert!(ready.data.contains("\"mock\""), "{ready:?}");
     let id: u64 = ready.id.parse().expect("ids are numbers");
-    host.call("mock", "echo", json!({ "message": "x" })).await;
+    all.until("its tools are told", |event| event.name == "catalog.changed").await;
     let mut late = Events::open(from(&ready.id)).await;
     let next = late.next().await.expect("the stream goes on");
     assert_eq!(
@@ -27,6 +27,8 @@ async fn events_are_told_in_order_and_can_be_joined_late() {
         id + 1,
         "a late reader misses nothing and gets nothing twice"
     );
+    // A call is told to those who listen, and not kept.
+    host.call("mock", "echo", json!({ "message": "x" })).await;
     let finished = late.until("the call is told", |event| event.name == "call.finished").await;
     assert!(finished.data.contains("\"echo\""), "{finished:?}");
 }

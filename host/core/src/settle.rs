@@ -24,7 +24,9 @@ pub enum Verdict {
 #[must_use]
 pub fn settle(error: &CallError, attempt: u32, remaining: Duration, retry: &Retry, roll: f64) -> Verdict {
     let delay = Backoff::from(retry).within(attempt, retry.jitter, roll);
-    if error.is_safe_to_retry() && attempt < retry.max && delay < remaining {
+    // A link restores a lost session once by itself; only one layer tries again.
+    let restored = error.kind == CallErrorKind::Session;
+    if error.is_safe_to_retry() && !restored && attempt < retry.max && delay < remaining {
         return Verdict::Again(delay);
     }
     Verdict::Fail(code(error))
@@ -77,7 +79,7 @@ mod tests {
             let remaining = Duration::from_millis(left);
             if let Verdict::Again(delay) = settle(&error, attempt, remaining, &retry, roll) {
                 prop_assert!(error.delivery <= Delivery::NotDelivered);
-                prop_assert!(error.kind != CallErrorKind::Cancelled);
+                prop_assert!(error.kind != CallErrorKind::Cancelled && error.kind != CallErrorKind::Session);
                 prop_assert!(attempt < retry.max && delay < remaining);
             }
         }

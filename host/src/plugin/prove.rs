@@ -157,7 +157,7 @@ fn failed(method: &str, error: &CallError) -> Cause {
         CallErrorKind::Timeout => CauseKind::StartTimeout,
         CallErrorKind::Protocol => CauseKind::ProtocolGarbage,
         CallErrorKind::Connection => CauseKind::LinkLost,
-        _ => CauseKind::ListFailed,
+        CallErrorKind::Session | CallErrorKind::Cancelled | CallErrorKind::Full | _ => CauseKind::ListFailed,
     };
     Cause::new(kind, format!("{method}: {error}"))
 }

@@ -168,7 +168,7 @@ impl Call {
     fn unavailable(&self) -> Failure {
         let failure = unavailable(&self.plugin, self.clock);
         Failure {
-            tool: self.spec.tool.clone(),
+            tool: self.spec.tool.as_deref().map(Into::into),
             call_id: Some(self.id.clone()),
             delivery: Some(Delivery::Queued),
             ..failure
@@ -176,25 +176,22 @@ impl Call {
     }
 
     fn failed(&self, code: Code, error: &CallError) -> Failure {
-        let detail = match code {
-            Code::OutcomeUnknown => {
-                format!(
-                    "{error}. The call was handed over, so the tool may have run; check before you repeat it"
-                )
-            }
-            Code::Deadline => format!(
-                "{error}. A longer one can be asked for, up to limits.max_timeout ({})",
-                self.manifest.limits.max_timeout
-            ),
-            _ => error.detail.clone(),
-        };
+        let mut detail = error.detail.clone();
+        if code == Code::OutcomeUnknown {
+            detail
+                .push_str(". The call was handed over, so the tool may have run; check before you repeat it");
+        }
+        if code == Code::Deadline {
+            let most = self.manifest.limits.max_timeout;
+            detail.push_str(&format!(". More time can be asked for, up to limits.max_timeout ({most})"));
+        }
         Failure { delivery: Some(error.delivery), kind: Some(error.kind), ..self.failure(code, detail) }
     }
 
     fn failure(&self, code: Code, detail: String) -> Failure {
         Failure {
-            plugin: Some(self.spec.plugin.to_string()),
-            tool: self.spec.tool.clone(),
+            plugin: Some(self.spec.plugin.as_str().into()),
+            tool: self.spec.tool.as_deref().map(Into::into),
             call_id: Some(self.id.clone()),
             ..Failure::new(code, detail)
         }
@@ -222,7 +219,7 @@ pub(crate) fn unavailable(plugin: &PluginHandle, clock: Clock) -> Failure {
     };
     let soon = (outlook(state) == Outlook::Wait).then_some(Duration::from_secs(1));
     Failure {
-        plugin: Some(id.to_string()),
+        plugin: Some(id.as_str().into()),
         retry_after: next.map(|wait| wait.max(Duration::from_secs(1))).or(soon),
         ..Failure::new(Code::PluginUnavailable, detail)
     }

@@ -1,5 +1,6 @@
 //! Why a request to the host failed, in the terms of the API. The edges turn it into a status or a JSON-RPC error.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,9 +16,9 @@ pub struct Failure {
     /// What happened and what helps, for people.
     pub detail: String,
     /// The plugin it is about.
-    pub plugin: Option<String>,
+    pub plugin: Option<Arc<str>>,
     /// The tool it is about.
-    pub tool: Option<String>,
+    pub tool: Option<Arc<str>>,
     /// The call's id, if it got one.
     pub call_id: Option<CallId>,
     /// How far the call got, if there was one.
@@ -59,7 +60,7 @@ impl Failure {
     #[must_use]
     pub fn no_plugin(id: &str) -> Self {
         Self {
-            plugin: Some(id.to_owned()),
+            plugin: Some(id.into()),
             ..Self::new(Code::PluginNotFound, format!("no plugin {id:?}; `wharf ps` lists them"))
         }
     }
@@ -68,8 +69,8 @@ impl Failure {
     #[must_use]
     pub fn no_tool(plugin: &str, tool: &str) -> Self {
         Self {
-            plugin: Some(plugin.to_owned()),
-            tool: Some(tool.to_owned()),
+            plugin: Some(plugin.into()),
+            tool: Some(tool.into()),
             ..Self::new(
                 Code::ToolNotFound,
                 format!("{plugin:?} offers no tool {tool:?}; `wharf tools {plugin}` lists them"),

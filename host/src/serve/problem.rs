@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_problem_tells_all_it_knows_and_nothing_else() {
         let failure = Failure {
-            plugin: Some("db".to_owned()),
+            plugin: Some("db".into()),
             call_id: Some(CallId::new(1, 2)),
             delivery: Some(Delivery::NotDelivered),
             retry_after: Some(Duration::from_millis(1200)),

@@ -55,8 +55,8 @@ impl Schemas {
         let bad = |errors: Vec<FieldError>| {
             let detail = errors.first().map_or_else(String::new, |e| format!("{}: {}", e.pointer, e.detail));
             Box::new(Failure {
-                plugin: Some(tool.plugin.to_string()),
-                tool: Some(tool.name.clone()),
+                plugin: Some(tool.plugin.as_str().into()),
+                tool: Some(tool.name.as_str().into()),
                 errors,
                 ..Failure::new(Code::InvalidArguments, detail.trim_start_matches(": "))
             })

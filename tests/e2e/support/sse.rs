@@ -72,14 +72,19 @@ impl Events {
         }
     }
 
-    /// Reads on until an event fits.
+    /// Reads on until an event fits, at most [`PATIENCE`](super::PATIENCE): a stream that is only kept alive does not.
     pub(crate) async fn until(&mut self, what: &str, mut fits: impl FnMut(&Event) -> bool) -> Event {
-        while let Some(event) = self.next().await {
-            if fits(&event) {
-                return event;
+        let reading = async {
+            while let Some(event) = self.next().await {
+                if fits(&event) {
+                    return event;
+                }
             }
-        }
-        panic!("the stream ended before {what}");
+            panic!("the stream ended before {what}");
+        };
+        tokio::time::timeout(super::PATIENCE, reading)
+            .await
+            .unwrap_or_else(|_| panic!("no event in time: {what}"))
     }
 
     /// All events up to the end of the stream.

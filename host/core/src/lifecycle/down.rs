@@ -103,10 +103,8 @@ impl Machine {
 
     /// Rests in the given state, or as it is wanted.
     pub(super) fn rest(&mut self, as_state: Option<(State, Option<Moment>)>) -> Vec<Effect> {
-        let (as_state, until) = as_state.unwrap_or_else(|| match self.wanted {
-            Wanted::Disabled => (State::Disabled, None),
-            Wanted::Up | Wanted::Down => (State::Stopped, None),
-        });
+        let idle = if self.wanted == Wanted::Disabled { State::Disabled } else { State::Stopped };
+        let (as_state, until) = as_state.unwrap_or((idle, None));
         self.phase = Phase::Resting { as_state, until };
         Vec::new()
     }

@@ -120,7 +120,7 @@ fn spec(tool: &Tool, principal: Principal, arguments: Option<&RawValue>) -> Call
     CallSpec {
         plugin: PluginId::clone(&tool.plugin),
         method: "tools/call".into(),
-        tool: Some(tool.name.clone()),
+        tool: Some(tool.name.as_str().into()),
         payload: arguments.map(|arguments| Arc::from(arguments.to_owned())),
         meta: None,
         timeout: None,
@@ -149,8 +149,8 @@ pub(super) fn answer(tool: &Tool, settled: Settled) -> Result<Vec<u8>, Problem> 
 /// What an error after an answer says besides its code.
 fn about(tool: &Tool, settled: &Settled) -> Failure {
     Failure {
-        plugin: Some(tool.plugin.to_string()),
-        tool: Some(tool.name.clone()),
+        plugin: Some(tool.plugin.as_str().into()),
+        tool: Some(tool.name.as_str().into()),
         call_id: Some(settled.call_id.clone()),
         delivery: Some(Delivery::Answered),
         ..Failure::new(Code::ProtocolError, String::new())
