@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use wharf_core::lifecycle::State;
+use wharf_core::manifest::Kind;
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::Inner;
@@ -35,7 +36,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         resources: plugin.proof().map_or(0, |proof| proof.resources.len()),
         prompts: plugin.proof().map_or(0, |proof| proof.prompts.len()),
         instances: handles.iter().zip(&snapshots).map(|(handle, now)| instance(inner, handle, now)).collect(),
-        containment: manifest.as_ref().filter(|m| m.kind_name() != "remote").map(|_| crate::process::CONTAINMENT),
+        containment: manifest.as_ref().filter(|m| matches!(m.kind, Kind::Command(_))).map(|_| crate::process::CONTAINMENT),
         required: plugin.is_required(),
         manifest: ManifestView {
             path: manifest.map_or_else(|| plugin.path.clone(), |manifest| manifest.path.clone()),
