@@ -1,4 +1,9 @@
-//! x
-fn main() {
+//! The `wharf` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // First of all: in a shim it never returns.
     wharf::process::init();
+    wharf::cli::main()
 }

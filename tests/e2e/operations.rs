@@ -80,7 +80,11 @@ async fn a_manifest_can_switch_its_plugin_off() {
 
 #[tokio::test]
 async fn two_replicas_share_the_calls_and_cover_for_each_other() {
-    let twins = mock().set("replicas", 2).set("balance", "round_robin").set("restart.initial", "2s");
+    let twins = mock()
+        .set("replicas", 2)
+        .set("balance", "round_robin")
+        .set("restart.initial", "5s")
+        .set("restart.max", "5s");
     let host = TestHost::with([("twins", twins)]).await;
     let view = host.until("twins", "ready twice", |view| pids(view).len() == 2).await;
     let both = pids(&view);

@@ -122,7 +122,7 @@ async fn a_deadline_ends_a_call_but_not_the_plugin() {
     assert_eq!(problem["kind"], "timeout", "{problem}");
     host.call("mock", "echo", json!({ "message": "next" })).await;
     assert_eq!(host.pid_of("mock").await, pid);
-    assert_eq!(host.plugin("mock").await["instances"][0]["inflight"], 0, "the slot is free again");
+    host.until("mock", "idle: the slot is free again", |view| view["instances"][0]["inflight"] == 0).await;
 }
 
 #[tokio::test]

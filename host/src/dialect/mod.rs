@@ -9,13 +9,19 @@
 
 #![allow(dead_code, reason = "the supervisor, which opens links, is to come")]
 
+pub(crate) mod detect;
 pub(crate) mod handshake;
+pub(crate) mod http;
 pub(crate) mod incoming;
+pub(crate) mod messages;
 pub(crate) mod pending;
+pub(crate) mod sse;
+pub(crate) mod sse_post;
 pub(crate) mod stdio;
 pub(crate) mod strikes;
 #[cfg(test)]
 mod testkit;
+pub(crate) mod web;
 pub(crate) mod writer;
 
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! How much garbage is tolerated on a line connection before it counts as lost.
+//! How much garbage is tolerated on a connection before it counts as lost.
 //!
 //! Log lines on stdout are common and harmless; a peer that says nothing else is no MCP server. It decides only; it must
 //! not know where lines come from or what is done about them.
@@ -7,7 +7,7 @@
 const BEFORE_HANDSHAKE: u32 = 100;
 /// Lines that are no messages, one after the other, once it is.
 const IN_A_ROW: u32 = 1000;
-/// Lines that cannot even be read: too long, or not UTF-8.
+/// What cannot even be read: too long, or not UTF-8.
 const UNREADABLE: u32 = 3;
 /// So many messages in a row show that what could not be read was an accident.
 const FORGIVEN_AFTER: u32 = 1000;
@@ -41,12 +41,12 @@ impl Strikes {
             .then(|| format!("{IN_A_ROW} lines on stdout in a row, and none is MCP"))
     }
 
-    /// A line that could not be read.
+    /// A line or event that could not be read.
     pub(crate) fn unreadable(&mut self, why: &dyn std::fmt::Display) -> Option<String> {
         self.good_in_a_row = 0;
         self.unreadable += 1;
         (self.unreadable >= UNREADABLE)
-            .then(|| format!("{UNREADABLE} unreadable lines on stdout, the last one: {why}"))
+            .then(|| format!("{UNREADABLE} unreadable messages, the last one: {why}"))
     }
 }
 

@@ -8,10 +8,13 @@ use wharf_core::manifest::Span;
 
 use super::problem::Problem;
 
+/// Looks up an environment variable.
+pub type Env = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// The environment of a reading. Tests give their own; nothing here reads the process's.
 pub struct Context {
     /// Looks up an environment variable.
-    pub env: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub env: Env,
     /// The state folder, absolute.
     pub state_dir: PathBuf,
     /// Our own executable.
@@ -27,7 +30,10 @@ pub(crate) struct Defaults {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("state_dir", &self.state_dir).field("wharf", &self.wharf).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("state_dir", &self.state_dir)
+            .field("wharf", &self.wharf)
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,7 +57,9 @@ impl Context {
             let text = (self.env)(name).filter(|text| !text.is_empty())?;
             let number = text.trim().parse::<u64>().ok().filter(|n| (least..=most).contains(n));
             if number.is_none() {
-                let message = format!("the environment variable {name} is ignored: it is no whole number from {least} to {most}");
+                let message = format!(
+                    "the environment variable {name} is ignored: it is no whole number from {least} to {most}"
+                );
                 warnings.push(Problem::of_file(&PathBuf::from(name), message).warning());
             }
             number

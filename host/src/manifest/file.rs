@@ -29,6 +29,8 @@ pub struct FileReport {
     pub loose: Vec<Problem>,
     pub(crate) overlays: Vec<PathBuf>,
     pub(crate) gone: bool,
+    /// Whether the file could not be understood, so that it does not tell what it declares.
+    pub(crate) broken: bool,
 }
 
 /// A plugin of a file.
@@ -61,14 +63,22 @@ impl FileReport {
     }
 
     fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), plugins: Vec::new(), loose: Vec::new(), overlays: Vec::new(), gone: false }
+        Self {
+            path: path.to_owned(),
+            plugins: Vec::new(),
+            loose: Vec::new(),
+            overlays: Vec::new(),
+            gone: false,
+            broken: false,
+        }
     }
 
     /// Problems of the file as a whole: its plugin's, if it is to declare one.
-    fn blame(mut self, id: Result<PluginId, Problem>, problems: Vec<Problem>) -> Self {
+    fn blame(mut self, id: Result<PluginId, Vec<Problem>>, problems: Vec<Problem>) -> Self {
+        self.broken = true;
         match id {
             Ok(id) => self.plugins.push(Checked { id, manifest: None, problems }),
-            Err(problem) => self.loose.extend(std::iter::once(problem).chain(problems)),
+            Err(no_id) => self.loose.extend(no_id.into_iter().chain(problems)),
         }
         self
     }
@@ -91,7 +101,9 @@ pub(crate) fn read(path: &Path, ctx: &Context, defaults: &Defaults) -> FileRepor
     let mut report = FileReport::new(path);
     let id = id_of(path);
     let Some(syntax) = Syntax::of(path) else {
-        report.loose.push(Problem::of_file(path, "no manifest: the name must end in .toml, .yaml, .yml or .json"));
+        report
+            .loose
+            .push(Problem::of_file(path, "no manifest: the name must end in .toml, .yaml, .yml or .json"));
         return report;
     };
     let bytes = match syntax::read_bounded(path, MAX_BYTES) {
@@ -115,7 +127,7 @@ pub(crate) fn read(path: &Path, ctx: &Context, defaults: &Defaults) -> FileRepor
         None => {
             let id = match id {
                 Ok(id) => id,
-                Err(problem) => return report.blame(Err(problem), Vec::new()),
+                Err(no_id) => return report.blame(Err(no_id), Vec::new()),
             };
             let document = Document { sources: vec![source], root };
             let subject = Subject { id: &id, path, foreign: None };
@@ -127,16 +139,21 @@ pub(crate) fn read(path: &Path, ctx: &Context, defaults: &Defaults) -> FileRepor
 }
 
 /// The id that a file's name stands for: its stem, or the folder of a bundle.
-fn id_of(path: &Path) -> Result<PluginId, Problem> {
+fn id_of(path: &Path) -> Result<PluginId, Vec<Problem>> {
     let bundle = path.file_name().is_some_and(|name| name == "plugin.toml");
     let name = if bundle {
-        std::path::absolute(path).ok().and_then(|path| Some(path.parent()?.file_name()?.to_string_lossy().into_owned()))
+        std::path::absolute(path)
+            .ok()
+            .and_then(|path| Some(path.parent()?.file_name()?.to_string_lossy().into_owned()))
     } else {
         path.file_stem().map(|stem| stem.to_string_lossy().into_owned())
     };
     PluginId::new(&name.unwrap_or_default()).map_err(|error| {
-        let message = format!("the name of the {} is the plugin's id, but {error}", if bundle { "folder" } else { "file" });
-        Problem::of_file(path, message).help("rename it")
+        let message = format!(
+            "the name of the {} is the plugin's id, but {error}",
+            if bundle { "folder" } else { "file" }
+        );
+        vec![Problem::of_file(path, message).help("rename it")]
     })
 }
 
@@ -153,7 +170,11 @@ fn read_foreign(
     let mut seen: BTreeMap<PluginId, String> = BTreeMap::new();
     for entry in entries {
         let Some(id) = foreign::id_of(&entry.name) else {
-            let mut problem = Problem::at(source, entry.spot.range(), format!("the name {:?} cannot become a plugin's id", entry.name));
+            let mut problem = Problem::at(
+                source,
+                entry.spot.range(),
+                format!("the name {:?} cannot become a plugin's id", entry.name),
+            );
             problem.pointer = entry.pointer;
             report.loose.push(problem.help("use up to 64 letters, digits, `-` and `_`"));
             continue;
@@ -161,10 +182,14 @@ fn read_foreign(
         let mut problems = Vec::new();
         if let Some(other) = seen.insert(id.clone(), entry.name.clone()) {
             let message = format!("{:?} and {other:?} both become the id {id}", entry.name);
-            problems.push(Problem { pointer: entry.pointer.clone(), ..Problem::at(source, entry.spot.range(), message) });
+            problems.push(Problem {
+                pointer: entry.pointer.clone(),
+                ..Problem::at(source, entry.spot.range(), message)
+            });
         }
         let own = if id.as_str() == stem { None } else { overlay(&mut report, id.as_str()) };
-        let of_shared = shared.as_ref().and_then(|(source, root)| Some((source.clone(), root.get(id.as_str())?.clone())));
+        let of_shared =
+            shared.as_ref().and_then(|(source, root)| Some((source.clone(), root.get(id.as_str())?.clone())));
         let mut plugin = check_entry(entry, id, source, file, of_shared.or(own), &report.path, ctx, defaults);
         problems.append(&mut plugin.problems);
         plugin.problems = problems;
@@ -185,7 +210,8 @@ fn check_entry(
     defaults: &Defaults,
 ) -> Checked {
     let Some(mut root) = entry.root else {
-        let problem = Problem::at(source, entry.spot.range(), "a server must be a table with `command` or `url`");
+        let problem =
+            Problem::at(source, entry.spot.range(), "a server must be a table with `command` or `url`");
         return Checked { id, manifest: None, problems: vec![Problem { pointer: entry.pointer, ..problem }] };
     };
     let mut sources = vec![Arc::clone(source)];
@@ -206,7 +232,8 @@ fn check_entry(
     for (key, spot, about) in entry.ignored {
         let message = format!("the key `{key}` of another program has no effect here");
         let problem = Problem::at(source, spot.range(), message).warning();
-        let problem = Problem { pointer: format!("{}/{}", entry.pointer, super::tree::escape(&key)), ..problem };
+        let problem =
+            Problem { pointer: format!("{}/{}", entry.pointer, super::tree::escape(&key)), ..problem };
         problems.push(match about {
             Some(help) => problem.help(help),
             None => problem,

@@ -28,6 +28,8 @@ pub struct Reading {
     pub warnings: BTreeMap<PluginId, Vec<Problem>>,
     /// Problems that belong to no plugin.
     pub loose: Vec<Problem>,
+    /// The files that could not be understood, so that they do not tell what they declare.
+    pub broken: BTreeSet<PathBuf>,
     /// Whether the folder could not be read at all.
     pub unreadable: bool,
 }
@@ -46,10 +48,7 @@ impl Reading {
     /// folder, cannot be understood at the moment. (A half-written file of several plugins does not tell which.)
     #[must_use]
     pub fn keeps(&self, running: &Manifest) -> bool {
-        self.unreadable
-            || self.invalid.contains_key(&running.id)
-            || self.invalid.values().any(|invalid| invalid.path == running.path && !self.manifests.values().any(|m| m.path == running.path))
-            || self.loose.iter().any(|problem| problem.is_error() && std::path::absolute(&problem.path).is_ok_and(|path| path == running.path))
+        self.unreadable || self.invalid.contains_key(&running.id) || self.broken.contains(&running.path)
     }
 }
 
@@ -65,7 +64,10 @@ pub fn load_dir(dir: &Path, ctx: &Context) -> Reading {
         Err(error) => {
             reading.unreadable = true;
             let problem = Problem::of_file(&dir, format!("the folder of manifests cannot be read: {error}"));
-            reading.loose.push(problem.help("create it, or name another one with --plugins; it is looked for again and again"));
+            reading.loose.push(
+                problem
+                    .help("create it, or name another one with --plugins; it is looked for again and again"),
+            );
             return reading;
         }
     };
@@ -74,10 +76,13 @@ pub fn load_dir(dir: &Path, ctx: &Context) -> Reading {
         reading.loose.push(Problem::of_file(&dir, message));
         names.manifests.truncate(MAX_FILES);
     }
-    let reports: Vec<FileReport> = names.manifests.iter().map(|path| file::read(path, ctx, &defaults)).collect();
+    let reports: Vec<FileReport> =
+        names.manifests.iter().map(|path| file::read(path, ctx, &defaults)).collect();
     let used: BTreeSet<&PathBuf> = reports.iter().flat_map(|report| &report.overlays).collect();
     for path in names.overlays.iter().filter(|path| !used.contains(path)) {
-        reading.loose.push(Problem::of_file(path, "no file of another program has an entry for this overlay").warning());
+        reading.loose.push(
+            Problem::of_file(path, "no file of another program has an entry for this overlay").warning(),
+        );
     }
     sort_out(reports, &mut reading);
     reading
@@ -93,13 +98,26 @@ fn sort_out(reports: Vec<FileReport>, reading: &mut Reading) {
     }
     for report in reports {
         reading.loose.extend(report.loose);
+        if report.broken {
+            reading.broken.insert(report.path.clone());
+        }
         for mut plugin in report.plugins {
             let all = files.get(&plugin.id).map(Vec::as_slice).unwrap_or_default();
             if all.len() > 1 {
-                let others: BTreeSet<String> = all.iter().filter(|p| **p != report.path).map(|p| p.display().to_string()).collect();
-                let others = if others.is_empty() { "the same file".to_owned() } else { others.into_iter().collect::<Vec<_>>().join(", ") };
-                let problem = Problem::of_file(&report.path, format!("the plugin {} is declared in {others} too", plugin.id));
-                plugin.problems.insert(0, problem.help("remove or rename one of them; until then none is used"));
+                let others: BTreeSet<String> =
+                    all.iter().filter(|p| **p != report.path).map(|p| p.display().to_string()).collect();
+                let others = if others.is_empty() {
+                    "the same file".to_owned()
+                } else {
+                    others.into_iter().collect::<Vec<_>>().join(", ")
+                };
+                let problem = Problem::of_file(
+                    &report.path,
+                    format!("the plugin {} is declared in {others} too", plugin.id),
+                );
+                plugin
+                    .problems
+                    .insert(0, problem.help("remove or rename one of them; until then none is used"));
                 plugin.manifest = None;
             }
             match plugin.manifest {
@@ -158,7 +176,11 @@ impl Names {
 
 /// Hidden files, what editors leave while they work, and schemas that lie beside manifests.
 pub(crate) fn is_noise(name: &str) -> bool {
-    name.starts_with(['.', '#']) || name.ends_with(['~', '#']) || name.ends_with(".tmp") || name.ends_with(".swp") || name.ends_with(".schema.json")
+    name.starts_with(['.', '#'])
+        || name.ends_with(['~', '#'])
+        || name.ends_with(".tmp")
+        || name.ends_with(".swp")
+        || name.ends_with(".schema.json")
 }
 
 #[cfg(test)]

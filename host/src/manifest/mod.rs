@@ -18,7 +18,7 @@ mod syntax;
 mod tree;
 pub mod watch;
 
-pub use context::Context;
+pub use context::{Context, Env};
 pub use file::{Checked, FileReport, check_file};
 pub use folder::{Invalid, Reading, load_dir};
 pub use problem::{Place, Problem, ProblemCode, ProblemView, Severity, Source};

@@ -100,7 +100,11 @@ impl Problem {
     }
 
     /// An error at a place.
-    pub(crate) fn at(source: &Arc<Source>, range: std::ops::Range<usize>, message: impl Into<String>) -> Self {
+    pub(crate) fn at(
+        source: &Arc<Source>,
+        range: std::ops::Range<usize>,
+        message: impl Into<String>,
+    ) -> Self {
         Self { place: Some(Place::new(source, range)), ..Self::of_file(&source.path, message) }
     }
 

@@ -23,10 +23,18 @@ fn rows(table: &Value, prefix: &str, defaults: Option<&Value>, out: &mut String)
         if whole.get("properties").is_some() {
             rows(whole, &format!("{path}."), default, out);
         } else {
-            let meaning = part.get("description").or_else(|| whole.get("description")).and_then(Value::as_str);
+            let meaning =
+                part.get("description").or_else(|| whole.get("description")).and_then(Value::as_str);
             let default = default.filter(|d| !is_empty(d)).map(|d| format!("`{d}`")).unwrap_or_default();
             // A String takes all that is written.
-            writeln!(out, "| `{path}` | {} | {} | {} |", kind(part), cell(&default), cell(meaning.unwrap_or_default())).ok();
+            writeln!(
+                out,
+                "| `{path}` | {} | {} | {} |",
+                kind(part),
+                cell(&default),
+                cell(meaning.unwrap_or_default())
+            )
+            .ok();
         }
     }
 }
@@ -46,7 +54,12 @@ fn kind(part: &Value) -> String {
     let words = words(whole);
     if !words.is_empty() {
         let number = whole.get("anyOf").is_some().then_some("number");
-        return words.iter().map(|w| format!("`{w}`")).chain(number.map(str::to_owned)).collect::<Vec<_>>().join(", ");
+        return words
+            .iter()
+            .map(|w| format!("`{w}`"))
+            .chain(number.map(str::to_owned))
+            .collect::<Vec<_>>()
+            .join(", ");
     }
     match (name, whole.get("type").and_then(Value::as_str)) {
         (Some("Duration"), _) => "duration".to_owned(),

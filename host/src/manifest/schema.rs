@@ -73,13 +73,16 @@ pub(super) fn part_at(pointer: &str) -> Option<&'static Value> {
     pointer.split('/').skip(1).try_fold(shared(), |part, step| {
         let part = resolve(part);
         let named = part.get("properties").and_then(|known| known.get(step));
-        named.or_else(|| part.get("additionalProperties")).or_else(|| part.get("items"))
+        named
+            .or_else(|| part.get("additionalProperties").filter(|part| part.is_object()))
+            .or_else(|| part.get("items"))
     })
 }
 
 /// The keys that a table may have, if it is one with fixed keys.
 pub(super) fn keys_at(pointer: &str) -> Vec<&'static str> {
-    let part = part_at(pointer).map(resolve).and_then(|part| part.get("properties")).and_then(Value::as_object);
+    let part =
+        part_at(pointer).map(resolve).and_then(|part| part.get("properties")).and_then(Value::as_object);
     part.map(|known| known.keys().map(String::as_str).collect()).unwrap_or_default()
 }
 

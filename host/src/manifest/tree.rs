@@ -103,12 +103,14 @@ impl Node {
         }
         match &self.value {
             Value::Table(entries) => entries.iter().find_map(|entry| {
-                let below = if entry.key_spot == spot { Some(String::new()) } else { entry.node.pointer_to(spot) };
+                let below =
+                    if entry.key_spot == spot { Some(String::new()) } else { entry.node.pointer_to(spot) };
                 below.map(|below| format!("/{}{below}", escape(&entry.key)))
             }),
-            Value::List(items) => {
-                items.iter().enumerate().find_map(|(n, item)| item.pointer_to(spot).map(|below| format!("/{n}{below}")))
-            }
+            Value::List(items) => items
+                .iter()
+                .enumerate()
+                .find_map(|(n, item)| item.pointer_to(spot).map(|below| format!("/{n}{below}"))),
             Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Str(_) => None,
         }
     }

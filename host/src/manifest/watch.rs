@@ -34,11 +34,16 @@ struct Timing {
     notices: bool,
 }
 
-const TIMING: Timing =
-    Timing { quiet: Duration::from_millis(100), most: Duration::from_secs(1), poll: Duration::from_secs(2), notices: true };
+const TIMING: Timing = Timing {
+    quiet: Duration::from_millis(100),
+    most: Duration::from_secs(1),
+    poll: Duration::from_secs(2),
+    notices: true,
+};
 
 impl Watcher {
-    /// Watches until the host ends. The folder need not exist yet. Ticks that nobody has seen become one.
+    /// Watches until the host ends. The folder need not exist yet. The first tick comes as soon as the watch stands, so
+    /// that no change before it is missed. Ticks that nobody has seen become one.
     #[must_use]
     pub fn start(dir: &Path, tasks: &Tasks) -> watch::Receiver<()> {
         start(dir, tasks, TIMING)
@@ -47,7 +52,14 @@ impl Watcher {
 
 fn start(dir: &Path, tasks: &Tasks, timing: Timing) -> watch::Receiver<()> {
     let (ticks, receiver) = watch::channel(());
-    let task = Task { dir: dir.to_owned(), tasks: tasks.clone(), timing, ticks, touched: Arc::new(Notify::new()), notices: None };
+    let task = Task {
+        dir: dir.to_owned(),
+        tasks: tasks.clone(),
+        timing,
+        ticks,
+        touched: Arc::new(Notify::new()),
+        notices: None,
+    };
     tasks.spawn(tracing::info_span!("watch", dir = %dir.display()), task.run());
     receiver
 }
@@ -68,8 +80,8 @@ impl Task {
         // Whoever reads the folder once we are started has seen at least this.
         let mut known = None;
         loop {
-            self.keep_notices();
-            let now = self.fingerprint().await;
+            let (identity, now) = self.look().await;
+            self.keep_notices(identity);
             if known.replace(now).is_some_and(|before| before != now) {
                 self.ticks.send_replace(());
             }
@@ -80,7 +92,7 @@ impl Task {
             };
             if touched {
                 self.settle().await;
-                known = Some(self.fingerprint().await);
+                known = Some(self.look().await.1);
                 self.ticks.send_replace(());
             }
         }
@@ -92,19 +104,19 @@ impl Task {
         while let Ok(Ok(())) = timeout_at(last, timeout(self.timing.quiet, self.touched.notified())).await {}
     }
 
-    /// A value that differs when the listing does. 0: there is no folder.
-    async fn fingerprint(&self) -> u64 {
+    /// Which folder it is now, if there is one, and its fingerprint. Off the runtime's threads: a mount may hang.
+    async fn look(&self) -> (Option<(u64, u64)>, u64) {
         let dir = self.dir.clone();
-        self.tasks.blocking(move || fingerprint(&dir)).await.unwrap_or(0)
+        let look = move || {
+            let identity = std::fs::metadata(&dir).ok().map(|about| (about.dev(), about.ino()));
+            (identity, fingerprint(&dir))
+        };
+        self.tasks.blocking(look).await.unwrap_or_default()
     }
 
     /// Sees to it that the folder which is there now is the one that is watched.
-    fn keep_notices(&mut self) {
-        if !self.timing.notices {
-            return;
-        }
-        let identity = std::fs::metadata(&self.dir).ok().map(|about| (about.dev(), about.ino()));
-        if self.notices.as_ref().map(|(watched, _)| *watched) == identity {
+    fn keep_notices(&mut self, identity: Option<(u64, u64)>) {
+        if !self.timing.notices || self.notices.as_ref().map(|(watched, _)| *watched) == identity {
             return;
         }
         self.notices = identity.and_then(|identity| match self.watch() {
@@ -114,8 +126,10 @@ impl Task {
                 None
             }
         });
-        // It may have changed before the watch stood.
-        self.touched.notify_one();
+        if self.notices.is_some() {
+            // It may have changed before the watch stood.
+            self.touched.notify_one();
+        }
     }
 
     fn watch(&self) -> notify::Result<RecommendedWatcher> {
@@ -136,13 +150,19 @@ fn matters(kind: &EventKind) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Access(_) => false,
-        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => true,
+        EventKind::Any
+        | EventKind::Create(_)
+        | EventKind::Modify(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => true,
     }
 }
 
+/// A value that differs when the listing does. 0: there is no folder.
 fn fingerprint(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-    let mut names: Vec<PathBuf> = entries.take(MAX_NAMES).filter_map(Result::ok).map(|entry| entry.path()).collect();
+    let mut names: Vec<PathBuf> =
+        entries.take(MAX_NAMES).filter_map(Result::ok).map(|entry| entry.path()).collect();
     names.sort();
     let mut hash = DefaultHasher::new();
     for path in names {
@@ -162,9 +182,17 @@ fn fingerprint(dir: &Path) -> u64 {
 fn identity(path: &Path) -> Option<[i64; 6]> {
     let about = std::fs::metadata(path).ok()?;
     // A folder's own times change with what lies in it, which is not looked at.
-    let of_file = if about.is_dir() { [0; 3] } else { [about.mtime(), about.mtime_nsec(), about.size().cast_signed()] };
+    let of_file =
+        if about.is_dir() { [0; 3] } else { [about.mtime(), about.mtime_nsec(), about.size().cast_signed()] };
     let [seconds, nanos, size] = of_file;
-    Some([about.dev().cast_signed(), about.ino().cast_signed(), i64::from(about.mode()), seconds, nanos, size])
+    Some([
+        about.dev().cast_signed(),
+        about.ino().cast_signed(),
+        i64::from(about.mode()),
+        seconds,
+        nanos,
+        size,
+    ])
 }
 
 #[cfg(test)]

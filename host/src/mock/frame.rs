@@ -1,6 +1,7 @@
 //! What leaves the mock, before a dialect puts it on a wire. Knows neither sockets nor methods.
 
 use std::convert::Infallible;
+use std::ops::DerefMut;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -58,14 +59,14 @@ pub(crate) fn event(name: &str, data: &[u8]) -> Vec<u8> {
 }
 
 /// A body of SSE events: `first`, then what comes from `frames` until it ends. `keep` lives as long as the body.
-pub(crate) fn sse_body<K: Send + 'static>(
-    first: Option<Vec<u8>>,
-    frames: mpsc::Receiver<Frame>,
-    keep: K,
-) -> Body {
+pub(crate) fn sse_body<R, K>(first: Option<Vec<u8>>, frames: R, keep: K) -> Body
+where
+    R: DerefMut<Target = mpsc::Receiver<Frame>> + Send + 'static,
+    K: Send + 'static,
+{
     type Pieces = Box<dyn Iterator<Item = Bytes> + Send>;
-    struct State<K> {
-        frames: mpsc::Receiver<Frame>,
+    struct State<R, K> {
+        frames: R,
         pieces: Option<Pieces>,
         _keep: K,
     }
@@ -110,7 +111,8 @@ mod tests {
         tx.send(Frame::Message(b"1".to_vec())).await.unwrap();
         tx.send(Frame::Close).await.unwrap();
         tx.send(Frame::Message(b"2".to_vec())).await.unwrap();
-        let body = axum::body::to_bytes(sse_body(Some(b"first".to_vec()), rx, ()), 1000).await.unwrap();
+        let body =
+            axum::body::to_bytes(sse_body(Some(b"first".to_vec()), Box::new(rx), ()), 1000).await.unwrap();
         assert_eq!(&body[..], b"firstevent: message\ndata: 1\n\n");
     }
 }

@@ -1,19 +1,114 @@
-//! `wharf mock`: an MCP server that does as it is told. (The manual comes with the HTTP dialects.)
+//! `wharf mock`: an MCP server that does as it is told, for tests that need one.
+//!
+//! It starts in a few milliseconds, ends with its standard input or at SIGTERM, says nothing but MCP on standard output
+//! (unless asked to) and writes down what it really ran. It shares no framing code with the host: each checks the other.
+//!
+//! # How it speaks
+//!
+//! | flag | meaning |
+//! |---|---|
+//! | `--dialect stdio` | lines on stdin and stdout (default) |
+//! | `--dialect http` | streamable HTTP of 2025-03-26 to 2025-11-25 at `/mcp`; `--http-answer json\|sse` |
+//! | `--dialect sse` | HTTP+SSE of 2024-11-05: `GET /sse`, `POST /messages?session_id=` |
+//! | `--dialect sse-post` | `GET /`, `POST /sse` with `initialize`, `list_tools`, `call_tool`; session in `x-session-id` |
+//! | `--host`, `--port` | where to listen; port 0 takes any. Stderr says `listening on http://127.0.0.1:N/path` |
+//! | `--era legacy` | `initialize` and sessions; an unknown revision is answered with 2025-11-25 |
+//! | `--ping-client` | sends `ping` and `roots/list` right after `notifications/initialized` |
+//! | `--list-changed` | sends four `list_changed` in a row there |
+//!
+//! `http` and `sse` answer `GET /health`, `sse-post` answers `GET /`.
+//!
+//! # What it offers
+//!
+//! Without a script: the tools `echo {message}`, `add {a, b}`, `sleep {ms}`, `count {}` (the only one with a side
+//! effect), `progress {steps, interval_ms}`, `env {name}`, `whoami {}`, `fail {message}`, `rpc_error {code}`,
+//! `big {bytes}` and `ask {method, params, timeout_ms}` (asks the client), the resource `mock://readme`, the prompt `greet`.
+//!
+//! `--script FILE` (TOML if it is named so, else JSON) replaces them. All keys are optional but `name` and `uri`:
+//!
+//! ```toml
+//! name = "weather"          # also version, instructions
+//! page_size = 10            # lists come in pages
+//! list_forever = false      # true: there is always a next page
+//! default_tools = false     # true: the tools above as well
+//! generate_tools = 0        # so many more: t0, t1, ..
+//! [[tools]]
+//! name = "forecast"         # also title, description, inputSchema, outputSchema, annotations, icons, execution, _meta
+//! answer = { structuredContent = { sun = true }, delay = "20ms", progress = 3 }   # or text, content, isError, _meta
+//! [[tools]]
+//! name = "broken"
+//! answer = { error = { code = -32000, message = "no weather today" } }
+//! [[resources]]
+//! uri = "weather://today"   # also name, title, description, mimeType, text or blob, ..
+//! text = "sunny"
+//! [[prompts]]
+//! name = "ask"              # also title, description, arguments, messages
+//! text = "How is the weather?"
+//! ```
+//!
+//! # What it writes down
+//!
+//! `--ledger FILE`: one line of JSON for each call that ran, `{n, tool, arguments, at, pid, phase}`. `n` counts the calls
+//! of this process from 1, `at` is in milliseconds since 1970, `phase` is `begin`, then `end` or `cancelled` (by the
+//! client, or by an orderly end). A `begin` alone is a call that a crash cut off. A call whose name or arguments were
+//! refused before a tool was reached leaves no line; several processes may share a file.
+//!
+//! # What goes wrong
+//!
+//! All can be combined. Calls are counted as in the ledger, from 1; a call that is refused counts too.
+//!
+//! | flag | fault |
+//! |---|---|
+//! | `--crash-at-start CODE`, `--exit-at-start` | exits before anything is read, with CODE or 0 |
+//! | `--crash-at-call N` | dies when call N arrives: it did not run |
+//! | `--crash-after-call N` | dies after call N ran, before it is answered |
+//! | `--crash-code CODE`, `--abort` | how it dies there: exit code (1), or SIGABRT (at the start as well) |
+//! | `--hang-at-start`, `--start-after MS` | initialize is never answered, or late |
+//! | `--hang-at-call N` | call N begins and never ends |
+//! | `--refuse-to-listen`, `--listen-after MS` | lives without a socket, for ever or for a while |
+//! | `--garbage[=N]` | N (6) lines before the answer to initialize: no JSON, bad UTF-8, a BOM, half a message |
+//! | `--log-on-stdout` | a human log line before each answer |
+//! | `--huge-line BYTES` `[--huge-line-at-call N]` | a line of that size before the answer to initialize, or to call N |
+//! | `--close-stdout-at-call N` | closes stdout (or breaks the response off) instead of answering, and lives |
+//! | `--wrong-id[=instead\|extra]` | calls are answered under an id that nobody sent |
+//! | `--answer-twice`, `--unknown-notification` | around the answer to each call |
+//! | `--pretty` | results over several lines (on stdio a message stays one line) |
+//! | `--unhealthy-after N` | answers N pings and health checks, then none |
+//! | `--lose-sessions-after N`, `--session-lost-status 404\|400` | forgets all sessions after each N calls |
+//! | `--ignore-sigterm`, `--ignore-stdin-close` | lives on, ten minutes at most |
+//! | `--fork-grandchild` | leaves a `sleep 600` in a session of its own that holds stdout and stderr; its pid is on stderr |
+//! | `--flood-stderr BYTES[/s]` | so much at once, or so much each second |
+//! | `--memory BYTES[/s]` | allocates at once, or leaks up to 4 GiB |
+//! | `--fault-times K --fault-counter FILE` | only the first K launches have the faults; each appends a byte to FILE |
+//!
+//! # Examples
+//!
+//! ```text
+//! wharf mock --ledger ran.jsonl --crash-after-call 2 --fault-times 1 --fault-counter launches
+//! wharf mock --dialect http --http-answer sse --port 7001 --lose-sessions-after 3 --session-lost-status 400
+//! wharf mock --script weather.toml --garbage --log-on-stdout --ignore-sigterm
+//! ```
 
 mod args;
 mod faults;
 mod frame;
+mod http;
 mod ledger;
 mod script;
 mod server;
 mod session;
+mod sse;
+mod sse_post;
 mod stdio;
 mod tools;
+mod web;
 
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod web_tests;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -96,13 +191,24 @@ async fn serve(args: &Args, server: &Arc<Server>) -> Result<(), MockError> {
                 tokio::time::sleep(LAST_RESORT).await;
             }
         }
-        Dialect::Http | Dialect::Sse | Dialect::SsePost => {}
+        Dialect::Http => {
+            web::listen(args, server, http::routes(Arc::clone(server), args.http_answer), http::PATH).await?
+        }
+        Dialect::Sse => web::listen(args, server, sse::routes(Arc::clone(server)), sse::PATH).await?,
+        Dialect::SsePost => {
+            web::listen(args, server, sse_post::routes(Arc::clone(server)), sse_post::PATH).await?
+        }
     }
     Ok(())
 }
 
 /// One line on stderr, where a server may say what it likes.
 fn note(text: &str) {
+    say(&format!("mock: {text}"));
+}
+
+/// The same, word for word.
+fn say(line: &str) {
     // Nobody may be listening, and then nobody misses it.
-    writeln!(std::io::stderr(), "mock: {text}").ok();
+    writeln!(std::io::stderr(), "{line}").ok();
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use wharf_plugin_api::jsonrpc::{self, Id, Message, Reply, RpcError};
 
 use super::args::{Args, WrongId};
@@ -15,7 +16,7 @@ use super::faults::Faults;
 use super::frame::{Frame, Outlet};
 use super::ledger::{Entry, Ledger};
 use super::script::{Item, Script};
-use super::session::{self, Session};
+use super::session::{self, Session, Stage};
 use super::tools::{Call, Outcome, invalid};
 use crate::tasks::Tasks;
 
@@ -24,6 +25,9 @@ pub(crate) const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18
 
 /// How many requests run at once.
 const RUNNING: usize = 1024;
+
+/// An id that no client sends.
+const NOBODY: &str = "nobody-asked-this";
 
 /// Not in JSON-RPC, but what servers use for refusals of their own.
 const REFUSED: i64 = -32000;
@@ -49,6 +53,8 @@ struct Asked {
     method: String,
     params: Option<Box<RawValue>>,
     out: Outlet,
+    /// It is the n-th call of a tool.
+    n: Option<u64>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -83,21 +89,45 @@ impl Server {
     pub(crate) fn receive(self: &Arc<Self>, session: &Arc<Session>, message: Message<'_>, out: Outlet) {
         match message {
             Message::Request { id, method, params } => {
-                let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-                    let error = RpcError::new(REFUSED, format!("{RUNNING} requests run already"));
-                    // Full as well: then the client does not read, and would not read this.
-                    out.try_send(Frame::Reply(jsonrpc::response(&id, &Reply::Error(error)))).ok();
-                    return;
-                };
-                let (session, params) = (Arc::clone(session), params.map(ToOwned::to_owned));
-                let asked = Asked { session, id, method: method.into_owned(), params, out, _permit: permit };
+                let asked = self.take(session, id, &method, params, out);
+                let Some((asked, cancelled)) = asked else { return };
                 let server = Arc::clone(self);
-                self.tasks
-                    .spawn(tracing::debug_span!("mock request"), async move { server.run(asked).await });
+                self.tasks.spawn(tracing::debug_span!("mock request"), async move {
+                    server.run(asked, cancelled).await
+                });
             }
             Message::Notification { method, params } => self.notified(session, &method, params),
             Message::Response { id, reply } => session.answered(id.as_ref(), reply),
         }
+    }
+
+    /// Registers a request in the order in which it came, so that what comes next may cancel it; or refuses it.
+    fn take(
+        &self,
+        session: &Arc<Session>,
+        id: Id,
+        method: &str,
+        params: Option<&RawValue>,
+        out: Outlet,
+    ) -> Option<(Asked, CancellationToken)> {
+        let refused = |error| {
+            // No room even for that: then the client does not read, and would not read it.
+            out.try_send(Frame::Reply(jsonrpc::response(&id, &Reply::Error(error)))).ok();
+        };
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            refused(RpcError::new(REFUSED, format!("{RUNNING} requests run already")));
+            return None;
+        };
+        let Some(cancelled) = session.start(&id) else {
+            refused(RpcError::new(-32600, "a request with this id runs already"));
+            return None;
+        };
+        if method == "initialize" {
+            session.set(Stage::Opening);
+        }
+        let n = (method == "tools/call").then(|| self.calls.fetch_add(1, Ordering::Relaxed) + 1);
+        let (session, params) = (Arc::clone(session), params.map(ToOwned::to_owned));
+        Some((Asked { session, id, method: method.to_owned(), params, out, n, _permit: permit }, cancelled))
     }
 
     fn notified(self: &Arc<Self>, session: &Arc<Session>, method: &str, params: Option<&RawValue>) {
@@ -145,30 +175,25 @@ impl Server {
         }
     }
 
-    async fn run(self: Arc<Self>, asked: Asked) {
-        if asked.method == "initialize" {
-            let outcome = self.initialize(&asked).await;
-            self.reply(&asked, outcome, None).await;
-            return;
-        }
-        let Some(cancelled) = asked.session.start(&asked.id) else {
-            let error = RpcError::new(-32600, "a request with this id runs already");
-            return self.reply(&asked, Err(error), None).await;
-        };
-        let n = (asked.method == "tools/call").then(|| self.calls.fetch_add(1, Ordering::Relaxed) + 1);
+    async fn run(self: Arc<Self>, asked: Asked, cancelled: CancellationToken) {
         let outcome = tokio::select! {
             biased;
             () = cancelled.cancelled() => None,
-            outcome = Box::pin(self.dispatch(&asked, n)) => Some(outcome),
+            outcome = Box::pin(self.dispatch(&asked)) => Some(outcome),
         };
         asked.session.finish(&asked.id);
         // Who cancelled does not want to hear of it any more.
         if let Some(outcome) = outcome {
-            self.reply(&asked, outcome, n).await;
+            self.reply(&asked, outcome).await;
         }
     }
 
-    async fn dispatch(self: &Arc<Self>, asked: &Asked, n: Option<u64>) -> Outcome {
+    async fn dispatch(self: &Arc<Self>, asked: &Asked) -> Outcome {
+        if asked.method == "initialize" {
+            let outcome = self.initialize(asked).await;
+            asked.session.set(if outcome.is_ok() { Stage::Ready } else { Stage::New });
+            return outcome;
+        }
         if asked.method == "ping" {
             if !self.faults.healthy() {
                 std::future::pending::<()>().await;
@@ -176,8 +201,8 @@ impl Server {
             return Ok(json!({}));
         }
         let params = params(asked.params.as_deref())?;
-        if let Some(n) = n
-            && asked.session.is_ready()
+        if let Some(n) = asked.n
+            && asked.session.is_ready().await
         {
             return self.call(asked, n, params).await;
         }
@@ -197,7 +222,11 @@ impl Server {
             "tools/call" => Ok(Value::Null),
             other => return Err(RpcError::new(RpcError::METHOD_NOT_FOUND, format!("no method {other:?}"))),
         };
-        if asked.session.is_ready() { known } else { Err(RpcError::new(-32600, "initialize comes first")) }
+        if asked.session.is_ready().await {
+            known
+        } else {
+            Err(RpcError::new(-32600, "initialize comes first"))
+        }
     }
 
     async fn initialize(&self, asked: &Asked) -> Outcome {
@@ -226,7 +255,6 @@ impl Server {
         for frame in self.faults.before_hello() {
             session::push(&asked.out, frame).await;
         }
-        asked.session.set_ready();
         Ok(Value::Object(result))
     }
 
@@ -262,9 +290,9 @@ impl Server {
         outcome
     }
 
-    /// Says the answer, with what goes wrong around it. `n`: it is the answer to call `n`.
-    async fn reply(&self, asked: &Asked, outcome: Outcome, n: Option<u64>) {
-        let faults = &self.faults.args;
+    /// Says the answer, with what goes wrong around it.
+    async fn reply(&self, asked: &Asked, outcome: Outcome) {
+        let (faults, n) = (&self.faults.args, asked.n);
         let mut frames = n.map(|n| self.faults.before_answer(n)).unwrap_or_default();
         if faults.log_on_stdout {
             frames
@@ -274,8 +302,15 @@ impl Server {
             frames.push(Frame::Close);
         }
         let wrong = n.and(faults.wrong_id);
-        if wrong.is_some() {
-            frames.push(Frame::Message(self.answer(&Id::text("nobody-asked-this"), outcome.clone())));
+        match wrong {
+            // It takes the place of the answer, also where there is room for one only.
+            Some(WrongId::Instead) => {
+                frames.push(Frame::Reply(self.answer(&Id::text(NOBODY), outcome.clone())))
+            }
+            Some(WrongId::Extra) => {
+                frames.push(Frame::Message(self.answer(&Id::text(NOBODY), outcome.clone())))
+            }
+            None => {}
         }
         if wrong != Some(WrongId::Instead) {
             let answer = self.answer(&asked.id, outcome);

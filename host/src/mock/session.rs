@@ -1,12 +1,12 @@
 //! One client's session: what it asked and what we asked it. The same for every dialect; knows no wire.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use wharf_plugin_api::jsonrpc::{self, Id, Reply};
 
@@ -15,12 +15,23 @@ use super::frame::{Frame, Outlet};
 /// How long a frame waits for a client that does not read.
 const PUSH_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How far the handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing came yet, or what came was refused.
+    New,
+    /// initialize came.
+    Opening,
+    /// initialize was answered.
+    Ready,
+}
+
 /// A session. Dropped by its dialect when the client goes.
 pub(crate) struct Session {
     pub(crate) id: String,
     /// Where goes what belongs to no request.
     pub(crate) push: Outlet,
-    ready: AtomicBool,
+    stage: watch::Sender<Stage>,
     running: Mutex<HashMap<Id, CancellationToken>>,
     asked: Mutex<HashMap<Id, oneshot::Sender<Reply>>>,
     next: AtomicU64,
@@ -33,20 +44,22 @@ impl Session {
         Ok(Arc::new(Self {
             id: random.iter().map(|b| format!("{b:02x}")).collect(),
             push,
-            ready: AtomicBool::new(false),
+            stage: watch::Sender::new(Stage::New),
             running: Mutex::default(),
             asked: Mutex::default(),
             next: AtomicU64::new(1),
         }))
     }
 
-    /// Whether initialize was answered.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+    pub(crate) fn set(&self, stage: Stage) {
+        self.stage.send_replace(stage);
     }
 
-    pub(crate) fn set_ready(&self) {
-        self.ready.store(true, Ordering::Release);
+    /// Whether the handshake is done. If it is under way, waits for it: a client may send all it has in one go.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let settled =
+            self.stage.subscribe().wait_for(|stage| *stage != Stage::Opening).await.map(|stage| *stage);
+        settled.is_ok_and(|stage| stage == Stage::Ready)
     }
 
     /// Registers a request that can be cancelled. `None` if its id is in use.

@@ -26,10 +26,10 @@ pub(crate) fn args(flags: &[&str]) -> Args {
 }
 
 /// A server that only records how it would have died.
-pub(crate) fn server(flags: &[&str]) -> (Arc<Server>, tokio::sync::mpsc::UnboundedReceiver<Death>) {
+pub(crate) fn server(flags: &[&str]) -> (Arc<Server>, tokio::sync::mpsc::Receiver<Death>) {
     let args = args(flags);
-    let (tx, deaths) = tokio::sync::mpsc::unbounded_channel();
-    let faults = Faults::new(&args, Arc::new(move |death| tx.send(death).unwrap())).unwrap();
+    let (tx, deaths) = tokio::sync::mpsc::channel(8);
+    let faults = Faults::new(&args, Arc::new(move |death| tx.try_send(death).unwrap())).unwrap();
     let script = args.script.as_deref().map_or_else(|| Ok(Script::default()), Script::load).unwrap();
     let ledger = args.ledger.as_deref().map(|path| Ledger::open(path).unwrap());
     (Server::new(&args, script, faults, ledger), deaths)
@@ -40,7 +40,7 @@ pub(crate) struct Client {
     pub(crate) lines: Lines<BufReader<ReadHalf<DuplexStream>>>,
     pub(crate) input: WriteHalf<DuplexStream>,
     pub(crate) served: tokio::task::JoinHandle<std::io::Result<()>>,
-    pub(crate) deaths: tokio::sync::mpsc::UnboundedReceiver<Death>,
+    pub(crate) deaths: tokio::sync::mpsc::Receiver<Death>,
 }
 
 impl Client {
@@ -48,7 +48,7 @@ impl Client {
         let (server, deaths) = server(flags);
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (input, output) = tokio::io::split(theirs);
-        let served = tokio::spawn(super::stdio::serve(server, input, output));
+        let served = spawn(super::stdio::serve(server, input, output));
         let (output, input) = tokio::io::split(ours);
         Self { lines: BufReader::new(output).lines(), input, served, deaths }
     }
@@ -97,4 +97,11 @@ pub(crate) fn call(id: u64, tool: &str, arguments: &Value) -> String {
 /// Waits, but not for ever.
 pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(std::time::Duration::from_secs(20), what).await.expect("nothing came in 20 s")
+}
+
+/// A task of the test.
+pub(crate) fn spawn<T: Send + 'static>(
+    task: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    crate::tasks::Tasks::default().spawn(tracing::Span::none(), task)
 }

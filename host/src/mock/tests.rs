@@ -65,6 +65,20 @@ async fn an_unknown_revision_is_answered_with_the_latest() {
 }
 
 #[tokio::test]
+async fn all_in_one_go_is_answered_in_order_of_need() {
+    let mut client = Client::new(&[]);
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#;
+    let lines = [HELLO, &call(1, "count", &json!({})), &call(2, "count", &json!({})), cancel].join("\n");
+    client.send(&lines).await;
+    client.end().await;
+    assert_eq!(client.message().await["id"], 0);
+    let counted = client.message().await;
+    assert_eq!((&counted["id"], &counted["result"]["structuredContent"]["count"]), (&json!(1), &json!(1)));
+    // Cancelled before it could begin.
+    assert_eq!(client.line().await, None);
+}
+
+#[tokio::test]
 async fn ids_keep_their_type() {
     let mut client = Client::ready(&[]).await;
     assert_eq!(client.ask(r#"{"jsonrpc":"2.0","id":"1","method":"ping"}"#).await["id"], json!("1"));
@@ -81,6 +95,12 @@ async fn calls_overtake_each_other_and_cancel_ends_one() {
     client.send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#).await;
     // The cancelled one says nothing, so the next answer is the next call's.
     assert_eq!(client.ask(&call(3, "count", &json!({}))).await["id"], 3);
+    let cancelled = async {
+        while !super::ledger::read(&ledger).iter().any(|l| l["phase"] == "cancelled") {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(cancelled).await;
     client.end().await;
     within(client.served).await.unwrap().unwrap();
     let lines = super::ledger::read(&ledger);

@@ -71,9 +71,9 @@ impl Builtin {
         Self::Ask,
     ];
 
-    /// What the list shows. All but `count` change nothing and say so.
-    pub(crate) fn definition(self) -> Map<String, Value> {
-        let (name, description, properties, required): (_, _, _, &[&str]) = match self {
+    /// Name, description, arguments, and which of them are needed.
+    fn parts(self) -> (&'static str, &'static str, Value, &'static [&'static str]) {
+        match self {
             Self::Echo => {
                 ("echo", "Says the message back", json!({"message": {"type": "string"}}), &["message"])
             }
@@ -118,7 +118,12 @@ impl Builtin {
                 json!({"method": {"type": "string"}, "params": {"type": "object"}, "timeout_ms": {"type": "integer"}}),
                 &["method"],
             ),
-        };
+        }
+    }
+
+    /// What the list shows. All but `count` change nothing and say so.
+    pub(crate) fn definition(self) -> Map<String, Value> {
+        let (name, description, properties, required) = self.parts();
         let harmless = self != Self::Count;
         let mut tool = json!({
             "name": name,

@@ -128,6 +128,12 @@ impl From<Failure> for Problem {
     }
 }
 
+impl From<Box<Failure>> for Problem {
+    fn from(failure: Box<Failure>) -> Self {
+        (*failure).into()
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let code = self.code();

@@ -50,16 +50,16 @@ impl Retrieve for NoRemote {
 
 impl Schemas {
     /// Checks the arguments of a call, raw. Absent ones count as `{}`.
-    pub(crate) fn check(&self, tool: &Arc<Tool>, arguments: Option<&str>) -> Result<(), Failure> {
+    pub(crate) fn check(&self, tool: &Arc<Tool>, arguments: Option<&str>) -> Result<(), Box<Failure>> {
         let Some(validator) = self.validator(tool) else { return Ok(()) };
         let bad = |errors: Vec<FieldError>| {
             let detail = errors.first().map_or_else(String::new, |e| format!("{}: {}", e.pointer, e.detail));
-            Failure {
+            Box::new(Failure {
                 plugin: Some(tool.plugin.to_string()),
                 tool: Some(tool.name.clone()),
                 errors,
                 ..Failure::new(Code::InvalidArguments, detail.trim_start_matches(": "))
-            }
+            })
         };
         let value: Value = serde_json::from_str(arguments.unwrap_or("{}")).map_err(|error| {
             Failure::new(Code::BadRequest, format!("the arguments are not JSON: {error}"))

@@ -1,4 +1,8 @@
-//! Logs of the host itself, and how time is written.
+//! Logs of the host itself, and how time is written. Plugins' logs are `process::logs`.
+
+mod setup;
+
+pub use setup::{Guard, LogFormat, SetupError, init};
 
 use std::time::SystemTime;
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::procs::{self, MARK};
@@ -146,7 +147,8 @@ impl Process {
         if let Ok(status) = self.exited.try_recv() {
             return Some(status);
         }
-        procs::signal(self.pid, signal);
+        // It may end by itself at this moment: then there is nobody to signal, and the status comes all the same.
+        kill(Pid::from_raw(i32::try_from(self.pid).expect("a pid")), signal).ok();
         self.exited.recv_timeout(PATIENCE).ok()
     }
 }

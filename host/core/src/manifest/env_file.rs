@@ -58,14 +58,18 @@ fn assignment(line: &str) -> Result<(&str, String), &'static str> {
 
 /// Up to a comment: a `#` at the beginning or after white space.
 fn unquoted(value: &str) -> &str {
-    let comment = value
-        .char_indices()
-        .find(|&(at, c)| c == '#' && value.get(..at).is_some_and(|before| before.is_empty() || before.ends_with(char::is_whitespace)));
+    let comment = value.char_indices().find(|&(at, c)| {
+        c == '#'
+            && value
+                .get(..at)
+                .is_some_and(|before| before.is_empty() || before.ends_with(char::is_whitespace))
+    });
     comment.and_then(|(at, _)| value.get(..at)).unwrap_or(value).trim_end()
 }
 
 fn single_quoted(value: &str) -> Result<String, &'static str> {
-    let (inner, tail) = value.strip_prefix('\'').and_then(|v| v.split_once('\'')).ok_or("the quote is not closed")?;
+    let (inner, tail) =
+        value.strip_prefix('\'').and_then(|v| v.split_once('\'')).ok_or("the quote is not closed")?;
     only_comment(tail)?;
     Ok(inner.to_owned())
 }
@@ -122,7 +126,10 @@ mod tests {
         ] {
             assert_eq!(one(line), (name.into(), value.into()), "{line:?}");
         }
-        assert_eq!(parse("# c\n\nA=1\nA=2\nB=3").unwrap(), [("A".into(), "2".into()), ("B".into(), "3".into())]);
+        assert_eq!(
+            parse("# c\n\nA=1\nA=2\nB=3").unwrap(),
+            [("A".into(), "2".into()), ("B".into(), "3".into())]
+        );
     }
 
     #[test]

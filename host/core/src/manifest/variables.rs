@@ -137,7 +137,11 @@ fn variable(inner: &str) -> Result<Variable, &'static str> {
         return Err("variables cannot be nested");
     }
     if let Some(path) = inner.strip_prefix("file:") {
-        return if path.is_empty() { Err("`${file:}` needs a path") } else { Ok(Variable::File(path.to_owned())) };
+        return if path.is_empty() {
+            Err("`${file:}` needs a path")
+        } else {
+            Ok(Variable::File(path.to_owned()))
+        };
     }
     let (source, rest) = match inner.split_once(':') {
         Some((source @ ("env" | "input"), rest)) if !rest.starts_with(['-', '?']) => (source, rest),
@@ -145,10 +149,13 @@ fn variable(inner: &str) -> Result<Variable, &'static str> {
     };
     let (name, unset) = split_unset(rest)?;
     if source == "input" {
-        let legal = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        let legal = (1..=64).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
         return if legal { Ok(Variable::Input(name.to_owned(), unset)) } else { Err(BAD_INPUT) };
     }
-    if source.is_empty() && let Some(own) = Own::ALL.into_iter().find(|own| own.name() == name) {
+    if source.is_empty()
+        && let Some(own) = Own::ALL.into_iter().find(|own| own.name() == name)
+    {
         return if unset == Unset::Problem { Ok(Variable::Own(own)) } else { Err(BAD_OWN) };
     }
     let mut bytes = name.bytes();

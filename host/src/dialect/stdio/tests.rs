@@ -140,6 +140,35 @@ async fn a_caller_that_goes_is_cancelled_at_the_plugin_with_its_id() {
 }
 
 #[tokio::test]
+async fn a_caller_that_goes_while_its_request_is_queued_is_never_heard_of() {
+    let (link, _lost, mut peer) = connected().await;
+    // Fills the pipe, so that what comes after it stays in the queue.
+    let big = request("tools/call", &format!("[\"{}\"]", "x".repeat(1 << 20)));
+    let _stuck = spawn_call(&link, &Call::new(false), big);
+    within(peer.stdin.read_u8()).await.expect("a byte");
+    let queued = Call::new(false);
+    let mut gone =
+        Box::pin(link.request(request("tools/call", r#"{"n":"gone"}"#), queued.clone() as Arc<dyn Scope>));
+    assert!(futures_util::FutureExt::now_or_never(&mut gone).is_none());
+    drop(gone);
+    link.notify(Notification::bare("notifications/next")).expect("room");
+    assert!(peer.line().await.ends_with("xx\"]}\n"));
+    assert_eq!(peer.message().await["method"], "notifications/next");
+    assert_eq!(queued.times_sent(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_its_request_is_none() {
+    let (link, _lost, mut peer) = connected().await;
+    peer.answer(&json!(2), json!("forged")).await;
+    peer.answer(&json!(3), json!("forged")).await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    peer.answer(&id, json!("true")).await;
+    assert_eq!(result(within(task).await.expect("joined")), "true");
+}
+
+#[tokio::test]
 async fn initialize_is_never_cancelled() {
     let (stdout, stdin, mut peer) = pipes();
     let (wire, _lost) = start(stdout, stdin, Arc::new(Ear::default()), &options());

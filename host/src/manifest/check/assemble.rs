@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use wharf_core::manifest::file::PortField;
 use wharf_core::manifest::template::Piece;
-use wharf_core::manifest::{Command, Dialect, Kind, Late, Manifest, PluginFile, PortChoice, Remote, Template};
+use wharf_core::manifest::{
+    Command, Dialect, Kind, Late, Manifest, PluginFile, PortChoice, Remote, Template,
+};
 
 use super::expand::Expander;
 use super::findings::Findings;
@@ -15,12 +17,31 @@ use crate::manifest::tree::escape;
 
 /// Headers that the host sets itself.
 const OUR_HEADERS: &[&str] = &[
-    "accept", "connection", "content-length", "content-type", "host", "last-event-id", "mcp-protocol-version", "mcp-session-id",
-    "te", "trailer", "transfer-encoding", "upgrade", "x-session-id",
+    "accept",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "last-event-id",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-session-id",
 ];
 
+/// Headers whose values no log may show, even where the manifest holds them as they are.
+const CREDENTIALS: &[&str] = &["authorization", "cookie", "proxy-authorization", "x-api-key"];
+
 /// A manifest, complete if nothing was found wrong.
-pub(super) fn assemble(file: PluginFile, subject: &Subject<'_>, ctx: &Context, findings: &mut Findings<'_>) -> Option<Manifest> {
+pub(super) fn assemble(
+    file: PluginFile,
+    subject: &Subject<'_>,
+    ctx: &Context,
+    findings: &mut Findings<'_>,
+) -> Option<Manifest> {
     let path = std::path::absolute(subject.path).ok()?;
     let plugin_dir = path.parent()?;
     let mut expander = Expander::new(ctx, plugin_dir, subject.id);
@@ -29,7 +50,8 @@ pub(super) fn assemble(file: PluginFile, subject: &Subject<'_>, ctx: &Context, f
         env_file_names(&expander, subject, findings);
     }
     let launched = findings.wrote("/command") || findings.wrote("/library");
-    let kind = if launched { command(&file, ctx, &expander, findings) } else { remote(&file, &expander, findings) };
+    let kind =
+        if launched { command(&file, ctx, &expander, findings) } else { remote(&file, &expander, findings) };
     let namespace = file.namespace.unwrap_or_else(|| subject.id.as_str().to_owned());
     Some(Manifest {
         id: subject.id.clone(),
@@ -50,7 +72,12 @@ pub(super) fn assemble(file: PluginFile, subject: &Subject<'_>, ctx: &Context, f
     })
 }
 
-fn command(file: &PluginFile, ctx: &Context, expander: &Expander<'_>, findings: &mut Findings<'_>) -> Option<Kind> {
+fn command(
+    file: &PluginFile,
+    ctx: &Context,
+    expander: &Expander<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Kind> {
     let library = file.library.as_ref().map(|text| {
         let path = expander.fixed("/library", text, findings);
         not_empty("/library", &path, findings);
@@ -63,7 +90,10 @@ fn command(file: &PluginFile, ctx: &Context, expander: &Expander<'_>, findings: 
         }
         None => argv(file, expander, findings),
     };
-    let cwd = file.cwd.as_ref().map_or_else(PathBuf::new, |text| PathBuf::from(expander.fixed("/cwd", text, findings)));
+    let cwd = file
+        .cwd
+        .as_ref()
+        .map_or_else(PathBuf::new, |text| PathBuf::from(expander.fixed("/cwd", text, findings)));
     let env = env(file, expander, findings);
     let (dialect, url) = endpoint(file, expander, findings);
     let late = argv.iter().chain(env.iter().map(|(_, value)| value)).chain(&url);
@@ -105,7 +135,10 @@ fn prefixed(dir: &Path, program: Template) -> Template {
 
 /// `env_file` first, `env` over it, in order of name.
 fn env(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_>) -> Vec<(String, Template)> {
-    let of_file = expander.env_file.iter().map(|(name, value)| (name.clone(), Template::new(vec![Piece::Secret(value.clone())])));
+    let of_file = expander
+        .env_file
+        .iter()
+        .map(|(name, value)| (name.clone(), Template::new(vec![Piece::Secret(value.clone())])));
     let mut env: std::collections::BTreeMap<String, Template> = of_file.collect();
     for (name, text) in &file.env {
         let pointer = format!("/env/{}", escape(name));
@@ -118,7 +151,8 @@ fn env(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_>) 
 
 fn env_file_names(expander: &Expander<'_>, subject: &Subject<'_>, findings: &mut Findings<'_>) {
     for (name, _) in expander.env_file.iter().filter(|(name, _)| rules::runs_code(name)) {
-        let problem = findings.error("/env_file", format!("it sets `{name}`, which makes a program load other code"));
+        let problem =
+            findings.error("/env_file", format!("it sets `{name}`, which makes a program load other code"));
         if subject.foreign.is_none() {
             *problem = problem.clone().warning().help("make sure that you know the code that it names");
         }
@@ -126,17 +160,28 @@ fn env_file_names(expander: &Expander<'_>, subject: &Subject<'_>, findings: &mut
 }
 
 /// How a launched server speaks, and where it listens.
-fn endpoint(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_>) -> (Dialect, Option<Template>) {
+fn endpoint(
+    file: &PluginFile,
+    expander: &Expander<'_>,
+    findings: &mut Findings<'_>,
+) -> (Dialect, Option<Template>) {
     match (&file.url, file.dialect) {
         (None, None | Some(Dialect::Stdio)) => (Dialect::Stdio, None),
         (None, Some(dialect)) => {
             let start = Piece::Text("http://127.0.0.1:".to_owned());
-            (dialect, Some(Template::new(vec![start, Piece::Port, Piece::Text(dialect.default_path().to_owned())])))
+            (
+                dialect,
+                Some(Template::new(vec![start, Piece::Port, Piece::Text(dialect.default_path().to_owned())])),
+            )
         }
         (Some(text), dialect) => {
             let url = expander.template("/url", text, findings);
             let path = check_url(&url, findings);
-            let guess = if path.as_deref().is_some_and(|path| path.ends_with("/sse")) { Dialect::Sse } else { Dialect::Http };
+            let guess = if path.as_deref().is_some_and(|path| path.ends_with("/sse")) {
+                Dialect::Sse
+            } else {
+                Dialect::Http
+            };
             let dialect = dialect.unwrap_or(guess);
             let bare = path.is_some_and(|path| path.is_empty());
             (dialect, Some(if bare { suffixed(url, dialect.default_path()) } else { url }))
@@ -154,7 +199,8 @@ fn port_rules(file: &PluginFile, uses_port: bool, url: Option<&Template>, findin
     if uses_port && url.is_none() && !findings.wrote("/url") {
         let pointer = first_with_port(findings).unwrap_or_default();
         let help = "write where the server listens: url = \"http://127.0.0.1:${port}/mcp\"";
-        findings.error(&pointer, "`${port}` is used, but nothing connects to it").help = Some(help.to_owned());
+        findings.error(&pointer, "`${port}` is used, but nothing connects to it").help =
+            Some(help.to_owned());
     }
     if file.port.is_some() && !uses_port {
         findings.error_at_key("", "port", "`port` has no effect: nothing uses `${port}`");
@@ -169,11 +215,15 @@ fn port_rules(file: &PluginFile, uses_port: bool, url: Option<&Template>, findin
 fn first_with_port(findings: &Findings<'_>) -> Option<String> {
     let root = &findings.document.root;
     let args = (0..root.get("args").map_or(0, |_| 1000)).map(|n| format!("/args/{n}"));
-    let env = root.get("env").and_then(|env| env.table()).into_iter().flatten().map(|e| format!("/env/{}", escape(&e.key)));
-    std::iter::once("/command".to_owned())
-        .chain(args)
-        .chain(env)
-        .find(|pointer| root.at(pointer).and_then(|node| node.str()).is_some_and(|text| text.contains("${port}")))
+    let env = root
+        .get("env")
+        .and_then(|env| env.table())
+        .into_iter()
+        .flatten()
+        .map(|e| format!("/env/{}", escape(&e.key)));
+    std::iter::once("/command".to_owned()).chain(args).chain(env).find(|pointer| {
+        root.at(pointer).and_then(|node| node.str()).is_some_and(|text| text.contains("${port}"))
+    })
 }
 
 fn remote(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_>) -> Option<Kind> {
@@ -187,9 +237,15 @@ fn remote(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_
         let value = expander.template(&pointer, text, findings);
         header(name, &pointer, &value, findings);
         if headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
-            findings.error_at_key("/headers", name, "this header is there twice; upper and lower case are the same");
+            findings.error_at_key(
+                "/headers",
+                name,
+                "this header is there twice; upper and lower case are the same",
+            );
         }
-        headers.push((name.to_ascii_lowercase(), value));
+        let name = name.to_ascii_lowercase();
+        let value = if CREDENTIALS.contains(&name.as_str()) { hidden(value) } else { value };
+        headers.push((name, value));
     }
     if let Some(auth) = &file.auth {
         let token = expander.template("/auth/bearer", &auth.bearer, findings);
@@ -199,10 +255,26 @@ fn remote(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_
             findings.error("/auth/bearer", "`auth.bearer` and a header `authorization` exclude each other");
         }
         let mut pieces = vec![Piece::Text("Bearer ".to_owned())];
-        pieces.extend(token.into_pieces());
+        pieces.extend(hidden(token).into_pieces());
         headers.push(("authorization".to_owned(), Template::new(pieces)));
     }
     Some(Kind::Remote(Remote { url, dialect: file.dialect, headers }))
+}
+
+/// Its text becomes secret, but for the scheme's word (`Bearer `).
+fn hidden(value: Template) -> Template {
+    let mut pieces = Vec::new();
+    for piece in value.into_pieces() {
+        match piece {
+            Piece::Text(text) => {
+                let (scheme, rest) = text.split_at(text.find(' ').map_or(0, |at| at + 1));
+                pieces.extend((!scheme.is_empty()).then(|| Piece::Text(scheme.to_owned())));
+                pieces.extend((!rest.is_empty()).then(|| Piece::Secret(rest.to_owned())));
+            }
+            known @ (Piece::Secret(_) | Piece::Port | Piece::Replica) => pieces.push(known),
+        }
+    }
+    Template::new(pieces)
 }
 
 fn header(name: &str, pointer: &str, value: &Template, findings: &mut Findings<'_>) {
@@ -213,41 +285,51 @@ fn header(name: &str, pointer: &str, value: &Template, findings: &mut Findings<'
     }
     late_in_remote(pointer, value, findings);
     if http::HeaderValue::try_from(value.render(Late::default())).is_err() {
-        findings.error(pointer, "this is no value of a header: it holds a line break or another control character");
+        findings.error(
+            pointer,
+            "this is no value of a header: it holds a line break or another control character",
+        );
     }
 }
 
 fn late_in_remote(pointer: &str, value: &Template, findings: &mut Findings<'_>) {
     if value.uses_port() {
         let help = "write `command` too, if the host shall launch the server";
-        findings.error(pointer, "`${port}` has no value: nothing is launched for a remote server").help = Some(help.to_owned());
+        findings.error(pointer, "`${port}` has no value: nothing is launched for a remote server").help =
+            Some(help.to_owned());
     }
 }
 
 /// Checks a url as a launch would see it. Returns its path, empty if it has none.
 fn check_url(url: &Template, findings: &mut Findings<'_>) -> Option<String> {
     let text = url.render(Late { port: Some(1), replica: 0 });
-    if text.is_empty() && findings.any_error() {
+    if findings.told("/url") {
         return None;
     }
-    let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {
+    let Some((scheme, rest)) =
+        text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+    else {
         findings.error("/url", "`url` must begin with http:// or https://");
         return None;
     };
     let uri = text.parse::<http::Uri>().ok();
-    let Some(authority) = uri.as_ref().and_then(http::Uri::authority).filter(|authority| !authority.host().is_empty()) else {
+    let Some(authority) =
+        uri.as_ref().and_then(http::Uri::authority).filter(|authority| !authority.host().is_empty())
+    else {
         findings.error("/url", format!("`url` is not valid: write {scheme}://host:port/path"));
         return None;
     };
     if authority.as_str().contains('@') {
-        findings.error("/url", "`url` holds a user or password").help = Some("use `auth` or `headers`".to_owned());
+        findings.error("/url", "`url` holds a user or password").help =
+            Some("use `auth` or `headers`".to_owned());
     }
     let path = rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or_default();
     Some(path.split(['?', '#']).next().unwrap_or_default().to_owned())
 }
 
 fn not_empty(pointer: &str, text: &str, findings: &mut Findings<'_>) {
-    if text.is_empty() && !findings.any_error() {
+    // A missing variable leaves nothing too, but is told already.
+    if text.is_empty() && !findings.told(pointer) {
         findings.error(pointer, format!("`{}` is empty", super::shape::dotted(pointer)));
     }
 }

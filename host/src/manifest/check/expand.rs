@@ -44,7 +44,9 @@ impl<'a> Expander<'a> {
         };
         let pieces = parts.into_iter().filter_map(|part| match part {
             Part::Text(text) => Some(Piece::Text(text)),
-            Part::Variable(variable, span) => self.value(variable).map_err(|lack| lack.tell(pointer, span, findings)).ok(),
+            Part::Variable(variable, span) => {
+                self.value(variable).map_err(|lack| lack.tell(pointer, span, findings)).ok()
+            }
         });
         Template::new(pieces.collect())
     }
@@ -53,7 +55,10 @@ impl<'a> Expander<'a> {
     pub(super) fn fixed(&self, pointer: &str, text: &str, findings: &mut Findings<'_>) -> String {
         let template = self.template(pointer, text, findings);
         if template.uses_port() || template.uses_replica() {
-            findings.error(pointer, "`${port}` and `${replica}` are not known here: it is the same for all instances");
+            findings.error(
+                pointer,
+                "`${port}` and `${replica}` are not known here: it is the same for all instances",
+            );
         }
         template.render(wharf_core::manifest::Late::default())
     }
@@ -65,7 +70,9 @@ impl<'a> Expander<'a> {
             Variable::Own(Own::DataDir) => path_piece(&self.data_dir),
             Variable::Own(Own::PluginDir) => path_piece(self.plugin_dir),
             Variable::Own(Own::Wharf) => path_piece(&self.ctx.wharf),
-            Variable::Env(name, unset) => self.env(&name, unset, "set it in the host's environment or in `env_file`"),
+            Variable::Env(name, unset) => {
+                self.env(&name, unset, "set it in the host's environment or in `env_file`")
+            }
             Variable::Input(id, unset) => {
                 let name = format!("WHARF_INPUT_{}", id.to_ascii_uppercase().replace('-', "_"));
                 self.env(&name, unset, "it is the value of this input; set it in the host's environment")
@@ -75,11 +82,14 @@ impl<'a> Expander<'a> {
     }
 
     fn env(&self, name: &str, unset: Unset, remedy: &str) -> Result<Piece, Lack> {
-        let of_file = || self.env_file.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+        let of_file =
+            || self.env_file.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
         match ((self.ctx.env)(name).or_else(of_file), unset) {
             // As in a shell, `:-` also stands in for an empty value, and `:?` does not take one.
             (Some(value), Unset::Problem) => Ok(Piece::Secret(value)),
-            (Some(value), Unset::Default(_) | Unset::Message(_)) if !value.is_empty() => Ok(Piece::Secret(value)),
+            (Some(value), Unset::Default(_) | Unset::Message(_)) if !value.is_empty() => {
+                Ok(Piece::Secret(value))
+            }
             (_, Unset::Default(default)) => Ok(Piece::Text(default)),
             (_, Unset::Message(message)) => Err(Lack {
                 message: format!("the variable {name} is not set: {message}"),
@@ -93,8 +103,10 @@ impl<'a> Expander<'a> {
     }
 
     fn file(&self, path: &str) -> Result<Piece, Lack> {
-        let lack = |why: String| Lack { message: format!("the file {path} of ${{file:..}} {why}"), help: None };
-        let bytes = read_bounded(&self.plugin_dir.join(path), MAX_BYTES).map_err(|error| lack(reason(error)))?;
+        let lack =
+            |why: String| Lack { message: format!("the file {path} of ${{file:..}} {why}"), help: None };
+        let bytes =
+            read_bounded(&self.plugin_dir.join(path), MAX_BYTES).map_err(|error| lack(reason(error)))?;
         let text = String::from_utf8(bytes).map_err(|_| lack("is not UTF-8".to_owned()))?;
         // Editors and `echo` end a file with a line break that no secret holds.
         Ok(Piece::Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
@@ -120,7 +132,9 @@ impl<'a> Expander<'a> {
 }
 
 fn path_piece(path: &Path) -> Result<Piece, Lack> {
-    let text = path.to_str().ok_or_else(|| Lack { message: format!("the path {} is not UTF-8", path.display()), help: None })?;
+    let text = path
+        .to_str()
+        .ok_or_else(|| Lack { message: format!("the path {} is not UTF-8", path.display()), help: None })?;
     Ok(Piece::Text(text.to_owned()))
 }
 

@@ -34,13 +34,23 @@ impl<'a> Findings<'a> {
     }
 
     /// An error at a key.
-    pub(crate) fn error_at_key(&mut self, table: &str, key: &str, message: impl Into<String>) -> &mut Problem {
+    pub(crate) fn error_at_key(
+        &mut self,
+        table: &str,
+        key: &str,
+        message: impl Into<String>,
+    ) -> &mut Problem {
         let spot = self.document.root.at(table).and_then(|node| node.entry(key)).map(|entry| entry.key_spot);
         self.add(&format!("{table}/{}", crate::manifest::tree::escape(key)), spot, message)
     }
 
     /// A value that is missing, at a part of a text.
-    pub(crate) fn missing(&mut self, pointer: &str, part: Option<std::ops::Range<usize>>, message: String) -> &mut Problem {
+    pub(crate) fn missing(
+        &mut self,
+        pointer: &str,
+        part: Option<std::ops::Range<usize>>,
+        message: String,
+    ) -> &mut Problem {
         let spot = self.document.root.at(pointer).map(|node| self.inside(node, part));
         let problem = self.add(pointer, spot, message);
         problem.code = ProblemCode::MissingVariable;
@@ -48,7 +58,12 @@ impl<'a> Findings<'a> {
     }
 
     /// An error at a part of a text.
-    pub(crate) fn error_in(&mut self, pointer: &str, part: std::ops::Range<usize>, message: impl Into<String>) -> &mut Problem {
+    pub(crate) fn error_in(
+        &mut self,
+        pointer: &str,
+        part: std::ops::Range<usize>,
+        message: impl Into<String>,
+    ) -> &mut Problem {
         let spot = self.document.root.at(pointer).map(|node| self.inside(node, Some(part)));
         self.add(pointer, spot, message)
     }
@@ -63,6 +78,11 @@ impl<'a> Findings<'a> {
         self.problems.iter().map(|problem| problem.pointer.as_str())
     }
 
+    /// Whether something is wrong with this value already.
+    pub(crate) fn told(&self, pointer: &str) -> bool {
+        self.pointers().any(|other| other == pointer)
+    }
+
     /// Whether anything found so far is an error.
     pub(crate) fn any_error(&self) -> bool {
         self.problems.iter().any(Problem::is_error)
@@ -71,7 +91,11 @@ impl<'a> Findings<'a> {
     /// All problems, in the order of the file.
     pub(crate) fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
-        self.problems.truncate(MAX_TOLD);
+        let more = self.problems.len().saturating_sub(MAX_TOLD);
+        if more > 0 {
+            self.problems.truncate(MAX_TOLD);
+            self.add("", None, format!("{more} more problems"));
+        }
         self.problems
     }
 

@@ -29,7 +29,12 @@ pub(crate) struct Subject<'a> {
 }
 
 /// Checks a document. The manifest is there if no problem is an error.
-pub(crate) fn check(document: &Document, subject: &Subject<'_>, ctx: &Context, defaults: &Defaults) -> (Option<Manifest>, Vec<Problem>) {
+pub(crate) fn check(
+    document: &Document,
+    subject: &Subject<'_>,
+    ctx: &Context,
+    defaults: &Defaults,
+) -> (Option<Manifest>, Vec<Problem>) {
     let mut findings = Findings::new(document);
     let mut json = document.root.to_json();
     shape::check(&json, &mut findings);

@@ -48,19 +48,22 @@ fn dialect(file: &PluginFile, findings: &mut Findings<'_>) {
     let (command, url) = (findings.wrote("/command"), findings.wrote("/url"));
     if file.dialect == Some(Dialect::Stdio) && url {
         let message = "the dialect `stdio` has no url";
-        findings.error("/dialect", message).help = Some("leave out `url`, or write the dialect that the server speaks there".to_owned());
+        findings.error("/dialect", message).help =
+            Some("leave out `url`, or write the dialect that the server speaks there".to_owned());
     }
     let listens = url || (command && file.dialect.is_some_and(|dialect| dialect != Dialect::Stdio));
     if !listens && matches!(file.health.probe, Probe::Http(_) | Probe::Tcp) {
         let message = "this probe needs a port, but the plugin speaks on stdin and stdout";
-        findings.error("/health/probe", message).help = Some("use \"mcp\", or give the plugin a `url`".to_owned());
+        findings.error("/health/probe", message).help =
+            Some("use \"mcp\", or give the plugin a `url`".to_owned());
     }
 }
 
 fn port(file: &PluginFile, findings: &mut Findings<'_>) {
     let Some(PortField::Number(port)) = file.port else { return };
     if u32::from(port) + file.replicas.saturating_sub(1) > u32::from(u16::MAX) {
-        let message = format!("{} replicas need the ports from {port} on, but they end at 65535", file.replicas);
+        let message =
+            format!("{} replicas need the ports from {port} on, but they end at 65535", file.replicas);
         findings.error("/port", message).help = Some("choose a lower port, or \"auto\"".to_owned());
     }
 }
@@ -103,7 +106,8 @@ fn times(file: &PluginFile, findings: &mut Findings<'_>) {
         ("/restart/decay", file.restart.decay),
     ] {
         if span == Span::secs(0) {
-            findings.error(pointer, format!("`{}` must be longer than nothing", super::shape::dotted(pointer)));
+            findings
+                .error(pointer, format!("`{}` must be longer than nothing", super::shape::dotted(pointer)));
         }
     }
     if file.limits.result.0 == 0 {
@@ -118,7 +122,8 @@ fn times(file: &PluginFile, findings: &mut Findings<'_>) {
                 super::shape::dotted(low),
                 super::shape::dotted(high)
             );
-            findings.error(pointer, message).help = Some(format!("change it, or write `{}` too", super::shape::dotted(other)));
+            findings.error(pointer, message).help =
+                Some(format!("change it, or write `{}` too", super::shape::dotted(other)));
         }
     };
     order("/limits/call_timeout", file.limits.call_timeout, "/limits/max_timeout", file.limits.max_timeout);
@@ -130,12 +135,21 @@ fn env_names(file: &PluginFile, subject: &Subject<'_>, findings: &mut Findings<'
     for name in file.env.keys() {
         let pointer = format!("/env/{}", escape(name));
         if !legal_env_name(name) {
-            findings.error_at_key("/env", name, "no name of an environment variable: it is empty, or holds `=` or NUL");
+            findings.error_at_key(
+                "/env",
+                name,
+                "no name of an environment variable: it is empty, or holds `=` or NUL",
+            );
         } else if runs_code(name) {
-            let foreign = findings.document.root.at(&pointer).map(|node| node.spot.source) == subject.foreign && subject.foreign.is_some();
-            let problem = findings.error_at_key("/env", name, format!("`{name}` makes a program load other code"));
+            let foreign = findings.document.root.at(&pointer).map(|node| node.spot.source) == subject.foreign
+                && subject.foreign.is_some();
+            let problem =
+                findings.error_at_key("/env", name, format!("`{name}` makes a program load other code"));
             if foreign {
-                problem.help = Some("it is not taken from another program's file: set it in a manifest of wharf's own".to_owned());
+                problem.help = Some(
+                    "it is not taken from another program's file: set it in a manifest of wharf's own"
+                        .to_owned(),
+                );
             } else {
                 *problem = problem.clone().warning().help("make sure that you know the code that it names");
             }
@@ -150,8 +164,20 @@ pub(super) fn legal_env_name(name: &str) -> bool {
 /// Variables by which the loader or a language's runtime is made to run something else first.
 pub(super) fn runs_code(name: &str) -> bool {
     const NAMES: &[&str] = &[
-        "BASH_ENV", "DOTNET_STARTUP_HOOKS", "ENV", "GCONV_PATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "NODE_OPTIONS",
-        "PERL5DB", "PERL5OPT", "PYTHONHOME", "PYTHONINSPECT", "PYTHONSTARTUP", "RUBYOPT", "_JAVA_OPTIONS",
+        "BASH_ENV",
+        "DOTNET_STARTUP_HOOKS",
+        "ENV",
+        "GCONV_PATH",
+        "JAVA_TOOL_OPTIONS",
+        "JDK_JAVA_OPTIONS",
+        "NODE_OPTIONS",
+        "PERL5DB",
+        "PERL5OPT",
+        "PYTHONHOME",
+        "PYTHONINSPECT",
+        "PYTHONSTARTUP",
+        "RUBYOPT",
+        "_JAVA_OPTIONS",
     ];
     name.starts_with("LD_") || name.starts_with("DYLD_") || NAMES.contains(&name)
 }

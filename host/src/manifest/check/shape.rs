@@ -13,6 +13,10 @@ use super::later;
 use crate::manifest::schema;
 
 /// Tells everything that does not fit the schema.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "not our enum: it names every keyword of JSON Schema, of which our schema has few"
+)]
 pub(super) fn check(instance: &Value, findings: &mut Findings<'_>) {
     let Some(validator) = validator() else {
         // Cannot happen: a test builds it. But nothing may pass unchecked.
@@ -32,7 +36,10 @@ pub(super) fn check(instance: &Value, findings: &mut Findings<'_>) {
             ValidationErrorKind::AnyOf { .. } if pointer.is_empty() => {
                 let problem = findings.error("", "nothing to run");
                 problem.place = None;
-                problem.help = Some("write `command` (a program), `url` (a remote server) or `library` (a native plugin)".to_owned());
+                problem.help = Some(
+                    "write `command` (a program), `url` (a remote server) or `library` (a native plugin)"
+                        .to_owned(),
+                );
             }
             ValidationErrorKind::Type { kind } => wrong_type(&pointer, kind, findings),
             ValidationErrorKind::Minimum { limit } => bound(&pointer, "at least", limit, findings),
@@ -52,7 +59,8 @@ fn unknown_key(table: &str, key: &str, findings: &mut Findings<'_>) {
     let pointer = format!("{table}/{key}");
     let name = dotted(&pointer);
     if let Some(help) = later::help(&pointer) {
-        let problem = findings.error_at_key(table, key, format!("`{name}` is not supported by this version of wharf"));
+        let problem =
+            findings.error_at_key(table, key, format!("`{name}` is not supported by this version of wharf"));
         problem.help = Some(help.to_owned());
         return;
     }
@@ -71,7 +79,9 @@ fn unknown_key(table: &str, key: &str, findings: &mut Findings<'_>) {
 fn elsewhere(key: &str) -> Option<String> {
     let tables = schema::keys_at("");
     let found = tables.iter().find(|table| schema::keys_at(&format!("/{table}")).contains(&key));
-    found.map(|table| format!("{table}.{key}")).or_else(|| tables.contains(&key).then(|| format!("{key}` outside of the table `[..]")))
+    found
+        .map(|table| format!("{table}.{key}"))
+        .or_else(|| tables.contains(&key).then(|| format!("{key}` outside of the table `[..]")))
 }
 
 fn wrong_type(pointer: &str, kind: &TypeKind, findings: &mut Findings<'_>) {
@@ -90,17 +100,26 @@ fn wrong_type(pointer: &str, kind: &TypeKind, findings: &mut Findings<'_>) {
     };
     let node = findings.document.root.at(pointer);
     let found = node.map_or("nothing", crate::manifest::tree::Node::kind);
-    let scalar = node.is_some_and(|node| node.table().is_none() && !matches!(node.value, crate::manifest::tree::Value::List(_)));
+    let scalar = node.is_some_and(|node| {
+        node.table().is_none() && !matches!(node.value, crate::manifest::tree::Value::List(_))
+    });
     let part = schema::part_at(pointer);
-    let is = |key: &str, name: &str| part.and_then(|p| p.get(key)).and_then(Value::as_str).is_some_and(|v| v.ends_with(name));
+    let is = |key: &str, name: &str| {
+        part.and_then(|p| p.get(key)).and_then(Value::as_str).is_some_and(|v| v.ends_with(name))
+    };
     let help = match expected {
-        "a string" if is("$ref", "/Duration") => Some("write a whole number and a unit in quotes: \"500ms\", \"10s\", \"5m\", \"1h\""),
-        "a string" if is("$ref", "/Size") => Some("write a whole number and a unit in quotes: \"64KiB\", \"16MiB\""),
+        "a string" if is("$ref", "/Duration") => {
+            Some("write a whole number and a unit in quotes: \"500ms\", \"10s\", \"5m\", \"1h\"")
+        }
+        "a string" if is("$ref", "/Size") => {
+            Some("write a whole number and a unit in quotes: \"64KiB\", \"16MiB\"")
+        }
         "a string" if scalar => Some("write it in quotes"),
         "a list" if scalar => Some("write it in brackets: [\"..\"]"),
         _ => None,
     };
-    findings.error(pointer, format!("`{}` must be {expected}, not {found}", dotted(pointer))).help = help.map(str::to_owned);
+    findings.error(pointer, format!("`{}` must be {expected}, not {found}", dotted(pointer))).help =
+        help.map(str::to_owned);
 }
 
 fn bound(pointer: &str, which: &str, limit: &Value, findings: &mut Findings<'_>) {
@@ -111,13 +130,17 @@ fn wrong_word(pointer: &str, keyword: &str, findings: &mut Findings<'_>) {
     let name = dotted(pointer);
     let part = schema::part_at(pointer);
     let words = part.map(schema::words).unwrap_or_default();
-    let found = findings.document.root.at(pointer).and_then(crate::manifest::tree::Node::str).map(str::to_owned);
+    let found =
+        findings.document.root.at(pointer).and_then(crate::manifest::tree::Node::str).map(str::to_owned);
     if let Some(word) = found.as_deref().filter(|word| later::is_later_word(pointer, word)) {
         findings.error(pointer, format!("`{name} = \"{word}\"` is not supported by this version of wharf"));
     } else if !words.is_empty() {
         let listed = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         let number = if pointer == "/port" { ", or a number from 1 to 65535" } else { "" };
-        let help = found.as_deref().and_then(|word| closest(word, &words)).map(|meant| format!("did you mean `{meant}`?"));
+        let help = found
+            .as_deref()
+            .and_then(|word| closest(word, &words))
+            .map(|meant| format!("did you mean `{meant}`?"));
         findings.error(pointer, format!("`{name}` must be one of {listed}{number}")).help = help;
     } else {
         let told = part.map(schema::resolve).and_then(|p| p.get("description")).and_then(Value::as_str);
@@ -129,7 +152,10 @@ fn wrong_word(pointer: &str, keyword: &str, findings: &mut Findings<'_>) {
 /// The known word that is nearest, if it is near.
 pub(crate) fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
-    let near = known.iter().map(|&k| (strsim::jaro_winkler(&plain(word), &plain(k)), k)).filter(|(likeness, _)| *likeness >= 0.82);
+    let near = known
+        .iter()
+        .map(|&k| (strsim::jaro_winkler(&plain(word), &plain(k)), k))
+        .filter(|(likeness, _)| *likeness >= 0.82);
     near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 

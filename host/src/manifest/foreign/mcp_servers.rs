@@ -15,9 +15,11 @@ pub(super) fn entries(root: &Node) -> Option<Vec<Foreign>> {
 
 fn foreign(entry: &Entry) -> Foreign {
     let pointer = format!("/mcpServers/{}", escape(&entry.key));
-    let mut out = Foreign { name: entry.key.clone(), spot: entry.key_spot, pointer, root: None, ignored: Vec::new() };
+    let mut out =
+        Foreign { name: entry.key.clone(), spot: entry.key_spot, pointer, root: None, ignored: Vec::new() };
     let Some(keys) = entry.node.table() else { return out };
-    let mut made = Made { root: Node::new(Value::Table(Vec::new()), entry.node.spot), ignored: &mut out.ignored };
+    let mut made =
+        Made { root: Node::new(Value::Table(Vec::new()), entry.node.spot), ignored: &mut out.ignored };
     for key in keys {
         made.take(key);
     }
@@ -37,7 +39,9 @@ struct Made<'a> {
 impl Made<'_> {
     fn take(&mut self, entry: &Entry) {
         match entry.key.as_str() {
-            "command" | "args" | "cwd" | "env" | "url" | "headers" | "description" | "enabled" => self.put(&entry.key, entry, entry.node.clone()),
+            "command" | "args" | "cwd" | "env" | "url" | "headers" | "description" | "enabled" => {
+                self.put(&entry.key, entry, entry.node.clone())
+            }
             "envFile" => self.put("env_file", entry, entry.node.clone()),
             "serverUrl" => self.put("url", entry, entry.node.clone()),
             "httpUrl" => {
@@ -87,14 +91,18 @@ fn dialect(node: &Node) -> Node {
 fn negated(node: &Node) -> Node {
     match node.value {
         Value::Bool(truth) => Node::new(Value::Bool(!truth), node.spot),
-        Value::Null | Value::Int(_) | Value::Float(_) | Value::Str(_) | Value::List(_) | Value::Table(_) => node.clone(),
+        Value::Null | Value::Int(_) | Value::Float(_) | Value::Str(_) | Value::List(_) | Value::Table(_) => {
+            node.clone()
+        }
     }
 }
 
 /// What to know about a key that is left aside.
 fn about(key: &str) -> Option<&'static str> {
     match key {
-        "timeout" => Some("its unit differs between clients; write \"x-wharf\": {\"limits\": {\"call_timeout\": \"60s\"}}"),
+        "timeout" => Some(
+            "its unit differs between clients; write \"x-wharf\": {\"limits\": {\"call_timeout\": \"60s\"}}",
+        ),
         "oauth" | "auth" | "headersHelper" => Some("not supported by this version of wharf; use `headers`"),
         _ => None,
     }

@@ -12,7 +12,10 @@ use crate::manifest::tree::{Entry, Node, Spot, Value};
 pub(super) fn parse(text: &str, source: usize) -> Result<Node, Vec<Bad>> {
     // The parser recurses, further than a thread's stack may reach.
     if let Some(at) = too_deep(text) {
-        return Err(vec![Bad { range: at..at + 1, message: format!("nested more than {} deep", super::MAX_DEPTH) }]);
+        return Err(vec![Bad {
+            range: at..at + 1,
+            message: format!("nested more than {} deep", super::MAX_DEPTH),
+        }]);
     }
     let collect = CollectOptions { comments: CommentCollectionStrategy::Off, tokens: false };
     let parsed = parse_to_ast(text, &collect, &options())
@@ -54,7 +57,9 @@ fn node(value: &Json<'_>, source: usize, bad: &mut Vec<Bad>) -> Node {
                 Value::Null
             }
         },
-        Json::Array(array) => Value::List(array.elements.iter().map(|item| node(item, source, bad)).collect()),
+        Json::Array(array) => {
+            Value::List(array.elements.iter().map(|item| node(item, source, bad)).collect())
+        }
         Json::Object(object) => table(object, source, bad),
     };
     Node::new(read, Spot::new(source, range(value.range())))
@@ -87,8 +92,13 @@ fn too_deep(text: &str) -> Option<usize> {
         match byte {
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
-            b'"' => while bytes.next().is_some_and(|(_, b)| b != b'"' && (b != b'\\' || bytes.next().is_some())) {},
-            b'/' if bytes.peek().is_some_and(|&(_, b)| b == b'/') => while bytes.next().is_some_and(|(_, b)| b != b'\n') {},
+            b'"' => {
+                while bytes.next().is_some_and(|(_, b)| b != b'"' && (b != b'\\' || bytes.next().is_some())) {
+                }
+            }
+            b'/' if bytes.peek().is_some_and(|&(_, b)| b == b'/') => {
+                while bytes.next().is_some_and(|(_, b)| b != b'\n') {}
+            }
             b'/' if bytes.peek().is_some_and(|&(_, b)| b == b'*') => {
                 let end = text.get(at + 2..)?.find("*/")? + at + 4;
                 while bytes.peek().is_some_and(|&(at, _)| at < end) {

@@ -15,8 +15,8 @@ use super::tree::Node;
 /// The largest file that is read.
 pub(crate) const MAX_BYTES: u64 = 1024 * 1024;
 
-/// How many tables and lists may lie in one another.
-const MAX_DEPTH: usize = 64;
+/// How many tables and lists may lie in one another. A manifest needs 7; the YAML reader takes 35 KiB of stack for each.
+const MAX_DEPTH: usize = 32;
 
 /// How many problems of the syntax are told: what follows the first few is mostly their consequence.
 const MAX_TOLD: usize = 5;
@@ -57,7 +57,11 @@ pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, ReadError> 
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let dangling = path.symlink_metadata().is_ok();
-            return Err(if dangling { ReadError::Other("the link leads nowhere".to_owned()) } else { ReadError::Gone });
+            return Err(if dangling {
+                ReadError::Other("the link leads nowhere".to_owned())
+            } else {
+                ReadError::Gone
+            });
         }
         Err(error) => return Err(ReadError::Other(format!("cannot be read: {error}"))),
     };
@@ -89,7 +93,10 @@ pub(crate) fn source(path: &Path, bytes: Vec<u8>) -> (Arc<Source>, Option<Proble
     let problem = if let Some(at) = broken {
         Some(Problem::at(&source, at..at + 1, "not UTF-8").help("save the file as UTF-8"))
     } else if source.text.starts_with('\u{feff}') {
-        Some(Problem::at(&source, 0..0, "begins with a byte order mark").help("save the file as UTF-8 without BOM"))
+        Some(
+            Problem::at(&source, 0..0, "begins with a byte order mark")
+                .help("save the file as UTF-8 without BOM"),
+        )
     } else if source.text.trim().is_empty() {
         Some(Problem::of_file(path, "the file is empty").help("write at least `command`, `url` or `library`"))
     } else {

@@ -19,9 +19,11 @@ const JSON: &str = "// c\n{\"command\": \"x\",\n\"args\": [\"a\", \"b\"],\n\"lim
 #[test]
 fn the_syntaxes_give_the_same_tree_and_know_its_places() {
     let expected = serde_json::json!({"command": "x", "args": ["a", "b"], "limits": {"queue": 7, "x": 1.5, "late": true}});
-    for (syntax, text, queue, b) in
-        [(Syntax::Toml, TOML, (5, 9), (3, 14)), (Syntax::Yaml, YAML, (5, 10), (3, 11)), (Syntax::Json, JSON, (5, 10), (3, 15))]
-    {
+    for (syntax, text, queue, b) in [
+        (Syntax::Toml, TOML, (5, 9), (3, 14)),
+        (Syntax::Yaml, YAML, (5, 10), (3, 11)),
+        (Syntax::Json, JSON, (5, 10), (3, 15)),
+    ] {
         let (node, source) = read(syntax, text).unwrap();
         assert_eq!(node.to_json(), expected, "{syntax:?}");
         assert_eq!(place(&node, &source, "/limits/queue"), queue, "{syntax:?}");
@@ -43,7 +45,7 @@ fn bad_syntax_is_told_at_its_place() {
         (Syntax::Toml, "a = inf\n", 1, 5),
         (Syntax::Yaml, "a: 1\nb: [1, 2\n", 2, 4),
         (Syntax::Yaml, "a: 1\na: 2\n", 2, 1),
-        (Syntax::Yaml, "a: 1\n\tb: 2\n", 2, 1),
+        (Syntax::Yaml, "a: 1\n\tb: 2\n", 1, 4),
         (Syntax::Json, "{\"a\": 1\n\"b\": 2}", 1, 8),
         (Syntax::Json, "{\"a\": 1,\n \"a\": 2}", 2, 2),
         (Syntax::Json, "{\"ä\": 'x'}", 1, 7),
@@ -58,18 +60,34 @@ fn bad_syntax_is_told_at_its_place() {
     }
 }
 
-#[test]
-fn nesting_is_bounded() {
-    for depth in [65, 300, 100_000] {
-        let list = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
-        for (syntax, text) in [
-            (Syntax::Toml, format!("a = {list}")),
-            (Syntax::Yaml, format!("a: {list}")),
-            (Syntax::Json, format!("{{\"a\": {list}}}")),
-        ] {
-            assert!(read(syntax, &text).is_err(), "{syntax:?} {depth}");
+fn nested(syntax: Syntax, before: &str, after: &str) {
+    for depth in [32, 64, 300, 100_000] {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        for (open, close) in [(&open, &close), (&open, &String::new())] {
+            let problems = read(syntax, &format!("{before}{open}1{close}{after}")).unwrap_err();
+            assert!(!problems.is_empty(), "{syntax:?} {depth}");
         }
     }
+}
+
+#[test]
+fn nesting_is_bounded_in_toml() {
+    nested(Syntax::Toml, "a = ", "");
+}
+
+#[test]
+fn nesting_is_bounded_in_yaml() {
+    nested(Syntax::Yaml, "a: ", "");
+    // Without brackets.
+    let deep: String = (0..300).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
+    assert!(read(Syntax::Yaml, &deep).is_err());
+}
+
+#[test]
+fn nesting_is_bounded_in_json() {
+    nested(Syntax::Json, "{\"a\": ", "}");
+    let (node, _) = read(Syntax::Json, "{\"a\": \"[[\\\"[[\" /* [[[ */, // [[[\n\"b\": [1]}").unwrap();
+    assert_eq!(node.to_json(), serde_json::json!({"a": "[[\"[[", "b": [1]}));
 }
 
 #[test]
@@ -108,12 +126,16 @@ fn only_regular_files_of_a_fair_size_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let big = dir.path().join("big");
     std::fs::File::create(&big).unwrap().set_len(10 * 1024 * 1024).unwrap();
-    assert!(matches!(read_bounded(&big, MAX_BYTES), Err(ReadError::Other(m)) if m == "larger than 1048576 bytes"));
+    assert!(
+        matches!(read_bounded(&big, MAX_BYTES), Err(ReadError::Other(m)) if m == "larger than 1048576 bytes")
+    );
     let pipe = dir.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(matches!(read_bounded(&pipe, MAX_BYTES), Err(ReadError::Other(m)) if m == "not a regular file"));
     let link = dir.path().join("link");
     std::os::unix::fs::symlink("nowhere", &link).unwrap();
-    assert!(matches!(read_bounded(&link, MAX_BYTES), Err(ReadError::Other(m)) if m == "the link leads nowhere"));
+    assert!(
+        matches!(read_bounded(&link, MAX_BYTES), Err(ReadError::Other(m)) if m == "the link leads nowhere")
+    );
     assert!(matches!(read_bounded(&dir.path().join("none"), MAX_BYTES), Err(ReadError::Gone)));
 }

@@ -37,7 +37,9 @@ fn node(value: &Spanned<DeValue<'_>>, source: usize, bad: &mut Vec<Bad>) -> Node
     };
     let read = match value.get_ref() {
         DeValue::String(text) => Value::Str(text.to_string()),
-        DeValue::Integer(digits) => integer(digits).map_or_else(|| wrong("the number is too large"), Value::Int),
+        DeValue::Integer(digits) => {
+            integer(digits).map_or_else(|| wrong("the number is too large"), Value::Int)
+        }
         DeValue::Float(float) => match float.as_str().parse::<f64>() {
             Ok(number) if number.is_finite() => Value::Float(number),
             Ok(_) | Err(_) => wrong("a number must be finite"),

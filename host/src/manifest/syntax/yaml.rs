@@ -41,7 +41,9 @@ fn into_node(text: &str, raw: Spanned<Raw>, source: usize) -> Node {
     let spot = spot(text, raw.referenced, source);
     let value = match raw.value {
         Raw::Scalar(value) => value,
-        Raw::List(items) => Value::List(items.into_iter().map(|item| into_node(text, item, source)).collect()),
+        Raw::List(items) => {
+            Value::List(items.into_iter().map(|item| into_node(text, item, source)).collect())
+        }
         Raw::Table(entries) => Value::Table(
             entries
                 .into_iter()
@@ -102,7 +104,9 @@ impl<'de> Visitor<'de> for Any {
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Raw, E> {
-        i64::try_from(number).map(|n| Raw::Scalar(Value::Int(n))).map_err(|_| E::custom("the number is too large"))
+        i64::try_from(number)
+            .map(|n| Raw::Scalar(Value::Int(n)))
+            .map_err(|_| E::custom("the number is too large"))
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Raw, E> {

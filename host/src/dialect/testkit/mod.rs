@@ -1,5 +1,7 @@
 //! What the tests of all dialects share: an ear for the host's side, a caller, and options.
 
+pub(crate) mod fake;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -1,0 +1,161 @@
+//! `wharf ps`: the plugins in a table.
+
+use std::time::SystemTime;
+
+use serde::Deserialize;
+
+use super::client::{Client, parse};
+use super::exit::Complaint;
+use super::out;
+use super::table::{age, table};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only plugins in this state
+    #[arg(long, value_name = "STATE")]
+    only: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Deserialize)]
+struct Plugins {
+    plugins: Vec<Plugin>,
+}
+
+/// What the commands read of a plugin.
+#[derive(Debug, Deserialize)]
+pub(super) struct Plugin {
+    pub(super) id: String,
+    pub(super) kind: Option<String>,
+    pub(super) state: String,
+    pub(super) since: String,
+    pub(super) cause: Option<Cause>,
+    pub(super) next_attempt_at: Option<String>,
+    pub(super) restarts: u64,
+    pub(super) description: Option<String>,
+    pub(super) dialect: Option<String>,
+    pub(super) protocol_version: Option<String>,
+    pub(super) tools: usize,
+    pub(super) instances: Vec<Instance>,
+    pub(super) manifest: Manifest,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Cause {
+    pub(super) code: String,
+    pub(super) detail: String,
+    pub(super) remedy: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Instance {
+    pub(super) n: u32,
+    pub(super) generation: u64,
+    pub(super) pid: Option<u32>,
+    pub(super) port: Option<u16>,
+    pub(super) state: String,
+    pub(super) since: String,
+    pub(super) inflight: usize,
+    pub(super) rss_bytes: Option<u64>,
+    pub(super) last_exit: Option<LastExit>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LastExit {
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<i32>,
+    pub(super) at: String,
+    pub(super) stderr_tail: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Manifest {
+    pub(super) path: String,
+    pub(super) problems: Vec<ManifestProblem>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ManifestProblem {
+    pub(super) line: Option<u32>,
+    pub(super) column: Option<u32>,
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+pub(super) async fn run(args: &Args, host: &Client) -> Result<(), Complaint> {
+    let mut url = host.path(&["api", "v1", "plugins"]);
+    if let Some(state) = &args.only {
+        url.query_pairs_mut().append_pair("state", state);
+    }
+    let body = host.get_bytes(url).await?;
+    if args.json {
+        return out::line(&String::from_utf8_lossy(&body));
+    }
+    let Plugins { plugins } = parse(&body)?;
+    if plugins.is_empty() {
+        out::note("no plugins; put a manifest into the plugins folder");
+        return Ok(());
+    }
+    let now = SystemTime::now();
+    let rows: Vec<Vec<String>> = plugins.iter().map(|plugin| row(plugin, now)).collect();
+    let head = ["PLUGIN", "STATE", "SINCE", "PID", "RESTARTS", "TOOLS", "CAUSE"];
+    out::data(&out::harmless(&table(&head, &rows)))
+}
+
+fn row(plugin: &Plugin, now: SystemTime) -> Vec<String> {
+    let pids: Vec<String> =
+        plugin.instances.iter().filter_map(|instance| instance.pid).map(|pid| pid.to_string()).collect();
+    let pid = match pids.as_slice() {
+        [] => "-".to_owned(),
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first}+{}", rest.len()),
+    };
+    let cause = plugin.cause.as_ref().map(|cause| first_line(&format!("{}: {}", cause.code, cause.detail)));
+    vec![
+        plugin.id.clone(),
+        plugin.state.clone(),
+        age(&plugin.since, now),
+        pid,
+        plugin.restarts.to_string(),
+        plugin.tools.to_string(),
+        cause.unwrap_or_default(),
+    ]
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use serde_json::json;
+
+    use super::{Plugin, row};
+
+    pub(crate) fn plugin() -> Plugin {
+        serde_json::from_value(json!({
+            "id": "db", "kind": "external", "state": "backoff", "since": "1970-01-01T00:00:00Z",
+            "cause": {"code": "exited", "detail": "exited with code 1\nmore", "remedy": "look"},
+            "next_attempt_at": null, "restarts": 3, "description": null, "dialect": "stdio",
+            "protocol_version": null, "tools": 2, "instances": [
+                {"n": 0, "generation": 4, "pid": 10, "port": null, "state": "backoff", "since": "1970-01-01T00:00:00Z",
+                 "inflight": 0, "rss_bytes": 2097152,
+                 "last_exit": {"code": 1, "signal": null, "at": "1970-01-01T00:00:00Z", "stderr_tail": ["boom"]}},
+                {"n": 1, "generation": 1, "pid": 11, "port": null, "state": "backoff", "since": "1970-01-01T00:00:00Z",
+                 "inflight": 0, "rss_bytes": null, "last_exit": null}],
+            "manifest": {"path": "/p/db.toml", "problems": [{"line": 3, "column": 1, "message": "bad", "help": "better"}]},
+            "required": true, "unknown": 1
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_plugin_is_one_row() {
+        let row = row(&plugin(), UNIX_EPOCH + Duration::from_secs(60));
+        assert_eq!(row, ["db", "backoff", "60s", "10+1", "3", "2", "exited: exited with code 1"]);
+    }
+}

@@ -1,0 +1,118 @@
+//! `wharf status P`: all that is known of one plugin, for people.
+
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use super::client::{Client, parse};
+use super::exit::Complaint;
+use super::out;
+use super::ps::{Instance, Plugin};
+use super::table::age;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The plugin
+    plugin: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &Args, host: &Client) -> Result<(), Complaint> {
+    let body = host.get_bytes(host.path(&["api", "v1", "plugins", &args.plugin])).await?;
+    if args.json {
+        return out::line(&String::from_utf8_lossy(&body));
+    }
+    let plugin: Plugin = parse(&body)?;
+    out::data(&out::harmless(&describe(&plugin, SystemTime::now())))
+}
+
+fn describe(plugin: &Plugin, now: SystemTime) -> String {
+    let mut text = format!("{}: {} for {}\n", plugin.id, plugin.state, age(&plugin.since, now));
+    let mut row = |name: &str, value: &str| {
+        writeln!(text, "  {name:<10}{value}").ok();
+    };
+    if let Some(description) = &plugin.description {
+        row("about", description);
+    }
+    if let Some(cause) = &plugin.cause {
+        row("cause", &format!("{}: {}", cause.code, cause.detail));
+        row("remedy", &cause.remedy);
+    }
+    if let Some(at) = &plugin.next_attempt_at {
+        row("next try", at);
+    }
+    let spoken = [&plugin.kind, &plugin.dialect, &plugin.protocol_version];
+    let spoken: Vec<&str> = spoken.into_iter().flatten().map(String::as_str).collect();
+    row("speaks", if spoken.is_empty() { "not known yet".to_owned() } else { spoken.join(", ") }.as_str());
+    row("tools", &format!("{}, restarts {}", plugin.tools, plugin.restarts));
+    row("manifest", &plugin.manifest.path);
+    for problem in &plugin.manifest.problems {
+        let place = match (problem.line, problem.column) {
+            (Some(line), Some(column)) => format!("{line}:{column}: "),
+            (Some(line), None) => format!("{line}: "),
+            (None, _) => String::new(),
+        };
+        writeln!(text, "    {place}{}", problem.message).ok();
+        if let Some(help) = &problem.help {
+            writeln!(text, "      help: {help}").ok();
+        }
+    }
+    for instance in &plugin.instances {
+        describe_instance(&mut text, instance, now);
+    }
+    text
+}
+
+fn describe_instance(text: &mut String, instance: &Instance, now: SystemTime) {
+    let Instance { n, generation, state, since, inflight, .. } = instance;
+    write!(text, "  instance {n}#{generation}: {state} for {}, {inflight} in flight", age(since, now)).ok();
+    if let Some(pid) = instance.pid {
+        write!(text, ", pid {pid}").ok();
+    }
+    if let Some(port) = instance.port {
+        write!(text, ", port {port}").ok();
+    }
+    if let Some(bytes) = instance.rss_bytes {
+        write!(text, ", {} MiB", bytes / (1024 * 1024)).ok();
+    }
+    text.push('\n');
+    let Some(exit) = &instance.last_exit else { return };
+    let how = match (exit.code, exit.signal) {
+        (Some(code), _) => format!("code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "unknown".to_owned(),
+    };
+    writeln!(text, "    last exit: {how}, {} ago; its last lines on stderr:", age(&exit.at, now)).ok();
+    for line in &exit.stderr_tail {
+        writeln!(text, "      {line}").ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::describe;
+    use crate::cli::ps::tests::plugin;
+
+    #[test]
+    fn all_that_helps_is_told() {
+        let text = describe(&plugin(), UNIX_EPOCH + Duration::from_secs(60));
+        let expected = "db: backoff for 60s
+  cause     exited: exited with code 1
+more
+  remedy    look
+  speaks    external, stdio
+  tools     2, restarts 3
+  manifest  /p/db.toml
+    3:1: bad
+      help: better
+  instance 0#4: backoff for 60s, 0 in flight, pid 10, 2 MiB
+    last exit: code 1, 60s ago; its last lines on stderr:
+      boom
+  instance 1#1: backoff for 60s, 0 in flight, pid 11
+";
+        assert_eq!(text, expected);
+    }
+}

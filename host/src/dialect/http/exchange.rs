@@ -1,0 +1,239 @@
+//! One request over HTTP: the POST, the messages of its response, and what a failure says.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, request};
+use http_body_util::Full;
+use wharf_core::sse::Event;
+use wharf_plugin_api::jsonrpc::{self, Message};
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Reply, Request, Scope};
+
+use super::session::Session;
+use super::{Core, Flavor, Posts, Wire, handshake, session_error};
+use crate::dialect::Outbox;
+use crate::dialect::messages::{Messages, is_message};
+use crate::dialect::pending::{Ticket, encode};
+use crate::dialect::web::{self, Refused};
+
+const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const MCP_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const EITHER: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+
+/// Why an exchange gave no answer.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The call failed.
+    Call(CallError),
+    /// The server does not know the session; it did not run the request.
+    Session(Refused),
+    /// The server refused with a status.
+    Status(Refused),
+    /// The handshake failed.
+    Cause(Cause),
+}
+
+impl Wire {
+    /// Posts `request` and reads until its answer is there. For `initialize` the session's id is put into `given`.
+    pub(super) async fn exchange(
+        &self,
+        session: &Session,
+        request: &Request,
+        scope: &Arc<dyn Scope>,
+        given: Option<&mut Option<HeaderValue>>,
+    ) -> Result<Reply, Trouble> {
+        let core = &self.core;
+        let opening = request.method == handshake::INITIALIZE;
+        let outbox = (!opening).then(|| Arc::new(Posts(Arc::clone(core))) as Arc<dyn Outbox>);
+        let mut ticket = core.pending.open(Arc::clone(scope), outbox)?;
+        let message = encode(ticket.id(), request, scope.listens());
+        if !core.pending.sent(ticket.id()) {
+            return Ok(ticket.answer().await?);
+        }
+        let response = tokio::select! {
+            biased;
+            response = web::send(&core.endpoint.client, core.message(session, message)) => response?,
+            answer = ticket.answer() => return Ok(answer?),
+        };
+        if !response.status().is_success() {
+            return core.refusal(session, web::refused(response).await);
+        }
+        if let Some(given) = given
+            && let Some(id) = response.headers().get(core.session_header())
+        {
+            *given = Some(id.clone());
+        }
+        // What comes with the handshake belongs to no call.
+        let scope = (!opening).then_some(scope);
+        Ok(self.read(Messages::of(response, core.options.max_message), &mut ticket, scope).await?)
+    }
+
+    /// Reads messages until the ticket's answer is there, on this stream or on another.
+    async fn read(
+        &self,
+        mut messages: Messages,
+        ticket: &mut Ticket,
+        scope: Option<&Arc<dyn Scope>>,
+    ) -> Result<Reply, CallError> {
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = messages.next() => event?,
+                answer = ticket.answer() => return answer,
+            };
+            let Some(event) = event else {
+                let detail = "the server ended its response without an answer";
+                return Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, detail));
+            };
+            if !is_message(&event) {
+                continue;
+            }
+            let taken = self.take(&event, scope);
+            if let Some(answer) = ticket.arrived() {
+                messages.finish(&self.core.options.tasks);
+                return answer;
+            }
+            if let Some(reply) = nameless(event.data.as_bytes()) {
+                return Ok(reply);
+            }
+            if messages.is_document() {
+                let detail = taken.unwrap_or_else(|| "the answer carries another request's id".to_owned());
+                return Err(CallError::new(CallErrorKind::Protocol, Delivery::Unknown, detail));
+            }
+        }
+    }
+
+    /// Takes the message of an event; returns why it is none.
+    pub(super) fn take(&self, event: &Event, scope: Option<&Arc<dyn Scope>>) -> Option<String> {
+        let error = self.incoming.take(event.data.as_bytes(), scope).err()?;
+        self.core.options.note("wharf", &format!("dropped from the HTTP response: {error}"));
+        Some(error.to_string())
+    }
+}
+
+impl Core {
+    /// The POST of one message.
+    pub(super) fn message(&self, session: &Session, message: Vec<u8>) -> http::Request<Full<Bytes>> {
+        let accept = if self.flavor == Flavor::Http { EITHER } else { EVENTS };
+        let mut request = self.bare(Method::POST, session, Full::from(message));
+        request.headers_mut().insert(CONTENT_TYPE, JSON);
+        request.headers_mut().insert(ACCEPT, accept);
+        request
+    }
+
+    /// The GET of the stream for what belongs to no call.
+    pub(super) fn listen(&self, session: &Session, after: &str) -> http::Request<Full<Bytes>> {
+        let mut request = self.bare(Method::GET, session, Full::default());
+        request.headers_mut().insert(ACCEPT, EVENTS);
+        if !after.is_empty()
+            && let Ok(after) = HeaderValue::from_str(after)
+        {
+            request.headers_mut().insert(HeaderName::from_static("last-event-id"), after);
+        }
+        request
+    }
+
+    /// The end of a session.
+    pub(super) fn delete(&self, session: &Session) -> http::Request<Full<Bytes>> {
+        self.bare(Method::DELETE, session, Full::default())
+    }
+
+    fn bare(&self, method: Method, session: &Session, body: Full<Bytes>) -> http::Request<Full<Bytes>> {
+        let mut request = new_request(method, &self.endpoint.url, body);
+        let headers = request.headers_mut();
+        *headers = self.endpoint.headers.clone();
+        if let Some(id) = &session.id {
+            headers.insert(self.session_header(), id.clone());
+        }
+        if let Some(revision) = session.revision.as_ref().filter(|_| self.flavor == Flavor::Http) {
+            headers.insert(MCP_PROTOCOL_VERSION, revision.clone());
+        }
+        request
+    }
+
+    fn session_header(&self) -> HeaderName {
+        if self.flavor == Flavor::Http { MCP_SESSION_ID } else { X_SESSION_ID }
+    }
+
+    /// What a response that is no success means: a lost session, a JSON-RPC error, or only a status. Servers differ:
+    /// 404 is the standard's word for a lost session, 400 with words about it is common.
+    fn refusal(&self, session: &Session, refused: Refused) -> Result<Reply, Trouble> {
+        let established = session.id.is_some() && session.revision.is_some();
+        let lost = match refused.status {
+            StatusCode::NOT_FOUND => true,
+            StatusCode::BAD_REQUEST => refused.names_session(),
+            StatusCode::UNAUTHORIZED => self.flavor == Flavor::SsePost && refused.names_session(),
+            _ => false,
+        };
+        if established && lost {
+            return Err(Trouble::Session(refused));
+        }
+        match error_of(&refused.body) {
+            // A status is what a probe must see.
+            Some(reply) if session.revision.is_some() => Ok(reply),
+            Some(_) | None => Err(Trouble::Status(refused)),
+        }
+    }
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    pub(crate) fn call_error(self) -> CallError {
+        match self {
+            Self::Call(error) => error,
+            Self::Session(refused) => session_error(refused.detail()),
+            Self::Status(refused) => refused.call_error(),
+            Self::Cause(cause) => {
+                CallError::new(CallErrorKind::Session, Delivery::NotDelivered, cause.detail)
+            }
+        }
+    }
+
+    pub(crate) fn cause(self) -> Cause {
+        match self {
+            Self::Call(error) => handshake::failed(error, CauseKind::Unreachable),
+            Self::Session(refused) | Self::Status(refused) => refused.cause(),
+            Self::Cause(cause) => cause,
+        }
+    }
+}
+
+impl From<CallError> for Trouble {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<Cause> for Trouble {
+    fn from(cause: Cause) -> Self {
+        Self::Cause(cause)
+    }
+}
+
+/// A request to `url`.
+pub(crate) fn new_request(method: Method, url: &Uri, body: Full<Bytes>) -> http::Request<Full<Bytes>> {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = method;
+    parts.uri = url.clone();
+    http::Request::from_parts(parts as request::Parts, body)
+}
+
+/// An error without an id: on a response of its own it belongs to the request that was posted.
+fn nameless(message: &[u8]) -> Option<Reply> {
+    match jsonrpc::parse(message) {
+        Ok(Message::Response { id: None, reply }) => Some(reply),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn error_of(body: &[u8]) -> Option<Reply> {
+    match jsonrpc::parse(body) {
+        Ok(Message::Response { reply: reply @ Reply::Error(_), .. }) => Some(reply),
+        Ok(_) | Err(_) => None,
+    }
+}

@@ -1,0 +1,106 @@
+//! The GET stream of streamable HTTP: what the server says that belongs to no call.
+//!
+//! A server without one says 405. One that breaks is opened again, ever more slowly, while the connection lives.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::Wire;
+use super::session::Session;
+use crate::dialect::messages::{Messages, is_message};
+use crate::dialect::web;
+
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How a stream ended.
+enum End {
+    /// The server has none.
+    None,
+    /// The session is gone; another request will open a new one.
+    Session,
+    /// It broke; `heard` if it brought something.
+    Broken { heard: bool, retry: Option<Duration> },
+}
+
+/// Listens until the connection closes or the server says that there is no stream.
+pub(super) async fn run(wire: Wire) {
+    let closing = wire.core.closing.clone();
+    tokio::select! {
+        () = closing.cancelled() => {}
+        () = listen(&wire) => {}
+    }
+}
+
+async fn listen(wire: &Wire) {
+    let mut sessions = wire.core.session.subscribe();
+    let mut wait = FIRST_WAIT;
+    let mut after = String::new();
+    let mut epoch = 0;
+    loop {
+        let session = sessions.borrow_and_update().clone();
+        if session.epoch != epoch {
+            epoch = session.epoch;
+            after.clear();
+        }
+        let renewed = async { sessions.wait_for(|next| next.epoch != epoch).await.is_ok() };
+        tokio::pin!(renewed);
+        let end = tokio::select! {
+            true = &mut renewed => continue,
+            end = stream(wire, &session, &mut after) => end,
+        };
+        match end {
+            End::None => return,
+            End::Session => {
+                if !renewed.await {
+                    return;
+                }
+            }
+            End::Broken { heard, retry } => {
+                wait = if heard { FIRST_WAIT } else { (wait * 2).min(LONGEST_WAIT) };
+                tokio::time::sleep(retry.unwrap_or(wait).clamp(Duration::from_millis(100), LONGEST_WAIT))
+                    .await;
+            }
+        }
+    }
+}
+
+async fn stream(wire: &Wire, session: &Session, after: &mut String) -> End {
+    let core = &wire.core;
+    let Ok(response) = web::send(&core.endpoint.client, core.listen(session, after)).await else {
+        return End::Broken { heard: false, retry: None };
+    };
+    match response.status() {
+        status if status.is_success() => {}
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST if session.id.is_some() => return End::Session,
+        status if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED => {
+            return End::Broken { heard: false, retry: None };
+        }
+        _ => return End::None,
+    }
+    if !web::media_type(&response).eq_ignore_ascii_case("text/event-stream") {
+        return End::None;
+    }
+    let mut messages = Messages::of(response, core.options.max_message);
+    let mut heard = false;
+    loop {
+        let next = messages.next().await;
+        let (id, retry) = messages.resume();
+        if !id.is_empty() {
+            *after = id;
+        }
+        match next {
+            Ok(Some(event)) if is_message(&event) => {
+                heard = true;
+                wire.take(&event, None);
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return End::Broken { heard, retry },
+            Err(error) => {
+                core.options.note("wharf", &format!("the HTTP stream of the plugin: {}", error.detail));
+                return End::Broken { heard, retry };
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! MCP over streamable HTTP, legacy era: every message is a POST, answers come as JSON or as an event stream, and a GET
+//! stream brings what belongs to no call. `sse-post` shares all of it but for what [`Flavor`] says.
+//!
+//! It must not know who else talks to the server, nor when to try again: but for one new session, where the server has
+//! refused a request for the old one and so cannot have run it.
+
+mod exchange;
+mod listen;
+mod session;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use wharf_plugin_api::{
+    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Link, Notification, Reply,
+    Request, Scope, async_trait, jsonrpc,
+};
+
+pub(crate) use self::exchange::{Trouble, new_request};
+use self::session::Session;
+use super::handshake::{self, HostScope};
+use super::incoming::Incoming;
+use super::pending::Pending;
+use super::web::{self, Endpoint};
+use super::{Connected, Lost, LostSender, Options, Outbox, not_delivered, sse_post};
+
+/// Notifications and answers that are being posted at once.
+const MAX_POSTS: usize = 32;
+/// How long one of them may take.
+const POST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of a session may take.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Which of the two dialects that post every message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavor {
+    /// Streamable HTTP.
+    Http,
+    /// POST /sse with `x-session-id`.
+    SsePost,
+}
+
+/// What all parts of one connection share.
+pub(crate) struct Core {
+    flavor: Flavor,
+    endpoint: Endpoint,
+    options: Options,
+    pending: Arc<Pending>,
+    session: watch::Sender<Session>,
+    closing: CancellationToken,
+    posts: Arc<Semaphore>,
+    lost: Mutex<Option<LostSender>>,
+}
+
+/// One connection: the shared part, and where its messages go.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    core: Arc<Core>,
+    incoming: Arc<Incoming>,
+}
+
+struct HttpLink {
+    hello: Hello,
+    wire: Wire,
+    _closing: DropGuard,
+}
+
+/// The way out for what is no request.
+struct Posts(Arc<Core>);
+
+/// Does the handshake with a server of streamable HTTP.
+///
+/// # Errors
+/// Why there is no working connection.
+pub(crate) async fn connect(
+    endpoint: Endpoint,
+    inbox: Arc<dyn Inbox>,
+    options: Options,
+) -> Result<Connected, Cause> {
+    open(Flavor::Http, endpoint, inbox, options).await.map_err(Trouble::cause)
+}
+
+/// The same, for either flavour, with the status of a refusal kept apart.
+pub(crate) async fn open(
+    flavor: Flavor,
+    endpoint: Endpoint,
+    inbox: Arc<dyn Inbox>,
+    options: Options,
+) -> Result<Connected, Trouble> {
+    let (lost_sender, lost) = Lost::channel();
+    let core = Arc::new(Core {
+        flavor,
+        endpoint,
+        pending: Arc::default(),
+        session: watch::channel(Session::default()).0,
+        closing: options.tasks.ending().child_token(),
+        posts: Arc::new(Semaphore::new(MAX_POSTS)),
+        lost: Mutex::new(Some(lost_sender)),
+        options,
+    });
+    let guard = core.closing.clone().drop_guard();
+    let outbox: Arc<dyn Outbox> = Arc::new(Posts(Arc::clone(&core)));
+    let (pending, options, closing) = (Arc::clone(&core.pending), core.options.clone(), core.closing.clone());
+    let incoming = Arc::new(Incoming::new(pending, inbox, outbox, options, closing));
+    let wire = Wire { core, incoming };
+    let hello = wire.open_session(wire.core.options.handshake_deadline).await?;
+    if flavor == Flavor::Http {
+        let span = tracing::debug_span!("http listen", plugin = %wire.core.options.label);
+        drop(wire.core.options.tasks.spawn(span, listen::run(wire.clone())));
+    }
+    Ok(Connected { link: Arc::new(HttpLink { hello, wire, _closing: guard }), lost })
+}
+
+// === impl Wire ===
+
+impl Wire {
+    /// Sends a request; if the server refuses it for its session, once more on a new one.
+    async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
+        if self.core.closing.is_cancelled() {
+            return Err(not_delivered("the connection is closed"));
+        }
+        let session = self.core.session.borrow().clone();
+        let first = self.exchange(&session, &request, &scope, None).await;
+        let Err(Trouble::Session(_)) = first else { return first.map_err(Trouble::call_error) };
+        let session = self.restored(session.epoch).await?;
+        self.exchange(&session, &request, &scope, None).await.map_err(Trouble::call_error)
+    }
+}
+
+// === impl Core ===
+
+impl Core {
+    /// The connection is of no more use.
+    fn lose(&self, cause: Cause) {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let why = cause.detail.clone();
+        if let Some(lost) = lost {
+            lost.send(cause).ok();
+        }
+        self.pending.end(&why);
+        self.closing.cancel();
+    }
+
+    /// Posts what wants no answer, and waits until the server has taken it.
+    async fn post(&self, session: &Session, message: Vec<u8>) -> Result<(), CallError> {
+        let response = web::send(&self.endpoint.client, self.message(session, message)).await?;
+        if !response.status().is_success() {
+            return Err(web::refused(response).await.call_error());
+        }
+        web::finish(response.into_body(), &self.options.tasks);
+        Ok(())
+    }
+
+    async fn post_bounded(&self, message: Vec<u8>) -> bool {
+        let session = self.session.borrow().clone();
+        let posted = tokio::time::timeout(POST_TIMEOUT, self.post(&session, message)).await;
+        let ok = matches!(posted, Ok(Ok(())));
+        if !ok {
+            tracing::debug!(plugin = %self.options.label, ?posted, "a notification or answer did not arrive");
+        }
+        ok
+    }
+}
+
+// === impl Posts ===
+
+impl Outbox for Posts {
+    fn try_send(&self, message: Vec<u8>) -> bool {
+        if self.0.flavor == Flavor::SsePost {
+            // The dialect has no notifications; a response stream that is dropped is its cancellation.
+            return true;
+        }
+        let Ok(room) = Arc::clone(&self.0.posts).try_acquire_owned() else { return false };
+        let core = Arc::clone(&self.0);
+        let span = tracing::debug_span!("http post", plugin = %core.options.label);
+        drop(self.0.options.tasks.spawn(span, async move {
+            core.post_bounded(message).await;
+            drop(room);
+        }));
+        true
+    }
+
+    fn send(&self, message: Vec<u8>) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async move {
+            let Ok(_room) = self.0.posts.acquire().await else { return false };
+            self.0.post_bounded(message).await
+        })
+    }
+}
+
+// === impl HttpLink ===
+
+#[async_trait]
+impl Link for HttpLink {
+    fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
+        if self.wire.core.flavor == Flavor::SsePost {
+            match sse_post::translated(request) {
+                sse_post::Asked::Call(request) => return self.wire.request(request, scope).await,
+                sse_post::Asked::Health => {
+                    scope.sent();
+                    return sse_post::ping(&self.wire.core.endpoint).await;
+                }
+                sse_post::Asked::Unknown(error) => return Ok(Reply::Error(error)),
+            }
+        }
+        self.wire.request(request, scope).await
+    }
+
+    fn notify(&self, notification: Notification) -> Result<(), Full> {
+        if self.wire.core.closing.is_cancelled() {
+            return Err(Full);
+        }
+        let mut bytes = jsonrpc::notification(&notification.method, notification.params.as_deref());
+        jsonrpc::single_line(&mut bytes);
+        if Posts(Arc::clone(&self.wire.core)).try_send(bytes) { Ok(()) } else { Err(Full) }
+    }
+
+    /// Ends the session at the server.
+    async fn close(&self) {
+        let core = &self.wire.core;
+        let first = !core.closing.is_cancelled();
+        core.lose(Cause::new(CauseKind::Requested, "the host closed the connection"));
+        let session = core.session.borrow().clone();
+        if !first || core.flavor == Flavor::SsePost || session.id.is_none() {
+            return;
+        }
+        let deleted =
+            tokio::time::timeout(DELETE_TIMEOUT, web::send(&core.endpoint.client, core.delete(&session)))
+                .await;
+        if let Ok(Ok(response)) = deleted {
+            web::finish(response.into_body(), &core.options.tasks);
+        }
+    }
+}
+
+fn session_error(detail: impl Into<String>) -> CallError {
+    // The server has refused the request for its session: it did not run.
+    CallError::new(CallErrorKind::Session, Delivery::NotDelivered, detail)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! The MCP session of a connection: opening it, and opening a new one, once for all who need it, when the server has
+//! forgotten it.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::time::Instant;
+use wharf_plugin_api::{CallError, Cause, CauseKind, Hello, jsonrpc};
+
+use super::exchange::Trouble;
+use super::{Flavor, HostScope, Wire, handshake, session_error, sse_post};
+
+/// How long a new session may take.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A session as every request needs it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Session {
+    /// Counts the sessions of this connection.
+    pub(crate) epoch: u64,
+    /// The server's name for it; a stateless server gives none.
+    pub(crate) id: Option<HeaderValue>,
+    /// The revision settled on, once it is.
+    pub(crate) revision: Option<HeaderValue>,
+    /// Someone is opening the next one.
+    restoring: bool,
+    /// There will be no next one.
+    dead: Option<String>,
+}
+
+impl Wire {
+    /// Opens a session and makes it the current one.
+    pub(super) async fn open_session(&self, deadline: Instant) -> Result<Hello, Trouble> {
+        let opening = self.handshake(deadline);
+        tokio::time::timeout_at(deadline, opening).await.unwrap_or_else(|_| Err(handshake::too_late().into()))
+    }
+
+    async fn handshake(&self, deadline: Instant) -> Result<Hello, Trouble> {
+        let core = &self.core;
+        let (dialect, assumed, id) = match core.flavor {
+            Flavor::Http => ("http", None, None),
+            Flavor::SsePost => ("sse-post", Some(sse_post::REVISION), Some(sse_post::new_session_id())),
+        };
+        let mut session = Session { epoch: core.session.borrow().epoch + 1, id, ..Session::default() };
+        let scope = HostScope::until(deadline);
+        let mut given = session.id.clone();
+        let reply = self.exchange(&session, &handshake::initialize(), &scope, Some(&mut given)).await?;
+        let hello = handshake::hello(dialect, reply, assumed)?;
+        session.id = given;
+        session.revision = HeaderValue::from_str(&hello.revision).ok();
+        if core.flavor == Flavor::Http {
+            core.post(&session, jsonrpc::notification(handshake::INITIALIZED, None)).await?;
+        }
+        core.session.send_replace(session);
+        Ok(hello)
+    }
+
+    /// A session after the one of `seen`: the one that is there, or a new one that is opened by one task for all.
+    pub(super) async fn restored(&self, seen: u64) -> Result<Session, CallError> {
+        let mut sessions = self.core.session.subscribe();
+        let mine = self.core.session.send_if_modified(|session| {
+            let first = session.epoch == seen && !session.restoring && session.dead.is_none();
+            session.restoring |= first;
+            first
+        });
+        if mine {
+            let wire = self.clone();
+            let span = tracing::debug_span!("http session", plugin = %self.core.options.label);
+            drop(self.core.options.tasks.spawn(span, async move { wire.restore().await }));
+        }
+        let settled = sessions.wait_for(|session| session.epoch > seen || session.dead.is_some()).await;
+        match settled.as_deref() {
+            Ok(Session { dead: None, .. }) => Ok(self.core.session.borrow().clone()),
+            Ok(Session { dead: Some(why), .. }) => Err(session_error(why.clone())),
+            Err(_) => Err(session_error("the connection is closed")),
+        }
+    }
+
+    async fn restore(&self) {
+        let opened = tokio::select! {
+            () = self.core.closing.cancelled() => Err(Cause::new(CauseKind::Requested, "the connection is closed")),
+            opened = self.open_session(Instant::now() + RESTORE_TIMEOUT) => opened.map_err(Trouble::cause),
+        };
+        if let Err(cause) = opened {
+            let detail = format!("the server lost the session, and a new one failed: {}", cause.detail);
+            self.core.session.send_modify(|session| session.dead = Some(detail.clone()));
+            self.core.lose(Cause::new(cause.kind, detail));
+        }
+    }
+}

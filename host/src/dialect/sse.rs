@@ -1,0 +1,280 @@
+//! MCP over HTTP+SSE as of 2024-11-05: one GET stream brings every message, its first event names where to post ours.
+//!
+//! The stream's end is the end of the connection: this dialect cannot resume. The address to post to must be of the same
+//! origin, or a server could have our headers sent to someone else.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Method, Uri};
+use http_body_util::Full;
+use reqwest::Url;
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use wharf_core::sse::Event;
+use wharf_plugin_api::{
+    CallError, CallErrorKind, Cause, CauseKind, Full as QueueFull, Hello, Inbox, Link, Notification, Reply,
+    Request, Scope, async_trait, jsonrpc,
+};
+
+use super::handshake::{self, HostScope};
+use super::http::new_request;
+use super::incoming::Incoming;
+use super::messages::{Messages, is_message};
+use super::pending::{Pending, encode};
+use super::strikes::Strikes;
+use super::web::{self, Endpoint};
+use super::{Connected, Lost, LostSender, Options, Outbox, not_delivered};
+
+/// Notifications and answers that are being posted at once.
+const MAX_POSTS: usize = 32;
+/// How long one of them may take.
+const POST_TIMEOUT: Duration = Duration::from_secs(10);
+
+struct SseLink {
+    hello: Hello,
+    wire: Arc<Wire>,
+    _closing: DropGuard,
+}
+
+/// What the handshake, the link and its tasks share.
+struct Wire {
+    endpoint: Endpoint,
+    /// Where messages are posted.
+    target: Uri,
+    options: Options,
+    pending: Arc<Pending>,
+    posts: Arc<Semaphore>,
+    closing: CancellationToken,
+}
+
+/// The way out for what is no request.
+struct Posts(Arc<Wire>);
+
+/// Opens the stream and does the handshake.
+///
+/// # Errors
+/// Why there is no working connection.
+pub(crate) async fn connect(
+    endpoint: Endpoint,
+    inbox: Arc<dyn Inbox>,
+    options: Options,
+) -> Result<Connected, Cause> {
+    let deadline = options.handshake_deadline;
+    let opening = open(endpoint, inbox, options);
+    tokio::time::timeout_at(deadline, opening).await.unwrap_or_else(|_| Err(handshake::too_late()))
+}
+
+async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Result<Connected, Cause> {
+    let (mut messages, target) = subscribe(&endpoint, options.max_message).await?;
+    let closing = options.tasks.ending().child_token();
+    let guard = closing.clone().drop_guard();
+    let wire = Arc::new(Wire {
+        endpoint,
+        target,
+        pending: Arc::default(),
+        posts: Arc::new(Semaphore::new(MAX_POSTS)),
+        closing,
+        options,
+    });
+    let outbox: Arc<dyn Outbox> = Arc::new(Posts(Arc::clone(&wire)));
+    let (pending, closing) = (Arc::clone(&wire.pending), wire.closing.clone());
+    let incoming = Arc::new(Incoming::new(pending, inbox, outbox, wire.options.clone(), closing));
+    let (lost_sender, mut lost) = Lost::channel();
+    let span = tracing::debug_span!("sse", plugin = %wire.options.label);
+    let reader = Arc::clone(&wire);
+    drop(
+        wire.options
+            .tasks
+            .spawn(span, async move { reader.read(&mut messages, &incoming, lost_sender).await }),
+    );
+
+    let scope = HostScope::until(wire.options.handshake_deadline);
+    let reply = match wire.request(&handshake::initialize(), scope, None).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            return Err(lost.already().unwrap_or_else(|| handshake::failed(error, CauseKind::Unreachable)));
+        }
+    };
+    let hello = handshake::hello("sse", reply, None)?;
+    let initialized = wire.post(jsonrpc::notification(handshake::INITIALIZED, None)).await;
+    initialized.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
+    Ok(Connected { link: Arc::new(SseLink { hello, wire, _closing: guard }), lost })
+}
+
+/// Opens the stream and reads where to post.
+async fn subscribe(endpoint: &Endpoint, max: usize) -> Result<(Messages, Uri), Cause> {
+    let mut request = new_request(Method::GET, &endpoint.url, Full::default());
+    *request.headers_mut() = endpoint.headers.clone();
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    let response = web::send(&endpoint.client, request).await;
+    let response = response.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
+    if !response.status().is_success() {
+        return Err(web::refused(response).await.cause());
+    }
+    let refused = |detail: &str| Cause::new(CauseKind::HandshakeRefused, detail);
+    if !web::media_type(&response).eq_ignore_ascii_case("text/event-stream") {
+        return Err(refused("the server's answer to GET is no event stream"));
+    }
+    let mut messages = Messages::of(response, max);
+    loop {
+        let event =
+            messages.next().await.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
+        let Some(Event { kind, data }) = event else {
+            return Err(refused("the event stream ended without an `endpoint` event"));
+        };
+        if kind.as_deref() == Some("endpoint") {
+            let target = target(&endpoint.url, &data).ok_or_else(|| {
+                refused("the server names an endpoint of another origin, or none that is an address")
+            })?;
+            return Ok((messages, target));
+        }
+    }
+}
+
+/// The address to post to, as the server names it; `None` if it is of another origin.
+fn target(base: &Uri, named: &str) -> Option<Uri> {
+    let base = Url::parse(&base.to_string()).ok()?;
+    let target = base.join(named.trim()).ok()?;
+    (target.origin() == base.origin()).then(|| target.as_str().parse().ok()).flatten()
+}
+
+// === impl Wire ===
+
+impl Wire {
+    /// Reads until the stream is of no more use.
+    async fn read(&self, messages: &mut Messages, incoming: &Arc<Incoming>, lost: LostSender) {
+        let cause = tokio::select! {
+            () = self.closing.cancelled() => Cause::new(CauseKind::Requested, "the host closed the connection"),
+            cause = self.receive(messages, incoming) => cause,
+        };
+        lost.send(cause.clone()).ok();
+        self.pending.end(&cause.detail);
+        self.closing.cancel();
+    }
+
+    async fn receive(&self, messages: &mut Messages, incoming: &Arc<Incoming>) -> Cause {
+        let mut strikes = Strikes::default();
+        loop {
+            let dropped = match messages.next().await {
+                Ok(Some(event)) if is_message(&event) => match incoming.take(event.data.as_bytes(), None) {
+                    Ok(()) => {
+                        strikes.message();
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                },
+                Ok(Some(_)) => continue,
+                Ok(None) => return Cause::new(CauseKind::LinkLost, "the server ended the event stream"),
+                Err(error) if error.kind == CallErrorKind::Protocol => error.detail,
+                Err(error) => return Cause::new(CauseKind::LinkLost, error.detail),
+            };
+            self.options.note("wharf", &format!("dropped from the event stream: {dropped}"));
+            if let Some(why) = strikes.unreadable(&dropped) {
+                return Cause::new(CauseKind::ProtocolGarbage, why);
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        request: &Request,
+        scope: Arc<dyn Scope>,
+        outbox: Option<Arc<dyn Outbox>>,
+    ) -> Result<Reply, CallError> {
+        if self.closing.is_cancelled() {
+            return Err(not_delivered("the connection is closed"));
+        }
+        let listens = scope.listens();
+        let mut ticket = self.pending.open(scope, outbox)?;
+        let message = encode(ticket.id(), request, listens);
+        if !self.pending.sent(ticket.id()) {
+            return ticket.answer().await;
+        }
+        tokio::select! {
+            biased;
+            posted = self.post(message) => posted?,
+            // The stream may be faster than the response to the POST.
+            answer = ticket.answer() => return answer,
+        }
+        ticket.answer().await
+    }
+
+    async fn post(&self, message: Vec<u8>) -> Result<(), CallError> {
+        let mut request = new_request(Method::POST, &self.target, Full::from(message));
+        *request.headers_mut() = self.endpoint.headers.clone();
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let response = web::send(&self.endpoint.client, request).await?;
+        if !response.status().is_success() {
+            return Err(web::refused(response).await.call_error());
+        }
+        web::finish(response.into_body(), &self.options.tasks);
+        Ok(())
+    }
+
+    async fn post_bounded(&self, message: Vec<u8>) -> bool {
+        let posted = tokio::time::timeout(POST_TIMEOUT, self.post(message)).await;
+        let ok = matches!(posted, Ok(Ok(())));
+        if !ok {
+            tracing::debug!(plugin = %self.options.label, ?posted, "a notification or answer did not arrive");
+        }
+        ok
+    }
+}
+
+// === impl Posts ===
+
+impl Outbox for Posts {
+    fn try_send(&self, message: Vec<u8>) -> bool {
+        let Ok(room) = Arc::clone(&self.0.posts).try_acquire_owned() else { return false };
+        let wire = Arc::clone(&self.0);
+        let span = tracing::debug_span!("sse post", plugin = %wire.options.label);
+        drop(self.0.options.tasks.spawn(span, async move {
+            wire.post_bounded(message).await;
+            drop(room);
+        }));
+        true
+    }
+
+    fn send(&self, message: Vec<u8>) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async move {
+            let Ok(_room) = self.0.posts.acquire().await else { return false };
+            self.0.post_bounded(message).await
+        })
+    }
+}
+
+// === impl SseLink ===
+
+#[async_trait]
+impl Link for SseLink {
+    fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
+        let outbox = Arc::new(Posts(Arc::clone(&self.wire))) as Arc<dyn Outbox>;
+        self.wire.request(&request, scope, Some(outbox)).await
+    }
+
+    fn notify(&self, notification: Notification) -> Result<(), QueueFull> {
+        if self.wire.closing.is_cancelled() {
+            return Err(QueueFull);
+        }
+        let mut bytes = jsonrpc::notification(&notification.method, notification.params.as_deref());
+        jsonrpc::single_line(&mut bytes);
+        if Posts(Arc::clone(&self.wire)).try_send(bytes) { Ok(()) } else { Err(QueueFull) }
+    }
+
+    /// Drops the stream.
+    async fn close(&self) {
+        self.wire.closing.cancel();
+        self.wire.pending.end("the host closed the connection");
+    }
+}
+
+#[cfg(test)]
+mod tests;

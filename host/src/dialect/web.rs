@@ -1,0 +1,178 @@
+//! HTTP as a client: one pooled client for the whole host, addresses, and what a failure or a status says about delivery.
+//!
+//! It must not know MCP beyond its error kinds. Redirects are not followed: a plugin's address is the manifest's business.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery};
+
+use super::shortened;
+use crate::tasks::Tasks;
+
+/// How long a TCP connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Common servers close an idle connection after 5 s; one that we close first is never found closed by a request.
+const IDLE: Duration = Duration::from_secs(4);
+/// How much of an error's body is read.
+const MAX_ERROR_BODY: usize = 64 << 10;
+/// How long the rest of an answered response may take, so that its connection can be used again.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// The client of all HTTP dialects. Cheap to clone; one per host, so that connections are shared.
+pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Where a plugin listens, and what it must be sent.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    /// The address of the manifest. It may hold secrets: do not log it.
+    pub(crate) url: Uri,
+    /// Sent with every request. They may hold secrets: mark those sensitive, do not log them.
+    pub(crate) headers: HeaderMap,
+    /// The host's client.
+    pub(crate) client: HttpClient,
+}
+
+/// A response that is no success.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    /// The start of its body.
+    pub(crate) body: Vec<u8>,
+}
+
+/// Makes the host's client.
+pub(crate) fn http_client() -> HttpClient {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp.enforce_http(false);
+    let provider = rustls::crypto::ring::default_provider();
+    let tls = HttpsConnectorBuilder::new().with_tls_config(tls_config(provider));
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(64)
+        .build(tls.https_or_http().enable_http1().wrap_connector(tcp))
+}
+
+/// Sends a request and waits for the head of its response.
+///
+/// # Errors
+/// If there is none; it tells whether the request can have arrived.
+pub(crate) async fn send(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, CallError> {
+    client.request(request).await.map_err(|error| {
+        let (delivery, what) = if error.is_connect() {
+            (Delivery::NotDelivered, "cannot connect")
+        } else {
+            (Delivery::Unknown, "the connection broke before the answer")
+        };
+        CallError::new(CallErrorKind::Connection, delivery, format!("{what}: {}", reason(&error)))
+    })
+}
+
+/// Reads the start of a refusal.
+pub(crate) async fn refused(response: Response<Incoming>) -> Refused {
+    let status = response.status();
+    let body = http_body_util::Limited::new(response.into_body(), MAX_ERROR_BODY).collect();
+    let body = tokio::time::timeout(DRAIN, body).await;
+    let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes().to_vec()).unwrap_or_default();
+    Refused { status, body }
+}
+
+/// Reads the rest of a response of which nothing is wanted, so that its connection can be used again.
+pub(crate) fn finish(mut body: Incoming, tasks: &Tasks) {
+    loop {
+        match body.frame().now_or_never() {
+            Some(Some(Ok(_))) => {}
+            Some(Some(Err(_)) | None) => return,
+            None => break,
+        }
+    }
+    let rest = async move {
+        let rest = http_body_util::Limited::new(body, MAX_ERROR_BODY).collect();
+        tokio::time::timeout(DRAIN, rest).await.ok();
+    };
+    drop(tasks.spawn(tracing::debug_span!("drain"), rest));
+}
+
+/// The media type of a response, without its parameters.
+pub(crate) fn media_type(response: &Response<Incoming>) -> &str {
+    let value =
+        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// The innermost reason of an error: "Connection refused", not "client error (Connect)".
+pub(crate) fn reason(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+fn tls_config(provider: rustls::crypto::CryptoProvider) -> rustls::ClientConfig {
+    use hyper_rustls::ConfigBuilderExt as _;
+    let versions = rustls::ClientConfig::builder_with_provider(provider.into());
+    match versions.with_safe_default_protocol_versions() {
+        Ok(builder) => builder.with_webpki_roots().with_no_client_auth(),
+        // Never with the provider above; the default is what other clients of this process use.
+        Err(_) => rustls::ClientConfig::builder().with_webpki_roots().with_no_client_auth(),
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// For people: the status and the start of what the server says about it.
+    pub(crate) fn detail(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let text = shortened(&text).trim();
+        let said: String = text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let colon = if said.is_empty() { "" } else { ": " };
+        format!("the server answered {}{colon}{said}", self.status)
+    }
+
+    /// What it says about a call.
+    pub(crate) fn call_error(&self) -> CallError {
+        let (kind, delivery) = match self.status.as_u16() {
+            // It says itself that it did not take the request.
+            429 | 503 => (CallErrorKind::Connection, Delivery::NotDelivered),
+            // Someone between says that the server did not answer.
+            502 | 504 => (CallErrorKind::Connection, Delivery::Unknown),
+            500..=599 => (CallErrorKind::Protocol, Delivery::Unknown),
+            _ => (CallErrorKind::Protocol, Delivery::Answered),
+        };
+        CallError::new(kind, delivery, self.detail())
+    }
+
+    /// What it says about a handshake.
+    pub(crate) fn cause(&self) -> Cause {
+        let kind = match self.status.as_u16() {
+            401 | 403 => CauseKind::Unauthorized,
+            429 | 502..=504 => CauseKind::Unreachable,
+            _ => CauseKind::HandshakeRefused,
+        };
+        Cause::new(kind, self.detail())
+    }
+
+    /// Whether its body speaks of a session.
+    pub(crate) fn names_session(&self) -> bool {
+        let text = String::from_utf8_lossy(&self.body).to_ascii_lowercase();
+        text.contains("session") || text.contains("not initialized")
+    }
+}
