@@ -7,7 +7,7 @@ use wharf_core::Moment;
 
 /// Started with the host. Copies agree with each other.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     wall: SystemTime,
 }
@@ -15,25 +15,25 @@ pub struct Clock {
 impl Clock {
     /// Starts now.
     #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { start: Instant::now(), wall: SystemTime::now() }
     }
 
     /// The time for decisions.
     #[must_use]
-    pub fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Moment {
         Moment::new(self.start.elapsed())
     }
 
     /// The instant at which a moment comes, for timers.
     #[must_use]
-    pub fn instant(&self, at: Moment) -> Instant {
+    pub(crate) fn instant(&self, at: Moment) -> Instant {
         self.start + at.since_start()
     }
 
     /// A moment as people read it; right as long as nobody sets the wall clock while the host runs.
     #[must_use]
-    pub fn wall(&self, at: Moment) -> SystemTime {
+    pub(crate) fn wall(&self, at: Moment) -> SystemTime {
         self.wall + at.since_start()
     }
 }

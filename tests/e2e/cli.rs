@@ -1,10 +1,12 @@
 //! The command line: every command, its output for people and for programs, and its exit codes.
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::command::{on, wharf};
-use crate::support::{TestHost, WHARF, mock};
+use crate::support::procs::signal;
+use crate::support::{PATIENCE, TestHost, WHARF, mock};
 
 const USAGE: i32 = 2;
 const NOT_RUNNING: i32 = 3;
@@ -13,6 +15,7 @@ const TOOL_ERROR: i32 = 5;
 const TIMEOUT: i32 = 6;
 const INVALID: i32 = 7;
 const NOT_AUTHORISED: i32 = 8;
+const INTERRUPTED: i32 = 130;
 
 async fn host() -> TestHost {
     let host = TestHost::with([("mock", mock())]).await;
@@ -27,7 +30,8 @@ async fn ps_and_status_show_plugins() {
     assert!(table.stdout.contains("mock") && table.stdout.contains("ready"), "{table:?}");
     assert!(!table.stdout.contains('\u{1b}'), "NO_COLOR is honoured");
     let list = on(&host, &["ps", "--json"]).await.expect(0).json();
-    assert_eq!((&list[0]["id"], &list[0]["state"]), (&json!("mock"), &json!("ready")));
+    let first = &list["plugins"][0];
+    assert_eq!((&first["id"], &first["state"]), (&json!("mock"), &json!("ready")));
     let status = on(&host, &["status", "mock"]).await.expect(0);
     assert!(status.stdout.contains("ready"), "{status:?}");
     assert_eq!(on(&host, &["status", "mock", "--json"]).await.expect(0).json()["id"], "mock");
@@ -101,7 +105,7 @@ async fn a_host_is_found_by_url_and_token() {
     let host = host().await;
     let by_env =
         wharf(&["ps", "--json"], &[("WHARF_URL", &host.base), ("WHARF_TOKEN", &host.token)]).await.expect(0);
-    assert_eq!(by_env.json()[0]["id"], "mock");
+    assert_eq!(by_env.json()["plugins"][0]["id"], "mock");
     wharf(&["ps", "--url", &host.base, "--token", &host.token], &[]).await.expect(0);
     wharf(&["ps", "--url", &host.base, "--token", "wrong"], &[]).await.expect(NOT_AUTHORISED);
     wharf(&["ps", "--url", "http://127.0.0.1:1", "--token", "x"], &[]).await.expect(NOT_RUNNING);
@@ -128,7 +132,7 @@ async fn operators_commands_change_the_state() {
 async fn logs_show_what_a_plugin_wrote() {
     let says =
         crate::support::Manifest::command("sh").arg("-c").arg("echo a line of mine >&2; exec ${wharf} mock");
-    let host = TestHost::with([("says", says)]).await;
+    let host = TestHost::with([("says", says), ("silent", mock())]).await;
     host.until_state("says", "ready").await;
     let log = on(&host, &["logs", "says", "--tail", "50"]).await.expect(0);
     assert!(log.stdout.contains("a line of mine"), "{log:?}");
@@ -159,13 +163,11 @@ async fn validate_tells_all_problems_with_their_places() {
 }
 
 #[tokio::test]
-async fn the_schema_and_the_doctor_work_without_a_host() {
+async fn the_schema_of_manifests_is_printed() {
     let schema: Value = wharf(&["schema", "plugin"], &[]).await.expect(0).json();
     for key in ["command", "url", "library", "dialect", "restart", "limits"] {
         assert!(schema["properties"][key].is_object(), "{key} is not in the schema");
     }
-    let doctor = wharf(&["doctor"], &[]).await.expect(0);
-    assert!(!doctor.stdout.is_empty(), "{doctor:?}");
 }
 
 #[tokio::test]
@@ -179,4 +181,34 @@ async fn a_second_host_on_the_same_state_is_refused() {
     let second = wharf(&args, &[]).await.expect(1);
     assert!(second.stderr.contains(state.to_str().unwrap()), "{second:?}");
     assert_eq!(host.pid_of("mock").await, pid, "{WHARF} at work is not disturbed");
+}
+
+#[tokio::test]
+async fn a_followed_log_ends_with_an_interrupt() {
+    use std::process::Stdio;
+
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+    let says =
+        crate::support::Manifest::command("sh").arg("-c").arg("echo a line of mine >&2; exec ${wharf} mock");
+    let host = TestHost::with([("says", says)]).await;
+    host.until_state("says", "ready").await;
+    let mut follow = tokio::process::Command::new(WHARF)
+        .args(["logs", "says", "-f", "--state"])
+        .arg(host.state())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    loop {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("a line comes").unwrap();
+        if line.expect("the log goes on").contains("a line of mine") {
+            break;
+        }
+    }
+    signal(follow.id().expect("it still runs"), Signal::SIGINT);
+    let status = tokio::time::timeout(PATIENCE, follow.wait()).await.expect("it ends").unwrap();
+    assert_eq!(status.code(), Some(INTERRUPTED));
 }

@@ -104,7 +104,8 @@ pub(crate) fn lives(pid: &str) -> bool {
 
 /// Processes whose environment holds this text.
 pub(crate) fn marked(mark: &str) -> Vec<String> {
-    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let pids =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let has = |pid: &String| {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|b| *b == 0).any(|entry| entry == mark.as_bytes())

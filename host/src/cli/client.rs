@@ -45,7 +45,7 @@ pub(super) fn run(
 }
 
 impl Client {
-    fn new(target: &Target) -> Result<Self, Complaint> {
+    pub(super) fn new(target: &Target) -> Result<Self, Complaint> {
         // Fails only if it is installed already, which is as good.
         rustls::crypto::ring::default_provider().install_default().ok();
         let builder = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy();

@@ -51,6 +51,22 @@ struct Target {
 enum Command {
     /// Run a host
     Up(up::Args),
+    #[command(flatten)]
+    Ask(Ask),
+    /// Check manifests without starting anything
+    Validate(validate::Args),
+    /// Print a JSON Schema
+    Schema(validate::SchemaArgs),
+    /// Serve MCP as the mock server
+    Mock(Box<crate::mock::Args>),
+    /// Serve a native plugin on stdio
+    #[command(hide = true)]
+    Native(workers::NativeArgs),
+}
+
+/// What is asked of a running host.
+#[derive(Debug, Subcommand)]
+enum Ask {
     /// List the plugins
     Ps(ps::Args),
     /// Show one plugin: state, cause, instances, last lines
@@ -75,16 +91,6 @@ enum Command {
     Describe(tools::DescribeArgs),
     /// Call a tool
     Call(call::Args),
-    /// Check manifests without starting anything
-    Validate(validate::Args),
-    /// Print a JSON Schema
-    Schema(validate::SchemaArgs),
-    /// Serve MCP as the mock server
-    #[command(disable_help_flag = true)]
-    Mock(workers::MockArgs),
-    /// Serve a native plugin on stdio
-    #[command(hide = true)]
-    Native(workers::NativeArgs),
 }
 
 /// Reads the command line and does what it says.
@@ -100,7 +106,7 @@ pub fn main() -> ExitCode {
         }
     };
     match run(cli) {
-        Ok(()) => Exit::Ok.into(),
+        Ok(exit) => exit,
         Err(complaint) => {
             out::complain(&complaint);
             complaint.exit.into()
@@ -108,30 +114,36 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Complaint> {
+fn run(cli: Cli) -> Result<ExitCode, Complaint> {
     let Cli { target, command } = cli;
     match command {
-        Command::Up(args) => up::run(args, &target),
-        Command::Validate(args) => validate::run(&args),
-        Command::Schema(args) => validate::schema(&args),
-        Command::Mock(args) => workers::mock(&args),
-        Command::Native(args) => workers::native(&args),
-        Command::Ps(args) => client::run(&target, async |host| ps::run(&args, host).await),
-        Command::Status(args) => client::run(&target, async |host| status::run(&args, host).await),
-        Command::Logs(args) => client::run(&target, async |host| logs::run(&args, host).await),
-        Command::Start(args) => client::run(&target, async |host| command::run("start", &args, host).await),
-        Command::Stop(args) => client::run(&target, async |host| command::run("stop", &args, host).await),
-        Command::Restart(args) => {
-            client::run(&target, async |host| command::run("restart", &args, host).await)
+        Command::Up(args) => up::run(args, &target)?,
+        Command::Validate(args) => validate::run(&args, &target.state()?)?,
+        Command::Schema(args) => validate::schema(&args)?,
+        Command::Ask(ask) => client::run(&target, async |host| ask.run(host).await)?,
+        // Programs of their own, with their own exit codes.
+        Command::Mock(args) => return Ok(workers::mock(*args)),
+        Command::Native(args) => return Ok(workers::native(&args)),
+    }
+    Ok(Exit::Ok.into())
+}
+
+impl Ask {
+    async fn run(&self, host: &client::Client) -> Result<(), Complaint> {
+        match self {
+            Self::Ps(args) => ps::run(args, host).await,
+            Self::Status(args) => status::run(args, host).await,
+            Self::Logs(args) => logs::run(args, host).await,
+            Self::Start(args) => command::run("start", args, host).await,
+            Self::Stop(args) => command::run("stop", args, host).await,
+            Self::Restart(args) => command::run("restart", args, host).await,
+            Self::Drain(args) => command::run("drain", args, host).await,
+            Self::Enable(args) => command::run("enable", args, host).await,
+            Self::Disable(args) => command::run("disable", args, host).await,
+            Self::Tools(args) => tools::list(args, host).await,
+            Self::Describe(args) => tools::describe(args, host).await,
+            Self::Call(args) => call::run(args, host).await,
         }
-        Command::Drain(args) => client::run(&target, async |host| command::run("drain", &args, host).await),
-        Command::Enable(args) => client::run(&target, async |host| command::run("enable", &args, host).await),
-        Command::Disable(args) => {
-            client::run(&target, async |host| command::run("disable", &args, host).await)
-        }
-        Command::Tools(args) => client::run(&target, async |host| tools::list(&args, host).await),
-        Command::Describe(args) => client::run(&target, async |host| tools::describe(&args, host).await),
-        Command::Call(args) => client::run(&target, async |host| call::run(&args, host).await),
     }
 }
 
@@ -157,6 +169,8 @@ fn state_folder(
 
 #[cfg(test)]
 mod tests {
+    mod against_a_host;
+
     use std::path::PathBuf;
 
     use clap::CommandFactory;

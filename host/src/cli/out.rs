@@ -47,21 +47,7 @@ pub(super) fn colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// What a plugin or a host says may reach a terminal: control characters are shown, not sent.
+/// Text of several lines from a plugin or a host, safe for a terminal.
 pub(super) fn harmless(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && !matches!(c, '\n' | '\t') { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::harmless;
-
-    #[test]
-    fn a_terminal_is_never_steered() {
-        assert_eq!(harmless("a\u{1b}[2Jb\tc\nd\r\u{9b}"), "a\\u{1b}[2Jb\tc\nd\\r\\u{9b}");
-    }
+    crate::telemetry::harmless(text, &['\n', '\t'])
 }

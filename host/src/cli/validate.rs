@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use super::exit::{Complaint, Exit};
 use super::out;
-use crate::manifest::ProblemView;
+use crate::manifest::{self, Context, Problem, ProblemView};
+
+/// The folder that is checked when no file is named.
+const FOLDER: &str = "plugins";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,136 +38,95 @@ enum Document {
 struct Report {
     path: PathBuf,
     problems: Vec<ProblemView>,
-    /// The problems as a terminal shows them.
     #[serde(skip)]
-    shown: String,
+    all: Vec<Problem>,
 }
 
-/// The seam to the reader of manifests.
-trait Checker {
-    fn check(&self, file: &Path) -> Result<Report, Complaint>;
-    fn schema(&self) -> Result<String, Complaint>;
-}
-
-/// The reader of this build.
-struct Manifests;
-
-impl Checker for Manifests {
-    fn check(&self, file: &Path) -> Result<Report, Complaint> {
-        Err(Complaint::new(
-            Exit::Failure,
-            format!("{} was not checked: this build reads no manifests", file.display()),
-        ))
-    }
-
-    fn schema(&self) -> Result<String, Complaint> {
-        Err(Complaint::new(Exit::Failure, "this build has no schema of manifests"))
-    }
-}
-
-pub(super) fn run(args: &Args) -> Result<(), Complaint> {
-    let files = if args.files.is_empty() { all(Path::new("plugins"))? } else { args.files.clone() };
-    check(&Manifests, &files, args.json)
-}
-
-pub(super) fn schema(args: &SchemaArgs) -> Result<(), Complaint> {
-    match args.document {
-        Document::Plugin => out::line(&Manifests.schema()?),
-    }
-}
-
-fn check(checker: &impl Checker, files: &[PathBuf], json: bool) -> Result<(), Complaint> {
-    let reports = files.iter().map(|file| checker.check(file)).collect::<Result<Vec<_>, _>>()?;
-    if json {
+pub(super) fn run(args: &Args, state: &Path) -> Result<(), Complaint> {
+    let context =
+        Context::of_process(state).map_err(|error| Complaint::new(Exit::Failure, error.to_string()))?;
+    let reports = if args.files.is_empty() {
+        folder(Path::new(FOLDER), &context)?
+    } else {
+        named(&args.files, &context)
+    };
+    if args.json {
         let text = serde_json::to_string(&reports);
         out::line(&text.map_err(|error| Complaint::new(Exit::Failure, error.to_string()))?)?;
     }
     for report in &reports {
-        if report.problems.is_empty() {
+        if report.all.is_empty() {
             out::note(&format!("{}: ok", report.path.display()));
         } else {
-            out::note(report.shown.trim_end());
+            out::note(manifest::render(&report.all, out::colours()).trim_end());
         }
     }
-    let wrong = reports.iter().filter(|report| !report.problems.is_empty()).count();
-    if wrong == 0 {
-        Ok(())
-    } else {
-        Err(Complaint::new(Exit::Invalid, format!("{wrong} of {} manifests are wrong", reports.len())))
+    let wrong = reports.iter().filter(|report| report.all.iter().any(Problem::is_error)).count();
+    match (wrong, reports.len()) {
+        (0, _) => Ok(()),
+        (wrong, all) => Err(Complaint::new(Exit::Invalid, format!("{wrong} of {all} manifests are wrong"))),
     }
 }
 
-/// The manifests of a folder: its files of a known kind, and `plugin.toml` of its folders.
-fn all(folder: &Path) -> Result<Vec<PathBuf>, Complaint> {
-    let failed = |error: std::io::Error| {
-        Complaint::new(Exit::Usage, format!("{} cannot be read: {error}", folder.display()))
-            .remedy("name the files to check")
-    };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let bundle = path.join("plugin.toml");
-        let kind = path.extension().and_then(|kind| kind.to_str());
-        if bundle.is_file() {
-            files.push(bundle);
-        } else if matches!(kind, Some("toml" | "yaml" | "yml" | "json")) && path.is_file() {
-            files.push(path);
+pub(super) fn schema(args: &SchemaArgs) -> Result<(), Complaint> {
+    match args.document {
+        Document::Plugin => {
+            let text = serde_json::to_string_pretty(&manifest::schema());
+            out::line(&text.map_err(|error| Complaint::new(Exit::Failure, error.to_string()))?)
         }
     }
-    files.sort();
-    Ok(files)
+}
+
+fn named(files: &[PathBuf], context: &Context) -> Vec<Report> {
+    let check = |path: &PathBuf| {
+        let report = manifest::check_file(path, context);
+        Report::new(path.clone(), report.problems().cloned().collect())
+    };
+    files.iter().map(check).collect()
+}
+
+/// The whole folder as a host reads it, so that two files that claim one id are found too.
+fn folder(folder: &Path, context: &Context) -> Result<Vec<Report>, Complaint> {
+    let reading = manifest::load_dir(folder, context);
+    if reading.unreadable {
+        let why = reading.loose.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        return Err(Complaint::new(Exit::Usage, why).remedy("name the files to check"));
+    }
+    let right = reading.manifests.iter().map(|(id, manifest)| {
+        let warnings = reading.warnings.get(id).cloned().unwrap_or_default();
+        Report::new(manifest.path.clone(), warnings)
+    });
+    let wrong = reading.invalid.values().map(|file| Report::new(file.path.clone(), file.problems.clone()));
+    let loose = reading.loose.iter().map(|problem| Report::new(problem.path.clone(), vec![problem.clone()]));
+    Ok(right.chain(wrong).chain(loose).collect())
+}
+
+impl Report {
+    fn new(path: PathBuf, all: Vec<Problem>) -> Self {
+        Self { path, problems: all.iter().map(ProblemView::from).collect(), all }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::{Path, PathBuf};
 
-    use super::{Checker, Complaint, Exit, ProblemView, Report, all, check};
-
-    /// Finds a file wrong by its name.
-    struct ByName;
-
-    impl Checker for ByName {
-        fn check(&self, file: &Path) -> Result<Report, Complaint> {
-            let problem = ProblemView {
-                line: None,
-                column: None,
-                pointer: String::new(),
-                message: "bad".into(),
-                help: None,
-            };
-            let problems = if file.starts_with("bad") { vec![problem] } else { Vec::new() };
-            Ok(Report { path: file.to_owned(), problems, shown: "bad".into() })
-        }
-
-        fn schema(&self) -> Result<String, Complaint> {
-            Ok("{}".into())
-        }
-    }
+    use super::{Args, Context, Exit, folder, run};
 
     #[test]
-    fn one_wrong_file_decides_the_exit_code() {
-        assert!(check(&ByName, &["good".into()], false).is_ok());
-        let complaint = check(&ByName, &["good".into(), "bad".into()], true).unwrap_err();
-        assert_eq!(complaint.exit, Exit::Invalid);
-        assert_eq!(complaint.title, "1 of 2 manifests are wrong");
-    }
+    fn one_wrong_file_decides_the_exit_code_and_two_of_one_id_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("good.toml"), "command = \"true\"\n").unwrap();
+        fs::write(at("bad.toml"), "comand = \"true\"\n").unwrap();
+        let args = |names: &[&str]| Args { files: names.iter().map(|name| at(name)).collect(), json: false };
+        assert!(run(&args(&["good.toml"]), dir.path()).is_ok());
+        let complaint = run(&args(&["good.toml", "bad.toml"]), dir.path()).unwrap_err();
+        assert_eq!((complaint.exit, &*complaint.title), (Exit::Invalid, "1 of 2 manifests are wrong"));
 
-    #[test]
-    fn a_folder_is_searched_as_the_host_does() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        for name in ["b.toml", "a.yaml", "c.json", "README.md", "token"] {
-            fs::write(at(name), "").unwrap();
-        }
-        for name in ["bundle", "other.toml"] {
-            fs::create_dir(at(name)).unwrap();
-        }
-        fs::write(at("bundle/plugin.toml"), "").unwrap();
-        fs::write(at("bundle/more.toml"), "").unwrap();
-        let expected: Vec<PathBuf> = ["a.yaml", "b.toml", "bundle/plugin.toml", "c.json"].map(at).into();
-        assert_eq!(all(folder.path()).unwrap(), expected);
-        assert_eq!(all(&at("none")).unwrap_err().exit, Exit::Usage);
+        fs::write(at("good.yaml"), "command: \"true\"\n").unwrap();
+        let context = Context::of_process(dir.path()).unwrap();
+        assert!(folder(dir.path(), &context).unwrap().iter().all(|report| !report.all.is_empty()));
+        assert_eq!(folder(&at("none"), &context).unwrap_err().exit, Exit::Usage);
     }
 }

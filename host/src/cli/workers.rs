@@ -1,16 +1,7 @@
 //! `wharf mock` and `wharf native`: the processes that a host launches from its own executable.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
-
-use super::exit::{Complaint, Exit};
-
-#[derive(Debug, clap::Args)]
-pub(super) struct MockArgs {
-    /// The mock server's own options
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    options: Vec<OsString>,
-}
+use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct NativeArgs {
@@ -18,12 +9,18 @@ pub(super) struct NativeArgs {
     library: PathBuf,
 }
 
-pub(super) fn mock(args: &MockArgs) -> Result<(), Complaint> {
-    let complaint = Complaint::new(Exit::Failure, "this build has no mock server");
-    Err(complaint.detail(format!("asked for with {:?}", args.options)))
+/// One thread is enough for a server that is spawned by the dozen.
+pub(super) fn mock(args: crate::mock::Args) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(crate::mock::run(args)),
+        Err(error) => {
+            super::out::note(&format!("no runtime: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
-pub(super) fn native(args: &NativeArgs) -> Result<(), Complaint> {
-    let complaint = Complaint::new(Exit::Failure, "this build serves no native plugins");
-    Err(complaint.detail(args.library.display().to_string()))
+/// Without a runtime: the library brings the threads it wants.
+pub(super) fn native(args: &NativeArgs) -> ExitCode {
+    crate::native::run(&args.library)
 }

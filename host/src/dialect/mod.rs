@@ -24,6 +24,8 @@ mod testkit;
 pub(crate) mod web;
 pub(crate) mod writer;
 
+pub(crate) use web::{Endpoint, HttpClient, http_client};
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

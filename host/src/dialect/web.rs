@@ -51,6 +51,44 @@ pub(crate) struct Refused {
     pub(crate) body: Vec<u8>,
 }
 
+impl Endpoint {
+    /// An endpoint by its address. Every header is marked as sensitive: which of them hold secrets is not known here.
+    ///
+    /// # Errors
+    /// If the address or a header is none once its variables are put in. The error shows no value.
+    pub(crate) fn new(url: &str, headers: &[(String, String)], client: HttpClient) -> Result<Self, Cause> {
+        let invalid = |what: String| Cause::new(CauseKind::InvalidManifest, what);
+        let url: Uri = url.parse().map_err(|error| invalid(format!("`url` is no address: {error}")))?;
+        let mut map = HeaderMap::with_capacity(headers.len());
+        for (name, value) in headers {
+            let key = http::HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
+            let mut value = http::HeaderValue::from_str(value).map_err(|_| {
+                invalid(format!("the value of header {name:?} holds characters that a header may not"))
+            })?;
+            value.set_sensitive(true);
+            map.append(key, value);
+        }
+        Ok(Self { url, headers: map, client })
+    }
+
+    /// The port of the address.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let default = if self.url.scheme_str() == Some("https") { 443 } else { 80 };
+        self.url.host().map(|_| self.url.port_u16().unwrap_or(default))
+    }
+
+    /// Goes to exactly this address from now on: where the plugin was seen to listen, not what a name may lead to.
+    pub(crate) fn connect_to(&mut self, at: std::net::SocketAddr) {
+        let mut parts = self.url.clone().into_parts();
+        parts.authority = at.to_string().parse().ok();
+        // The parts are those of an address, and a socket address is an authority.
+        if let Ok(url) = Uri::from_parts(parts) {
+            self.url = url;
+        }
+    }
+}
+
 /// Makes the host's client.
 pub(crate) fn http_client() -> HttpClient {
     let mut tcp = HttpConnector::new();

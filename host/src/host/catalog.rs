@@ -47,7 +47,10 @@ fn refresh(inner: &Inner) {
 fn same(before: &Catalog, tools: &[Arc<Tool>]) -> bool {
     let key = |tool: &Arc<Tool>| (tool.plugin.clone(), tool.exposed.clone(), tool.upstream.clone());
     before.tools().count() == tools.len()
-        && before.tools().zip(tools).all(|(a, b)| key(a) == key(b) && a.definition.get() == b.definition.get())
+        && before
+            .tools()
+            .zip(tools)
+            .all(|(a, b)| key(a) == key(b) && a.definition.get() == b.definition.get())
 }
 
 fn collect(table: &Table) -> Vec<Arc<Tool>> {
@@ -70,7 +73,8 @@ fn offer(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool], tool
             continue;
         }
         let namespace = &manifest.namespace;
-        let exposed = if namespace.is_empty() { name.clone() } else { format!("{namespace}{SEPARATOR}{name}") };
+        let exposed =
+            if namespace.is_empty() { name.clone() } else { format!("{namespace}{SEPARATOR}{name}") };
         tools.push(Arc::new(Tool {
             plugin: plugin.core.id.clone(),
             name: name.clone(),

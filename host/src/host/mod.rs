@@ -22,11 +22,11 @@ use tokio::sync::{mpsc, oneshot};
 use wharf_core::catalog::{Catalog, Tool};
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Manifest;
-use wharf_core::{CallId, Code, PluginId};
+use wharf_core::{CallId, PluginId};
 
 pub use self::info::{Info, ReloadView};
-use self::operations::Operations;
 pub use self::operations::Command;
+use self::operations::Operations;
 use self::registry::{Ask, Registry};
 use crate::events::EventBus;
 use crate::manifest::Context;
@@ -115,7 +115,7 @@ impl Host {
         let lock = tasks.blocking(move || own(&state)).await.unwrap_or_else(|panic| {
             Err(StartError::Io { path: PathBuf::new(), error: std::io::Error::other(panic) })
         })?;
-        let services = Arc::new(Services::new(tasks.clone(), options.state.clone()));
+        let services = Arc::new(Services::new(tasks.clone()));
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),
@@ -132,8 +132,8 @@ impl Host {
             .map_err(|error| StartError::Io { path: inner.options.state.clone(), error })?;
         let ticks = Watcher::start(&inner.options.plugins, &tasks);
         let registry = Registry::new(Arc::clone(&inner), context);
-        tasks.spawn(tracing::info_span!("registry"), registry.run(asked, ticks));
-        tasks.spawn(tracing::info_span!("catalog"), catalog::keep(Arc::clone(&inner)));
+        tasks.spawn(tracing::info_span!(parent: None, "registry"), registry.run(asked, ticks));
+        tasks.spawn(tracing::info_span!(parent: None, "catalog"), catalog::keep(Arc::clone(&inner)));
         let host = Self(inner);
         host.reload().await;
         Ok(host)
@@ -204,7 +204,10 @@ impl Host {
     pub fn unready(&self) -> Vec<(PluginId, State)> {
         let table = self.0.table.load();
         let required = table.values().filter(|plugin| plugin.is_required());
-        required.map(|plugin| (plugin.core.id.clone(), plugin.state())).filter(|(_, state)| *state != State::Ready).collect()
+        required
+            .map(|plugin| (plugin.core.id.clone(), plugin.state()))
+            .filter(|(_, state)| *state != State::Ready)
+            .collect()
     }
 
     /// Begins a command; [`Host::operation`] tells how it goes.
@@ -260,7 +263,8 @@ impl Host {
             Some(name) => Some(self.tool(&plugin, name)?),
         };
         let id = CallId::new(self.0.run, self.0.calls.fetch_add(1, Ordering::Relaxed) + 1);
-        Ok(Call { id, spec, plugin, manifest, tool, clock })
+        let events = Arc::clone(&self.0.services.events);
+        Ok(Call { id, spec, plugin, manifest, tool, clock, events })
     }
 
     /// A tool of a plugin; while its tools are withdrawn, or not known yet, the plugin is what is not available.
@@ -269,7 +273,11 @@ impl Host {
         if let Some(tool) = self.0.catalog.load().tool(id, name) {
             return Ok(Arc::clone(tool));
         }
-        if plugin.is_listed() { Err(Failure::no_tool(id, name)) } else { Err(unavailable(plugin, self.0.services.clock)) }
+        if plugin.is_listed() {
+            Err(Failure::no_tool(id, name))
+        } else {
+            Err(unavailable(plugin, self.0.services.clock))
+        }
     }
 }
 
@@ -292,9 +300,5 @@ fn own(state: &Path) -> Result<File, StartError> {
 impl Inner {
     fn not_now(&self, plugin: &PluginHandle) -> Failure {
         Failure { retry_after: None, ..unavailable(plugin, self.services.clock) }
-    }
-
-    fn internal(detail: impl Into<String>) -> Failure {
-        Failure::new(Code::Internal, detail)
     }
 }

@@ -45,20 +45,27 @@ struct Kept {
 }
 
 /// Begins an operation in a task of its own.
-pub(super) fn begin(inner: &Arc<Inner>, plugin: Arc<PluginHandle>, command: Command) -> Result<OperationView, Failure> {
+pub(super) fn begin(
+    inner: &Arc<Inner>,
+    plugin: Arc<PluginHandle>,
+    command: Command,
+) -> Result<OperationView, Failure> {
     let state = plugin.state();
     let without_instances = state == State::Misconfigured;
     let switched_off = state == State::Disabled && !matches!(command, Command::Enable | Command::Disable);
     if without_instances || switched_off {
         let mut failure = inner.not_now(&plugin);
         if switched_off {
-            failure.detail = format!("plugin {:?} is switched off; `wharf enable {}` first", plugin.core.id, plugin.core.id);
+            failure.detail = format!(
+                "plugin {:?} is switched off; `wharf enable {}` first",
+                plugin.core.id, plugin.core.id
+            );
         }
         return Err(failure);
     }
     let view = inner.operations.open(&plugin, command);
     let (id, inner) = (view.id.clone(), Arc::clone(inner));
-    let span = tracing::info_span!("operation", id, plugin = %plugin.core.id, command = command.as_str());
+    let span = tracing::info_span!(parent: None, "operation", id, plugin = %plugin.core.id, command = command.as_str());
     inner.services.tasks.clone().spawn(span, async move {
         let run = carry_out(&inner, &plugin, command);
         let outcome = tokio::time::timeout(LIMIT, run).await;
@@ -101,7 +108,8 @@ fn came_up(plugin: &PluginHandle) -> Option<Result<(), String>> {
             | State::Misconfigured
             | State::Stopped
             | State::Disabled => {
-                let cause = now.cause.as_ref().map_or_else(|| now.state.as_str().to_owned(), ToString::to_string);
+                let cause =
+                    now.cause.as_ref().map_or_else(|| now.state.as_str().to_owned(), ToString::to_string);
                 return Some(Err(format!("instance {}: {cause}", instance.n)));
             }
         }

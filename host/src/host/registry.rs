@@ -137,8 +137,11 @@ impl Registry {
                 plugin.set_problems(problems.clone());
             }
         }
-        let gone: Vec<PluginId> =
-            table.keys().filter(|id| !next.contains_key(*id) && !reading.invalid.contains_key(*id)).cloned().collect();
+        let gone: Vec<PluginId> = table
+            .keys()
+            .filter(|id| !next.contains_key(*id) && !reading.invalid.contains_key(*id))
+            .cloned()
+            .collect();
         for id in &gone {
             if let Some(plugin) = table.remove(id) {
                 plugin.retire();
@@ -169,7 +172,7 @@ impl Registry {
         plugin.configure(&setup, enabled, self.leaving.get(id));
         if was_running {
             let (plugin, event) = (Arc::clone(plugin), if enabled { Event::Enable } else { Event::Disable });
-            let span = tracing::info_span!("configure", plugin = %id);
+            let span = tracing::info_span!(parent: None, "configure", plugin = %id);
             self.inner.services.tasks.spawn(span, async move { plugin.operate(&event).await });
         }
     }
@@ -198,7 +201,9 @@ impl Registry {
     }
 
     fn switch(&mut self, id: &PluginId, enabled: bool) -> Result<(), String> {
-        self.switches.set(id.as_str(), enabled).map_err(|error| format!("the switch could not be written: {error}"))
+        self.switches
+            .set(id.as_str(), enabled)
+            .map_err(|error| format!("the switch could not be written: {error}"))
     }
 
     /// Ends all plugins at the same time and answers when nothing of any is left.

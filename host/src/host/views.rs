@@ -36,7 +36,10 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         resources: plugin.proof().map_or(0, |proof| proof.resources.len()),
         prompts: plugin.proof().map_or(0, |proof| proof.prompts.len()),
         instances: handles.iter().zip(&snapshots).map(|(handle, now)| instance(inner, handle, now)).collect(),
-        containment: manifest.as_ref().filter(|m| matches!(m.kind, Kind::Command(_))).map(|_| crate::process::CONTAINMENT),
+        containment: manifest
+            .as_ref()
+            .filter(|m| matches!(m.kind, Kind::Command(_)))
+            .map(|_| crate::process::CONTAINMENT),
         required: plugin.is_required(),
         manifest: ManifestView {
             path: manifest.map_or_else(|| plugin.path.clone(), |manifest| manifest.path.clone()),
@@ -48,9 +51,12 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
 /// The cause of a plugin that has no instances because its manifest is wrong.
 fn misconfigured(plugin: &PluginHandle) -> Cause {
     let problems = plugin.problems();
-    let first = problems.iter().find(|problem| problem.is_error());
+    // One with a place says more than what follows from it.
+    let errors = || problems.iter().filter(|problem| problem.is_error());
+    let first = errors().find(|problem| problem.place.is_some()).or_else(|| errors().next());
     let kind = first.map_or(CauseKind::InvalidManifest, |problem| problem.cause_kind());
-    let detail = first.map_or_else(|| format!("{} declares nothing to run", plugin.path.display()), ToString::to_string);
+    let detail = first
+        .map_or_else(|| format!("{} declares nothing to run", plugin.path.display()), ToString::to_string);
     Cause::new(kind, detail)
 }
 

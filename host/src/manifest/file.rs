@@ -166,6 +166,7 @@ fn read_foreign(
     defaults: &Defaults,
 ) -> FileReport {
     let stem = report.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    report.loose.extend(beside_servers(source, file));
     let shared = overlay(&mut report, &stem);
     let mut seen: BTreeMap<PluginId, String> = BTreeMap::new();
     for entry in entries {
@@ -240,6 +241,21 @@ fn check_entry(
         });
     }
     Checked { id, manifest, problems }
+}
+
+/// A warning about what else stands in the file.
+fn beside_servers(source: &Arc<Source>, file: &Node) -> Option<Problem> {
+    let others = file.table()?.iter().filter(|entry| !matches!(entry.key.as_str(), "mcpServers" | "$schema"));
+    let others: Vec<_> = others.collect();
+    let first = others.first()?;
+    let mut names =
+        others.iter().take(10).map(|entry| format!("`{}`", entry.key)).collect::<Vec<_>>().join(", ");
+    if others.len() > 10 {
+        names.push_str(", ..");
+    }
+    let message = format!("keys of another program have no effect here: {names}");
+    let problem = Problem::at(source, first.key_spot.range(), message).warning();
+    Some(Problem { pointer: format!("/{}", super::tree::escape(&first.key)), ..problem })
 }
 
 /// The overlay of this name beside a file. A bad one is told, and counts as none.

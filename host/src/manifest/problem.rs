@@ -94,7 +94,7 @@ impl Problem {
             path: path.to_owned(),
             place: None,
             pointer: String::new(),
-            message: message.into(),
+            message: one_line(&message.into()),
             help: None,
         }
     }
@@ -190,6 +190,11 @@ impl Place {
     pub(crate) fn range(&self) -> std::ops::Range<usize> {
         self.range.clone()
     }
+}
+
+/// Keys of a file stand in messages: none may break a line of a log, or steer a terminal.
+fn one_line(message: &str) -> String {
+    message.replace('\n', "; ").chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// The place of a spot in the sources that its tree was read from.

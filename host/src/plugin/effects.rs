@@ -100,7 +100,10 @@ impl Supervisor {
             match tokio::time::timeout_at(deadline, prove(&*link, deadline.into_std())).await {
                 Ok(Ok(proof)) => Outcome::Proven(g, proof),
                 Ok(Err(cause)) => Outcome::ProofFailed(g, cause),
-                Err(_) => Outcome::ProofFailed(g, Cause::new(CauseKind::StartTimeout, "its lists did not come in time")),
+                Err(_) => Outcome::ProofFailed(
+                    g,
+                    Cause::new(CauseKind::StartTimeout, "its lists did not come in time"),
+                ),
             }
         });
     }
@@ -153,7 +156,9 @@ impl Supervisor {
         self.services.tasks.spawn(tracing::Span::current(), async move {
             match tokio::time::timeout_at(deadline, prove(&*link, deadline.into_std())).await {
                 Ok(Ok(proof)) => drop(outcomes.send(Outcome::Relisted(g, proof)).await),
-                Ok(Err(cause)) => tracing::warn!(%cause, "the changed lists could not be read; the old ones stay"),
+                Ok(Err(cause)) => {
+                    tracing::warn!(%cause, "the changed lists could not be read; the old ones stay")
+                }
                 Err(_) => tracing::warn!("the changed lists did not come in time; the old ones stay"),
             }
         });

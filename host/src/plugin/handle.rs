@@ -70,7 +70,12 @@ impl PluginCore {
         let serviceable = |state: State| {
             matches!(
                 state,
-                State::Ready | State::Degraded | State::Starting | State::Preparing | State::Backoff | State::Draining
+                State::Ready
+                    | State::Degraded
+                    | State::Starting
+                    | State::Preparing
+                    | State::Backoff
+                    | State::Draining
             )
         };
         roster.len() > 1 && !roster.iter().any(|other| other.n != n && serviceable(other.now().state))
@@ -139,7 +144,7 @@ impl PluginHandle {
         for instance in roster.iter() {
             self.send(instance, Command::Retire);
         }
-        let span = tracing::info_span!("retire", plugin = %self.core.id);
+        let span = tracing::info_span!(parent: None, "retire", plugin = %self.core.id);
         self.services.tasks.spawn(span, async move {
             for instance in roster.iter() {
                 instance.commands.closed().await;
@@ -156,7 +161,7 @@ impl PluginHandle {
     /// Sends without waiting for a busy supervisor.
     fn send(&self, instance: &InstanceHandle, command: Command) {
         let commands = instance.commands.clone();
-        let span = tracing::info_span!("command", plugin = %self.core.id);
+        let span = tracing::info_span!(parent: None, "command", plugin = %self.core.id);
         // A supervisor that is gone needs no command.
         self.services.tasks.spawn(span, async move { commands.send(command).await.ok() });
     }
@@ -229,6 +234,9 @@ impl PluginHandle {
 
 impl std::fmt::Debug for PluginHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PluginHandle").field("id", &self.core.id).field("state", &self.state()).finish_non_exhaustive()
+        f.debug_struct("PluginHandle")
+            .field("id", &self.core.id)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }

@@ -4,9 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
-use wharf_plugin_api::{
-    CallError, Cause, Inbox, Notification, Reply, Request, RpcError, Stage, async_trait,
-};
+use wharf_plugin_api::{CallError, Cause, Inbox, Notification, Reply, Request, RpcError, Stage, async_trait};
 
 /// What the opening has told so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,7 +66,9 @@ impl Inbox for GenerationInbox {
 
     fn event(&self, notification: Notification) {
         let lists = ["notifications/tools/list_changed", "notifications/prompts/list_changed"];
-        if lists.contains(&&*notification.method) || notification.method == "notifications/resources/list_changed" {
+        if lists.contains(&&*notification.method)
+            || notification.method == "notifications/resources/list_changed"
+        {
             self.lists_changed.store(true, std::sync::atomic::Ordering::Release);
             self.news.notify_one();
         } else {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Caller, Cause, CauseKind, Hello, Link, Notification, Reply, Request, RpcError, Scope,
+    CallError, CallErrorKind, Caller, Cause, CauseKind, Link, Notification, Reply, Request, RpcError, Scope,
     async_trait,
 };
 
@@ -18,7 +18,6 @@ const MAX_ENTRIES: usize = 1000;
 /// What an instance offers, as it told it.
 #[derive(Debug)]
 pub(crate) struct Proof {
-    pub(crate) hello: Arc<Hello>,
     pub(crate) tools: Vec<ListedTool>,
     pub(crate) resources: Vec<Box<RawValue>>,
     pub(crate) prompts: Vec<Box<RawValue>>,
@@ -69,31 +68,44 @@ struct Capabilities<'a> {
 /// # Errors
 /// If a list cannot be read, is over the bounds or does not end.
 pub(crate) async fn prove(link: &dyn Link, deadline: std::time::Instant) -> Result<Proof, Cause> {
-    let hello = Arc::new(link.hello().clone());
-    let capabilities = hello.capabilities.as_ref().map_or_else(
+    let capabilities = link.hello().capabilities.as_ref().map_or_else(
         || Ok(Capabilities::default()),
         |raw| serde_json::from_str::<Capabilities<'_>>(raw.get()),
     );
-    let capabilities = capabilities
-        .map_err(|error| Cause::new(CauseKind::HandshakeRefused, format!("its capabilities are no object: {error}")))?;
+    let capabilities = capabilities.map_err(|error| {
+        Cause::new(CauseKind::HandshakeRefused, format!("its capabilities are no object: {error}"))
+    })?;
     let scope = HostScope::until(deadline);
     // A server that declares nothing at all is asked for tools: some simple ones forget to.
     let nothing = capabilities.resources.is_none() && capabilities.prompts.is_none();
-    let tools = if capabilities.tools.is_some() || nothing { list(link, "tools/list", &scope).await? } else { Vec::new() };
-    let resources =
-        if capabilities.resources.is_some() { list(link, "resources/list", &scope).await? } else { Vec::new() };
-    let prompts = if capabilities.prompts.is_some() { list(link, "prompts/list", &scope).await? } else { Vec::new() };
+    let tools = if capabilities.tools.is_some() || nothing {
+        list(link, "tools/list", &scope).await?
+    } else {
+        Vec::new()
+    };
+    let resources = if capabilities.resources.is_some() {
+        list(link, "resources/list", &scope).await?
+    } else {
+        Vec::new()
+    };
+    let prompts =
+        if capabilities.prompts.is_some() { list(link, "prompts/list", &scope).await? } else { Vec::new() };
     let tools = tools.into_iter().map(listed_tool).collect::<Result<_, _>>()?;
-    Ok(Proof { hello: Arc::clone(&hello), tools, resources, prompts })
+    Ok(Proof { tools, resources, prompts })
 }
 
 fn listed_tool(definition: Box<RawValue>) -> Result<ListedTool, Cause> {
-    let head: ToolHead = serde_json::from_str(definition.get())
-        .map_err(|error| Cause::new(CauseKind::ListFailed, format!("tools/list holds an entry that is no tool: {error}")))?;
+    let head: ToolHead = serde_json::from_str(definition.get()).map_err(|error| {
+        Cause::new(CauseKind::ListFailed, format!("tools/list holds an entry that is no tool: {error}"))
+    })?;
     Ok(ListedTool { name: head.name, description: head.description, definition })
 }
 
-async fn list(link: &dyn Link, method: &'static str, scope: &Arc<HostScope>) -> Result<Vec<Box<RawValue>>, Cause> {
+async fn list(
+    link: &dyn Link,
+    method: &'static str,
+    scope: &Arc<HostScope>,
+) -> Result<Vec<Box<RawValue>>, Cause> {
     let mut entries = Vec::new();
     let mut cursor: Option<String> = None;
     for _ in 0..MAX_PAGES {
@@ -109,12 +121,18 @@ async fn list(link: &dyn Link, method: &'static str, scope: &Arc<HostScope>) -> 
             // A list that does not exist is empty.
             Reply::Error(error) if error.code == RpcError::METHOD_NOT_FOUND => return Ok(entries),
             Reply::Error(error) => {
-                return Err(Cause::new(CauseKind::ListFailed, format!("{method} was answered with an error: {error}")));
+                return Err(Cause::new(
+                    CauseKind::ListFailed,
+                    format!("{method} was answered with an error: {error}"),
+                ));
             }
         };
         entries.extend(page.tools.unwrap_or_default());
         if entries.len() > MAX_ENTRIES {
-            return Err(Cause::new(CauseKind::ListFailed, format!("{method} has more than {MAX_ENTRIES} entries")));
+            return Err(Cause::new(
+                CauseKind::ListFailed,
+                format!("{method} has more than {MAX_ENTRIES} entries"),
+            ));
         }
         match page.next_cursor {
             None => return Ok(entries),
@@ -125,8 +143,9 @@ async fn list(link: &dyn Link, method: &'static str, scope: &Arc<HostScope>) -> 
 }
 
 fn page(method: &str, raw: &RawValue) -> Result<Page, Cause> {
-    let page: Page = serde_json::from_str(raw.get())
-        .map_err(|error| Cause::new(CauseKind::ListFailed, format!("the answer to {method} is no list: {error}")))?;
+    let page: Page = serde_json::from_str(raw.get()).map_err(|error| {
+        Cause::new(CauseKind::ListFailed, format!("the answer to {method} is no list: {error}"))
+    })?;
     if page.tools.is_none() {
         return Err(Cause::new(CauseKind::ListFailed, format!("the answer to {method} holds no list")));
     }
@@ -168,7 +187,10 @@ impl Scope for HostScope {
     fn event(&self, _: Notification) {}
 
     async fn ask(&self, request: Request) -> Result<Reply, CallError> {
-        Ok(Reply::Error(RpcError::new(RpcError::METHOD_NOT_FOUND, format!("nobody is there to answer {}", request.method))))
+        Ok(Reply::Error(RpcError::new(
+            RpcError::METHOD_NOT_FOUND,
+            format!("nobody is there to answer {}", request.method),
+        )))
     }
 
     fn caller(&self) -> &Caller {

@@ -1,6 +1,5 @@
 //! What all supervisors of a host share.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +29,6 @@ pub(crate) struct Services {
     pub(crate) catalog_dirty: Notify,
     /// Speaks to every server over HTTP.
     pub(crate) http: HttpClient,
-    pub(crate) state_dir: PathBuf,
 }
 
 /// The host-wide bound on starts.
@@ -41,7 +39,7 @@ pub(crate) struct Starts {
 }
 
 impl Services {
-    pub(crate) fn new(tasks: Tasks, state_dir: PathBuf) -> Self {
+    pub(crate) fn new(tasks: Tasks) -> Self {
         Self {
             clock: Clock::start(),
             tasks,
@@ -49,7 +47,6 @@ impl Services {
             starts: Starts::default(),
             catalog_dirty: Notify::new(),
             http: dialect::http_client(),
-            state_dir,
         }
     }
 }

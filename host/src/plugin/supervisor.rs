@@ -113,7 +113,7 @@ pub(super) fn supervise(
         last_exit: None,
         retiring: false,
     };
-    let span = tracing::info_span!("instance", plugin = %core.id, n = n.0);
+    let span = tracing::info_span!(parent: None, "instance", plugin = %core.id, n = n.0);
     services.tasks.spawn(span, async move {
         if let Some(mut after) = after {
             // A sender that is gone has nothing left either.
@@ -260,7 +260,13 @@ impl Supervisor {
             oom: exit.oom,
             uptime_ms: u64::try_from(exit.uptime.as_millis()).unwrap_or(u64::MAX),
             at: self.services.clock.wall(self.services.clock.now()),
-            stderr_tail: self.core.log.tail_of(self.n.0, generation.0, TAIL).into_iter().map(|line| line.text).collect(),
+            stderr_tail: self
+                .core
+                .log
+                .tail_of(self.n.0, generation.0, TAIL)
+                .into_iter()
+                .map(|line| line.text)
+                .collect(),
         }));
     }
 
@@ -328,8 +334,18 @@ impl Supervisor {
         }
         let cause = self.machine.cause();
         let reason = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        tracing::info!(from = before.0.as_str(), to = to.as_str(), generation = generation.0, "state{reason}");
-        self.core.log.append(self.n.0, generation.0, "wharf", &format!("{} -> {}{reason}", before.0.as_str(), to.as_str()));
+        tracing::info!(
+            from = before.0.as_str(),
+            to = to.as_str(),
+            generation = generation.0,
+            "state{reason}"
+        );
+        self.core.log.append(
+            self.n.0,
+            generation.0,
+            "wharf",
+            &format!("{} -> {}{reason}", before.0.as_str(), to.as_str()),
+        );
         let next = self.machine.next_attempt().map(|at| self.services.clock.wall(at));
         self.services.events.publish(
             "plugin.state",
@@ -346,7 +362,9 @@ impl Supervisor {
 async fn ended(end: &mut Option<oneshot::Receiver<Cause>>) -> Cause {
     match end {
         // A sender that is dropped without a word: the plugin broke its contract, and it is gone all the same.
-        Some(end) => end.await.unwrap_or_else(|_| Cause::new(CauseKind::LinkLost, "the connection ended without a cause")),
+        Some(end) => end
+            .await
+            .unwrap_or_else(|_| Cause::new(CauseKind::LinkLost, "the connection ended without a cause")),
         None => std::future::pending().await,
     }
 }

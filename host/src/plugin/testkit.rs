@@ -9,8 +9,8 @@ use tokio::sync::{Notify, oneshot};
 use wharf_core::PluginId;
 use wharf_core::manifest::{Command, Dialect, Kind, Manifest, Template};
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link, Notification, Plugin,
-    RawValue, Reply, Request, Scope, async_trait,
+    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link, Notification,
+    Plugin, RawValue, Reply, Request, Scope, async_trait,
 };
 
 use super::instance::Setup;
@@ -85,7 +85,10 @@ impl Plugin for Fake {
     async fn open(&self, _: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let script = Arc::clone(&self.0);
         script.opened.fetch_add(1, Ordering::SeqCst);
-        let next = { let mut all = script.openings.lock().unwrap(); if all.is_empty() { Opening::Works } else { all.remove(0) } };
+        let next = {
+            let mut all = script.openings.lock().unwrap();
+            if all.is_empty() { Opening::Works } else { all.remove(0) }
+        };
         match next {
             Opening::Works => {}
             Opening::Fails(kind) => return Err(Cause::new(kind, "scripted")),
@@ -100,7 +103,13 @@ impl Plugin for Fake {
         let (kill, killed) = oneshot::channel();
         script.kill.lock().unwrap().push(kill);
         let (left, gone) = tokio::sync::watch::channel(false);
-        let hello = Hello { dialect: "fake", revision: "2025-11-25".into(), server_info: None, capabilities: None, instructions: None };
+        let hello = Hello {
+            dialect: "fake",
+            revision: "2025-11-25".into(),
+            server_info: None,
+            capabilities: None,
+            instructions: None,
+        };
         let link = Arc::new(FakeLink { hello, script: Arc::clone(&script), close: Notify::new(), gone });
         let kept = Arc::clone(&link);
         Tasks::default().spawn(tracing::Span::none(), async move {
@@ -127,7 +136,9 @@ impl Link for FakeLink {
 
     async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
         match &*request.method {
-            "tools/list" => Ok(Reply::Result(raw(r#"{"tools":[{"name":"t","inputSchema":{"type":"object"}}]}"#))),
+            "tools/list" => {
+                Ok(Reply::Result(raw(r#"{"tools":[{"name":"t","inputSchema":{"type":"object"}}]}"#)))
+            }
             "ping" if self.script.pings_fail.load(Ordering::SeqCst) => std::future::pending().await,
             "ping" => Ok(Reply::Result(raw("{}"))),
             _ => self.call(&*scope).await,
@@ -146,10 +157,15 @@ impl Link for FakeLink {
 
 impl FakeLink {
     async fn call(&self, scope: &dyn Scope) -> Result<Reply, CallError> {
-        let next = { let mut all = self.script.answers.lock().unwrap(); if all.is_empty() { Answer::Ok } else { all.remove(0) } };
+        let next = {
+            let mut all = self.script.answers.lock().unwrap();
+            if all.is_empty() { Answer::Ok } else { all.remove(0) }
+        };
         let mut dropped = Dropped(&self.script, true);
         let outcome = match next {
-            Answer::Fails(kind, delivery) if delivery <= Delivery::NotDelivered => Err(CallError::new(kind, delivery, "scripted")),
+            Answer::Fails(kind, delivery) if delivery <= Delivery::NotDelivered => {
+                Err(CallError::new(kind, delivery, "scripted"))
+            }
             Answer::Fails(kind, delivery) => {
                 scope.sent();
                 self.script.executions.fetch_add(1, Ordering::SeqCst);
@@ -224,7 +240,7 @@ impl Kit {
     pub(crate) fn new(script: Script, manifest: Manifest) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let script = Arc::new(script);
-        let services = Arc::new(Services::new(Tasks::default(), dir.path().to_owned()));
+        let services = Arc::new(Services::new(Tasks::default()));
         let log = Arc::new(LogBook::new(dir.path().to_owned(), manifest.id.as_str(), Vec::new()));
         let plugin = Arc::new(PluginHandle::new(&services, manifest.id.clone(), manifest.path.clone(), log));
         plugin.configure(&setup(&script, manifest), true, None);

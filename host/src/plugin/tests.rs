@@ -18,7 +18,8 @@ fn openings(openings: &[Opening]) -> Script {
 
 #[tokio::test(start_paused = true)]
 async fn it_comes_back_after_a_crash_and_never_overlaps_itself() {
-    let kit = Kit::new(Script { slow_close: Some(Duration::from_secs(3)), ..Script::default() }, manifest("p"));
+    let kit =
+        Kit::new(Script { slow_close: Some(Duration::from_secs(3)), ..Script::default() }, manifest("p"));
     kit.ready().await;
     for generation in 2..5 {
         kit.script.crash();
@@ -72,12 +73,16 @@ async fn an_opening_that_ignores_its_cancellation_is_dropped_in_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_manifest_ends_the_old_before_the_new_begins() {
-    let kit = Kit::new(Script { slow_close: Some(Duration::from_secs(2)), ..Script::default() }, manifest("p"));
+    let kit =
+        Kit::new(Script { slow_close: Some(Duration::from_secs(2)), ..Script::default() }, manifest("p"));
     kit.ready().await;
     let mut changed = manifest("p");
     changed.description = Some("changed".to_owned());
     kit.plugin.configure(&setup(&kit.script, changed), true, None);
-    kit.until("restarted", |plugin| plugin.best().is_some_and(|now| now.generation == Generation(2) && now.state == State::Ready)).await;
+    kit.until("restarted", |plugin| {
+        plugin.best().is_some_and(|now| now.generation == Generation(2) && now.state == State::Ready)
+    })
+    .await;
     assert_eq!(kit.script.most_alive.load(Ordering::SeqCst), 1);
     assert_eq!(kit.plugin.best().unwrap().restarts, 0, "nobody crashed");
 }
@@ -87,9 +92,11 @@ async fn replicas_come_and_go_with_the_manifest() {
     let mut three = manifest("p");
     three.replicas = 3;
     let kit = Kit::new(Script::default(), three);
-    let ready = |n: usize| move |plugin: &super::PluginHandle| {
-        let all = plugin.instances();
-        all.len() == n && all.iter().all(|i| i.now().state == State::Ready)
+    let ready = |n: usize| {
+        move |plugin: &super::PluginHandle| {
+            let all = plugin.instances();
+            all.len() == n && all.iter().all(|i| i.now().state == State::Ready)
+        }
     };
     kit.until("three", ready(3)).await;
     kit.plugin.configure(&setup(&kit.script, manifest("p")), true, None);
@@ -104,7 +111,8 @@ async fn replicas_come_and_go_with_the_manifest() {
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_stops_answering_pings_is_restarted() {
-    let kit = Kit::new(Script { slow_close: Some(Duration::from_secs(1)), ..Script::default() }, manifest("p"));
+    let kit =
+        Kit::new(Script { slow_close: Some(Duration::from_secs(1)), ..Script::default() }, manifest("p"));
     kit.ready().await;
     kit.script.pings_fail.store(true, Ordering::SeqCst);
     kit.until("degraded", |plugin| plugin.state() == State::Degraded).await;
@@ -137,7 +145,8 @@ async fn many_that_die_together_do_not_start_together() {
     many.replicas = 50;
     many.restart.initial = Span::millis(1);
     let kit = Kit::new(Script::default(), many);
-    let all_ready = |plugin: &super::PluginHandle| plugin.instances().iter().all(|i| i.now().state == State::Ready);
+    let all_ready =
+        |plugin: &super::PluginHandle| plugin.instances().iter().all(|i| i.now().state == State::Ready);
     kit.until("all ready", all_ready).await;
     let before = Instant::now();
     for _ in 0..50 {
@@ -151,7 +160,8 @@ async fn many_that_die_together_do_not_start_together() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retired_plugin_tells_when_nothing_is_left() {
-    let kit = Kit::new(Script { slow_close: Some(Duration::from_secs(5)), ..Script::default() }, manifest("p"));
+    let kit =
+        Kit::new(Script { slow_close: Some(Duration::from_secs(5)), ..Script::default() }, manifest("p"));
     kit.ready().await;
     kit.plugin.retire();
     kit.plugin.gone().wait_for(|gone| *gone).await.unwrap();

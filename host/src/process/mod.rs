@@ -18,6 +18,7 @@ pub(crate) mod exe;
 pub mod find;
 mod handle;
 pub mod logs;
+pub mod ports;
 
 mod proc;
 mod shim;

@@ -49,7 +49,12 @@ impl Default for Gate {
 
 impl Bounds {
     fn new(concurrency: u32, queue: u32) -> Self {
-        Self { running: Arc::new(Semaphore::new(concurrency as usize)), concurrency, waiting: Arc::default(), queue }
+        Self {
+            running: Arc::new(Semaphore::new(concurrency as usize)),
+            concurrency,
+            waiting: Arc::default(),
+            queue,
+        }
     }
 }
 

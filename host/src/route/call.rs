@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 use wharf_core::catalog::Tool;
 use wharf_core::lifecycle::State;
@@ -18,6 +19,7 @@ use super::request;
 use super::scope::CallScope;
 use super::spec::{CallEvent, CallSpec, Settled};
 use crate::clock::Clock;
+use crate::events::EventBus;
 use crate::plugin::PluginHandle;
 use crate::plugin::handle::Picked;
 use crate::plugin::services::roll;
@@ -30,15 +32,34 @@ pub(crate) struct Call {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) tool: Option<Arc<Tool>>,
     pub(crate) clock: Clock,
+    pub(crate) events: Arc<EventBus>,
 }
 
 impl Call {
     /// Runs the call to its one end.
-    pub(crate) async fn run(mut self) -> Result<Settled, Failure> {
-        let started = Instant::now();
+    pub(crate) async fn run(self) -> Result<Settled, Failure> {
+        let (events, started) = (Arc::clone(&self.events), Instant::now());
+        let (id, plugin, tool) = (self.id.clone(), self.spec.plugin.clone(), self.spec.tool.clone());
+        let outcome = self.settled(started).await;
+        events.tell("call.finished", || {
+            let (instance, failed) = match &outcome {
+                Ok(settled) => (Some(settled.instance), None),
+                Err(failure) => (None, Some(failure.code)),
+            };
+            json!({
+                "call_id": id, "plugin": plugin, "tool": tool, "instance": instance, "error": failed,
+                "duration_ms": started.elapsed().as_secs_f64() * 1000.0,
+            })
+        });
+        outcome
+    }
+
+    async fn settled(mut self, started: Instant) -> Result<Settled, Failure> {
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
         let request = request::build(&self.spec, self.tool.as_ref().map(|tool| tool.upstream.as_str()))
-            .map_err(|error| self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}")))?;
+            .map_err(|error| {
+                self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
+            })?;
         let events = self.spec.events.take();
         if let Some(events) = &events {
             // Room for it was made by whoever listens; one who is gone misses nothing.
@@ -56,12 +77,21 @@ impl Call {
             let limits = &self.manifest.limits;
             let detail = match refused {
                 Refused::Full { queue } => {
-                    format!("{} calls run and {queue} wait already (limits.concurrency, limits.queue)", limits.concurrency)
+                    format!(
+                        "{} calls run and {queue} wait already (limits.concurrency, limits.queue)",
+                        limits.concurrency
+                    )
                 }
-                Refused::Waited => format!("its turn did not come within {} (limits.queue_wait)", limits.queue_wait),
+                Refused::Waited => {
+                    format!("its turn did not come within {} (limits.queue_wait)", limits.queue_wait)
+                }
             };
             let delivery = Some(Delivery::Queued);
-            Failure { delivery, retry_after: Some(Duration::from_secs(1)), ..self.failure(Code::QueueFull, detail) }
+            Failure {
+                delivery,
+                retry_after: Some(Duration::from_secs(1)),
+                ..self.failure(Code::QueueFull, detail)
+            }
         })
     }
 
@@ -118,7 +148,8 @@ impl Call {
                 return Ok(picked);
             }
             let state = self.plugin.state();
-            let worth_it = outlook(state) == Outlook::Wait && self.next_attempt_in() < until.saturating_duration_since(Instant::now());
+            let worth_it = outlook(state) == Outlook::Wait
+                && self.next_attempt_in() < until.saturating_duration_since(Instant::now());
             if !worth_it {
                 return Err(self.unavailable());
             }
@@ -136,15 +167,25 @@ impl Call {
 
     fn unavailable(&self) -> Failure {
         let failure = unavailable(&self.plugin, self.clock);
-        Failure { tool: self.spec.tool.clone(), call_id: Some(self.id.clone()), delivery: Some(Delivery::Queued), ..failure }
+        Failure {
+            tool: self.spec.tool.clone(),
+            call_id: Some(self.id.clone()),
+            delivery: Some(Delivery::Queued),
+            ..failure
+        }
     }
 
     fn failed(&self, code: Code, error: &CallError) -> Failure {
         let detail = match code {
             Code::OutcomeUnknown => {
-                format!("{error}. The call was handed over, so the tool may have run; check before you repeat it")
+                format!(
+                    "{error}. The call was handed over, so the tool may have run; check before you repeat it"
+                )
             }
-            Code::Deadline => format!("{error}. A longer one can be asked for, up to limits.max_timeout ({})", self.manifest.limits.max_timeout),
+            Code::Deadline => format!(
+                "{error}. A longer one can be asked for, up to limits.max_timeout ({})",
+                self.manifest.limits.max_timeout
+            ),
             _ => error.detail.clone(),
         };
         Failure { delivery: Some(error.delivery), kind: Some(error.kind), ..self.failure(code, detail) }
@@ -170,7 +211,12 @@ pub(crate) fn unavailable(plugin: &PluginHandle, clock: Clock) -> Failure {
     let detail = match (&cause, plugin.problems().first()) {
         (Some(cause), _) => format!("plugin {id:?} is {}: {cause}. Remedy: {}", state.as_str(), cause.remedy),
         (None, Some(problem)) => {
-            format!("plugin {id:?} is {}: {}. Remedy: correct {}", state.as_str(), problem.message, plugin.path.display())
+            format!(
+                "plugin {id:?} is {}: {}. Remedy: correct {}",
+                state.as_str(),
+                problem.message,
+                plugin.path.display()
+            )
         }
         (None, None) => format!("plugin {id:?} is {}", state.as_str()),
     };

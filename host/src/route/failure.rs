@@ -70,7 +70,10 @@ impl Failure {
         Self {
             plugin: Some(plugin.to_owned()),
             tool: Some(tool.to_owned()),
-            ..Self::new(Code::ToolNotFound, format!("{plugin:?} offers no tool {tool:?}; `wharf tools {plugin}` lists them"))
+            ..Self::new(
+                Code::ToolNotFound,
+                format!("{plugin:?} offers no tool {tool:?}; `wharf tools {plugin}` lists them"),
+            )
         }
     }
 }

@@ -35,6 +35,7 @@ fn call(kit: &Kit, timeout: Option<Duration>) -> impl Future<Output = Result<Set
         manifest: kit.plugin.manifest().unwrap(),
         tool: None,
         clock: kit.services.clock,
+        events: Arc::clone(&kit.services.events),
     };
     call.run()
 }
@@ -54,7 +55,8 @@ async fn what_was_not_delivered_is_tried_again_and_runs_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_handed_over_is_never_tried_again() {
-    let kit = Kit::new(answers(&[Answer::Fails(CallErrorKind::Connection, Delivery::Unknown)]), manifest("p"));
+    let kit =
+        Kit::new(answers(&[Answer::Fails(CallErrorKind::Connection, Delivery::Unknown)]), manifest("p"));
     kit.ready().await;
     let failure = call(&kit, None).await.unwrap_err();
     assert_eq!((failure.code, failure.delivery), (Code::OutcomeUnknown, Some(Delivery::Unknown)));
@@ -139,13 +141,18 @@ async fn a_call_waits_for_a_plugin_that_is_about_to_be_ready() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_to_what_stays_away_fails_at_once_and_says_when_to_come_back() {
-    let script = Script { openings: Mutex::new(vec![Opening::Fails(CauseKind::Exited); 5]), ..Script::default() };
+    let script =
+        Script { openings: Mutex::new(vec![Opening::Fails(CauseKind::Exited); 5]), ..Script::default() };
     let kit = Kit::new(script, manifest("p"));
     kit.until("quarantined", |plugin| plugin.state().as_str() == "quarantined").await;
     let before = Instant::now();
     let failure = call(&kit, None).await.unwrap_err();
     assert_eq!(failure.code, Code::PluginUnavailable);
-    assert!(failure.detail.contains("quarantined") && failure.detail.contains("Remedy"), "{}", failure.detail);
+    assert!(
+        failure.detail.contains("quarantined") && failure.detail.contains("Remedy"),
+        "{}",
+        failure.detail
+    );
     assert!(failure.retry_after.unwrap() > Duration::from_secs(200));
     assert!(before.elapsed().is_zero());
 }

@@ -13,7 +13,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION,
+    TRANSFER_ENCODING, VARY,
+};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
 use hyper::service::Service;
@@ -58,6 +62,7 @@ impl Door {
         let (head, body) = request.into_parts();
         let id = self.request_id(&head);
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let reader = self.guard.reader(&head.headers).cloned();
         let is_chunked = head.headers.contains_key(TRANSFER_ENCODING);
         let route = AssertUnwindSafe(self.route(via, verdict, head, Body::new(body)));
         let mut response = match route.catch_unwind().await {
@@ -68,6 +73,9 @@ impl Door {
         if is_chunked {
             // See `framing`: no second request follows a body whose end another reader could see elsewhere.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(origin) = reader {
+            response.headers_mut().extend(cors(origin));
         }
         tracing::debug!(
             %method, path, request_id = ?id, ?via, status = response.status().as_u16(),
@@ -91,6 +99,9 @@ impl Door {
             ));
         }
         self.guard.check(&head)?;
+        if is_preflight(&head) && self.guard.reader(&head.headers).is_some() {
+            return Ok(http::StatusCode::NO_CONTENT.into_response());
+        }
         let principal = self.auth.check(via, &head)?;
         head.extensions.insert(principal);
         let answered: Result<Response, Infallible> = self.router.call(Request::from_parts(head, body)).await;
@@ -109,6 +120,24 @@ impl Door {
                 .unwrap_or(HeaderValue::from_static("r"))
         })
     }
+}
+
+/// A browser asks before it sends a page's request; it sends no token with that.
+fn is_preflight(head: &Parts) -> bool {
+    head.method == http::Method::OPTIONS && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// What lets a page of `--allow-origin` send its token and read our answers.
+fn cors(origin: HeaderValue) -> [(HeaderName, HeaderValue); 6] {
+    let text = HeaderValue::from_static;
+    [
+        (ACCESS_CONTROL_ALLOW_ORIGIN, origin),
+        (ACCESS_CONTROL_ALLOW_METHODS, text("GET, POST")),
+        (ACCESS_CONTROL_ALLOW_HEADERS, text("authorization, content-type, last-event-id, x-request-id")),
+        (ACCESS_CONTROL_EXPOSE_HEADERS, text("location, retry-after, x-request-id")),
+        (ACCESS_CONTROL_MAX_AGE, text("600")),
+        (VARY, text("origin")),
+    ]
 }
 
 fn panicked(panic: &(dyn Any + Send), method: &http::Method, path: &str) -> Response {
@@ -149,7 +178,7 @@ mod tests {
                 }),
             );
         Door::new(
-            Guard::default(),
+            Guard::new(&[], &["https://app.example".into()]).unwrap(),
             Auth::Token(TOKEN.to_owned().into()),
             crate::serve::rest::with_fallbacks(router),
         )
@@ -190,6 +219,30 @@ mod tests {
         assert_eq!(response.status(), 405);
         assert_eq!(response.headers()["allow"], "GET,HEAD");
         assert!(text(response).await.contains("\"method_not_allowed\""));
+    }
+
+    #[tokio::test]
+    async fn a_page_of_an_allowed_origin_and_no_other_can_use_us() {
+        let app = ("origin", "https://app.example");
+        let asks = ("access-control-request-method", "POST");
+        let preflight = send("OPTIONS", "/who", &[app, asks]).await;
+        assert_eq!(preflight.status(), 204);
+        assert_eq!(preflight.headers()["access-control-allow-origin"], "https://app.example");
+        assert!(
+            preflight.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization")
+        );
+        assert_eq!(send("OPTIONS", "/who", &[app]).await.status(), 401, "no preflight");
+        assert_eq!(send("OPTIONS", "/who", &[asks]).await.status(), 401, "no origin");
+        assert_eq!(send("GET", "/who", &[app]).await.status(), 401);
+        assert_eq!(
+            send("GET", "/who", &[app, BEARER]).await.headers()["access-control-allow-origin"],
+            "https://app.example"
+        );
+        for origin in ["http://localhost", "https://evil.example"] {
+            let response = send("OPTIONS", "/who", &[("origin", origin), asks]).await;
+            assert!(!response.status().is_success(), "{origin}");
+            assert!(!response.headers().contains_key("access-control-allow-origin"), "{origin}");
+        }
     }
 
     #[tokio::test]

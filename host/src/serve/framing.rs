@@ -3,18 +3,23 @@
 //! hyper takes such a request by its transfer encoding and drops the other header, so no route can see it; a proxy in front
 //! may have read it the other way and let a second request through inside of its body. This reader follows the heads of the
 //! requests until the first one with a transfer encoding, which is also the last one of its connection: the door closes it.
-//! Knows the framing of HTTP/1.1 requests and nothing else.
+//! It also ends a connection whose client takes nothing of what it is sent. Knows the framing of HTTP/1.1 requests and
+//! nothing else.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 /// Bytes of a line that are kept: enough for the longest name we look for and any length.
 const KEPT: usize = 64;
+/// A client that takes no byte for so long holds a connection for nothing.
+pub(super) const STALL: Duration = Duration::from_secs(30);
 
 /// Tells whether the connection's request with a transfer encoding also had a length.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +31,8 @@ pub(crate) struct Watched<T> {
     inner: T,
     scan: Scan,
     verdict: Verdict,
+    /// Runs while a write waits.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 /// Where the reader stands.
@@ -120,7 +127,18 @@ impl Scan {
 impl<T> Watched<T> {
     pub(crate) fn new(inner: T) -> (Self, Verdict) {
         let verdict = Verdict::default();
-        (Self { inner, scan: Scan::head(), verdict: verdict.clone() }, verdict)
+        (Self { inner, scan: Scan::head(), verdict: verdict.clone(), stall: None }, verdict)
+    }
+
+    /// Lets the outcome of a write through, unless it has waited too long.
+    fn bounded<R>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if polled.is_ready() {
+            self.stall = None;
+            return polled;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its answer")))
     }
 }
 
@@ -142,11 +160,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.bounded(cx, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        self.bounded(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -158,7 +178,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
+        self.bounded(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {

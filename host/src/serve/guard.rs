@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use http::header::{HOST, HeaderMap, ORIGIN};
+use http::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 use wharf_core::Code;
@@ -49,6 +49,13 @@ impl Guard {
         self.check_origin(&head.headers, &host)
     }
 
+    /// The origin of a page that may read our answers: one of `--allow-origin`. Without any there is no CORS.
+    pub(crate) fn reader<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        let origin = single(headers, &ORIGIN).ok()??;
+        let allowed = self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
+        headers.get(ORIGIN).filter(|_| allowed)
+    }
+
     fn check_host(&self, head: &Parts) -> Result<Authority, Problem> {
         let text = single(&head.headers, &HOST)
             .map_err(|()| {
@@ -75,7 +82,7 @@ impl Guard {
             Problem::new(Code::BadRequest, "more than one Origin header, or one that is not text")
         })?;
         if let Some(origin) = origin {
-            if self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+            if self.reader(headers).is_some() {
                 return Ok(());
             }
             let own = origin

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,11 +27,12 @@ use super::token::{self, TokenError};
 use crate::Host;
 use crate::tasks::Tasks;
 
-/// Connections at a time, over both sockets.
+/// Connections at a time over TCP.
 const CONNECTIONS: usize = 1024;
+/// And over the unix socket: room of its own, so that a crowd on TCP does not lock the operator out.
+const LOCAL_CONNECTIONS: usize = 128;
 /// From the first byte of a connection, or the end of an answer, to the end of the next head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-const HEADERS: usize = 100;
 const HEAD_BYTES: usize = 64 * 1024;
 /// Rest after an accept that failed, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -115,7 +117,6 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     door: Door,
-    connections: Arc<Semaphore>,
     tasks: Tasks,
 }
 
@@ -162,13 +163,17 @@ impl Listening {
     /// # Errors
     /// If the unix socket cannot be made.
     pub fn serve(self, host: Host) -> Result<Server, ServeError> {
+        let tasks = Tasks::default();
+        let routes = rest::router(host, tasks.ending().clone());
+        self.serve_routes(tasks, routes)
+    }
+
+    /// Likewise, for any routes.
+    pub(crate) fn serve_routes(self, tasks: Tasks, routes: Router) -> Result<Server, ServeError> {
         let unix =
             bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
-        let tasks = Tasks::default();
-        let router = rest::router(host, tasks.ending().clone());
-        let door = Door::new(self.guard, self.auth, router);
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
-        let shared = Arc::new(Shared { door, connections, tasks: tasks.clone() });
+        let door = Door::new(self.guard, self.auth, routes);
+        let shared = Arc::new(Shared { door, tasks: tasks.clone() });
         tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(self.tcp, Arc::clone(&shared)));
         tasks.spawn(tracing::debug_span!("unix"), accept_unix(unix, shared));
         Ok(Server { tasks, socket: self.socket })
@@ -210,7 +215,8 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
     let ending = shared.tasks.ending().clone();
-    while let Some(permit) = shared.permit(&ending).await {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Some(permit) = permit(&room, &ending).await {
         tokio::select! {
             () = ending.cancelled() => return,
             accepted = listener.accept() => match accepted {
@@ -227,7 +233,8 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
     let ending = shared.tasks.ending().clone();
-    while let Some(permit) = shared.permit(&ending).await {
+    let room = Arc::new(Semaphore::new(LOCAL_CONNECTIONS));
+    while let Some(permit) = permit(&room, &ending).await {
         tokio::select! {
             () = ending.cancelled() => return,
             accepted = listener.accept() => match accepted {
@@ -253,15 +260,15 @@ async fn pause(error: &io::Error, ending: &CancellationToken) {
     tokio::time::timeout(ACCEPT_PAUSE, ending.cancelled()).await.ok();
 }
 
-impl Shared {
-    /// Room for one more connection; `None` once the host ends.
-    async fn permit(&self, ending: &CancellationToken) -> Option<OwnedSemaphorePermit> {
-        tokio::select! {
-            () = ending.cancelled() => None,
-            permit = Arc::clone(&self.connections).acquire_owned() => permit.ok(),
-        }
+/// Room for one more connection; `None` once the host ends.
+async fn permit(room: &Arc<Semaphore>, ending: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        () = ending.cancelled() => None,
+        permit = Arc::clone(room).acquire_owned() => permit.ok(),
     }
+}
 
+impl Shared {
     fn connect<T>(self: &Arc<Self>, via: Via, stream: T, permit: OwnedSemaphorePermit)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -285,7 +292,8 @@ impl Shared {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_DEADLINE)
-            .max_headers(HEADERS)
+            // At most 100 headers: hyper's own bound, and dearer when it is set.
+            .max_header_size(HEAD_BYTES)
             .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);

@@ -26,3 +26,24 @@ pub fn rfc3339_opt<S: Serializer>(at: &Option<SystemTime>, to: S) -> Result<S::O
         None => to.serialize_none(),
     }
 }
+
+/// What a plugin says may reach a terminal: control characters are shown, not sent, but for those in `kept`.
+pub(crate) fn harmless(text: &str, kept: &[char]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && !kept.contains(&c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn a_terminal_is_never_steered() {
+        let text = "a\u{1b}[2Jb\tc\nd\r\u{9b}";
+        assert_eq!(harmless(text, &['\n', '\t']), "a\\u{1b}[2Jb\tc\nd\\r\\u{9b}");
+        assert_eq!(harmless("a\nb", &[]), "a\\nb");
+    }
+}

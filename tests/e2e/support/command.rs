@@ -33,6 +33,7 @@ impl Outcome {
 pub(crate) async fn wharf(args: &[&str], env: &[(&str, &str)]) -> Outcome {
     let run = tokio::process::Command::new(WHARF)
         .args(args)
+        .env_remove("WHARF_STATE")
         .env_remove("WHARF_URL")
         .env_remove("WHARF_TOKEN")
         .env("NO_COLOR", "1")

@@ -115,6 +115,7 @@ impl Process {
             .arg("--state")
             .arg(setup.state())
             .args(&setup.flags)
+            .env_remove("WHARF_STATE")
             .env_remove("WHARF_URL")
             .env_remove("WHARF_TOKEN")
             .env(MARK, &setup.mark)

@@ -65,23 +65,44 @@ fn unknown_key(table: &str, key: &str, findings: &mut Findings<'_>) {
         return;
     }
     let known = schema::keys_at(table);
-    let problem = findings.error_at_key(table, key, format!("unknown key `{name}`"));
-    problem.help = Some(match closest(key, &known) {
+    let other = OTHER_NAMES
+        .iter()
+        .find(|(name, _)| table.is_empty() && *name == key)
+        .map(|(_, ours)| (*ours).to_owned());
+    let meant = other.or_else(|| closest(key, &known).map(str::to_owned)).or_else(|| elsewhere(key));
+    findings.error_at_key(table, key, format!("unknown key `{name}`")).help = Some(match meant {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => match elsewhere(key) {
-            Some(place) => format!("did you mean `{place}`?"),
-            None => format!("known keys: {}", known.join(", ")),
-        },
+        None => format!("known keys: {}", known.join(", ")),
     });
 }
 
-/// A key that exists, but in another table.
+/// What other programs call things.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("cmd", "command"),
+    ("disabled", "enabled"),
+    ("endpoint", "url"),
+    ("environment", "env"),
+    ("instances", "replicas"),
+    ("timeout", "limits.call_timeout"),
+    ("transport", "dialect"),
+    ("type", "dialect"),
+    ("working_dir", "cwd"),
+];
+
+/// A key that is near, but in another table.
 fn elsewhere(key: &str) -> Option<String> {
     let tables = schema::keys_at("");
-    let found = tables.iter().find(|table| schema::keys_at(&format!("/{table}")).contains(&key));
-    found
-        .map(|table| format!("{table}.{key}"))
-        .or_else(|| tables.contains(&key).then(|| format!("{key}` outside of the table `[..]")))
+    let near = |table: &&&str| {
+        closest(key, &schema::keys_at(&format!("/{table}"))).map(|key| format!("{table}.{key}"))
+    };
+    let exact = |table: &&&str| {
+        schema::keys_at(&format!("/{table}")).contains(&key).then(|| format!("{table}.{key}"))
+    };
+    tables
+        .iter()
+        .find_map(|table| exact(&table))
+        .or_else(|| tables.contains(&key).then(|| key.to_owned()))
+        .or_else(|| tables.iter().find_map(|table| near(&table)))
 }
 
 fn wrong_type(pointer: &str, kind: &TypeKind, findings: &mut Findings<'_>) {

@@ -101,6 +101,15 @@ fn keys_of_later_versions_are_told_as_such() {
 }
 
 #[test]
+fn keys_cannot_steer_a_terminal() {
+    let found = told("command = 'x'\n\"a\\u001b[2J\\nb\" = 1\n");
+    assert!(
+        found.len() == 1 && found.iter().all(|p| p.contains("unknown key `a\u{fffd}[2J; b`")),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn a_flood_of_problems_is_cut_and_counted() {
     let keys: String = (0..150).map(|n| format!("bogus{n} = 1\n")).collect();
     let found = told(&format!("command = 'x'\n{keys}"));
@@ -316,6 +325,45 @@ fn the_schema_and_the_reference_hold_every_key() {
         "| `tools.rename` | table of strings |  | Upstream name = offered name. |",
     ] {
         assert!(reference.contains(row), "{row}\n{reference}");
+    }
+}
+
+const VALID: [(&str, &str); 4] = [
+    (
+        "p.toml",
+        "command = 'x' # ä\nargs = ['${TOKEN}', '$${']\n[limits]\nqueue = 7\n[tools]\nrename = { a = 'b' }\n",
+    ),
+    (
+        "p.yaml",
+        "command: x # ä\nargs: ['${TOKEN}', &a '$${', *a]\nlimits:\n  queue: 7\ntools: {rename: {a: b}}\n",
+    ),
+    (
+        "p.json",
+        "{\"command\": \"x\", /* ä */ \"args\": [\"${TOKEN}\", \"\\u0041\"], \"limits\": {\"queue\": 7,},}",
+    ),
+    ("p.json", "{\"mcpServers\": {\"a\": {\"url\": \"http://ä/${TOKEN}\", \"type\": \"sse\", \"zz\": 1}}}"),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn damaged_files_are_told_and_shown(which in 0_usize..4, at in 0_usize..120, cut in 0_usize..6, put in "[ -~\\n\\täß$\\{\\}\\[\\]\"']{0,4}") {
+        let (name, text) = VALID[which];
+        let mut chars: Vec<char> = text.chars().collect();
+        let start = at.min(chars.len());
+        let end = (start + cut).min(chars.len());
+        chars.splice(start..end, put.chars());
+        let damaged: String = chars.into_iter().collect();
+        let report = report(name, &damaged);
+        prop_assert!(report.has_errors() || report.plugins.iter().all(|plugin| plugin.manifest.is_some()));
+        let shown = report.render(false);
+        prop_assert!(report.problems().all(|problem| shown.contains(problem.message.trim_end())), "{}", shown);
+        prop_assert!(!shown.contains("hush"), "{}", shown);
+        for problem in report.problems() {
+            let lines = u32::try_from(damaged.split('\n').count()).unwrap();
+            prop_assert!(problem.place.as_ref().is_none_or(|place| (1..=lines).contains(&place.line)), "{problem}");
+        }
     }
 }
 

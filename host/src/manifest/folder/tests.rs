@@ -129,7 +129,8 @@ fn a_file_of_other_programs_is_taken_as_it_is() {
 }"#,
     )]);
     let reading = folder.read();
-    assert!(reading.invalid.is_empty() && reading.loose.is_empty(), "{reading:#?}");
+    assert!(reading.invalid.is_empty(), "{reading:#?}");
+    assert_eq!(messages(&reading.loose), ["keys of another program have no effect here: `globalShortcut`"]);
     assert_eq!(ids(&reading.manifests), ["events", "gem", "mcpo", "memory", "ours", "remote", "wind"]);
     let dialect = |id: &str| match &reading.manifests[id].kind {
         Kind::Remote(remote) => remote.dialect,

@@ -48,7 +48,9 @@ impl Plugin for External {
         let mut tries = 1;
         loop {
             match self.launch(launch, &inbox).await {
-                Err(cause) if cause.kind == CauseKind::PortInUse && self.may_choose() && tries < PORT_TRIES => {
+                Err(cause)
+                    if cause.kind == CauseKind::PortInUse && self.may_choose() && tries < PORT_TRIES =>
+                {
                     tracing::warn!(%cause, "another port is tried");
                     tries += 1;
                 }
@@ -64,12 +66,16 @@ impl External {
     }
 
     async fn launch(&self, launch: Launch, inbox: &Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
-        let lease = match self.command.port {
+        let mut lease = match self.command.port {
             Some(choice) => Some(ports::lease(choice, launch.instance)?),
             None => None,
         };
         let late = Late { port: lease.as_ref().map(PortLease::port), replica: launch.instance };
-        let process = process::spawn(self.spec(launch, late)?, &self.common.services.tasks).await?;
+        let spec = self.spec(launch, late)?;
+        if let Some(lease) = &mut lease {
+            lease.unreserve();
+        }
+        let process = process::spawn(spec, &self.common.services.tasks).await?;
         let handle = process.handle.clone();
         inbox.stage(Stage::Spawned { pid: handle.pid(), port: late.port });
         let connecting = self.connect(process, launch, late, inbox);
@@ -124,7 +130,8 @@ impl External {
         let port = late.port.or_else(|| endpoint.port());
         if let Some(port) = port {
             let deadline = Instant::from_std(launch.deadline);
-            let at: SocketAddr = ports::wait_listening(port, &process.handle, deadline).await?;
+            let at: SocketAddr =
+                ports::wait_listening(port, &process.handle, deadline, &self.common.services.tasks).await?;
             endpoint.connect_to(at);
         }
         match self.command.dialect {

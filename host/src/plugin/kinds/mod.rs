@@ -16,7 +16,11 @@ use super::services::Services;
 use crate::dialect;
 
 /// The plugin that a manifest declares.
-pub(crate) fn plugin(services: &Arc<Services>, core: &Arc<PluginCore>, manifest: &Arc<Manifest>) -> Arc<dyn Plugin> {
+pub(crate) fn plugin(
+    services: &Arc<Services>,
+    core: &Arc<PluginCore>,
+    manifest: &Arc<Manifest>,
+) -> Arc<dyn Plugin> {
     let common = Common {
         services: Arc::clone(services),
         label: core.id.as_str().into(),

@@ -39,7 +39,8 @@ impl RemoteServer {
         let late = Late { port: None, replica: launch.instance };
         let headers: Vec<(String, String)> =
             self.remote.headers.iter().map(|(name, value)| (name.clone(), value.render(late))).collect();
-        let endpoint = Endpoint::new(&self.remote.url.render(late), &headers, self.common.services.http.clone())?;
+        let endpoint =
+            Endpoint::new(&self.remote.url.render(late), &headers, self.common.services.http.clone())?;
         let (inbox, options) = (Arc::clone(inbox), self.common.options(launch));
         match self.remote.dialect {
             None => dialect::detect::connect(endpoint, inbox, options).await,

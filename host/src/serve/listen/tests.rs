@@ -12,6 +12,7 @@ use super::{HEAD_DEADLINE, Listening, ServeError, Settings, Shared, bind_unix, i
 use crate::serve::auth::{Auth, Via};
 use crate::serve::body::JsonBody;
 use crate::serve::door::Door;
+use crate::serve::framing::STALL;
 use crate::serve::guard::Guard;
 use crate::serve::problem::Problem;
 use crate::tasks::Tasks;
@@ -27,6 +28,7 @@ impl Drop for Told {
 
 struct Stub {
     shared: Arc<Shared>,
+    room: Arc<Semaphore>,
     dropped: Arc<Semaphore>,
     entered: Arc<Semaphore>,
 }
@@ -43,19 +45,17 @@ fn stub() -> Stub {
     let router = Router::new()
         .route("/healthz", get(|| async { "fine" }))
         .route("/hang", get(hang))
+        .route("/big", get(|| async { vec![b'x'; 4 << 20] }))
         .route("/echo", post(echo));
-    let shared = Arc::new(Shared {
-        door: Door::new(Guard::default(), Auth::Open, router),
-        connections: Arc::new(Semaphore::new(8)),
-        tasks: Tasks::default(),
-    });
-    Stub { shared, dropped, entered }
+    let shared =
+        Arc::new(Shared { door: Door::new(Guard::default(), Auth::Open, router), tasks: Tasks::default() });
+    Stub { shared, room: Arc::new(Semaphore::new(1)), dropped, entered }
 }
 
 impl Stub {
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(256 * 1024);
-        let permit = Arc::clone(&self.shared.connections).try_acquire_owned().unwrap();
+        let permit = Arc::clone(&self.room).try_acquire_owned().unwrap();
         self.shared.connect(Via::Tcp, far, permit);
         near
     }
@@ -155,6 +155,21 @@ async fn a_client_that_goes_away_drops_its_request() {
         .expect("the request lives on")
         .unwrap()
         .forget();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_gives_its_place_back() {
+    let stub = stub();
+    let mut stream = stub.connect();
+    stream.write_all(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let began = Instant::now();
+    tokio::time::timeout(4 * STALL, stub.room.acquire())
+        .await
+        .expect("the connection is held")
+        .unwrap()
+        .forget();
+    assert!(began.elapsed() >= STALL);
+    drop(stream);
 }
 
 #[tokio::test]

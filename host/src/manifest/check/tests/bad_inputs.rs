@@ -1,6 +1,16 @@
 //! Manifests that are wrong in one way each, and what is told: `line:column message / help`.
 
 pub(super) const BAD: &[(&str, &str)] = &[
+    ("command = 'x'\ntimeout = 5\n", "2:1 unknown key `timeout` / did you mean `limits.call_timeout`?"),
+    (
+        "command = 'x'\nstartup_timeout = 5\n",
+        "2:1 unknown key `startup_timeout` / did you mean `health.start_timeout`?",
+    ),
+    (
+        "command = 'x'\n[limits]\nreplicas = 5\n",
+        "3:1 unknown key `limits.replicas` / did you mean `replicas`?",
+    ),
+    ("command = 'x'\n[stop]\nzzz = 5\n", "3:1 unknown key `stop.zzz` / known keys: grace, term, drain"),
     (
         "description = 'x'\n",
         "- nothing to run / write `command` (a program), `url` (a remote server) or `library` (a native plugin)",
