@@ -17,8 +17,8 @@ use wharf::route::CallSpec;
 use wharf_core::manifest::Manifest;
 use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Caller, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link, Notification,
-    Plugin, RawValue, Reply, Request, RpcError, Scope, async_trait,
+    CallError, CallErrorKind, Caller, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link,
+    Notification, Plugin, RawValue, Reply, Request, RpcError, Scope, async_trait,
 };
 
 const ANSWER: &str = r#"{"content":[{"type":"text","text":"hello"}]}"#;

@@ -33,7 +33,8 @@ impl Http {
     pub(crate) async fn connect(address: &str, token: &str) -> Outcome<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let headers = format!("host: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n");
+        let headers =
+            format!("host: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n");
         Ok(Self { stream, headers, out: Vec::new(), buffer: Vec::new(), body: 0..0 })
     }
 
@@ -151,7 +152,12 @@ struct Text<'a> {
 impl Direct {
     pub(crate) async fn start() -> Outcome<Self> {
         let mut command = Command::new(WHARF);
-        command.arg("mock").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        command
+            .arg("mock")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
         let mut child = command.spawn()?;
         let stdin = child.stdin.take().ok_or("no stdin")?;
         let stdout = BufReader::with_capacity(64 << 10, child.stdout.take().ok_or("no stdout")?);

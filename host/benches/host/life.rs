@@ -37,7 +37,12 @@ pub(crate) async fn starts(report: &mut Report, size: Size) -> Outcome<()> {
             many.push(ready);
         }
         let (one, many) = (Sample::new(one), Sample::new(many));
-        report.row(section, format!("first call answered, {MANY} plugins"), Sample::new(first).median(), "ms");
+        report.row(
+            section,
+            format!("first call answered, {MANY} plugins"),
+            Sample::new(first).median(),
+            "ms",
+        );
         report.row(section, "ready, 1 plugin", one.median(), "ms");
         report.row(section, format!("all ready, {MANY} plugins"), many.median(), "ms");
         report.row(section, format!("{MANY} plugins / 1 plugin"), many.median() / one.median(), "");

@@ -44,7 +44,13 @@ impl Report {
     }
 
     /// Adds a number.
-    pub(crate) fn row(&mut self, section: &'static str, name: impl Into<String>, value: f64, unit: &'static str) {
+    pub(crate) fn row(
+        &mut self,
+        section: &'static str,
+        name: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+    ) {
         self.rows.push(Row { section, name: name.into(), value, unit });
     }
 
@@ -68,7 +74,8 @@ impl Report {
 
     /// Writes it as JSON, whole or not at all.
     pub(crate) fn write(&self, path: &Path) -> Outcome<()> {
-        let facts: Map<String, Value> = self.facts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let facts: Map<String, Value> =
+            self.facts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let row = |row: &Row| json!({"section": row.section, "name": row.name, "value": row.value, "unit": row.unit});
         let document = json!({"machine": facts, "numbers": self.rows.iter().map(row).collect::<Vec<_>>()});
         let fresh = path.with_extension("json.new");

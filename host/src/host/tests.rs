@@ -62,7 +62,11 @@ async fn a_registered_plugin_is_called_and_survives_readings_of_the_folder() {
     host.reload().await;
     let view = host.plugin("mine").unwrap();
     assert_eq!((view.kind, view.state, view.restarts), (Some("embedded"), State::Ready, 0));
-    assert_eq!(view.instances.first().map(|instance| instance.generation.0), Some(1), "it was not started anew");
+    assert_eq!(
+        view.instances.first().map(|instance| instance.generation.0),
+        Some(1),
+        "it was not started anew"
+    );
 
     std::fs::write(home.path().join("plugins/mine.toml"), "command = 5\n").unwrap();
     host.reload().await;
