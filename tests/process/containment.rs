@@ -89,7 +89,7 @@ async fn the_end_of_the_host_s_tasks_kills_it() {
 async fn a_killed_shim_takes_its_tree_with_it() {
     let world = World::new();
     // One process has wiped its environment: it is found by its session.
-    let mut process = world.run(&format!("{TREE} env -i sleep 1000 & {TREE} echo $!; wait")).await;
+    let mut process = world.run(&format!("{TREE} env -i sleep 1000 & echo $!; wait")).await;
     let wiped = line(&mut process).await;
     let mark = mark_of(&process.handle);
     kill_hard(shim_of(&process.handle));
@@ -115,11 +115,12 @@ async fn a_stopped_shim_does_not_save_its_tree() {
     let mut process = world.run(&format!("{TREE} echo up; wait")).await;
     line(&mut process).await;
     let mark = mark_of(&process.handle);
-    let stopped =
-        Command::new("kill").args(["-STOP", &shim_of(&process.handle).to_string()]).status().unwrap();
+    let shim = shim_of(&process.handle).to_string();
+    let stopped = Command::new("kill").args(["-STOP", &shim]).status().unwrap();
     assert!(stopped.success());
     process.handle.kill();
     within(process.handle.gone()).await;
+    assert!(!lives(&shim));
     assert_eq!(marked(&mark), [""; 0]);
 }
 

@@ -3,6 +3,8 @@
 //! Every wait is on a state, with a bound. The wharf binary serves as the shim; `host_program` is this test binary again,
 //! as a host that can be killed.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its assertions do")]
+
 mod harness;
 
 mod containment;

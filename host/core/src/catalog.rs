@@ -1,6 +1,6 @@
 //! The merged, immutable picture of what all plugins offer. A call is resolved by one look-up in it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -12,6 +12,8 @@ use crate::id::PluginId;
 pub struct Catalog {
     /// Grows by one with each replacement.
     pub version: u64,
+    /// Whose lists are in it, those without tools included.
+    plugins: BTreeSet<PluginId>,
     tools: Vec<Arc<Tool>>,
     by_name: HashMap<PluginId, HashMap<String, Arc<Tool>>>,
 }
@@ -36,9 +38,13 @@ pub struct Tool {
 // === impl Catalog ===
 
 impl Catalog {
-    /// A catalog of these tools. Their order is kept.
-    pub fn new(version: u64, tools: impl IntoIterator<Item = Arc<Tool>>) -> Self {
-        let mut out = Self { version, ..Self::default() };
+    /// A catalog of these plugins' tools. Their order is kept.
+    pub fn new(
+        version: u64,
+        plugins: BTreeSet<PluginId>,
+        tools: impl IntoIterator<Item = Arc<Tool>>,
+    ) -> Self {
+        let mut out = Self { version, plugins, ..Self::default() };
         for tool in tools {
             out.by_name.entry(tool.plugin.clone()).or_default().insert(tool.name.clone(), Arc::clone(&tool));
             out.tools.push(tool);
@@ -55,6 +61,12 @@ impl Catalog {
     #[must_use]
     pub fn tool(&self, plugin: &str, name: &str) -> Option<&Arc<Tool>> {
         self.by_name.get(plugin)?.get(name)
+    }
+
+    /// Whose lists are in it.
+    #[must_use]
+    pub fn plugins(&self) -> &BTreeSet<PluginId> {
+        &self.plugins
     }
 
     /// The tools of one plugin.

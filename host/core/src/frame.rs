@@ -6,6 +6,7 @@
 //!
 //! What is not here: what a line means, who reads, and what happens to a peer that sends garbage.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use memchr::memchr;
@@ -28,7 +29,23 @@ pub struct Framer {
     /// Inside a line that was reported as too long: drop up to its newline.
     skipping: bool,
     dropped: u64,
+    /// Of the line that is being dropped.
+    edges: Edges,
+    /// Of lines that were dropped to their end, not yet taken.
+    ended: VecDeque<Edges>,
 }
+
+/// The first and the last bytes of a line that was dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edges {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+/// How much of each end is kept.
+const EDGE: usize = 128;
+/// Of how many dropped lines the ends are kept until they are taken.
+const UNTAKEN: usize = 64;
 
 /// A line that cannot be a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +71,16 @@ impl Framer {
     /// A framer for lines of at most `max` bytes, their end not counted.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { buf: Vec::new(), start: 0, scanned: 0, max, skipping: false, dropped: 0 }
+        Self {
+            buf: Vec::new(),
+            start: 0,
+            scanned: 0,
+            max,
+            skipping: false,
+            dropped: 0,
+            edges: Edges::default(),
+            ended: VecDeque::new(),
+        }
     }
 
     /// Takes the next bytes. Call [`Framer::next_line`] until it returns `None` before the next push; only then is the
@@ -64,8 +90,10 @@ impl Framer {
         if self.skipping && self.buf.is_empty() {
             let end = memchr(b'\n', bytes);
             let skip = end.map_or(bytes.len(), |at| at + 1);
-            self.dropped += skip as u64;
-            self.skipping = end.is_none();
+            self.drop_bytes(bytes.get(..end.unwrap_or(skip)).unwrap_or_default());
+            if end.is_some() {
+                self.drop_end();
+            }
             bytes = bytes.get(skip..).unwrap_or_default();
         }
         self.grow(bytes.len());
@@ -86,13 +114,14 @@ impl Framer {
             self.start = end + 1;
             self.scanned = self.start;
             if self.skipping {
-                self.skipping = false;
-                self.dropped += line.len() as u64 + 1;
+                self.drop_range(line);
+                self.drop_end();
                 continue;
             }
             let line = self.trimmed(line);
             if line.len() > self.max {
-                self.dropped += line.len() as u64;
+                self.drop_range(line);
+                self.drop_end();
                 return Some(Err(FrameError::TooLong { max: self.max }));
             }
             if self.buf.get(line.clone()).is_none_or(|line| line.trim_ascii().is_empty()) {
@@ -106,6 +135,11 @@ impl Framer {
     #[must_use]
     pub fn unfinished_len(&self) -> usize {
         self.buf.len() - self.start
+    }
+
+    /// The ends of the next line over the bound whose end has come; each is given once.
+    pub fn take_dropped(&mut self) -> Option<Edges> {
+        self.ended.pop_front()
     }
 
     /// How many bytes were dropped in lines over the bound.
@@ -125,7 +159,7 @@ impl Framer {
         self.scanned = self.buf.len();
         let held = self.unfinished_len();
         if self.skipping {
-            self.dropped += held as u64;
+            self.drop_range(self.start..self.buf.len());
             self.start = self.buf.len();
             return None;
         }
@@ -135,9 +169,28 @@ impl Framer {
             return None;
         }
         self.skipping = true;
-        self.dropped += held as u64;
+        self.drop_range(self.start..self.buf.len());
         self.start = self.buf.len();
         Some(Err(FrameError::TooLong { max: self.max }))
+    }
+
+    fn drop_range(&mut self, range: Range<usize>) {
+        let bytes = self.buf.get(range).unwrap_or_default();
+        self.dropped += bytes.len() as u64;
+        self.edges.add(bytes);
+    }
+
+    fn drop_bytes(&mut self, bytes: &[u8]) {
+        self.dropped += bytes.len() as u64;
+        self.edges.add(bytes);
+    }
+
+    fn drop_end(&mut self) {
+        self.skipping = false;
+        let edges = std::mem::take(&mut self.edges);
+        if self.ended.len() < UNTAKEN {
+            self.ended.push_back(edges);
+        }
     }
 
     fn trimmed(&self, line: Range<usize>) -> Range<usize> {
@@ -168,6 +221,47 @@ impl Framer {
             self.buf.reserve_exact(want - self.buf.len());
         }
     }
+}
+
+// === impl Edges ===
+
+impl Edges {
+    /// The id of the request that the line answered, if its ends say so beyond doubt: the id stands among the first or
+    /// the last keys of the outermost object, and the first key of a payload is `result` or `error`.
+    #[must_use]
+    pub fn answers(&self) -> Option<u64> {
+        const VERSION: &[u8] = b"\"jsonrpc\":\"2.0\",";
+        let solid = |bytes: &[u8]| -> Vec<u8> {
+            bytes.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect()
+        };
+        let (head, tail) = (solid(&self.head), solid(&self.tail));
+        let payload = |rest: &[u8]| rest.starts_with(b"\"result\":") || rest.starts_with(b"\"error\":");
+        let head = head.strip_prefix(b"{")?;
+        let head = head.strip_prefix(VERSION).unwrap_or(head);
+        if let Some(rest) = head.strip_prefix(b"\"id\":") {
+            let (id, rest) = rest.split_at(rest.iter().position(|b| !b.is_ascii_digit())?);
+            let rest = rest.strip_prefix(b",")?;
+            return payload(rest.strip_prefix(VERSION).unwrap_or(rest)).then(|| number(id)).flatten();
+        }
+        let tail = tail.strip_suffix(b"}").filter(|_| payload(head))?;
+        let tail = tail.strip_suffix(b",\"jsonrpc\":\"2.0\"").unwrap_or(tail);
+        let (rest, id) = tail.split_at(tail.iter().rposition(|b| !b.is_ascii_digit())? + 1);
+        // The brace closes the outermost object, a digit ends no string, and a key that only ends like this one is
+        // spelled with a backslash before its quote.
+        rest.ends_with(b",\"id\":").then(|| number(id)).flatten()
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        let more = (EDGE - self.head.len()).min(bytes.len());
+        self.head.extend_from_slice(bytes.get(..more).unwrap_or_default());
+        let last = bytes.get(bytes.len().saturating_sub(EDGE)..).unwrap_or_default();
+        self.tail.drain(..(self.tail.len() + last.len()).saturating_sub(EDGE));
+        self.tail.extend_from_slice(last);
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn check(line: &[u8]) -> Result<&str, FrameError> {

@@ -76,13 +76,13 @@ fn show(raw: bool, answer: &[u8]) -> Result<(), Complaint> {
     let result: ToolResult = parse(parsed.result.get().as_bytes())?;
     let text = text(&result);
     if raw {
-        out::line(&String::from_utf8_lossy(answer))?;
+        out::foreign(&String::from_utf8_lossy(answer))?;
     }
     if result.is_error == Some(true) {
         let complaint = Complaint::new(Exit::ToolError, "the tool answered with an error");
         return Err(if text.is_empty() { complaint } else { complaint.detail(text) });
     }
-    if raw || text.is_empty() { Ok(()) } else { out::line(&text) }
+    if raw || text.is_empty() { Ok(()) } else { out::foreign(&text) }
 }
 
 fn odd() -> Complaint {

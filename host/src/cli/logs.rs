@@ -58,7 +58,9 @@ async fn read(args: &Args, host: &Client, plugins: &[String], prefixes: &[String
     let mut lines = Vec::new();
     for (plugin, prefix) in plugins.iter().zip(prefixes) {
         let body = host.get_bytes(url(args, host, plugin)).await?;
-        lines.extend(String::from_utf8_lossy(&body).lines().map(|line| (prefix, line.to_owned())));
+        lines.extend(
+            out::harmless(&String::from_utf8_lossy(&body)).lines().map(|line| (prefix, line.to_owned())),
+        );
     }
     // Each line begins with its time, so the order of texts is the order of time; lines of one plugin keep theirs.
     lines.sort_by(|(_, one), (_, other)| time(one).cmp(time(other)));

@@ -20,6 +20,11 @@ pub(super) fn line(text: &str) -> Result<(), Complaint> {
     data(&format!("{text}\n"))
 }
 
+/// Writes what a tool says: byte by byte into a file or a pipe, harmless onto a terminal.
+pub(super) fn foreign(text: &str) -> Result<(), Complaint> {
+    if io::stdout().is_terminal() { line(&harmless(text)) } else { line(text) }
+}
+
 /// Writes a message to stderr. That nobody hears it is no reason to stop.
 pub(super) fn note(text: &str) {
     writeln!(io::stderr().lock(), "{text}").ok();

@@ -101,6 +101,21 @@ impl Pending {
         }
     }
 
+    /// The answer to `id` is of no use.
+    pub(crate) fn failed(&self, id: u64, error: CallError) {
+        let entry = {
+            let mut table = self.table();
+            if table.entries.get(&id).is_some_and(|entry| entry.sent) {
+                table.entries.remove(&id)
+            } else {
+                None
+            }
+        };
+        if let Some(entry) = entry {
+            entry.reply.send(Err(error)).ok();
+        }
+    }
+
     /// The scope of a request in flight, by the progress token that is its id.
     pub(crate) fn scope(&self, token: u64) -> Option<Arc<dyn Scope>> {
         self.table().entries.get(&token).filter(|entry| entry.sent).map(|entry| Arc::clone(&entry.scope))
@@ -146,6 +161,13 @@ impl Ticket {
         (&mut self.reply).await.unwrap_or_else(|_| {
             Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, "the connection was dropped"))
         })
+    }
+
+    /// The plugin is known not to work on it: there is nothing to cancel after this failure.
+    pub(crate) fn not_running(&mut self, error: &CallError) {
+        if error.delivery != Delivery::Unknown || error.kind == CallErrorKind::Protocol {
+            self.outbox = None;
+        }
     }
 
     /// The answer, if it has come.

@@ -196,7 +196,7 @@ impl Wire {
         }
         tokio::select! {
             biased;
-            posted = self.post(message) => posted?,
+            posted = self.post(message) => posted.inspect_err(|error| ticket.not_running(error))?,
             // The stream may be faster than the response to the POST.
             answer = ticket.answer() => return answer,
         }

@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_core::frame::Framer;
 use wharf_plugin_api::{
-    CallError, Cause, CauseKind, Full, Hello, Inbox, Link, Notification, Reply, Request, Scope, async_trait,
-    jsonrpc,
+    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Link, Notification, Reply,
+    Request, Scope, async_trait, jsonrpc,
 };
 
 use super::handshake::{self, HostScope};
@@ -203,6 +203,12 @@ impl Reader {
             if strike.is_some() {
                 return strike;
             }
+        }
+        // Whoever waits for an answer that was too long need not wait for the deadline.
+        while let Some(edges) = self.framer.take_dropped() {
+            let Some(id) = edges.answers() else { continue };
+            let detail = format!("the answer is larger than {} bytes", self.options.max_message);
+            self.wire.pending.failed(id, CallError::new(CallErrorKind::Protocol, Delivery::Unknown, detail));
         }
         None
     }

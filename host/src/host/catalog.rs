@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use wharf_core::PluginId;
 use wharf_core::catalog::{Catalog, Tool};
 use wharf_core::manifest::Manifest;
 
@@ -27,21 +28,29 @@ pub(super) async fn keep(inner: Arc<Inner>) {
 
 fn refresh(inner: &Inner) {
     let before = inner.catalog.load_full();
-    let tools = collect(&inner.table.load());
-    if same(&before, &tools) {
+    let (plugins, tools) = collect(&inner.table.load());
+    let same_tools = same(&before, &tools);
+    if same_tools && before.plugins() == &plugins {
         return;
     }
-    let names = |tools: &mut dyn Iterator<Item = &Arc<Tool>>| -> BTreeSet<String> {
-        tools.map(|tool| format!("{}/{}", tool.plugin, tool.name)).collect()
+    let version = before.version + u64::from(!same_tools);
+    let after = Arc::new(Catalog::new(version, plugins, tools));
+    inner.catalog.store(Arc::clone(&after));
+    inner.catalog_changed.send_replace(());
+    if !same_tools {
+        inner.services.events.publish("catalog.changed", difference(&before, &after));
+    }
+}
+
+fn difference(before: &Catalog, after: &Catalog) -> Value {
+    let names = |catalog: &Catalog| -> BTreeSet<String> {
+        catalog.tools().map(|tool| format!("{}/{}", tool.plugin, tool.name)).collect()
     };
-    let (old, new) = (names(&mut before.tools()), names(&mut tools.iter()));
-    let version = before.version + 1;
-    inner.catalog.store(Arc::new(Catalog::new(version, tools)));
-    let data = json!({
-        "version": version, "tools": new.len(),
+    let (old, new) = (names(before), names(after));
+    json!({
+        "version": after.version, "tools": new.len(),
         "added": new.difference(&old).collect::<Vec<_>>(), "removed": old.difference(&new).collect::<Vec<_>>(),
-    });
-    inner.services.events.publish("catalog.changed", data);
+    })
 }
 
 fn same(before: &Catalog, tools: &[Arc<Tool>]) -> bool {
@@ -53,14 +62,15 @@ fn same(before: &Catalog, tools: &[Arc<Tool>]) -> bool {
             .all(|(a, b)| key(a) == key(b) && a.definition.get() == b.definition.get())
 }
 
-fn collect(table: &Table) -> Vec<Arc<Tool>> {
-    let mut tools = Vec::new();
+fn collect(table: &Table) -> (BTreeSet<PluginId>, Vec<Arc<Tool>>) {
+    let (mut plugins, mut tools) = (BTreeSet::new(), Vec::new());
     for plugin in table.values().filter(|plugin| plugin.is_listed()) {
         if let (Some(manifest), Some(proof)) = (plugin.manifest(), plugin.proof()) {
+            plugins.insert(plugin.core.id.clone());
             offer(plugin, &manifest, &proof.tools, &mut tools);
         }
     }
-    tools
+    (plugins, tools)
 }
 
 fn offer(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool], tools: &mut Vec<Arc<Tool>>) {

@@ -18,11 +18,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use wharf_core::catalog::{Catalog, Tool};
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Manifest;
-use wharf_core::{CallId, PluginId};
+use wharf_core::pick::{Outlook, outlook};
+use wharf_core::{CallId, Code, PluginId};
 
 pub use self::info::{Info, ReloadView};
 pub use self::operations::Command;
@@ -48,6 +49,8 @@ struct Inner {
     services: Arc<Services>,
     table: ArcSwap<Table>,
     catalog: ArcSwap<Catalog>,
+    /// Tells that the catalog was replaced.
+    catalog_changed: watch::Sender<()>,
     registry: mpsc::Sender<Ask>,
     operations: Operations,
     /// Names this run of the host in call ids.
@@ -120,6 +123,7 @@ impl Host {
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),
             catalog: ArcSwap::default(),
+            catalog_changed: watch::Sender::new(()),
             registry: asks,
             operations: Operations::default(),
             run: getrandom::u64().unwrap_or_default() & 0xffff_ffff,
@@ -173,6 +177,35 @@ impl Host {
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
         self.0.catalog.load_full()
+    }
+
+    /// A tool that a plugin offers. Waits, within the plugin's `limits.queue_wait`, while the plugin is on its way to its
+    /// first list.
+    ///
+    /// # Errors
+    /// If there is no such plugin or tool, or the plugin is not available.
+    pub async fn tool(&self, plugin: &str, name: &str) -> Result<Arc<Tool>, Failure> {
+        let handle = self.0.table.load().get(plugin).cloned().ok_or_else(|| Failure::no_plugin(plugin))?;
+        let wait = handle.manifest().map_or(Duration::ZERO, |manifest| manifest.limits.queue_wait.0);
+        let until = tokio::time::Instant::now() + wait;
+        let mut catalogs = self.0.catalog_changed.subscribe();
+        let mut changes = handle.changes();
+        loop {
+            catalogs.mark_unchanged();
+            changes.mark_unchanged();
+            let failure = match self.offered(&handle, name) {
+                Ok(tool) => return Ok(tool),
+                Err(failure) => failure,
+            };
+            if failure.code == Code::ToolNotFound || outlook(handle.state()) == Outlook::Fail {
+                return Err(failure);
+            }
+            tokio::select! {
+                _ = catalogs.changed() => {}
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(until) => return Err(failure),
+            }
+        }
     }
 
     /// The state of a plugin, cheaply.
@@ -260,7 +293,7 @@ impl Host {
         let Some(manifest) = plugin.manifest() else { return Err(unavailable(&plugin, clock)) };
         let tool = match &spec.tool {
             None => None,
-            Some(name) => Some(self.tool(&plugin, name)?),
+            Some(name) => Some(self.offered(&plugin, name)?),
         };
         let id = CallId::new(self.0.run, self.0.calls.fetch_add(1, Ordering::Relaxed) + 1);
         let events = Arc::clone(&self.0.services.events);
@@ -268,15 +301,12 @@ impl Host {
     }
 
     /// A tool of a plugin; while its tools are withdrawn, or not known yet, the plugin is what is not available.
-    fn tool(&self, plugin: &PluginHandle, name: &str) -> Result<Arc<Tool>, Failure> {
-        let id = plugin.core.id.as_str();
-        if let Some(tool) = self.0.catalog.load().tool(id, name) {
-            return Ok(Arc::clone(tool));
-        }
-        if plugin.is_listed() {
-            Err(Failure::no_tool(id, name))
-        } else {
-            Err(unavailable(plugin, self.0.services.clock))
+    fn offered(&self, plugin: &PluginHandle, name: &str) -> Result<Arc<Tool>, Failure> {
+        let (catalog, id) = (self.0.catalog.load(), plugin.core.id.as_str());
+        match catalog.tool(id, name) {
+            Some(tool) => Ok(Arc::clone(tool)),
+            None if catalog.plugins().contains(id) => Err(Failure::no_tool(id, name)),
+            None => Err(unavailable(plugin, self.0.services.clock)),
         }
     }
 }

@@ -71,8 +71,11 @@ struct Task {
     ticks: watch::Sender<()>,
     touched: Arc<Notify>,
     /// The system's watch, and of which folder: it ends with the folder, not with the name.
-    notices: Option<((u64, u64), RecommendedWatcher)>,
+    notices: Option<(Identity, RecommendedWatcher)>,
 }
+
+/// Device, inode and birth of a folder: an inode's number is given away again.
+type Identity = (u64, u64, Option<std::time::SystemTime>);
 
 impl Task {
     async fn run(mut self) {
@@ -105,17 +108,18 @@ impl Task {
     }
 
     /// Which folder it is now, if there is one, and its fingerprint. Off the runtime's threads: a mount may hang.
-    async fn look(&self) -> (Option<(u64, u64)>, u64) {
+    async fn look(&self) -> (Option<Identity>, u64) {
         let dir = self.dir.clone();
         let look = move || {
-            let identity = std::fs::metadata(&dir).ok().map(|about| (about.dev(), about.ino()));
+            let identity =
+                std::fs::metadata(&dir).ok().map(|about| (about.dev(), about.ino(), about.created().ok()));
             (identity, fingerprint(&dir))
         };
         self.tasks.blocking(look).await.unwrap_or_default()
     }
 
     /// Sees to it that the folder which is there now is the one that is watched.
-    fn keep_notices(&mut self, identity: Option<(u64, u64)>) {
+    fn keep_notices(&mut self, identity: Option<Identity>) {
         if !self.timing.notices || self.notices.as_ref().map(|(watched, _)| *watched) == identity {
             return;
         }

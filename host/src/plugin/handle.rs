@@ -12,13 +12,13 @@ use wharf_core::pick::{Candidate, pick};
 use wharf_core::{InstanceNo, Moment, PluginId};
 use wharf_plugin_api::Link;
 
+use super::gate::Gate;
 use super::instance::{Command, InFlight, InstanceHandle, Setup, Snapshot};
 use super::prove::Proof;
 use super::services::Services;
 use super::supervisor::supervise;
 use crate::manifest::Problem;
 use crate::process::logs::LogBook;
-use crate::route::admission::Gate;
 
 /// What a plugin's supervisors share with its handle.
 pub(crate) struct PluginCore {

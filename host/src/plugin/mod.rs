@@ -4,6 +4,7 @@
 //! snapshots come out. No frame of a call ever passes through a supervisor: the router takes the link from the snapshot.
 
 pub(crate) mod effects;
+pub(crate) mod gate;
 pub(crate) mod handle;
 pub(crate) mod inbox;
 pub(crate) mod instance;

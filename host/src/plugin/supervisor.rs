@@ -343,7 +343,7 @@ impl Supervisor {
         self.core.log.append(
             self.n.0,
             generation.0,
-            "wharf",
+            "state",
             &format!("{} -> {}{reason}", before.0.as_str(), to.as_str()),
         );
         let next = self.machine.next_attempt().map(|at| self.services.clock.wall(at));

@@ -48,7 +48,7 @@ pub struct LogLine {
     pub instance: u32,
     /// Which launch of it.
     pub generation: u64,
-    /// `stderr`, `stdout` (what is not MCP on stdout) or `wharf` (the host about the plugin).
+    /// `stderr`, `stdout` (what is not MCP on stdout), `wharf` (the host about the log) or `state` (a change of state).
     pub stream: &'static str,
     /// The line, without its end, shortened to the bound.
     pub text: String,
@@ -147,11 +147,11 @@ impl LogBook {
         self.last_of(n, |_| true)
     }
 
-    /// The last `n` lines that one launch wrote itself, oldest first.
+    /// The last `n` lines of one launch, oldest first, without its changes of state.
     #[must_use]
     pub fn tail_of(&self, instance: u32, generation: u64, n: usize) -> Vec<LogLine> {
         let own = |line: &&LogLine| line.instance == instance && line.generation == generation;
-        self.last_of(n, |line| own(line) && line.stream != "wharf")
+        self.last_of(n, |line| own(line) && line.stream != "state")
     }
 
     fn last_of(&self, n: usize, wanted: impl Fn(&&LogLine) -> bool) -> Vec<LogLine> {

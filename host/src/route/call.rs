@@ -13,7 +13,6 @@ use wharf_core::settle::{Verdict, settle};
 use wharf_core::{CallId, Code, PluginId};
 use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Reply, Request, Scope};
 
-use super::admission::Refused;
 use super::failure::Failure;
 use super::request;
 use super::scope::CallScope;
@@ -21,6 +20,7 @@ use super::spec::{CallEvent, CallSpec, Settled};
 use crate::clock::Clock;
 use crate::events::EventBus;
 use crate::plugin::PluginHandle;
+use crate::plugin::gate::Refused;
 use crate::plugin::handle::Picked;
 use crate::plugin::services::roll;
 

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{FrameError, Framer, IDLE_CAPACITY};
+use super::{Edges, FrameError, Framer, IDLE_CAPACITY};
 
 type Line = Result<String, FrameError>;
 
@@ -65,7 +65,7 @@ fn memory_stays_within_the_bound_and_is_given_back() {
     assert!(framer.next_line().is_none());
     framer.push(b"{}\n");
     assert!(framer.capacity() <= IDLE_CAPACITY, "{}", framer.capacity());
-    assert_eq!(framer.dropped_bytes(), 1000 * 8192 + 1);
+    assert_eq!(framer.dropped_bytes(), 1000 * 8192);
 }
 
 #[test]
@@ -75,6 +75,41 @@ fn an_unfinished_line_is_counted() {
     assert_eq!(framer.next_line(), Some(Ok("{}")));
     assert!(framer.next_line().is_none());
     assert_eq!(framer.unfinished_len(), 6);
+}
+
+/// The edges of `line`, dropped in pieces of `piece` bytes.
+fn dropped(line: &str, piece: usize) -> Edges {
+    let mut framer = Framer::new(8);
+    for piece in format!("{line}\n").as_bytes().chunks(piece) {
+        framer.push(piece);
+        while framer.next_line().is_some() {}
+    }
+    assert!(framer.next_line().is_none());
+    framer.take_dropped().expect("it was dropped")
+}
+
+#[test]
+fn the_ends_of_a_dropped_line_tell_whose_answer_it_was() {
+    let x = "x".repeat(500);
+    for (line, id) in [
+        (format!(r#"{{"jsonrpc":"2.0","id":12,"result":{{"a":"{x}"}}}}"#), Some(12)),
+        (format!(r#"{{ "jsonrpc": "2.0", "id": 12, "error": {{"a":"{x}"}} }}"#), Some(12)),
+        (format!(r#"{{"id":12,"jsonrpc":"2.0","result":"{x}"}}"#), Some(12)),
+        (format!(r#"{{"result":{{"id":3,"a":"{x}"}},"jsonrpc":"2.0","id":12}}"#), Some(12)),
+        (format!(r#"{{"jsonrpc":"2.0","result":"{x}","id":12}}"#), Some(12)),
+        (format!(r#"{{"result":"{x}","id":12,"jsonrpc":"2.0"}}"#), Some(12)),
+        (format!(r#"{{"jsonrpc":"2.0","id":12,"method":"m","params":"{x}"}}"#), None),
+        (format!(r#"{{"jsonrpc":"2.0","id":"12","result":"{x}"}}"#), None),
+        (format!(r#"{{"jsonrpc":"2.0","method":"m","params":"{x}","id":12}}"#), None),
+        (format!(r#"{{"jsonrpc":"2.0","result":{{"a":"{x}","id":12}}}}"#), None),
+        (format!(r#"{{"jsonrpc":"2.0","result":"{x}","a,\"id":12}}"#), None),
+        (format!(r#"{{"jsonrpc":"2.0","result":"{x},\"id\":12}}"#), None),
+        (x.clone(), None),
+    ] {
+        for piece in [1, 7, 9999] {
+            assert_eq!(dropped(&line, piece).answers(), id, "{line}");
+        }
+    }
 }
 
 /// What the framer must give, said in the simplest way.
@@ -113,6 +148,11 @@ fn soup() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
+    #[test]
+    fn the_ends_of_a_dropped_line_are_the_same_however_it_is_cut(line in "[a-z]{9,400}", piece in 1usize..300) {
+        prop_assert_eq!(dropped(&line, piece), dropped(&line, 9999));
+    }
+
     #[test]
     fn any_split_of_the_bytes_gives_the_same_lines(pieces in soup(), max in 1usize..8) {
         let whole = pieces.concat();

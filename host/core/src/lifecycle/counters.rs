@@ -29,6 +29,12 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Notes that the other side could not be reached, and returns the delay before the next try. It is no crash of the
+    /// plugin: a server that is away for an hour is back in the catalog within a minute of its return.
+    pub fn unreachable(&mut self, restart: &Restart, roll: f64) -> Duration {
+        self.next_step(restart, roll)
+    }
+
     /// Notes an end and returns the delay before the next start. `ready_for` is how long it had been ready, if it was.
     pub fn failed(
         &mut self,
@@ -53,9 +59,7 @@ impl Counters {
             self.rushed = true;
             return Duration::ZERO;
         }
-        let delay = Backoff::from(restart).around(self.step, restart.jitter, roll);
-        self.step = self.step.saturating_add(1);
-        delay
+        self.next_step(restart, roll)
     }
 
     /// Whether the failures so far are enough for quarantine.
@@ -63,6 +67,12 @@ impl Counters {
     pub fn hopeless(&self, now: Moment, restart: &Restart) -> bool {
         let recent = self.crashes.iter().filter(|at| now - **at < WINDOW).count();
         self.failed_starts >= restart.quarantine_after || recent >= restart.quarantine_crashes as usize
+    }
+
+    fn next_step(&mut self, restart: &Restart, roll: f64) -> Duration {
+        let delay = Backoff::from(restart).around(self.step, restart.jitter, roll);
+        self.step = self.step.saturating_add(1);
+        delay
     }
 
     fn decay(&mut self, uptime: Duration, restart: &Restart) {

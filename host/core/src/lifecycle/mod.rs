@@ -17,11 +17,14 @@
 //! * every state that waits for time has a deadline, and every effect is asked for exactly when it is due.
 
 mod counters;
+mod down;
 mod event;
 mod machine;
+mod operator;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod up;
 
 pub use counters::Counters;
 pub use event::{Context, Effect, Event};

@@ -56,11 +56,15 @@ impl Wire {
         }
         let response = tokio::select! {
             biased;
-            response = web::send(&core.endpoint.client, core.message(session, message)) => response?,
+            response = web::send(&core.endpoint.client, core.message(session, message)) => {
+                response.inspect_err(|error| ticket.not_running(error))?
+            }
             answer = ticket.answer() => return Ok(answer?),
         };
         if !response.status().is_success() {
-            return core.refusal(session, web::refused(response).await);
+            let refused = web::refused(response).await;
+            ticket.not_running(&refused.call_error());
+            return core.refusal(session, refused);
         }
         if let Some(given) = given
             && let Some(id) = response.headers().get(core.session_header())
@@ -69,7 +73,8 @@ impl Wire {
         }
         // What comes with the handshake belongs to no call.
         let scope = (!opening).then_some(scope);
-        Ok(self.read(Messages::of(response, core.options.max_message), &mut ticket, scope).await?)
+        let messages = Messages::of(response, core.options.max_message);
+        Ok(self.read(messages, &mut ticket, scope).await.inspect_err(|error| ticket.not_running(error))?)
     }
 
     /// Reads messages until the ticket's answer is there, on this stream or on another.

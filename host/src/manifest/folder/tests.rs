@@ -235,6 +235,21 @@ fn what_cannot_be_understood_now_leaves_what_runs_alone() {
 }
 
 #[test]
+fn a_single_file_is_checked_as_in_the_folder() {
+    let folder = Folder::new(&[("b/plugin.toml", "command = 'x'"), ("c.txt", "command = 'x'")]);
+    let check = |name: &str| file::check_file(&folder.0.path().join(name), &context());
+    let bundle = check("b/plugin.toml");
+    assert!(!bundle.has_errors());
+    assert_eq!(bundle.plugins[0].id.as_str(), "b");
+    assert_eq!(messages(&check("none.toml").loose), ["the file does not exist"]);
+    assert_eq!(
+        messages(&check("c.txt").loose),
+        ["no manifest: the name must end in .toml, .yaml, .yml or .json"]
+    );
+    assert_eq!(messages(&check("b").loose).len(), 1);
+}
+
+#[test]
 fn links_as_in_a_config_map_are_followed() {
     let folder = Folder::new(&[("..1/a.toml", "command = 'x'")]);
     symlink("..1", folder.0.path().join("..data")).unwrap();

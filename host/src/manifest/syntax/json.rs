@@ -10,13 +10,6 @@ use super::Bad;
 use crate::manifest::tree::{Entry, Node, Spot, Value};
 
 pub(super) fn parse(text: &str, source: usize) -> Result<Node, Vec<Bad>> {
-    // The parser recurses, further than a thread's stack may reach.
-    if let Some(at) = too_deep(text) {
-        return Err(vec![Bad {
-            range: at..at + 1,
-            message: format!("nested more than {} deep", super::MAX_DEPTH),
-        }]);
-    }
     let collect = CollectOptions { comments: CommentCollectionStrategy::Off, tokens: false };
     let parsed = parse_to_ast(text, &collect, &options())
         .map_err(|error| vec![Bad { range: range(error.range()), message: error.kind().to_string() }])?;
@@ -82,34 +75,4 @@ fn table(object: &Object<'_>, source: usize, bad: &mut Vec<Bad>) -> Value {
 
 fn range(range: jsonc_parser::common::Range) -> std::ops::Range<usize> {
     range.start..range.end
-}
-
-/// Where the first bracket stands that lies too deep.
-fn too_deep(text: &str) -> Option<usize> {
-    let mut depth = 0_usize;
-    let mut bytes = text.bytes().enumerate().peekable();
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b'"' => {
-                while bytes.next().is_some_and(|(_, b)| b != b'"' && (b != b'\\' || bytes.next().is_some())) {
-                }
-            }
-            b'/' if bytes.peek().is_some_and(|&(_, b)| b == b'/') => {
-                while bytes.next().is_some_and(|(_, b)| b != b'\n') {}
-            }
-            b'/' if bytes.peek().is_some_and(|&(_, b)| b == b'*') => {
-                let end = text.get(at + 2..)?.find("*/")? + at + 4;
-                while bytes.peek().is_some_and(|&(at, _)| at < end) {
-                    bytes.next();
-                }
-            }
-            _ => {}
-        }
-        if depth > super::MAX_DEPTH + 1 {
-            return Some(at);
-        }
-    }
-    None
 }

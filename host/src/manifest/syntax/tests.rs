@@ -61,7 +61,7 @@ fn bad_syntax_is_told_at_its_place() {
 }
 
 fn nested(syntax: Syntax, before: &str, after: &str) {
-    for depth in [32, 64, 300, 100_000] {
+    for depth in [32, 64, 300, 505, 100_000] {
         let (open, close) = ("[".repeat(depth), "]".repeat(depth));
         for (open, close) in [(&open, &close), (&open, &String::new())] {
             let problems = read(syntax, &format!("{before}{open}1{close}{after}")).unwrap_err();

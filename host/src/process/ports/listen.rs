@@ -94,7 +94,8 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip.to_canonical(),
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => ip.to_canonical(),
     };
     SocketAddr::new(ip, bound.port())
 }

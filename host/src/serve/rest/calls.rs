@@ -48,7 +48,7 @@ pub(super) async fn call(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let tool = find(&edge, &plugin, &tool)?;
+    let tool = edge.host.tool(&plugin, &tool).await?;
     let wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
     edge.schemas.check(&tool, wanted.arguments.map(RawValue::get))?;
     let mut spec = spec(&tool, principal, wanted.arguments);
@@ -70,7 +70,7 @@ pub(super) async fn facade(
     Names((plugin, tool)): Names<(String, String)>,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let tool = find(&edge, &plugin, &tool)?;
+    let tool = edge.host.tool(&plugin, &tool).await?;
     let arguments = body.as_deref().map(serde_json::from_slice::<&RawValue>).transpose();
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
@@ -92,47 +92,6 @@ pub(super) async fn facade(
             Err(failed(Code::InputRequired, detail))
         }
         Err(detail) => Err(failed(Code::ProtocolError, detail)),
-    }
-}
-
-fn find(edge: &Edge, plugin: &str, name: &str) -> Result<Arc<Tool>, Problem> {
-    if let Some(tool) = edge.host.catalog().tool(plugin, name) {
-        return Ok(Arc::clone(tool));
-    }
-    let Some(state) = edge.host.state_of(plugin) else { return Err(Failure::no_plugin(plugin).into()) };
-    if edge.host.catalog().tools_of(plugin).next().is_some() {
-        return Err(Failure::no_tool(plugin, name).into());
-    }
-    // Nothing is known of its tools yet, so the name may be right: the router says what can be said of the plugin.
-    Err(Failure {
-        plugin: Some(plugin.to_owned()),
-        tool: Some(name.to_owned()),
-        ..unlisted(plugin, name, state)
-    }
-    .into())
-}
-
-fn unlisted(plugin: &str, name: &str, state: wharf_core::lifecycle::State) -> Failure {
-    use wharf_core::lifecycle::State as S;
-    match state {
-        S::Ready | S::Degraded => Failure::no_tool(plugin, name),
-        S::Preparing | S::Starting | S::Backoff => Failure {
-            retry_after: Some(Duration::from_secs(1)),
-            ..Failure::new(
-                Code::PluginUnavailable,
-                format!("{plugin} is {}; it has not listed its tools yet", state.as_str()),
-            )
-        },
-        S::Draining
-        | S::Stopping
-        | S::Quarantined
-        | S::Fatal
-        | S::Misconfigured
-        | S::Stopped
-        | S::Disabled => {
-            let detail = format!("{plugin} is {}; `wharf status {plugin}` says why", state.as_str());
-            Failure::new(Code::PluginUnavailable, detail)
-        }
     }
 }
 
@@ -210,11 +169,10 @@ pub(super) mod tests {
     use serde_json::Value;
     use serde_json::value::RawValue;
     use wharf_core::catalog::Tool;
-    use wharf_core::lifecycle::State;
     use wharf_core::{CallId, Code, InstanceNo, PluginId};
     use wharf_plugin_api::{Reply, RpcError};
 
-    use super::{answer, must_be_object, parse, unlisted};
+    use super::{answer, must_be_object, parse};
     use crate::route::Settled;
 
     pub(crate) fn tool() -> Tool {
@@ -295,17 +253,5 @@ pub(super) mod tests {
             assert_eq!(must_be_object("x", Some(&raw)).is_ok(), good, "{json}");
         }
         assert!(must_be_object("x", None).is_ok());
-    }
-
-    #[test]
-    fn a_plugin_without_a_list_yet_is_not_a_missing_tool() {
-        for state in State::ALL {
-            let failure = unlisted("p", "t", state);
-            let served = matches!(state, State::Ready | State::Degraded);
-            let expected = if served { Code::ToolNotFound } else { Code::PluginUnavailable };
-            assert_eq!(failure.code, expected, "{state:?}");
-        }
-        assert!(unlisted("p", "t", State::Starting).retry_after.is_some());
-        assert!(unlisted("p", "t", State::Disabled).retry_after.is_none());
     }
 }

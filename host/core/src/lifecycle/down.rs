@@ -1,0 +1,137 @@
+//! The way down: to end what is alive, and what follows when it is gone.
+
+use std::time::Duration;
+
+use wharf_plugin_api::{Cause, CauseKind};
+
+use super::event::{Context, Effect};
+use super::machine::{Machine, Phase, Wanted};
+use super::state::State;
+use crate::manifest::RestartPolicy;
+use crate::moment::Moment;
+
+/// Between two tries in quarantine, plus or minus a fifth.
+const QUARANTINE: Duration = Duration::from_secs(300);
+
+impl Machine {
+    /// Begins to end what is alive.
+    pub(super) fn end(&mut self, failure: Option<Cause>, cx: Context) -> Vec<Effect> {
+        let generation = self.generation;
+        let (effects, ready_for) = match &self.phase {
+            Phase::Preparing { .. } | Phase::Opening { .. } => (vec![Effect::CancelOpen(generation)], None),
+            Phase::Proving { .. } => (vec![Effect::Close(generation)], None),
+            Phase::Serving { ready_since, .. } => {
+                (vec![Effect::Suspend(generation), Effect::Close(generation)], Some(cx.now - *ready_since))
+            }
+            Phase::Draining { ready_since, .. } => {
+                (vec![Effect::Close(generation)], Some(cx.now - *ready_since))
+            }
+            Phase::Resting { .. } | Phase::Ending { .. } => return Vec::new(),
+        };
+        if let Some(effect) = effects.last().copied() {
+            self.phase = Phase::Ending { effect, failure, ready_for, remind: cx.now + self.policy.stop };
+        }
+        effects
+    }
+
+    /// Nothing of the generation is left.
+    pub(super) fn gone(&mut self, cause: Cause, cx: Context) -> Vec<Effect> {
+        let suspend = matches!(self.phase, Phase::Serving { .. });
+        let (failure, ready_for) = match &self.phase {
+            Phase::Resting { .. } => return Vec::new(),
+            Phase::Preparing { .. } | Phase::Opening { .. } | Phase::Proving { .. } => (Some(cause), None),
+            Phase::Serving { ready_since, .. } => (Some(cause), Some(cx.now - *ready_since)),
+            Phase::Draining { .. } => (None, None),
+            Phase::Ending { failure, ready_for, .. } => {
+                // Why we ended it counts; how the process ended completes it.
+                let failure = failure.clone().map(|why| Cause { exit: cause.exit, ..why });
+                (failure, *ready_for)
+            }
+        };
+        let mut effects = if suspend { vec![Effect::Suspend(self.generation)] } else { Vec::new() };
+        effects.extend(self.settle(failure, ready_for, cx));
+        effects
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        failure: Option<Cause>,
+        ready_for: Option<Duration>,
+        cx: Context,
+    ) -> Vec<Effect> {
+        match (self.wanted, failure) {
+            (Wanted::Down | Wanted::Disabled, _) => self.rest(None),
+            (Wanted::Up, None) => self.begin(cx),
+            (Wanted::Up, Some(cause)) => self.failed(cause, ready_for, cx),
+        }
+    }
+
+    pub(super) fn failed(&mut self, cause: Cause, ready_for: Option<Duration>, cx: Context) -> Vec<Effect> {
+        let clean = cause.exit.as_ref().is_some_and(|exit| exit.code == Some(0));
+        let (permanent, reached) = (cause.is_permanent(), cause.kind != CauseKind::Unreachable);
+        self.cause = Some(cause);
+        if permanent {
+            return self.rest(Some((State::Fatal, None)));
+        }
+        let stay_down = match self.policy.restart.policy {
+            RestartPolicy::Always => false,
+            RestartPolicy::OnFailure => clean,
+            RestartPolicy::Never => true,
+        };
+        if stay_down {
+            self.wanted = Wanted::Down;
+            return self.rest(None);
+        }
+        self.restarts = self.restarts.saturating_add(1);
+        let restart = &self.policy.restart;
+        let delay = if reached {
+            self.counters.failed(cx.now, ready_for, restart, cx.roll)
+        } else {
+            self.counters.unreachable(restart, cx.roll)
+        };
+        self.quarantined |= self.counters.hopeless(cx.now, &self.policy.restart);
+        self.quarantined &= !cx.last_serviceable;
+        if self.quarantined {
+            let delay = QUARANTINE.mul_f64(0.8 + 0.4 * cx.roll);
+            return self.rest(Some((State::Quarantined, Some(cx.now + delay))));
+        }
+        if delay.is_zero() {
+            return self.begin(cx);
+        }
+        self.rest(Some((State::Backoff, Some(cx.now + delay))))
+    }
+
+    /// Rests in the given state, or as it is wanted.
+    pub(super) fn rest(&mut self, as_state: Option<(State, Option<Moment>)>) -> Vec<Effect> {
+        let (as_state, until) = as_state.unwrap_or_else(|| match self.wanted {
+            Wanted::Disabled => (State::Disabled, None),
+            Wanted::Up | Wanted::Down => (State::Stopped, None),
+        });
+        self.phase = Phase::Resting { as_state, until };
+        Vec::new()
+    }
+
+    pub(super) fn due(&mut self, cx: Context) -> Vec<Effect> {
+        let slow = |what: &str, budget: Duration| {
+            Some(Cause::new(
+                CauseKind::StartTimeout,
+                format!("{what} not done after {} s", budget.as_secs_f64()),
+            ))
+        };
+        match &mut self.phase {
+            Phase::Resting { .. } => self.begin(cx),
+            Phase::Preparing { .. } => self.end(slow("preparation", self.policy.prepare_timeout), cx),
+            Phase::Opening { .. } => self.end(slow("handshake", self.policy.start_timeout), cx),
+            Phase::Proving { .. } => self.end(slow("lists", self.policy.start_timeout), cx),
+            Phase::Serving { .. } => {
+                self.pardon();
+                Vec::new()
+            }
+            Phase::Draining { .. } => self.end(None, cx),
+            Phase::Ending { effect, remind, .. } => {
+                *remind = cx.now + self.policy.stop;
+                vec![*effect]
+            }
+        }
+    }
+}
