@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::{Outcome, WHARF};
+use crate::{Outcome, wharf};
 
 /// No answer is longer.
 const LONGEST: usize = 4 << 20;
@@ -151,7 +151,7 @@ struct Text<'a> {
 
 impl Direct {
     pub(crate) async fn start() -> Outcome<Self> {
-        let mut command = Command::new(WHARF);
+        let mut command = Command::new(wharf());
         command
             .arg("mock")
             .stdin(Stdio::piped())

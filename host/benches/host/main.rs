@@ -2,6 +2,8 @@
 //! after a plugin's death. Prints one table and writes `target/bench-host.json`.
 //!
 //! `cargo bench -p wharf --bench host`, with `-- --quick` for a run of half a minute that only shows that all works.
+//! `WHARF_BENCH_EXE` names another executable to measure: an older one to compare with, or the one that is shipped (cargo
+//! builds what stands beside a benchmark with the features that tests need).
 //! Without `--bench` (which cargo adds) nothing runs, so that `cargo test --benches` stays fast.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports on the terminal")]
@@ -14,14 +16,14 @@ mod proc;
 mod report;
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use report::Report;
 
-/// The executable that is measured.
-const WHARF: &str = env!("CARGO_BIN_EXE_wharf");
+/// The executable that cargo built beside this one.
+const BUILT: &str = env!("CARGO_BIN_EXE_wharf");
 /// The whole takes two minutes; this ends what hangs.
 const BUDGET: Duration = Duration::from_secs(600);
 
@@ -41,6 +43,11 @@ impl Size {
             Self::Quick => quick,
         }
     }
+}
+
+/// The executable that is measured.
+fn wharf() -> PathBuf {
+    std::env::var_os("WHARF_BENCH_EXE").map_or_else(|| BUILT.into(), PathBuf::from)
 }
 
 fn main() -> ExitCode {
@@ -63,7 +70,7 @@ fn run(size: Size) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { tokio::time::timeout(BUDGET, measure(&mut report, size)).await })??;
     println!("{}", report.table());
-    let target = Path::new(WHARF).parent().and_then(Path::parent).ok_or("no target folder")?;
+    let target = Path::new(BUILT).parent().and_then(Path::parent).ok_or("no target folder")?;
     let path = target.join("bench-host.json");
     report.write(&path)?;
     println!("written to {}", path.display());

@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::client::Http;
-use crate::{Outcome, WHARF};
+use crate::{Outcome, wharf};
 
 /// How long a start or an end may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ impl Host {
             fs::write(home.path().join("plugins").join(format!("p{n}.toml")), &manifest)?;
         }
         let (started, started_at) = (Instant::now(), SystemTime::now());
-        let mut child = Command::new(WHARF)
+        let mut child = Command::new(wharf())
             .args(["up", "--listen", "127.0.0.1:0", "--plugins"])
             .arg(home.path().join("plugins"))
             .arg("--state")

@@ -32,7 +32,8 @@ impl Report {
         let load = if quick { "quick: too few calls for a claim" } else { "full" };
         let facts = vec![
             ("wharf", env!("CARGO_PKG_VERSION").to_owned()),
-            ("profile", profile.to_owned()),
+            ("executable", crate::wharf().display().to_string()),
+            ("profile of the client", profile.to_owned()),
             ("run", load.to_owned()),
             ("cores", std::thread::available_parallelism().map_or(0, usize::from).to_string()),
             ("cpu", model.trim_start_matches(['\t', ' ', ':']).to_owned()),
