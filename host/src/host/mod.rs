@@ -5,6 +5,8 @@ mod info;
 mod operations;
 mod registry;
 mod switches;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use wharf_core::catalog::{Catalog, Tool};
 use wharf_core::lifecycle::State;
+use wharf_core::manifest::Manifest;
 use wharf_core::pick::{Outlook, outlook};
 use wharf_core::{CallId, Code, PluginId};
 
@@ -69,6 +72,17 @@ pub struct Options {
     pub state: PathBuf,
 }
 
+/// Why a plugin of the embedding program was not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The id is in use.
+    #[error("there is a plugin {0:?} already; register it under another id")]
+    Taken(PluginId),
+    /// Nobody is there to run it.
+    #[error("the host has ended")]
+    Ended,
+}
+
 /// Why a host could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -95,6 +109,10 @@ impl Host {
     /// If the host's own folders are not usable or in use, or the program does not begin with [`crate::process::init`].
     pub async fn start(options: Options) -> Result<Self, StartError> {
         crate::process::shim_available()?;
+        Self::begin(options).await
+    }
+
+    async fn begin(options: Options) -> Result<Self, StartError> {
         let tasks = Tasks::default();
         let state = options.state.clone();
         let lock = tasks.blocking(move || own(&state)).await.unwrap_or_else(|panic| {
@@ -246,6 +264,18 @@ impl Host {
         // A registry that has ended has nothing to reload.
         self.0.registry.send(Ask::Reload(done)).await.ok();
         applied.await.unwrap_or_default()
+    }
+
+    /// Runs a plugin of the embedding program beside those of the folder ([`Manifest::embedded`]). Returns without waiting
+    /// for it to be ready; it stays until the host ends.
+    ///
+    /// # Errors
+    /// If its id is taken, or the host has ended.
+    pub async fn register(&self, manifest: Manifest) -> Result<(), RegisterError> {
+        let (done, registered) = oneshot::channel();
+        let ask = Ask::Register(Box::new(manifest), done);
+        self.0.registry.send(ask).await.map_err(|_| RegisterError::Ended)?;
+        registered.await.map_err(|_| RegisterError::Ended)?
     }
 
     /// Sends a request to a plugin. The future owns all it needs; dropping it cancels the call at the plugin.

@@ -12,7 +12,7 @@ use wharf_core::manifest::Manifest;
 use wharf_core::manifest::diff::diff;
 
 use super::switches::Switches;
-use super::{Inner, ReloadView, Table};
+use super::{Inner, RegisterError, ReloadView, Table};
 use crate::manifest::{Context, Problem, ProblemView, Reading, load_dir};
 use crate::plugin::{PluginHandle, Setup, kinds};
 use crate::process::logs::LogBook;
@@ -21,6 +21,8 @@ use crate::process::logs::LogBook;
 pub(super) enum Ask {
     /// Read the folder now.
     Reload(oneshot::Sender<ReloadView>),
+    /// Run this plugin too, which stands in no file.
+    Register(Box<Manifest>, oneshot::Sender<Result<(), RegisterError>>),
     /// Remember an operator's switch.
     Switch(PluginId, bool, oneshot::Sender<Result<(), String>>),
     /// End all plugins.
@@ -31,6 +33,8 @@ pub(super) struct Registry {
     inner: Arc<Inner>,
     context: Arc<Context>,
     switches: Switches,
+    /// Plugins of the embedding program: what every reading has besides the files.
+    embedded: BTreeMap<PluginId, Manifest>,
     /// The manifests by which plugins run.
     current: BTreeMap<PluginId, Manifest>,
     /// Plugins that were removed; one of the same id waits for their end.
@@ -46,6 +50,7 @@ impl Registry {
             inner,
             context: Arc::new(context),
             switches,
+            embedded: BTreeMap::new(),
             current: BTreeMap::new(),
             leaving: HashMap::new(),
             told: BTreeSet::new(),
@@ -58,6 +63,7 @@ impl Registry {
             tokio::select! {
                 ask = asked.recv() => match ask {
                     Some(Ask::Reload(done)) => drop(done.send(self.reload().await)),
+                    Some(Ask::Register(manifest, done)) => drop(done.send(self.register(*manifest).await)),
                     Some(Ask::Switch(id, enabled, done)) => drop(done.send(self.switch(&id, enabled))),
                     Some(Ask::End(done)) => return self.end(done).await,
                     None => return,
@@ -84,8 +90,30 @@ impl Registry {
         }
     }
 
-    fn apply(&mut self, reading: Reading) -> ReloadView {
+    async fn register(&mut self, manifest: Manifest) -> Result<(), RegisterError> {
+        let id = manifest.id.clone();
+        if self.inner.table.load().contains_key(&id) {
+            return Err(RegisterError::Taken(id));
+        }
+        self.embedded.insert(id, manifest);
+        self.reload().await;
+        Ok(())
+    }
+
+    /// The program's own plugins keep their ids; a file that names one of them is set aside, and said to be.
+    fn join(&self, reading: &mut Reading) {
+        for (id, manifest) in &self.embedded {
+            let file = reading.manifests.insert(id.clone(), manifest.clone()).map(|file| file.path);
+            let wrong = reading.invalid.remove(id).map(|file| file.path);
+            if let Some(path) = file.or(wrong) {
+                tracing::error!(plugin = %id, path = %path.display(), "the program has a plugin of this id; the file is not used, rename it");
+            }
+        }
+    }
+
+    fn apply(&mut self, mut reading: Reading) -> ReloadView {
         self.leaving.retain(|_, gone| !*gone.borrow());
+        self.join(&mut reading);
         let mut table: Table = (**self.inner.table.load()).clone();
         // What was right before goes on by its last good version while its file is wrong.
         let mut next = reading.manifests.clone();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use wharf_core::lifecycle::State;
+use wharf_core::manifest::Kind;
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::Inner;
@@ -37,7 +38,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         instances: handles.iter().zip(&snapshots).map(|(handle, now)| instance(inner, handle, now)).collect(),
         containment: manifest
             .as_ref()
-            .filter(|m| m.kind_name() != "remote")
+            .filter(|m| matches!(m.kind, Kind::Command(_)))
             .map(|_| crate::process::CONTAINMENT),
         required: plugin.is_required(),
         manifest: ManifestView {

@@ -17,7 +17,7 @@ use crate::telemetry::{rfc3339, rfc3339_opt};
 pub struct PluginView {
     /// Its id.
     pub id: PluginId,
-    /// `external`, `remote` or `native`; absent while the manifest is wrong.
+    /// `external`, `remote`, `native` or `embedded`; absent while the manifest is wrong.
     pub kind: Option<&'static str>,
     /// The best of its instances' states.
     pub state: State,

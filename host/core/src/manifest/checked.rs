@@ -1,6 +1,10 @@
 //! A manifest after all checks: what the host launches from.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use wharf_plugin_api::Plugin;
 
 use super::sections::{Balance, Dialect, Health, Limits, Restart, Retry, Stop, ToolFilter};
 use super::template::Template;
@@ -48,6 +52,8 @@ pub enum Kind {
     Command(Command),
     /// A server that runs elsewhere.
     Remote(Remote),
+    /// A Rust type of the program that embeds the host.
+    Embedded(Embedded),
 }
 
 /// A process to launch.
@@ -89,9 +95,49 @@ pub struct Remote {
     pub headers: Vec<(String, Template)>,
 }
 
+/// A plugin that the embedding program made. Here it is only carried; two are the same if they are one object.
+#[derive(Clone)]
+pub struct Embedded(pub Arc<dyn Plugin>);
+
+// === impl Embedded ===
+
+impl PartialEq for Embedded {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Embedded")
+    }
+}
+
 // === impl Manifest ===
 
 impl Manifest {
+    /// What a file with nothing but defaults would declare, for a plugin that needs no file.
+    #[must_use]
+    pub fn embedded(id: PluginId, plugin: Arc<dyn Plugin>) -> Self {
+        Self {
+            namespace: id.as_str().to_owned(),
+            id,
+            path: PathBuf::from("(embedded)"),
+            description: None,
+            kind: Kind::Embedded(Embedded(plugin)),
+            required: false,
+            enabled: true,
+            replicas: 1,
+            balance: Balance::default(),
+            tools: ToolFilter::default(),
+            health: Health::default(),
+            restart: Restart::default(),
+            limits: Limits::default(),
+            retry: Retry::default(),
+            stop: Stop::default(),
+        }
+    }
+
     /// The API's word for what kind of plugin it is.
     #[must_use]
     pub fn kind_name(&self) -> &'static str {
@@ -99,6 +145,7 @@ impl Manifest {
             Kind::Command(Command { library: Some(_), .. }) => "native",
             Kind::Command(_) => "external",
             Kind::Remote(_) => "remote",
+            Kind::Embedded(_) => "embedded",
         }
     }
 
@@ -107,6 +154,7 @@ impl Manifest {
         let templates: Vec<&Template> = match &self.kind {
             Kind::Command(c) => c.argv.iter().chain(c.env.iter().map(|(_, t)| t)).chain(&c.url).collect(),
             Kind::Remote(r) => r.headers.iter().map(|(_, t)| t).chain([&r.url]).collect(),
+            Kind::Embedded(_) => Vec::new(),
         };
         templates.into_iter().flat_map(Template::secrets)
     }

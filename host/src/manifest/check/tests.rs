@@ -57,7 +57,7 @@ fn told(text: &str) -> Vec<String> {
 fn command(manifest: &Manifest) -> &wharf_core::manifest::Command {
     match &manifest.kind {
         Kind::Command(command) => command,
-        Kind::Remote(_) => panic!("remote"),
+        Kind::Remote(_) | Kind::Embedded(_) => panic!("no command"),
     }
 }
 

@@ -135,6 +135,7 @@ fn a_file_of_other_programs_is_taken_as_it_is() {
     let dialect = |id: &str| match &reading.manifests[id].kind {
         Kind::Remote(remote) => remote.dialect,
         Kind::Command(command) => Some(command.dialect),
+        Kind::Embedded(_) => None,
     };
     assert_eq!(
         ["remote", "events", "wind", "gem", "mcpo", "memory"].map(dialect),

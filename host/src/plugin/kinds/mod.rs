@@ -1,5 +1,5 @@
 //! The plugins that a manifest can declare: a process that we launch, or a server that runs elsewhere. A native library is
-//! a process too: our own executable as its worker.
+//! a process too: our own executable as its worker. One that the embedding program made is taken as it is.
 
 mod external;
 mod keeper;
@@ -30,6 +30,7 @@ pub(crate) fn plugin(
     match &manifest.kind {
         Kind::Command(command) => Arc::new(external::External { common, command: command.clone() }),
         Kind::Remote(remote) => Arc::new(remote::RemoteServer { common, remote: remote.clone() }),
+        Kind::Embedded(embedded) => Arc::clone(&embedded.0),
     }
 }
 

@@ -1,0 +1,249 @@
+//! The two ways to the same tool: REST through the host, and JSON-RPC lines on the pipes of a mock of our own. Both check
+//! every answer, both are as light as they can be: what they cost is in both sides of each comparison.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::process::Stdio;
+use std::time::Duration;
+
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::{Outcome, wharf};
+
+/// No answer is longer.
+const LONGEST: usize = 4 << 20;
+/// No single answer takes longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One connection that is kept open.
+pub(crate) struct Http {
+    stream: TcpStream,
+    headers: String,
+    out: Vec<u8>,
+    buffer: Vec<u8>,
+    body: Range<usize>,
+}
+
+impl Http {
+    pub(crate) async fn connect(address: &str, token: &str) -> Outcome<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let headers =
+            format!("host: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n");
+        Ok(Self { stream, headers, out: Vec::new(), buffer: Vec::new(), body: 0..0 })
+    }
+
+    /// Reads a JSON document.
+    pub(crate) async fn get(&mut self, path: &str) -> Outcome<Value> {
+        match self.send("GET", path, "").await? {
+            200 => Ok(serde_json::from_slice(self.body())?),
+            status => Err(format!("GET {path}: {status} {}", self.text()).into()),
+        }
+    }
+
+    /// Calls the tool `echo` and gives the status; a right one comes only with a right answer.
+    pub(crate) async fn try_echo(&mut self, plugin: &str, message: &str) -> Outcome<u16> {
+        let body = format!(r#"{{"message":"{message}"}}"#);
+        let status = self.send("POST", &format!("/tools/{plugin}/echo"), &body).await?;
+        if status == 200 && serde_json::from_slice::<&str>(self.body())? != message {
+            return Err(format!("asked for {message:?}, got {}", self.text()).into());
+        }
+        Ok(status)
+    }
+
+    /// Calls the tool `echo`, which must answer.
+    pub(crate) async fn echo(&mut self, plugin: &str, message: &str) -> Outcome<()> {
+        match self.try_echo(plugin, message).await? {
+            200 => Ok(()),
+            status => Err(format!("echo: {status} {}", self.text()).into()),
+        }
+    }
+
+    /// The body of the last answer.
+    pub(crate) fn body(&self) -> &[u8] {
+        self.buffer.get(self.body.clone()).unwrap_or_default()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(self.body()).into_owned()
+    }
+
+    async fn send(&mut self, method: &str, path: &str, body: &str) -> Outcome<u16> {
+        self.out.clear();
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\n{}content-length: {length}\r\n\r\n", self.headers);
+        self.out.extend_from_slice(head.as_bytes());
+        self.out.extend_from_slice(body.as_bytes());
+        tokio::time::timeout(PATIENCE, self.exchange()).await?
+    }
+
+    async fn exchange(&mut self) -> Outcome<u16> {
+        self.stream.write_all(&self.out).await?;
+        self.buffer.clear();
+        let (status, head, length) = loop {
+            if let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") {
+                let head = std::str::from_utf8(self.buffer.get(..end).unwrap_or_default())?;
+                break (status_of(head)?, end + 4, length_of(head)?);
+            }
+            self.read().await?;
+        };
+        while self.buffer.len() < head + length {
+            self.read().await?;
+        }
+        self.body = head..head + length;
+        Ok(status)
+    }
+
+    async fn read(&mut self) -> Outcome<()> {
+        if self.buffer.len() > LONGEST {
+            return Err("the answer is too long".into());
+        }
+        match self.stream.read_buf(&mut self.buffer).await? {
+            0 => Err("the host closed the connection".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn status_of(head: &str) -> Outcome<u16> {
+    Ok(head.split(' ').nth(1).ok_or("no status")?.parse()?)
+}
+
+fn length_of(head: &str) -> Outcome<usize> {
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let (_, length) = lengths.next().ok_or("an answer without a length")?;
+    Ok(length.trim().parse()?)
+}
+
+/// A mock that the benchmark speaks to by itself.
+pub(crate) struct Direct {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    line: Vec<u8>,
+    out: Vec<u8>,
+    next: u64,
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    id: u64,
+    #[serde(borrow)]
+    result: CallResult<'a>,
+}
+
+#[derive(Deserialize)]
+struct CallResult<'a> {
+    #[serde(borrow)]
+    content: Vec<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Text<'a> {
+    text: &'a str,
+}
+
+impl Direct {
+    pub(crate) async fn start() -> Outcome<Self> {
+        let mut command = Command::new(wharf());
+        command
+            .arg("mock")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take().ok_or("no stdin")?;
+        let stdout = BufReader::with_capacity(64 << 10, child.stdout.take().ok_or("no stdout")?);
+        let mut direct = Self { child, stdin, stdout, line: Vec::new(), out: Vec::new(), next: 1 };
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "0"}}});
+        direct.out = format!("{hello}\n").into_bytes();
+        direct.flush().await?;
+        tokio::time::timeout(PATIENCE, direct.read_line()).await??;
+        direct.out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n");
+        direct.flush().await?;
+        Ok(direct)
+    }
+
+    /// One call of the tool `echo`.
+    pub(crate) async fn echo(&mut self) -> Outcome<()> {
+        self.flood(1, 1).await
+    }
+
+    /// So many calls of it, so many at a time; what can be sent together is.
+    pub(crate) async fn flood(&mut self, at_a_time: usize, calls: usize) -> Outcome<()> {
+        let mut open = HashSet::with_capacity(at_a_time);
+        for _ in 0..at_a_time.min(calls) {
+            open.insert(self.ask());
+        }
+        let mut sent = open.len();
+        while !open.is_empty() {
+            if self.stdout.buffer().is_empty() && !self.out.is_empty() {
+                self.flush().await?;
+            }
+            tokio::time::timeout(PATIENCE, self.read_line()).await??;
+            let id = self.answered()?;
+            if !open.remove(&id) {
+                return Err(format!("an answer to a call that is not open: {id}").into());
+            }
+            if sent < calls {
+                open.insert(self.ask());
+                sent += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        let line = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"echo","arguments":{{"message":"m{id}"}}}}}}"#
+        );
+        self.out.extend_from_slice(line.as_bytes());
+        self.out.push(b'\n');
+        id
+    }
+
+    async fn flush(&mut self) -> Outcome<()> {
+        self.stdin.write_all(&self.out).await?;
+        self.out.clear();
+        Ok(())
+    }
+
+    async fn read_line(&mut self) -> Outcome<()> {
+        self.line.clear();
+        let bound = u64::try_from(LONGEST)?;
+        match (&mut self.stdout).take(bound).read_until(b'\n', &mut self.line).await? {
+            0 => Err("the mock has ended".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The id of the answer in the line, if it is right.
+    fn answered(&self) -> Outcome<u64> {
+        let Answer { id, result } = serde_json::from_slice(&self.line)?;
+        let said = result.content.first().map(|content| content.text);
+        if said.and_then(|text| text.strip_prefix('m')).is_some_and(|text| text.parse() == Ok(id)) {
+            return Ok(id);
+        }
+        Err(format!("a wrong answer: {}", String::from_utf8_lossy(&self.line)).into())
+    }
+
+    /// Ends it by the end of its input.
+    pub(crate) async fn end(self) -> Outcome<()> {
+        let Self { mut child, stdin, .. } = self;
+        drop(stdin);
+        match tokio::time::timeout(PATIENCE, child.wait()).await {
+            Ok(status) => Ok(status.map(drop)?),
+            Err(_) => Ok(child.kill().await?),
+        }
+    }
+}

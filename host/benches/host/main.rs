@@ -1,0 +1,89 @@
+//! Measures the binary from the outside, as its users meet it: starts, memory, what it adds to a call, and the way back
+//! after a plugin's death. Prints one table and writes `target/bench-host.json`.
+//!
+//! `cargo bench -p wharf --bench host`, with `-- --quick` for a run of half a minute that only shows that all works.
+//! `WHARF_BENCH_EXE` names another executable to measure: an older one to compare with, or the one that is shipped (cargo
+//! builds what stands beside a benchmark with the features that tests need).
+//! Without `--bench` (which cargo adds) nothing runs, so that `cargo test --benches` stays fast.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports on the terminal")]
+#![allow(clippy::indexing_slicing, reason = "serde_json's index gives null for what is not there")]
+
+mod client;
+mod life;
+mod load;
+mod proc;
+mod report;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use report::Report;
+
+/// The executable that cargo built beside this one.
+const BUILT: &str = env!("CARGO_BIN_EXE_wharf");
+/// The whole takes two minutes; this ends what hangs.
+const BUDGET: Duration = Duration::from_secs(600);
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How much is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Full,
+    Quick,
+}
+
+impl Size {
+    fn pick<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
+}
+
+/// The executable that is measured.
+fn wharf() -> PathBuf {
+    std::env::var_os("WHARF_BENCH_EXE").map_or_else(|| BUILT.into(), PathBuf::from)
+}
+
+fn main() -> ExitCode {
+    let given = |flag: &str| std::env::args().any(|arg| arg == flag);
+    if given("--list") || given("--test") || !(given("--bench") || given("--quick")) {
+        return ExitCode::SUCCESS;
+    }
+    let size = if given("--quick") { Size::Quick } else { Size::Full };
+    match run(size) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the benchmark failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(size: Size) -> Outcome<()> {
+    let mut report = Report::of_this_machine(size == Size::Quick);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { tokio::time::timeout(BUDGET, measure(&mut report, size)).await })??;
+    println!("{}", report.table());
+    let target = Path::new(BUILT).parent().and_then(Path::parent).ok_or("no target folder")?;
+    let path = target.join("bench-host.json");
+    report.write(&path)?;
+    println!("written to {}", path.display());
+    Ok(())
+}
+
+async fn measure(report: &mut Report, size: Size) -> Outcome<()> {
+    eprintln!("starts ..");
+    life::starts(report, size).await?;
+    eprintln!("memory ..");
+    life::memory(report).await?;
+    eprintln!("latency and throughput ..");
+    load::measure(report, size).await?;
+    eprintln!("deaths ..");
+    life::deaths(report, size).await
+}

@@ -1,0 +1,87 @@
+//! A plugin of the embedding program beside those of the folder.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use wharf_core::PluginId;
+use wharf_core::lifecycle::State;
+use wharf_core::manifest::Manifest;
+use wharf_plugin_api::{Caller, Plugin, Reply};
+
+use super::{Host, Options, RegisterError};
+use crate::plugin::testkit::{Fake, Script};
+use crate::route::CallSpec;
+
+async fn host(home: &Path) -> Host {
+    let options = Options { plugins: home.join("plugins"), state: home.join("state") };
+    std::fs::create_dir_all(&options.plugins).unwrap();
+    Host::begin(options).await.unwrap()
+}
+
+fn manifest() -> Manifest {
+    let plugin: Arc<dyn Plugin> = Arc::new(Fake(Arc::new(Script::default())));
+    Manifest::embedded(PluginId::new("mine").unwrap(), plugin)
+}
+
+fn call() -> CallSpec {
+    CallSpec {
+        plugin: PluginId::new("mine").unwrap(),
+        method: "tools/call".into(),
+        tool: Some("t".into()),
+        payload: Some(RawValue::from_string("{}".into()).unwrap().into()),
+        meta: None,
+        timeout: None,
+        caller: Caller { principal: "test".into() },
+        events: None,
+    }
+}
+
+/// Waits until the plugin's tools stand in the catalog.
+async fn listed(host: &Host) {
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let listing = async {
+        while host.catalog().tool("mine", "t").is_none() {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), listing).await.expect("the tools are listed");
+}
+
+#[tokio::test]
+async fn a_registered_plugin_is_called_and_survives_readings_of_the_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path()).await;
+    host.register(manifest()).await.unwrap();
+    listed(&host).await;
+    let settled = host.call(call()).await.unwrap();
+    assert!(matches!(settled.reply, Reply::Result(result) if result.get() == r#"{"content":[]}"#));
+
+    std::fs::write(home.path().join("plugins/mine.toml"), "command = \"true\"\n").unwrap();
+    host.reload().await;
+    let view = host.plugin("mine").unwrap();
+    assert_eq!((view.kind, view.state, view.restarts), (Some("embedded"), State::Ready, 0));
+    assert_eq!(
+        view.instances.first().map(|instance| instance.generation.0),
+        Some(1),
+        "it was not started anew"
+    );
+
+    std::fs::write(home.path().join("plugins/mine.toml"), "command = 5\n").unwrap();
+    host.reload().await;
+    assert!(host.plugin("mine").unwrap().manifest.problems.is_empty(), "a wrong file is not its manifest");
+    assert!(host.call(call()).await.is_ok());
+    assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
+}
+
+#[tokio::test]
+async fn an_id_is_given_once_and_never_after_the_end() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path()).await;
+    host.register(manifest()).await.unwrap();
+    let taken = RegisterError::Taken(PluginId::new("mine").unwrap());
+    assert_eq!(host.register(manifest()).await, Err(taken));
+    host.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(host.register(manifest()).await, Err(RegisterError::Ended));
+}
