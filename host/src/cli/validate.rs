@@ -31,6 +31,8 @@ pub(super) struct SchemaArgs {
 enum Document {
     /// A plugin's manifest
     Plugin,
+    /// The same for people, as a Markdown table
+    Reference,
 }
 
 /// What the checker says of one file.
@@ -70,6 +72,7 @@ pub(super) fn run(args: &Args, state: &Path) -> Result<(), Complaint> {
 
 pub(super) fn schema(args: &SchemaArgs) -> Result<(), Complaint> {
     match args.document {
+        Document::Reference => out::data(&manifest::reference_markdown()),
         Document::Plugin => {
             let text = serde_json::to_string_pretty(&manifest::schema());
             out::line(&text.map_err(|error| Complaint::new(Exit::Failure, error.to_string()))?)

@@ -74,3 +74,16 @@ fn kind(part: &Value) -> String {
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::reference_markdown;
+
+    #[test]
+    fn the_readme_holds_the_reference() {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+        let generated = readme.split("<!-- generated from the schema: ").nth(1).unwrap();
+        let table = generated.trim_start_matches("begin -->\n");
+        assert_eq!(table, reference_markdown(), "put in what `wharf schema reference` prints");
+    }
+}
