@@ -7,8 +7,6 @@
 //! What is not here: processes, restarts, health and retries. A dialect link ends its connection and tells when it is
 //! lost; what that means is the supervisor's business.
 
-#![allow(dead_code, reason = "the supervisor, which opens links, is to come")]
-
 pub(crate) mod detect;
 pub(crate) mod handshake;
 pub(crate) mod http;
@@ -38,15 +36,12 @@ use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Lin
 use crate::process::logs::LogBook;
 use crate::tasks::Tasks;
 
-/// The default bound of one message, whatever carries it.
-pub(crate) const MAX_MESSAGE: usize = wharf_core::frame::DEFAULT_MAX;
-
 /// What a connection needs to know of the generation it serves.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// The plugin, for spans and for people.
     pub(crate) label: Arc<str>,
-    /// No message may be larger; see [`MAX_MESSAGE`].
+    /// No message may be larger; `limits.result` of the manifest.
     pub(crate) max_message: usize,
     /// When the handshake must be done.
     pub(crate) handshake_deadline: Instant,

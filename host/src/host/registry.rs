@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,6 +17,9 @@ use super::{Inner, RegisterError, ReloadView, Table};
 use crate::manifest::{Context, Problem, ProblemView, Reading, load_dir};
 use crate::plugin::{PluginHandle, Setup, kinds};
 use crate::process::logs::LogBook;
+
+/// How long the last lines of one plugin's log may take to reach the disk when the host ends.
+const FLUSH: Duration = Duration::from_millis(500);
 
 /// What the registry is asked for.
 pub(super) enum Ask {
@@ -217,6 +221,11 @@ impl Registry {
         for mut end in ends {
             // A sender that is gone has ended.
             end.wait_for(|gone| *gone).await.ok();
+        }
+        let logs: Vec<Arc<LogBook>> = table.values().map(|plugin| Arc::clone(&plugin.core.log)).collect();
+        let flush = move || logs.iter().all(|log| log.flush(FLUSH));
+        if !self.inner.services.tasks.blocking(flush).await.unwrap_or(false) {
+            tracing::warn!("the last lines of the plugins' logs are not on disk");
         }
         // Nobody waits any more if the budget is used up.
         done.send(()).ok();

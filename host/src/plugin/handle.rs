@@ -12,6 +12,7 @@ use wharf_core::pick::{Candidate, pick};
 use wharf_core::{InstanceNo, Moment, PluginId};
 use wharf_plugin_api::Link;
 
+use super::core::PluginCore;
 use super::gate::Gate;
 use super::instance::{Command, InFlight, InstanceHandle, Setup, Snapshot};
 use super::prove::Proof;
@@ -19,16 +20,6 @@ use super::services::Services;
 use super::supervisor::supervise;
 use crate::manifest::Problem;
 use crate::process::logs::LogBook;
-
-/// What a plugin's supervisors share with its handle.
-pub(crate) struct PluginCore {
-    pub(crate) id: PluginId,
-    pub(crate) log: Arc<LogBook>,
-    proof: ArcSwapOption<Proof>,
-    /// Bumped with every snapshot of an instance, for those who wait for a change.
-    changed: watch::Sender<u64>,
-    roster: ArcSwap<Vec<InstanceHandle>>,
-}
 
 /// A plugin of the host.
 pub(crate) struct PluginHandle {
@@ -50,36 +41,6 @@ pub(crate) struct Picked {
     pub(crate) link: Arc<dyn Link>,
     pub(crate) instance: InstanceHandle,
     _inflight: InFlight,
-}
-
-// === impl PluginCore ===
-
-impl PluginCore {
-    pub(super) fn bump(&self) {
-        self.changed.send_modify(|version| *version += 1);
-    }
-
-    pub(super) fn publish_proof(&self, proof: Proof, services: &Services) {
-        self.proof.store(Some(Arc::new(proof)));
-        services.catalog_dirty.notify_one();
-    }
-
-    /// Whether, of several instances, no other one serves or is about to.
-    pub(super) fn is_last_serviceable(&self, n: InstanceNo) -> bool {
-        let roster = self.roster.load();
-        let serviceable = |state: State| {
-            matches!(
-                state,
-                State::Ready
-                    | State::Degraded
-                    | State::Starting
-                    | State::Preparing
-                    | State::Backoff
-                    | State::Draining
-            )
-        };
-        roster.len() > 1 && !roster.iter().any(|other| other.n != n && serviceable(other.now().state))
-    }
 }
 
 // === impl PluginHandle ===

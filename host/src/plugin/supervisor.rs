@@ -14,7 +14,7 @@ use wharf_core::lifecycle::{Context, Event, Machine, Policy, State};
 use wharf_core::{Generation, InstanceNo};
 use wharf_plugin_api::{Cause, CauseKind, Hello, Link};
 
-use super::handle::PluginCore;
+use super::core::PluginCore;
 use super::inbox::GenerationInbox;
 use super::instance::{Command, InstanceHandle, Load, Setup, Snapshot};
 use super::prove::Proof;

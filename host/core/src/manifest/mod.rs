@@ -1,6 +1,6 @@
 //! What a manifest says, as types that cannot be wrong.
 //!
-//! [`file`] is what a user may write (the JSON Schema is generated from it, and every default stands in it);
+//! [`mod@file`] is what a user may write (the JSON Schema is generated from it, and every default stands in it);
 //! [`checked`] is what the host works with after variables are expanded and all problems are told. Reading files, spans,
 //! foreign formats and messages are the host's (`wharf::manifest`).
 

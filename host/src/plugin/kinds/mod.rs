@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use wharf_core::manifest::{Kind, Manifest};
 use wharf_plugin_api::{Launch, Plugin};
 
-use super::handle::PluginCore;
+use super::core::PluginCore;
 use super::services::Services;
 use crate::dialect;
 
