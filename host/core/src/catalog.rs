@@ -32,7 +32,7 @@ pub struct Tool {
     /// What it does, in the plugin's words.
     pub description: Option<String>,
     /// The whole definition, byte for byte as the plugin sent it.
-    pub definition: Box<RawValue>,
+    pub definition: Arc<RawValue>,
 }
 
 // === impl Catalog ===

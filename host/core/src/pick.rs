@@ -42,17 +42,14 @@ pub fn pick(candidates: &[Candidate], balance: Balance, turn: usize) -> Option<u
     among(State::Ready).or_else(|| among(State::Degraded)).map(|(position, _)| position)
 }
 
-/// Whether it is worth waiting for a plugin in this state.
+/// Whether it is worth waiting for a plugin in this state. `wanted`: it is meant to be up, so that what ends comes back.
 #[must_use]
-pub fn outlook(state: State) -> Outlook {
+pub fn outlook(state: State, wanted: bool) -> Outlook {
     match state {
-        State::Ready
-        | State::Degraded
-        | State::Starting
-        | State::Preparing
-        | State::Backoff
-        | State::Stopping => Outlook::Wait,
+        State::Ready | State::Degraded | State::Starting | State::Preparing | State::Backoff => Outlook::Wait,
+        State::Draining | State::Stopping if wanted => Outlook::Wait,
         State::Draining
+        | State::Stopping
         | State::Quarantined
         | State::Fatal
         | State::Misconfigured

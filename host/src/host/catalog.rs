@@ -79,7 +79,7 @@ fn offer(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool], tool
     for tool in listed.iter().filter(|tool| filter.lets(&tool.name)) {
         let name = manifest.tools.rename.get(&tool.name).unwrap_or(&tool.name);
         if !names.insert(name) {
-            tracing::warn!(plugin = %plugin.core.id, tool = name, "a second tool of this name is not offered");
+            // Two tools renamed to one name: the manifest's check tells it.
             continue;
         }
         let namespace = &manifest.namespace;
@@ -91,7 +91,7 @@ fn offer(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool], tool
             upstream: tool.name.clone(),
             exposed,
             description: tool.description.clone(),
-            definition: tool.definition.clone(),
+            definition: Arc::clone(&tool.definition),
         }));
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use wharf_core::catalog::{Catalog, Tool};
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Manifest;
-use wharf_core::pick::{Outlook, outlook};
+use wharf_core::pick::Outlook;
 use wharf_core::{CallId, Code, PluginId};
 
 pub use self::info::{Info, ReloadView};
@@ -139,7 +139,9 @@ impl Host {
         tasks.spawn(tracing::info_span!(parent: None, "registry"), registry.run(asked, ticks));
         tasks.spawn(tracing::info_span!(parent: None, "catalog"), catalog::keep(Arc::clone(&inner)));
         let host = Self(inner);
-        host.reload().await;
+        if let Err(failure) = host.reload().await {
+            tracing::error!(%failure, "the manifests could not be read at the start; they are read when the folder answers");
+        }
         Ok(host)
     }
 
@@ -147,10 +149,14 @@ impl Host {
     pub async fn shutdown(&self, budget: Duration) -> usize {
         let end = tokio::time::Instant::now() + budget;
         let (done, ended) = oneshot::channel();
-        if self.0.registry.send(Ask::End(done)).await.is_ok() {
-            // Past the budget the processes are killed as their handles drop.
-            tokio::time::timeout_at(end, ended).await.ok();
-        }
+        let ending = async {
+            if self.0.registry.send(Ask::End(done)).await.is_ok() {
+                // Answered, or given up with its registry.
+                ended.await.ok();
+            }
+        };
+        // Past the budget the processes are killed as their handles drop.
+        tokio::time::timeout_at(end, ending).await.ok();
         let left = end.saturating_duration_since(tokio::time::Instant::now());
         self.0.services.tasks.end(left.max(Duration::from_secs(1))).await
     }
@@ -197,7 +203,7 @@ impl Host {
                 Ok(tool) => return Ok(tool),
                 Err(failure) => failure,
             };
-            if failure.code == Code::ToolNotFound || outlook(handle.state()) == Outlook::Fail {
+            if failure.code == Code::ToolNotFound || handle.outlook() == Outlook::Fail {
                 return Err(failure);
             }
             tokio::select! {
@@ -259,11 +265,14 @@ impl Host {
     }
 
     /// Reads the folder of manifests now and applies what changed.
-    pub async fn reload(&self) -> ReloadView {
+    ///
+    /// # Errors
+    /// If the folder cannot be read in time, or the host is ending.
+    pub async fn reload(&self) -> Result<ReloadView, Failure> {
         let (done, applied) = oneshot::channel();
-        // A registry that has ended has nothing to reload.
-        self.0.registry.send(Ask::Reload(done)).await.ok();
-        applied.await.unwrap_or_default()
+        let ending = |_| Failure::new(Code::Overloaded, "the host is ending");
+        self.0.registry.send(Ask::Reload(done)).await.map_err(|_| ending(()))?;
+        applied.await.map_err(|_| ending(()))?
     }
 
     /// Runs a plugin of the embedding program beside those of the folder ([`Manifest::embedded`]). Returns without waiting

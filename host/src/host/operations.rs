@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
+use wharf_core::Code;
 use wharf_core::lifecycle::{Event, State};
 
 use super::Inner;
@@ -12,7 +13,9 @@ use super::registry::Ask;
 use crate::plugin::{OperationView, PluginHandle};
 use crate::route::Failure;
 
-/// Operations that are remembered.
+/// Operations that run at the same time.
+const RUNNING: usize = 64;
+/// Operations that are remembered; a running one is never forgotten.
 const KEPT: usize = 256;
 /// After this an operation is told as failed, whatever the plugin still does.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -63,7 +66,10 @@ pub(super) fn begin(
         }
         return Err(failure);
     }
-    let view = inner.operations.open(&plugin, command);
+    let view = inner.operations.open(&plugin, command).ok_or_else(|| Failure {
+        retry_after: Some(Duration::from_secs(1)),
+        ..Failure::new(Code::Overloaded, format!("{RUNNING} operations run already; wait for one to end"))
+    })?;
     let (id, inner) = (view.id.clone(), Arc::clone(inner));
     let span = tracing::info_span!(parent: None, "operation", id, plugin = %plugin.core.id, command = command.as_str());
     inner.services.tasks.clone().spawn(span, async move {
@@ -97,6 +103,9 @@ async fn carry_out(inner: &Inner, plugin: &PluginHandle, command: Command) -> Re
 /// Whether all instances are up, or one failed to come up.
 fn came_up(plugin: &PluginHandle) -> Option<Result<(), String>> {
     let mut all = true;
+    if plugin.instances().is_empty() {
+        return Some(Err("the plugin is gone".to_owned()));
+    }
     for instance in plugin.instances().iter() {
         let now = instance.now();
         match now.state {
@@ -158,8 +167,13 @@ impl Operations {
         kept.views.iter().find(|view| view.id == id).cloned()
     }
 
-    fn open(&self, plugin: &PluginHandle, command: Command) -> OperationView {
+    /// `None` if too many run.
+    fn open(&self, plugin: &PluginHandle, command: Command) -> Option<OperationView> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = |view: &OperationView| view.ended_at.is_some();
+        if kept.views.iter().filter(|view| !ended(view)).count() >= RUNNING {
+            return None;
+        }
         kept.last += 1;
         let view = OperationView {
             id: format!("op-{}", kept.last),
@@ -170,11 +184,13 @@ impl Operations {
             started_at: SystemTime::now(),
             ended_at: None,
         };
-        if kept.views.len() == KEPT {
-            kept.views.pop_front();
+        if kept.views.len() >= KEPT
+            && let Some(oldest) = kept.views.iter().position(ended)
+        {
+            kept.views.remove(oldest);
         }
         kept.views.push_back(view.clone());
-        view
+        Some(view)
     }
 
     fn close(&self, id: &str, outcome: Result<(), String>) {

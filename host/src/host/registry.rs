@@ -7,24 +7,27 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
-use wharf_core::PluginId;
 use wharf_core::lifecycle::Event;
 use wharf_core::manifest::Manifest;
 use wharf_core::manifest::diff::diff;
+use wharf_core::{Code, PluginId};
 
 use super::switches::Switches;
 use super::{Inner, RegisterError, ReloadView, Table};
 use crate::manifest::{Context, Problem, ProblemView, Reading, load_dir};
 use crate::plugin::{PluginHandle, Setup, kinds};
 use crate::process::logs::LogBook;
+use crate::route::Failure;
 
 /// How long the last lines of one plugin's log may take to reach the disk when the host ends.
 const FLUSH: Duration = Duration::from_millis(500);
+/// How long reading the folder may take; one on a mount that is gone never ends.
+const READING: Duration = Duration::from_secs(30);
 
 /// What the registry is asked for.
 pub(super) enum Ask {
     /// Read the folder now.
-    Reload(oneshot::Sender<ReloadView>),
+    Reload(oneshot::Sender<Result<ReloadView, Failure>>),
     /// Run this plugin too, which stands in no file.
     Register(Box<Manifest>, oneshot::Sender<Result<(), RegisterError>>),
     /// Remember an operator's switch.
@@ -42,7 +45,7 @@ pub(super) struct Registry {
     /// The manifests by which plugins run.
     current: BTreeMap<PluginId, Manifest>,
     /// Plugins that were removed; one of the same id waits for their end.
-    leaving: HashMap<PluginId, watch::Receiver<bool>>,
+    leaving: HashMap<PluginId, Vec<watch::Receiver<bool>>>,
     /// What was wrong at the last reading, so that each problem is told once.
     told: BTreeSet<String>,
 }
@@ -63,33 +66,42 @@ impl Registry {
 
     pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Ask>, mut ticks: watch::Receiver<()>) {
         let ending = self.inner.services.tasks.ending().clone();
+        let mut watched = true;
         loop {
             tokio::select! {
                 ask = asked.recv() => match ask {
                     Some(Ask::Reload(done)) => drop(done.send(self.reload().await)),
                     Some(Ask::Register(manifest, done)) => drop(done.send(self.register(*manifest).await)),
-                    Some(Ask::Switch(id, enabled, done)) => drop(done.send(self.switch(&id, enabled))),
+                    Some(Ask::Switch(id, enabled, done)) => drop(done.send(self.switch(&id, enabled).await)),
                     Some(Ask::End(done)) => return self.end(done).await,
                     None => return,
                 },
-                changed = ticks.changed() => match changed {
-                    Ok(()) => drop(self.reload().await),
+                changed = ticks.changed(), if watched => {
                     // Without a watcher the API's reload still works.
-                    Err(_) => ticks = watch::channel(()).1,
-                },
+                    watched = changed.is_ok();
+                    if let Err(failure) = self.reload().await {
+                        tracing::error!(%failure, "the manifests could not be read");
+                    }
+                }
                 () = ending.cancelled() => return,
             }
         }
     }
 
-    async fn reload(&mut self) -> ReloadView {
+    async fn reload(&mut self) -> Result<ReloadView, Failure> {
         let (dir, context) = (self.inner.options.plugins.clone(), Arc::clone(&self.context));
-        let reading = self.inner.services.tasks.blocking(move || load_dir(&dir, &context)).await;
-        match reading {
-            Ok(reading) => self.apply(reading),
-            Err(error) => {
-                tracing::error!(%error, "reading the manifests failed; nothing is changed");
-                ReloadView::default()
+        let shown = dir.display().to_string();
+        let reading = self.inner.services.tasks.blocking(move || load_dir(&dir, &context));
+        match tokio::time::timeout(READING, reading).await {
+            Ok(Ok(reading)) => Ok(self.apply(reading)),
+            Ok(Err(panic)) => Err(Failure::new(
+                Code::Internal,
+                format!("reading {shown} failed: {panic}; nothing is changed"),
+            )),
+            Err(_) => {
+                let detail =
+                    format!("{shown} does not answer within {} s; nothing is changed", READING.as_secs());
+                Err(Failure::new(Code::Overloaded, detail))
             }
         }
     }
@@ -100,7 +112,10 @@ impl Registry {
             return Err(RegisterError::Taken(id));
         }
         self.embedded.insert(id, manifest);
-        self.reload().await;
+        // What could not be read now is read at the next tick; the plugin is in the next reading in any case.
+        if let Err(failure) = self.reload().await {
+            tracing::error!(%failure, "the plugin waits for the next reading of the folder");
+        }
         Ok(())
     }
 
@@ -116,7 +131,10 @@ impl Registry {
     }
 
     fn apply(&mut self, mut reading: Reading) -> ReloadView {
-        self.leaving.retain(|_, gone| !*gone.borrow());
+        for ends in self.leaving.values_mut() {
+            ends.retain(|gone| !*gone.borrow());
+        }
+        self.leaving.retain(|_, ends| !ends.is_empty());
         self.join(&mut reading);
         let mut table: Table = (**self.inner.table.load()).clone();
         // What was right before goes on by its last good version while its file is wrong.
@@ -136,10 +154,8 @@ impl Registry {
             let plugin = table.entry(id.clone()).or_insert_with(|| self.handle(id, file.path.clone()));
             plugin.set_problems(file.problems.clone());
         }
-        for (id, problems) in &reading.warnings {
-            if let Some(plugin) = table.get(id).filter(|_| !reading.invalid.contains_key(id)) {
-                plugin.set_problems(problems.clone());
-            }
+        for (id, plugin) in table.iter().filter(|(id, _)| !reading.invalid.contains_key(*id)) {
+            plugin.set_problems(reading.warnings.get(id).cloned().unwrap_or_default());
         }
         let gone: Vec<PluginId> = table
             .keys()
@@ -149,7 +165,7 @@ impl Registry {
         for id in &gone {
             if let Some(plugin) = table.remove(id) {
                 plugin.retire();
-                self.leaving.insert(id.clone(), plugin.gone());
+                self.leaving.entry(id.clone()).or_default().push(plugin.gone());
             }
         }
         self.current = next;
@@ -169,11 +185,10 @@ impl Registry {
         let manifest = Arc::new(manifest.clone());
         let plugin = table.entry(id.clone()).or_insert_with(|| self.handle(id, manifest.path.clone()));
         plugin.core.log.learn_secrets(manifest.secrets().map(str::to_owned));
-        plugin.set_problems(Vec::new());
         let enabled = self.switches.get(id.as_str()).unwrap_or(manifest.enabled);
         let was_running = plugin.manifest().is_some();
         let setup = Setup { plugin: kinds::plugin(&self.inner.services, &plugin.core, &manifest), manifest };
-        plugin.configure(&setup, enabled, self.leaving.get(id));
+        plugin.configure(&setup, enabled, self.leaving.get(id).map_or(&[], Vec::as_slice));
         if was_running {
             let (plugin, event) = (Arc::clone(plugin), if enabled { Event::Enable } else { Event::Disable });
             let span = tracing::info_span!(parent: None, "configure", plugin = %id);
@@ -204,16 +219,18 @@ impl Registry {
         self.told = now;
     }
 
-    fn switch(&mut self, id: &PluginId, enabled: bool) -> Result<(), String> {
-        self.switches
-            .set(id.as_str(), enabled)
-            .map_err(|error| format!("the switch could not be written: {error}"))
+    async fn switch(&mut self, id: &PluginId, enabled: bool) -> Result<(), String> {
+        let next = self.switches.with(id.as_str(), enabled);
+        let saved = self.inner.services.tasks.blocking(move || next.save().map(|()| next)).await;
+        let saved = saved.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        self.switches = saved.map_err(|error| format!("the switch could not be written: {error}"))?;
+        Ok(())
     }
 
     /// Ends all plugins at the same time and answers when nothing of any is left.
     async fn end(self, done: oneshot::Sender<()>) {
         let table = self.inner.table.swap(Arc::default());
-        let mut ends: Vec<watch::Receiver<bool>> = self.leaving.into_values().collect();
+        let mut ends: Vec<watch::Receiver<bool>> = self.leaving.into_values().flatten().collect();
         for plugin in table.values() {
             plugin.retire();
             ends.push(plugin.gone());

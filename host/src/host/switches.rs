@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The operators' switches: each overrides `enabled` of a manifest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Switches {
     path: PathBuf,
     enabled: BTreeMap<String, bool>,
@@ -38,17 +38,21 @@ impl Switches {
         self.enabled.get(id).copied()
     }
 
-    /// Remembers it; on disk before it returns.
-    pub(super) fn set(&mut self, id: &str, enabled: bool) -> std::io::Result<()> {
-        let mut next = self.enabled.clone();
-        next.insert(id.to_owned(), enabled);
+    /// These, and one more word of an operator.
+    #[must_use]
+    pub(super) fn with(&self, id: &str, enabled: bool) -> Self {
+        let mut next = self.clone();
+        next.enabled.insert(id.to_owned(), enabled);
+        next
+    }
+
+    /// Writes them; on disk before it returns.
+    pub(super) fn save(&self) -> std::io::Result<()> {
         let temporary = self.path.with_extension("json.tmp");
         let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(&next)?)?;
+        file.write_all(&serde_json::to_vec_pretty(&self.enabled)?)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, &self.path)?;
-        self.enabled = next;
-        Ok(())
+        std::fs::rename(&temporary, &self.path)
     }
 }
 
@@ -59,9 +63,9 @@ mod tests {
     #[test]
     fn switches_survive_and_a_torn_file_switches_nobody_off() {
         let dir = tempfile::tempdir().unwrap();
-        let mut switches = Switches::load(dir.path());
+        let switches = Switches::load(dir.path());
         assert_eq!(switches.get("a"), None);
-        switches.set("a", false).unwrap();
+        switches.with("a", false).save().unwrap();
         assert_eq!(Switches::load(dir.path()).get("a"), Some(false));
         std::fs::write(dir.path().join("switches.json"), b"{\"a\":fal").unwrap();
         assert_eq!(Switches::load(dir.path()).get("a"), None);

@@ -59,7 +59,7 @@ async fn a_registered_plugin_is_called_and_survives_readings_of_the_folder() {
     assert!(matches!(settled.reply, Reply::Result(result) if result.get() == r#"{"content":[]}"#));
 
     std::fs::write(home.path().join("plugins/mine.toml"), "command = \"true\"\n").unwrap();
-    host.reload().await;
+    host.reload().await.unwrap();
     let view = host.plugin("mine").unwrap();
     assert_eq!((view.kind, view.state, view.restarts), (Some("embedded"), State::Ready, 0));
     assert_eq!(
@@ -69,7 +69,7 @@ async fn a_registered_plugin_is_called_and_survives_readings_of_the_folder() {
     );
 
     std::fs::write(home.path().join("plugins/mine.toml"), "command = 5\n").unwrap();
-    host.reload().await;
+    host.reload().await.unwrap();
     assert!(host.plugin("mine").unwrap().manifest.problems.is_empty(), "a wrong file is not its manifest");
     assert!(host.call(call()).await.is_ok());
     assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);

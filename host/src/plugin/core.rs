@@ -1,9 +1,9 @@
 //! What the handle of a plugin and the supervisors of its instances share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::watch;
+use tokio::sync::{Notify, Semaphore, watch};
 use wharf_core::lifecycle::State;
 use wharf_core::{InstanceNo, PluginId};
 
@@ -20,9 +20,44 @@ pub(crate) struct PluginCore {
     /// Bumped with every snapshot of an instance, for those who wait for a change.
     pub(super) changed: watch::Sender<u64>,
     pub(super) roster: ArcSwap<Vec<InstanceHandle>>,
+    /// Held while a supervisor decides and shows what it decided, so that two instances that end at the same moment see each
+    /// other. Never held over an await.
+    pub(super) deciding: Mutex<()>,
+    /// Leave to start, for the instances of this plugin.
+    pub(super) starts: Arc<Semaphore>,
+    /// Rung when a call leaves an instance.
+    pub(super) freed: Arc<Notify>,
 }
 
+/// Instances of one plugin that may be on their way up at the same time; what hangs in its start leaves room for others.
+const STARTS: usize = 8;
+/// The longest detail of a cause, bytes. What a plugin says in it may be of any length.
+const DETAIL: usize = 2048;
+
 impl PluginCore {
+    pub(super) fn new(id: PluginId, log: Arc<LogBook>) -> Self {
+        Self {
+            id,
+            log,
+            proof: ArcSwapOption::empty(),
+            changed: watch::Sender::new(0),
+            roster: ArcSwap::default(),
+            deciding: Mutex::default(),
+            starts: Arc::new(Semaphore::new(STARTS)),
+            freed: Arc::default(),
+        }
+    }
+
+    /// A text that a plugin may have had a part in, fit to be shown: without secrets, and short.
+    pub(crate) fn clean(&self, text: &str) -> String {
+        let text = self.log.clean(text);
+        let end = text.floor_char_boundary(DETAIL);
+        match text.get(..end) {
+            Some(start) if end < text.len() => format!("{start}.."),
+            Some(_) | None => text.into_owned(),
+        }
+    }
+
     pub(super) fn bump(&self) {
         self.changed.send_modify(|version| *version += 1);
     }
@@ -44,8 +79,13 @@ impl PluginCore {
                     | State::Preparing
                     | State::Backoff
                     | State::Draining
+                    | State::Stopping
             )
         };
-        roster.len() > 1 && !roster.iter().any(|other| other.n != n && serviceable(other.now().state))
+        let serves = |other: &InstanceHandle| {
+            let now = other.now();
+            now.wanted && serviceable(now.state)
+        };
+        roster.len() > 1 && !roster.iter().any(|other| other.n != n && serves(other))
     }
 }

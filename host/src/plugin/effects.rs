@@ -16,7 +16,7 @@ use super::prove::prove;
 use super::services::roll;
 use super::supervisor::{Outcome, Supervisor};
 
-/// How long after its deadline an opening may take to clean up before it is given up (a plugin of an embedder that does not
+/// How long after its deadline an opening may take to clean up, beside its stop policy, before it is given up (a plugin of an embedder that does not
 /// watch [`Inbox::cancelled`]).
 const CLEAN_UP: Duration = Duration::from_secs(60);
 
@@ -26,6 +26,7 @@ impl Supervisor {
             Effect::Prepare(g) => self.prepare(g),
             Effect::Open(g) => self.open(g),
             Effect::CancelOpen(_) => {
+                self.leave = None;
                 if let Some(inbox) = &self.inbox {
                     inbox.cancel();
                 }
@@ -47,20 +48,25 @@ impl Supervisor {
             self.setup = setup;
         }
         self.forget_generation();
+        // A start of an earlier generation is over.
+        self.leave = None;
         let (inbox, end) = GenerationInbox::new(Arc::clone(&self.news));
         self.inbox = Some(Arc::clone(&inbox));
         self.end = Some(end);
         let services = Arc::clone(&self.services);
         let plugin = Arc::clone(&self.setup.plugin);
-        let after_crash = self.machine.cause().is_some_and(|cause| cause.kind != CauseKind::Requested);
+        let (starts, after_crash) = (Arc::clone(&self.core.starts), self.machine.is_after_crash());
+        let outcomes = self.outcomes.clone();
         self.effect(async move {
             let work = async {
-                let permit = services.starts.acquire(services.clock, after_crash).await;
-                plugin.prepare().await.map(|()| permit)
+                let leave = services.starts.acquire(services.clock, &starts, after_crash).await;
+                // A supervisor that has ended needs no leave.
+                outcomes.send(Outcome::Admitted(g, leave)).await.ok();
+                plugin.prepare().await
             };
             tokio::select! {
                 prepared = work => match prepared {
-                    Ok(permit) => Outcome::Prepared(g, permit),
+                    Ok(()) => Outcome::Prepared(g),
                     Err(cause) => Outcome::PrepareFailed(g, cause),
                 },
                 () = inbox.cancelled() => Outcome::PrepareFailed(g, Cause::new(CauseKind::Requested, "no longer wanted")),
@@ -73,6 +79,8 @@ impl Supervisor {
         self.link = None;
         self.proof = None;
         self.serving = false;
+        self.relisting = false;
+        self.relist_at = None;
     }
 
     fn open(&mut self, g: Generation) {
@@ -80,9 +88,11 @@ impl Supervisor {
         let deadline = self.start_deadline();
         let launch = Launch { instance: self.n.0, generation: g.0, deadline: deadline.into_std() };
         let plugin = Arc::clone(&self.setup.plugin);
+        let stop = &self.setup.manifest.stop;
+        let clean_up = CLEAN_UP + stop.grace.0 + stop.term.0;
         self.effect(async move {
             let opening = plugin.open(launch, inbox);
-            match tokio::time::timeout_at(deadline + CLEAN_UP, opening).await {
+            match tokio::time::timeout_at(deadline + clean_up, opening).await {
                 Ok(Ok(link)) => Outcome::Opened(g, link),
                 Ok(Err(cause)) => Outcome::OpenFailed(g, cause),
                 Err(_) => {
@@ -114,16 +124,18 @@ impl Supervisor {
     }
 
     fn serve(&mut self) {
-        self.permit = None;
+        self.leave = None;
         self.serving = true;
         self.answered = self.load.answered();
         if let Some(proof) = self.proof.take() {
             self.core.publish_proof(proof, &self.services);
         }
         self.schedule_probe();
+        // What changed while the lists were read.
+        self.news.notify_one();
     }
 
-    fn schedule_probe(&mut self) {
+    pub(super) fn schedule_probe(&mut self) {
         let health = &self.setup.manifest.health;
         if self.serving && health.probe != Probe::None {
             // Spread, so that many instances that started together are not probed together.
@@ -147,25 +159,34 @@ impl Supervisor {
         self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, port).await) });
     }
 
-    /// Reads the lists again, because the plugin says that they changed.
+    /// Reads the lists again, because the plugin says that they changed. One reading at a time.
     pub(super) fn relist(&mut self) {
         let g = self.machine.generation();
         let Some(link) = self.link.clone() else { return };
+        self.relisting = true;
         let deadline = Instant::now() + self.setup.manifest.health.start_timeout.0;
-        let outcomes = self.outcomes.clone();
-        self.services.tasks.spawn(tracing::Span::current(), async move {
-            match tokio::time::timeout_at(deadline, prove(&*link, deadline.into_std())).await {
-                Ok(Ok(proof)) => drop(outcomes.send(Outcome::Relisted(g, proof)).await),
-                Ok(Err(cause)) => {
-                    tracing::warn!(%cause, "the changed lists could not be read; the old ones stay")
+        let core = Arc::clone(&self.core);
+        self.effect(async move {
+            let read = tokio::time::timeout_at(deadline, prove(&*link, deadline.into_std())).await;
+            let late = || Cause::new(CauseKind::StartTimeout, "the lists did not come in time");
+            match read.unwrap_or_else(|_| Err(late())) {
+                Ok(proof) => Outcome::Relisted(g, Some(proof)),
+                Err(cause) => {
+                    let cause = core.clean(&cause.to_string());
+                    tracing::warn!(cause, "the changed lists could not be read; the old ones stay");
+                    Outcome::Relisted(g, None)
                 }
-                Err(_) => tracing::warn!("the changed lists did not come in time; the old ones stay"),
             }
         });
     }
 
     fn close(&mut self, g: Generation) {
+        self.leave = None;
         let Some(link) = self.link.clone() else { return };
+        // Asked for once: a close ends in its own bounds, and a second one would only wait beside it.
+        if self.closing.replace(g) == Some(g) {
+            return;
+        }
         self.effect(async move {
             link.close().await;
             Outcome::Closed(g)

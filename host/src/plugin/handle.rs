@@ -1,20 +1,21 @@
 //! A plugin: its set of instances, its last proof and its log, under one handle.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::watch;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, watch};
 use wharf_core::lifecycle::{Event, State};
 use wharf_core::manifest::Manifest;
-use wharf_core::pick::{Candidate, pick};
+use wharf_core::pick::{Candidate, Outlook, outlook, pick};
 use wharf_core::{InstanceNo, Moment, PluginId};
 use wharf_plugin_api::Link;
 
 use super::core::PluginCore;
 use super::gate::Gate;
-use super::instance::{Command, InFlight, InstanceHandle, Setup, Snapshot};
+use super::instance::{Beginning, Command, InFlight, InstanceHandle, Predecessors, Setup, Snapshot};
 use super::prove::Proof;
 use super::services::Services;
 use super::supervisor::supervise;
@@ -31,6 +32,8 @@ pub(crate) struct PluginHandle {
     problems: ArcSwap<Vec<Problem>>,
     pub(crate) gate: Gate,
     turn: AtomicUsize,
+    /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
+    surplus: Mutex<Vec<InstanceHandle>>,
     /// True when nothing of it is left, after it was retired.
     gone: watch::Sender<bool>,
 }
@@ -48,15 +51,8 @@ pub(crate) struct Picked {
 impl PluginHandle {
     /// A plugin whose manifest is in `path`, without instances yet.
     pub(crate) fn new(services: &Arc<Services>, id: PluginId, path: PathBuf, log: Arc<LogBook>) -> Self {
-        let core = PluginCore {
-            id,
-            log,
-            proof: ArcSwapOption::empty(),
-            changed: watch::Sender::new(0),
-            roster: ArcSwap::default(),
-        };
         Self {
-            core: Arc::new(core),
+            core: Arc::new(PluginCore::new(id, log)),
             services: Arc::clone(services),
             path,
             created: services.clock.now(),
@@ -64,29 +60,47 @@ impl PluginHandle {
             problems: ArcSwap::default(),
             gate: Gate::default(),
             turn: AtomicUsize::new(0),
+            surplus: Mutex::default(),
             gone: watch::Sender::new(false),
         }
     }
 
-    /// Runs by this setup from now on. Instances that are there are ended and started anew; what was stopped by an operator
-    /// stays stopped. `after` is the end of what had this id before.
-    pub(crate) fn configure(&self, setup: &Setup, enabled: bool, after: Option<&watch::Receiver<bool>>) {
+    /// Goes by this setup from now on. What must be launched otherwise is started anew once its calls have ended; what was
+    /// stopped by an operator stays stopped. `leaving`: plugins that had this id before.
+    pub(crate) fn configure(&self, setup: &Setup, enabled: bool, leaving: &[watch::Receiver<bool>]) {
         let limits = &setup.manifest.limits;
         self.gate.configure(limits.concurrency.saturating_mul(setup.manifest.replicas), limits.queue);
-        self.manifest.store(Some(Arc::clone(&setup.manifest)));
+        let last = self.manifest.swap(Some(Arc::clone(&setup.manifest)));
+        let renew = last.is_none_or(|last| setup.manifest.launches_otherwise(&last));
         let before = self.core.roster.load_full();
         let wanted = setup.manifest.replicas as usize;
         let mut roster: Vec<InstanceHandle> = before.iter().take(wanted).cloned().collect();
         for instance in &roster {
-            self.send(instance, Command::Configure(setup.clone()));
+            self.send(instance, Command::Configure { setup: setup.clone(), renew });
         }
-        for surplus in before.iter().skip(wanted) {
-            self.send(surplus, Command::Retire);
+        let mut surplus = self.surplus.lock().unwrap_or_else(PoisonError::into_inner);
+        surplus.retain(|instance| !instance.commands.is_closed());
+        for instance in before.iter().skip(wanted) {
+            self.send(instance, Command::Retire);
+            surplus.push(instance.clone());
         }
+        // Stopped by an operator, as opposed to switched off and now on again.
+        let stopped = |instance: &InstanceHandle| {
+            let now = instance.now();
+            !now.wanted && now.state != State::Disabled
+        };
+        let beginning = match enabled {
+            false => Beginning::Off,
+            true if !before.is_empty() && before.iter().all(stopped) => Beginning::Down,
+            true => Beginning::Up,
+        };
         for n in roster.len()..wanted {
             let n = InstanceNo(u32::try_from(n).unwrap_or(u32::MAX));
-            roster.push(supervise(&self.core, &self.services, n, setup.clone(), enabled, after.cloned()));
+            let instance = surplus.iter().rev().find(|instance| instance.n == n).cloned();
+            let before = Predecessors { plugins: leaving.to_vec(), instance };
+            roster.push(supervise(&self.core, &self.services, n, setup.clone(), beginning, before));
         }
+        drop(surplus);
         self.core.roster.store(Arc::new(roster));
         self.core.bump();
     }
@@ -100,11 +114,12 @@ impl PluginHandle {
 
     /// Ends all instances for good. [`PluginHandle::gone`] tells when nothing is left.
     pub(crate) fn retire(&self) {
-        let roster = self.core.roster.swap(Arc::default());
+        let mut roster = self.core.roster.swap(Arc::default()).to_vec();
         let gone = self.gone.clone();
         for instance in roster.iter() {
             self.send(instance, Command::Retire);
         }
+        roster.append(&mut self.surplus.lock().unwrap_or_else(PoisonError::into_inner));
         let span = tracing::info_span!(parent: None, "retire", plugin = %self.core.id);
         self.services.tasks.spawn(span, async move {
             for instance in roster.iter() {
@@ -119,12 +134,18 @@ impl PluginHandle {
         self.gone.subscribe()
     }
 
-    /// Sends without waiting for a busy supervisor.
+    /// Sends without waiting for a busy supervisor; commands arrive in the order in which they are sent.
     fn send(&self, instance: &InstanceHandle, command: Command) {
-        let commands = instance.commands.clone();
-        let span = tracing::info_span!(parent: None, "command", plugin = %self.core.id);
-        // A supervisor that is gone needs no command.
-        self.services.tasks.spawn(span, async move { commands.send(command).await.ok() });
+        match instance.commands.try_send(command) {
+            // A supervisor that is gone needs no command.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(command)) => {
+                tracing::warn!(plugin = %self.core.id, n = instance.n.0, "a supervisor is behind with its commands");
+                let commands = instance.commands.clone();
+                let span = tracing::info_span!(parent: None, "command", plugin = %self.core.id);
+                self.services.tasks.spawn(span, async move { commands.send(command).await.ok() });
+            }
+        }
     }
 
     pub(crate) fn manifest(&self) -> Option<Arc<Manifest>> {
@@ -162,29 +183,64 @@ impl PluginHandle {
         self.best().map_or(State::Misconfigured, |snapshot| snapshot.state)
     }
 
-    /// Picks an instance for a call and counts the call in.
+    /// Picks an instance for a call and counts the call in. `None`: none serves, or all that do are full.
     pub(crate) fn pick(&self) -> Option<Picked> {
-        let balance = self.manifest.load().as_ref().map(|manifest| manifest.balance).unwrap_or_default();
+        let manifest = self.manifest.load();
+        let manifest = manifest.as_ref()?;
+        let limit = manifest.limits.concurrency as usize;
         let instances = self.core.roster.load();
-        let snapshots: Vec<Arc<Snapshot>> = instances.iter().map(InstanceHandle::now).collect();
-        let candidates: Vec<Candidate> = snapshots
-            .iter()
-            .zip(instances.iter())
-            .map(|(s, i)| Candidate { state: s.state, linked: s.link.is_some(), inflight: i.load.inflight() })
-            .collect();
-        let position = pick(&candidates, balance, self.turn.fetch_add(1, Ordering::Relaxed))?;
-        let instance = instances.get(position)?.clone();
-        let link = snapshots.get(position)?.link.clone()?;
-        Some(Picked { n: instance.n, link, _inflight: instance.load.enter(), instance })
+        // Another round only if the choice was overtaken; then what was chosen is no longer a candidate.
+        loop {
+            let snapshots: Vec<Arc<Snapshot>> = instances.iter().map(InstanceHandle::now).collect();
+            let candidates: Vec<Candidate> = snapshots
+                .iter()
+                .zip(instances.iter())
+                .map(|(snapshot, instance)| {
+                    let inflight = instance.load.inflight();
+                    Candidate {
+                        state: snapshot.state,
+                        linked: snapshot.link.is_some() && inflight < limit,
+                        inflight,
+                    }
+                })
+                .collect();
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            let instance = instances.get(pick(&candidates, manifest.balance, turn)?)?.clone();
+            let Some(inflight) = instance.load.enter(limit) else { continue };
+            // Counted in before it is looked at again: a drain that begins now waits for this call.
+            let Some(link) = instance.now().link.clone() else { continue };
+            return Some(Picked { n: instance.n, link, _inflight: inflight, instance });
+        }
     }
 
-    /// Whether its tools stand in the catalog: from the first proof until it is withdrawn.
+    /// Rung when a call leaves one of its instances.
+    pub(crate) fn freed(&self) -> Arc<Notify> {
+        Arc::clone(&self.core.freed)
+    }
+
+    /// Whether it is worth waiting for it.
+    pub(crate) fn outlook(&self) -> Outlook {
+        let wait = self
+            .instances()
+            .iter()
+            .map(InstanceHandle::now)
+            .any(|now| outlook(now.state, now.wanted) == Outlook::Wait);
+        if wait { Outlook::Wait } else { Outlook::Fail }
+    }
+
+    /// Whether its tools stand in the catalog: from the first proof until it is withdrawn. A try in quarantine publishes
+    /// nothing until it serves.
     pub(crate) fn is_listed(&self) -> bool {
-        let withdrawn = matches!(
-            self.state(),
-            State::Disabled | State::Stopped | State::Quarantined | State::Fatal | State::Misconfigured
-        );
-        !withdrawn && self.core.proof.load().is_some()
+        let listed = |now: &Snapshot| match now.state {
+            State::Ready | State::Degraded | State::Draining => true,
+            State::Starting | State::Preparing | State::Backoff | State::Stopping => {
+                now.wanted && !now.quarantined
+            }
+            State::Disabled | State::Stopped | State::Quarantined | State::Fatal | State::Misconfigured => {
+                false
+            }
+        };
+        self.core.proof.load().is_some() && self.instances().iter().any(|instance| listed(&instance.now()))
     }
 
     /// Whether `/readyz` waits for it.

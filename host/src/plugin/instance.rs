@@ -27,6 +27,10 @@ pub(crate) struct Snapshot {
     pub(crate) next_attempt: Option<Moment>,
     pub(crate) generation: Generation,
     pub(crate) restarts: u64,
+    /// Whether it is meant to be up.
+    pub(crate) wanted: bool,
+    /// In quarantine, or on probation after it.
+    pub(crate) quarantined: bool,
     pub(crate) pid: Option<u32>,
     pub(crate) port: Option<u16>,
     /// Takes calls; there only while it serves.
@@ -40,8 +44,13 @@ pub(crate) struct Snapshot {
 pub(crate) enum Command {
     /// What an operator asks for.
     Operator(Event, oneshot::Sender<()>),
-    /// Launch from this from now on; what runs is ended and started anew.
-    Configure(Setup),
+    /// Go by this from now on.
+    Configure {
+        /// The new setup.
+        setup: Setup,
+        /// What runs must be started anew for it, once its calls have ended.
+        renew: bool,
+    },
     /// End, and let the supervisor end.
     Retire,
 }
@@ -56,16 +65,53 @@ pub(crate) struct InstanceHandle {
 }
 
 /// The calls of an instance, counted by the callers themselves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Load {
     inflight: AtomicUsize,
     answered: AtomicU64,
     idle: Notify,
+    /// Rung when a call leaves, for those who wait for a free place.
+    freed: Arc<Notify>,
 }
 
 /// A call in flight; dropping it takes it off the count.
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<Load>);
+
+/// How an instance begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// It is started as soon as its place is free.
+    Up,
+    /// It waits for an operator's start.
+    Down,
+    /// It is switched off.
+    Off,
+}
+
+/// What had a place before: nothing starts in it until that is gone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Predecessors {
+    /// Plugins of the same id that were removed.
+    pub(crate) plugins: Vec<watch::Receiver<bool>>,
+    /// The instance that had the same number.
+    pub(crate) instance: Option<InstanceHandle>,
+}
+
+// === impl Predecessors ===
+
+impl Predecessors {
+    /// Resolves when nothing of them is left, with the last generation of the place.
+    pub(super) async fn gone(mut self) -> Generation {
+        for plugin in &mut self.plugins {
+            // A sender that is gone has nothing left either.
+            plugin.wait_for(|gone| *gone).await.ok();
+        }
+        let Some(instance) = &self.instance else { return Generation::default() };
+        instance.commands.closed().await;
+        instance.now().generation
+    }
+}
 
 // === impl InstanceHandle ===
 
@@ -88,10 +134,15 @@ impl InstanceHandle {
 // === impl Load ===
 
 impl Load {
-    /// Counts a call in until the guard is dropped.
-    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
-        self.inflight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+    pub(crate) fn new(freed: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self { inflight: 0.into(), answered: 0.into(), idle: Notify::new(), freed })
+    }
+
+    /// Counts a call in until the guard is dropped, if fewer than `limit` are.
+    pub(crate) fn enter(self: &Arc<Self>, limit: usize) -> Option<InFlight> {
+        let more = |inflight: usize| (inflight < limit).then_some(inflight + 1);
+        self.inflight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).ok()?;
+        Some(InFlight(Arc::clone(self)))
     }
 
     pub(crate) fn inflight(&self) -> usize {
@@ -124,6 +175,16 @@ impl Drop for InFlight {
         if self.0.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.idle.notify_waiters();
         }
+        self.0.freed.notify_one();
+    }
+}
+
+impl std::fmt::Debug for InstanceHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InstanceHandle")
+            .field("n", &self.n)
+            .field("state", &self.now().state)
+            .finish_non_exhaustive()
     }
 }
 

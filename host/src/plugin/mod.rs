@@ -12,6 +12,7 @@ pub(crate) mod instance;
 pub(crate) mod kinds;
 pub(crate) mod probe;
 pub(crate) mod prove;
+mod report;
 pub(crate) mod services;
 pub(crate) mod supervisor;
 #[cfg(test)]

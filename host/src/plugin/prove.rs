@@ -1,5 +1,6 @@
 //! The proof that an instance works: its lists are fetched and parsed, within bounds.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ use wharf_plugin_api::{
 const MAX_PAGES: usize = 100;
 /// Entries of one list.
 const MAX_ENTRIES: usize = 1000;
+/// Bytes of one list.
+const MAX_BYTES: usize = 16 << 20;
+/// Bytes of a tool's name; longer ones are of no use to any client.
+const MAX_NAME: usize = 256;
 
 /// What an instance offers, as it told it.
 #[derive(Debug)]
@@ -28,7 +33,7 @@ pub(crate) struct Proof {
 pub(crate) struct ListedTool {
     pub(crate) name: String,
     pub(crate) description: Option<String>,
-    pub(crate) definition: Box<RawValue>,
+    pub(crate) definition: Arc<RawValue>,
 }
 
 /// The scope of what the host itself asks: nobody listens, nobody can be asked.
@@ -90,7 +95,7 @@ pub(crate) async fn prove(link: &dyn Link, deadline: std::time::Instant) -> Resu
     };
     let prompts =
         if capabilities.prompts.is_some() { list(link, "prompts/list", &scope).await? } else { Vec::new() };
-    let tools = tools.into_iter().map(listed_tool).collect::<Result<_, _>>()?;
+    let tools = unique(tools.into_iter().map(listed_tool).collect::<Result<_, _>>()?);
     Ok(Proof { tools, resources, prompts })
 }
 
@@ -98,7 +103,22 @@ fn listed_tool(definition: Box<RawValue>) -> Result<ListedTool, Cause> {
     let head: ToolHead = serde_json::from_str(definition.get()).map_err(|error| {
         Cause::new(CauseKind::ListFailed, format!("tools/list holds an entry that is no tool: {error}"))
     })?;
-    Ok(ListedTool { name: head.name, description: head.description, definition })
+    if head.name.len() > MAX_NAME {
+        let detail = format!("tools/list holds a name of {} bytes; {MAX_NAME} is the most", head.name.len());
+        return Err(Cause::new(CauseKind::ListFailed, detail));
+    }
+    Ok(ListedTool { name: head.name, description: head.description, definition: definition.into() })
+}
+
+/// Of tools that share a name, the first: a call could not tell them apart.
+fn unique(tools: Vec<ListedTool>) -> Vec<ListedTool> {
+    let mut names = HashSet::new();
+    let (kept, doubled): (Vec<_>, Vec<_>) =
+        tools.into_iter().partition(|tool| names.insert(tool.name.clone()));
+    for tool in doubled {
+        tracing::warn!(tool = tool.name, "a second tool of this name is not offered");
+    }
+    kept
 }
 
 async fn list(
@@ -106,7 +126,7 @@ async fn list(
     method: &'static str,
     scope: &Arc<HostScope>,
 ) -> Result<Vec<Box<RawValue>>, Cause> {
-    let mut entries = Vec::new();
+    let (mut entries, mut bytes) = (Vec::new(), 0usize);
     let mut cursor: Option<String> = None;
     for _ in 0..MAX_PAGES {
         let request = match &cursor {
@@ -127,7 +147,14 @@ async fn list(
                 ));
             }
         };
-        entries.extend(page.tools.unwrap_or_default());
+        for entry in page.tools.unwrap_or_default() {
+            bytes = bytes.saturating_add(entry.get().len());
+            entries.push(entry);
+        }
+        if bytes > MAX_BYTES {
+            let detail = format!("{method} has more than {MAX_BYTES} bytes");
+            return Err(Cause::new(CauseKind::ListFailed, detail));
+        }
         if entries.len() > MAX_ENTRIES {
             return Err(Cause::new(
                 CauseKind::ListFailed,

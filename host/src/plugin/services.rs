@@ -31,6 +31,13 @@ pub(crate) struct Services {
     pub(crate) http: HttpClient,
 }
 
+/// Leave to start. It is given back by dropping it, when the start has ended either way.
+#[derive(Debug)]
+pub(crate) struct Leave {
+    _plugin: Option<OwnedSemaphorePermit>,
+    _host: Option<OwnedSemaphorePermit>,
+}
+
 /// The host-wide bound on starts.
 #[derive(Debug)]
 pub(crate) struct Starts {
@@ -61,14 +68,15 @@ impl Default for Starts {
 }
 
 impl Starts {
-    /// Waits for leave to start. It ends when the permit is dropped, which is when the start has ended either way.
-    pub(crate) async fn acquire(&self, clock: Clock, after_crash: bool) -> Option<OwnedSemaphorePermit> {
+    /// Waits for leave to start: of the plugin, then of the host.
+    pub(crate) async fn acquire(&self, clock: Clock, plugin: &Arc<Semaphore>, after_crash: bool) -> Leave {
         if after_crash {
             let wait = self.restarts.lock().unwrap_or_else(PoisonError::into_inner).take(clock.now());
             tokio::time::sleep(wait).await;
         }
-        // The semaphore is never closed; without a permit the start goes on unbounded rather than not at all.
-        Arc::clone(&self.permits).acquire_owned().await.ok()
+        // The semaphores are never closed; without a permit the start goes on unbounded rather than not at all.
+        let of_plugin = Arc::clone(plugin).acquire_owned().await.ok();
+        Leave { _plugin: of_plugin, _host: Arc::clone(&self.permits).acquire_owned().await.ok() }
     }
 }
 

@@ -4,11 +4,10 @@
 //! It sees commands, outcomes of its own effects, ends and timers, never a frame of a call, and it awaits nothing but the
 //! next of these: every effect that takes time runs in a task of its own and answers by message.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use wharf_core::lifecycle::{Context, Event, Machine, Policy, State};
 use wharf_core::{Generation, InstanceNo};
@@ -16,23 +15,25 @@ use wharf_plugin_api::{Cause, CauseKind, Hello, Link};
 
 use super::core::PluginCore;
 use super::inbox::GenerationInbox;
-use super::instance::{Command, InstanceHandle, Load, Setup, Snapshot};
+use super::instance::{Beginning, Command, InstanceHandle, Load, Predecessors, Setup, Snapshot};
 use super::prove::Proof;
-use super::services::{Services, roll};
+use super::report::first_snapshot;
+use super::services::{Leave, Services, roll};
 use super::view::LastExit;
 
 /// Commands that may wait for a supervisor; a sender waits when it is full.
 const COMMANDS: usize = 16;
 /// Outcomes of effects that may wait; there are at most a handful per generation.
 const OUTCOMES: usize = 16;
-/// Lines of stderr that are kept with a death.
-const TAIL: usize = 20;
 /// After a plugin says that its lists changed: wait for more of the same (servers send several in a row).
 const RELIST_AFTER: Duration = Duration::from_millis(200);
+/// After lists that changed could not be read.
+const RELIST_AGAIN: Duration = Duration::from_secs(5);
 
 /// What an effect came to.
 pub(super) enum Outcome {
-    Prepared(Generation, Option<OwnedSemaphorePermit>),
+    Admitted(Generation, Leave),
+    Prepared(Generation),
     PrepareFailed(Generation, Cause),
     Opened(Generation, Arc<dyn Link>),
     OpenFailed(Generation, Cause),
@@ -42,7 +43,7 @@ pub(super) enum Outcome {
     /// `Link::close` returned: nothing of it is left.
     Closed(Generation),
     /// The lists were read again while it serves.
-    Relisted(Generation, Proof),
+    Relisted(Generation, Option<Proof>),
 }
 
 pub(super) struct Supervisor {
@@ -60,34 +61,38 @@ pub(super) struct Supervisor {
     pub(super) news: Arc<Notify>,
     pub(super) link: Option<Arc<dyn Link>>,
     /// What the last handshake proved; kept while the instance is down.
-    hello: Option<Arc<Hello>>,
+    pub(super) hello: Option<Arc<Hello>>,
     pub(super) proof: Option<Proof>,
     /// The leave to start; given back when the start has ended either way.
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) leave: Option<Leave>,
     pub(super) serving: bool,
     pub(super) load: Arc<Load>,
     pub(super) probe_at: Option<Instant>,
     pub(super) answered: u64,
     pub(super) relist_at: Option<Instant>,
-    snapshot: watch::Sender<Arc<Snapshot>>,
-    last_exit: Option<Arc<LastExit>>,
+    /// The lists are being read again.
+    pub(super) relisting: bool,
+    /// The end of this generation's connection has been asked for.
+    pub(super) closing: Option<Generation>,
+    pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(super) last_exit: Option<Arc<LastExit>>,
     retiring: bool,
 }
 
-/// Starts the supervisor of one instance. It waits for `after` (the end of whatever had this place before), and starts the
-/// instance at once if `up`.
+/// Starts the supervisor of one instance. It waits for what had its place before, and then begins.
 pub(super) fn supervise(
     core: &Arc<PluginCore>,
     services: &Arc<Services>,
     n: InstanceNo,
     setup: Setup,
-    up: bool,
-    after: Option<watch::Receiver<bool>>,
+    beginning: Beginning,
+    before: Predecessors,
 ) -> InstanceHandle {
-    let machine = Machine::new(Policy::from(&*setup.manifest), up, services.clock.now());
+    let (enabled, up) = (beginning != Beginning::Off, beginning == Beginning::Up);
+    let machine = Machine::new(Policy::from(&*setup.manifest), enabled, services.clock.now());
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (outcomes, outcomes_rx) = mpsc::channel(OUTCOMES);
-    let load = Arc::<Load>::default();
+    let load = Load::new(Arc::clone(&core.freed));
     let (snapshot, snapshot_rx) = watch::channel(Arc::new(first_snapshot(&machine, up)));
     let supervisor = Supervisor {
         core: Arc::clone(core),
@@ -103,42 +108,21 @@ pub(super) fn supervise(
         link: None,
         hello: None,
         proof: None,
-        permit: None,
+        leave: None,
         serving: false,
         load: Arc::clone(&load),
         probe_at: None,
         answered: 0,
         relist_at: None,
+        relisting: false,
+        closing: None,
         snapshot,
         last_exit: None,
         retiring: false,
     };
     let span = tracing::info_span!(parent: None, "instance", plugin = %core.id, n = n.0);
-    services.tasks.spawn(span, async move {
-        if let Some(mut after) = after {
-            // A sender that is gone has nothing left either.
-            after.wait_for(|gone| *gone).await.ok();
-        }
-        supervisor.run(commands_rx, outcomes_rx, up).await;
-    });
+    services.tasks.spawn(span, supervisor.run(commands_rx, outcomes_rx, before, up));
     InstanceHandle { n, snapshot: snapshot_rx, commands, load }
-}
-
-/// What is seen before the task runs: an instance that is wanted up is on its way, also while it waits for its place.
-fn first_snapshot(machine: &Machine, up: bool) -> Snapshot {
-    Snapshot {
-        state: if up { State::Preparing } else { machine.state() },
-        since: machine.since(),
-        cause: None,
-        next_attempt: None,
-        generation: Generation(0),
-        restarts: 0,
-        pid: None,
-        port: None,
-        link: None,
-        hello: None,
-        last_exit: None,
-    }
 }
 
 impl Supervisor {
@@ -146,10 +130,11 @@ impl Supervisor {
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut outcomes: mpsc::Receiver<Outcome>,
+        before: Predecessors,
         up: bool,
     ) {
-        if up {
-            self.on(Event::Start);
+        if let Some(event) = self.wait(&mut commands, before, up).await {
+            self.on(event);
         }
         let load = Arc::clone(&self.load);
         let news = Arc::clone(&self.news);
@@ -168,8 +153,47 @@ impl Supervisor {
         self.services.catalog_dirty.notify_one();
     }
 
+    /// Waits until the place is free, and takes commands meanwhile. Returns the event to begin with.
+    async fn wait(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        before: Predecessors,
+        up: bool,
+    ) -> Option<Event> {
+        let mut first = up.then_some(Event::Start);
+        let gone = before.gone();
+        tokio::pin!(gone);
+        loop {
+            tokio::select! {
+                last = &mut gone => {
+                    self.machine.succeed(last);
+                    return first;
+                }
+                command = commands.recv(), if !self.retiring => match command {
+                    Some(Command::Operator(event, shown)) => {
+                        if matches!(event, Event::Start | Event::Restart | Event::Enable) {
+                            first = Some(event);
+                        } else {
+                            first = None;
+                            self.on(event);
+                        }
+                        // Whoever asked may have gone.
+                        shown.send(()).ok();
+                    }
+                    Some(Command::Configure { setup, .. }) => self.next_setup = Some(setup),
+                    Some(Command::Retire) | None => {
+                        self.retiring = true;
+                        first = None;
+                    }
+                },
+            }
+        }
+    }
+
     /// Gives the machine an event and does what it says.
     pub(super) fn on(&mut self, event: Event) {
+        let core = Arc::clone(&self.core);
+        let _deciding = core.deciding.lock().unwrap_or_else(PoisonError::into_inner);
         let before = (self.machine.state(), self.machine.generation());
         let cx = Context {
             now: self.services.clock.now(),
@@ -193,28 +217,33 @@ impl Supervisor {
                 // Whoever asked may have gone.
                 shown.send(()).ok();
             }
-            Some(Command::Configure(setup)) => {
+            Some(Command::Configure { setup, renew: true }) => {
                 self.next_setup = Some(setup);
-                if self.machine.is_wanted() {
-                    self.on(Event::Restart);
-                }
+                self.on(Event::Renew);
+            }
+            Some(Command::Configure { setup, renew: false }) => {
+                self.machine.set_policy(Policy::from(&*setup.manifest));
+                self.setup.manifest = Arc::clone(&setup.manifest);
+                self.next_setup = Some(setup);
+                self.schedule_probe();
             }
             Some(Command::Retire) | None => {
                 self.retiring = true;
-                self.on(Event::Stop);
+                self.on(Event::Retire);
             }
         }
     }
 
     fn outcome(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Prepared(g, permit) => {
-                if self.machine.generation() == g {
-                    self.permit = permit;
+            Outcome::Admitted(g, leave) => {
+                if self.machine.generation() == g && self.machine.state() == State::Preparing {
+                    self.leave = Some(leave);
                 }
-                self.on(Event::Prepared(g));
+                self.on(Event::Admitted(g));
             }
-            Outcome::PrepareFailed(g, cause) => self.on(Event::PrepareFailed(g, cause)),
+            Outcome::Prepared(g) => self.on(Event::Prepared(g)),
+            Outcome::PrepareFailed(g, cause) => self.on(Event::PrepareFailed(g, self.clean(cause))),
             Outcome::Opened(g, link) => {
                 self.hello = Some(Arc::new(link.hello().clone()));
                 self.link = Some(link);
@@ -222,13 +251,13 @@ impl Supervisor {
             }
             Outcome::OpenFailed(g, cause) => {
                 self.note_exit(g, &cause);
-                self.on(Event::OpenFailed(g, cause));
+                self.on(Event::OpenFailed(g, self.clean(cause)));
             }
             Outcome::Proven(g, proof) => {
                 self.proof = Some(proof);
                 self.on(Event::Proven(g));
             }
-            Outcome::ProofFailed(g, cause) => self.on(Event::ProofFailed(g, cause)),
+            Outcome::ProofFailed(g, cause) => self.on(Event::ProofFailed(g, self.clean(cause))),
             Outcome::Probed(generation, ok) => {
                 let busy = self.load.inflight() > 0;
                 self.on(Event::Probed { generation, ok, busy });
@@ -238,7 +267,13 @@ impl Supervisor {
                 self.ended(told.unwrap_or_else(|| Cause::new(CauseKind::Requested, "closed")));
             }
             Outcome::Relisted(g, proof) if self.machine.generation() == g && self.serving => {
-                self.core.publish_proof(proof, &self.services);
+                self.relisting = false;
+                match proof {
+                    Some(proof) => self.core.publish_proof(proof, &self.services),
+                    // The old lists stay, and the question is asked again.
+                    None => self.relist_at = Some(Instant::now() + RELIST_AGAIN),
+                }
+                self.told();
             }
             // Of a generation that is gone.
             Outcome::Closed(_) | Outcome::Relisted(..) => {}
@@ -249,30 +284,18 @@ impl Supervisor {
         self.end = None;
         let generation = self.machine.generation();
         self.note_exit(generation, &cause);
-        self.on(Event::Closed(generation, cause));
+        self.on(Event::Closed(generation, self.clean(cause)));
     }
 
-    fn note_exit(&mut self, generation: Generation, cause: &Cause) {
-        let Some(exit) = &cause.exit else { return };
-        self.last_exit = Some(Arc::new(LastExit {
-            code: exit.code,
-            signal: exit.signal,
-            oom: exit.oom,
-            uptime_ms: u64::try_from(exit.uptime.as_millis()).unwrap_or(u64::MAX),
-            at: self.services.clock.wall(self.services.clock.now()),
-            stderr_tail: self
-                .core
-                .log
-                .tail_of(self.n.0, generation.0, TAIL)
-                .into_iter()
-                .map(|line| line.text)
-                .collect(),
-        }));
+    /// What a plugin says may hold its secrets, and be of any length.
+    fn clean(&self, cause: Cause) -> Cause {
+        Cause { detail: self.core.clean(&cause.detail), ..cause }
     }
 
     /// The plugin told something outside of calls.
-    fn told(&mut self) {
-        if self.inbox.as_ref().is_some_and(|inbox| inbox.take_lists_changed()) && self.serving {
+    pub(super) fn told(&mut self) {
+        let may = self.serving && !self.relisting;
+        if may && self.inbox.as_ref().is_some_and(|inbox| inbox.take_lists_changed()) {
             self.relist_at.get_or_insert_with(|| Instant::now() + RELIST_AFTER);
         }
         self.publish();
@@ -302,60 +325,11 @@ impl Supervisor {
         self.end = None;
         self.link = None;
         self.proof = None;
-        self.permit = None;
+        self.leave = None;
         self.probe_at = None;
         self.relist_at = None;
-    }
-
-    fn publish(&mut self) {
-        let facts = self.inbox.as_ref().map(|inbox| inbox.facts()).unwrap_or_default();
-        let snapshot = Snapshot {
-            state: self.machine.state(),
-            since: self.machine.since(),
-            cause: self.machine.cause().cloned(),
-            next_attempt: self.machine.next_attempt(),
-            generation: self.machine.generation(),
-            restarts: self.machine.restarts(),
-            pid: facts.pid,
-            port: facts.port,
-            link: if self.serving { self.link.clone() } else { None },
-            hello: self.hello.clone(),
-            last_exit: self.last_exit.clone(),
-        };
-        self.snapshot.send_replace(Arc::new(snapshot));
-        self.core.bump();
-    }
-
-    /// Every transition is a record, in the log of the host and of the plugin and in the events.
-    fn tell(&self, before: (State, Generation)) {
-        let (to, generation) = (self.machine.state(), self.machine.generation());
-        if before == (to, generation) {
-            return;
-        }
-        let cause = self.machine.cause();
-        let reason = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        tracing::info!(
-            from = before.0.as_str(),
-            to = to.as_str(),
-            generation = generation.0,
-            "state{reason}"
-        );
-        self.core.log.append(
-            self.n.0,
-            generation.0,
-            "state",
-            &format!("{} -> {}{reason}", before.0.as_str(), to.as_str()),
-        );
-        let next = self.machine.next_attempt().map(|at| self.services.clock.wall(at));
-        self.services.events.publish(
-            "plugin.state",
-            json!({
-                "plugin": self.core.id, "instance": self.n, "generation": generation,
-                "from": before.0, "to": to, "cause": cause, "restarts": self.machine.restarts(),
-                "next_attempt_at": next.map(|at| humantime::format_rfc3339_millis(at).to_string()),
-            }),
-        );
-        self.services.catalog_dirty.notify_one();
+        self.relisting = false;
+        self.closing = None;
     }
 }
 

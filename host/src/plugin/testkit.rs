@@ -55,6 +55,10 @@ pub(crate) struct Script {
     pub(crate) most_alive: AtomicUsize,
     /// Held back: a closing link waits for this.
     pub(crate) slow_close: Option<Duration>,
+    /// The next connection says that its lists changed before it answers them.
+    pub(crate) lists_change_at_once: std::sync::atomic::AtomicBool,
+    /// How often the lists were read.
+    pub(crate) listings: AtomicUsize,
     /// How to end the newest connection from outside.
     pub(crate) kill: Mutex<Vec<oneshot::Sender<Cause>>>,
     pub(crate) pings_fail: std::sync::atomic::AtomicBool,
@@ -67,6 +71,8 @@ struct FakeLink {
     script: Arc<Script>,
     close: Notify,
     gone: tokio::sync::watch::Receiver<bool>,
+    dead: std::sync::atomic::AtomicBool,
+    inbox: Arc<dyn Inbox>,
 }
 
 /// Counts a dropped call, unless it was answered.
@@ -110,13 +116,21 @@ impl Plugin for Fake {
             capabilities: None,
             instructions: None,
         };
-        let link = Arc::new(FakeLink { hello, script: Arc::clone(&script), close: Notify::new(), gone });
+        let link = Arc::new(FakeLink {
+            hello,
+            script: Arc::clone(&script),
+            close: Notify::new(),
+            gone,
+            dead: false.into(),
+            inbox: Arc::clone(&inbox),
+        });
         let kept = Arc::clone(&link);
         Tasks::default().spawn(tracing::Span::none(), async move {
             let cause = tokio::select! {
                 Ok(cause) = killed => cause,
                 () = kept.close.notified() => Cause::new(CauseKind::Requested, "closed"),
             };
+            kept.dead.store(true, Ordering::SeqCst);
             if let Some(time) = script.slow_close {
                 tokio::time::sleep(time).await;
             }
@@ -136,7 +150,18 @@ impl Link for FakeLink {
 
     async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
         match &*request.method {
+            _ if self.dead.load(Ordering::SeqCst) => Err(CallError::new(
+                CallErrorKind::Connection,
+                Delivery::NotDelivered,
+                "the connection is gone",
+            )),
             "tools/list" => {
+                self.script.listings.fetch_add(1, Ordering::SeqCst);
+                if self.script.lists_change_at_once.swap(false, Ordering::SeqCst) {
+                    self.inbox.event(Notification::bare("notifications/tools/list_changed"));
+                    // Others run, and see it, before the list is answered.
+                    tokio::task::yield_now().await;
+                }
                 Ok(Reply::Result(raw(r#"{"tools":[{"name":"t","inputSchema":{"type":"object"}}]}"#)))
             }
             "ping" if self.script.pings_fail.load(Ordering::SeqCst) => std::future::pending().await,
@@ -243,7 +268,7 @@ impl Kit {
         let services = Arc::new(Services::new(Tasks::default()));
         let log = Arc::new(LogBook::new(dir.path().to_owned(), manifest.id.as_str(), Vec::new()));
         let plugin = Arc::new(PluginHandle::new(&services, manifest.id.clone(), manifest.path.clone(), log));
-        plugin.configure(&setup(&script, manifest), true, None);
+        plugin.configure(&setup(&script, manifest), true, &[]);
         Self { script, services, plugin, _dir: dir }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wharf_core::Generation;
 use wharf_core::lifecycle::{Event, State};
-use wharf_core::manifest::Span;
+use wharf_core::manifest::{Manifest, Span};
 use wharf_plugin_api::CauseKind;
 
 use super::testkit::{Kit, Opening, Script, manifest, setup};
@@ -71,20 +71,92 @@ async fn an_opening_that_ignores_its_cancellation_is_dropped_in_the_end() {
     kit.ready().await;
 }
 
+/// A manifest that is launched otherwise.
+fn otherwise() -> Manifest {
+    let mut other = manifest("p");
+    other.stop.term = Span::secs(6);
+    other
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_changed_manifest_ends_the_old_before_the_new_begins() {
+async fn a_changed_launch_ends_the_old_before_the_new_begins() {
     let kit =
         Kit::new(Script { slow_close: Some(Duration::from_secs(2)), ..Script::default() }, manifest("p"));
     kit.ready().await;
-    let mut changed = manifest("p");
-    changed.description = Some("changed".to_owned());
-    kit.plugin.configure(&setup(&kit.script, changed), true, None);
+    kit.plugin.configure(&setup(&kit.script, otherwise()), true, &[]);
     kit.until("restarted", |plugin| {
         plugin.best().is_some_and(|now| now.generation == Generation(2) && now.state == State::Ready)
     })
     .await;
     assert_eq!(kit.script.most_alive.load(Ordering::SeqCst), 1);
     assert_eq!(kit.plugin.best().unwrap().restarts, 0, "nobody crashed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_needs_no_launch_takes_effect_in_place() {
+    let kit = Kit::new(Script::default(), manifest("p"));
+    kit.ready().await;
+    let mut changed = manifest("p");
+    changed.description = Some("changed".to_owned());
+    changed.health.failures = 1;
+    kit.plugin.configure(&setup(&kit.script, changed), true, &[]);
+    kit.script.pings_fail.store(true, Ordering::SeqCst);
+    kit.until("ended by the first bad probe", |plugin| plugin.best().unwrap().generation == Generation(2))
+        .await;
+    assert_eq!(kit.plugin.best().unwrap().restarts, 1, "it was not restarted before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stopped_stays_stopped_when_its_manifest_changes() {
+    let kit = Kit::new(Script::default(), manifest("p"));
+    kit.ready().await;
+    kit.plugin.operate(&Event::Stop).await;
+    kit.until("stopped", |plugin| plugin.state() == State::Stopped).await;
+    let mut more = otherwise();
+    more.replicas = 3;
+    kit.plugin.configure(&setup(&kit.script, more), true, &[]);
+    kit.plugin.operate(&Event::Stop).await;
+    assert!(kit.plugin.instances().iter().all(|instance| instance.now().state == State::Stopped));
+    assert_eq!(kit.openings(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_taken_again_only_when_it_is_free() {
+    let script = Script { slow_close: Some(Duration::from_secs(30)), ..Script::default() };
+    let of = |replicas| Manifest { replicas, ..manifest("p") };
+    let kit = Kit::new(script, of(3));
+    let all_ready =
+        |plugin: &super::PluginHandle| plugin.instances().iter().all(|i| i.now().state == State::Ready);
+    kit.until("three", all_ready).await;
+    kit.plugin.configure(&setup(&kit.script, of(1)), true, &[]);
+    kit.plugin.configure(&setup(&kit.script, of(3)), true, &[]);
+    kit.until("three again", |plugin| plugin.instances().len() == 3 && all_ready(plugin)).await;
+    assert_eq!(kit.script.most_alive.load(Ordering::SeqCst), 3, "a place was taken twice");
+    let generations: Vec<u64> = kit.plugin.instances().iter().map(|i| i.now().generation.0).collect();
+    assert_eq!(generations, [1, 2, 2], "generations go on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_change_while_they_are_read_are_read_again() {
+    let script = Script { lists_change_at_once: true.into(), ..Script::default() };
+    let kit = Kit::new(script, manifest("p"));
+    kit.ready().await;
+    let read_again = async {
+        while kit.script.listings.load(Ordering::SeqCst) < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), read_again).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn starts_that_are_restarted_give_their_leave_back() {
+    let many = Manifest { replicas: 40, ..manifest("p") };
+    let kit = Kit::new(openings(&[Opening::Hangs; 40]), many);
+    kit.until("some start", |plugin| plugin.instances().iter().any(|i| i.now().state == State::Starting))
+        .await;
+    kit.plugin.operate(&Event::Restart).await;
+    kit.until("all ready", |plugin| plugin.instances().iter().all(|i| i.now().state == State::Ready)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,7 +171,7 @@ async fn replicas_come_and_go_with_the_manifest() {
         }
     };
     kit.until("three", ready(3)).await;
-    kit.plugin.configure(&setup(&kit.script, manifest("p")), true, None);
+    kit.plugin.configure(&setup(&kit.script, manifest("p")), true, &[]);
     kit.until("one", ready(1)).await;
     let left = async {
         while kit.script.alive.load(Ordering::SeqCst) != 1 {

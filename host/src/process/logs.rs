@@ -120,7 +120,7 @@ impl LogBook {
     }
 
     /// Secrets first: a cut in the middle of one would leave a part that no longer looks like it.
-    fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub(crate) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let redactor = self.redactor.load();
         let limit = MAX_LINE + redactor.longest();
         let whole = text.len() <= limit;

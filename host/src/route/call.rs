@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use wharf_core::catalog::Tool;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Manifest;
-use wharf_core::pick::{Outlook, outlook};
+use wharf_core::pick::Outlook;
 use wharf_core::settle::{Verdict, settle};
 use wharf_core::{CallId, Code, PluginId};
 use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Reply, Request, Scope};
@@ -66,44 +66,43 @@ impl Call {
             events.try_send(CallEvent::Accepted(self.id.clone())).ok();
         }
         let scope = Arc::new(CallScope::new(self.spec.caller.clone(), deadline.into_std(), events));
-        let _permit = self.admit(started, deadline).await?;
-        let (instance, reply) = self.attempts(request, &scope, deadline).await?;
+        // One wait for the turn and for the plugin together.
+        let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
+        let _permit = self.admit(patience).await?;
+        let (instance, reply) = self.attempts(request, &scope, patience, deadline).await?;
         Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply })
     }
 
-    async fn admit(&self, started: Instant, deadline: Instant) -> Result<impl Drop + use<>, Failure> {
-        let until = deadline.min(started + self.manifest.limits.queue_wait.0);
-        self.plugin.gate.enter(until).await.map_err(|refused| {
-            let limits = &self.manifest.limits;
-            let detail = match refused {
-                Refused::Full { queue } => {
-                    format!(
-                        "{} calls run and {queue} wait already (limits.concurrency, limits.queue)",
-                        limits.concurrency
-                    )
-                }
-                Refused::Waited => {
-                    format!("its turn did not come within {} (limits.queue_wait)", limits.queue_wait)
-                }
-            };
-            let delivery = Some(Delivery::Queued);
-            Failure {
-                delivery,
-                retry_after: Some(Duration::from_secs(1)),
-                ..self.failure(Code::QueueFull, detail)
+    async fn admit(&self, until: Instant) -> Result<impl Drop + use<>, Failure> {
+        self.plugin.gate.enter(until).await.map_err(|refused| match refused {
+            Refused::Full { queue } => {
+                let most = self.manifest.limits.concurrency;
+                self.full(format!("{most} calls run per instance and {queue} wait already (limits.concurrency, limits.queue)"))
             }
+            Refused::Waited => self.waited(),
         })
+    }
+
+    fn waited(&self) -> Failure {
+        let wait = self.manifest.limits.queue_wait;
+        self.full(format!("its turn did not come within {wait} (limits.queue_wait)"))
+    }
+
+    fn full(&self, detail: String) -> Failure {
+        let retry_after = Some(Duration::from_secs(1));
+        Failure { delivery: Some(Delivery::Queued), retry_after, ..self.failure(Code::QueueFull, detail) }
     }
 
     async fn attempts(
         &self,
         request: Request,
         scope: &Arc<CallScope>,
+        mut patience: Instant,
         deadline: Instant,
     ) -> Result<(wharf_core::InstanceNo, Reply), Failure> {
         let mut attempt = 0;
         loop {
-            let picked = self.pick(deadline).await?;
+            let picked = self.pick(patience).await?;
             let error = match self.attempt(&picked, request.clone(), scope, deadline).await {
                 Ok(reply) => {
                     picked.instance.load.count_answer();
@@ -118,6 +117,7 @@ impl Call {
                 Verdict::Fail(code) => return Err(self.failed(code, &error)),
             }
             attempt += 1;
+            patience = deadline.min(Instant::now() + self.manifest.limits.queue_wait.0);
         }
     }
 
@@ -138,24 +138,24 @@ impl Call {
         }
     }
 
-    /// An instance that takes the call; waits for one that is about to be ready, within `queue_wait`.
-    async fn pick(&self, deadline: Instant) -> Result<Picked, Failure> {
-        let until = deadline.min(Instant::now() + self.manifest.limits.queue_wait.0);
-        let mut changes = self.plugin.changes();
+    /// An instance that takes the call; waits until then for one that has a free place, or is about to be ready.
+    async fn pick(&self, until: Instant) -> Result<Picked, Failure> {
+        let (mut changes, freed) = (self.plugin.changes(), self.plugin.freed());
         loop {
             changes.mark_unchanged();
             if let Some(picked) = self.plugin.pick() {
                 return Ok(picked);
             }
-            let state = self.plugin.state();
-            let worth_it = outlook(state) == Outlook::Wait
-                && self.next_attempt_in() < until.saturating_duration_since(Instant::now());
-            if !worth_it {
-                return Err(self.unavailable());
+            let left = until.saturating_duration_since(Instant::now());
+            if self.plugin.outlook() == Outlook::Fail || self.next_attempt_in() >= left {
+                let serves = matches!(self.plugin.state(), State::Ready | State::Degraded);
+                return Err(if serves { self.waited() } else { self.unavailable() });
             }
-            match tokio::time::timeout_at(until, changes.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Err(self.unavailable()),
+            tokio::select! {
+                // Nobody changes a plugin that is gone: the wait ends by the time.
+                _ = changes.changed() => {}
+                () = freed.notified() => {}
+                () = tokio::time::sleep_until(until) => {}
             }
         }
     }
@@ -176,7 +176,8 @@ impl Call {
     }
 
     fn failed(&self, code: Code, error: &CallError) -> Failure {
-        let mut detail = error.detail.clone();
+        // What a plugin says may hold its secrets, and be of any length.
+        let mut detail = self.plugin.core.clean(&error.detail);
         if code == Code::OutcomeUnknown {
             detail
                 .push_str(". The call was handed over, so the tool may have run; check before you repeat it");
@@ -217,7 +218,7 @@ pub(crate) fn unavailable(plugin: &PluginHandle, clock: Clock) -> Failure {
         }
         (None, None) => format!("plugin {id:?} is {}", state.as_str()),
     };
-    let soon = (outlook(state) == Outlook::Wait).then_some(Duration::from_secs(1));
+    let soon = (plugin.outlook() == Outlook::Wait).then_some(Duration::from_secs(1));
     Failure {
         plugin: Some(id.as_str().into()),
         retry_after: next.map(|wait| wait.max(Duration::from_secs(1))).or(soon),

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wharf_core::manifest::{Manifest, Span};
+use wharf_core::lifecycle::State;
+use wharf_core::manifest::{Balance, Manifest, Span};
 use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Caller, CauseKind, Delivery};
 
@@ -137,6 +138,20 @@ async fn a_call_waits_for_a_plugin_that_is_about_to_be_ready() {
     call(&kit, None).await.unwrap();
     kit.script.crash();
     call(&kit, None).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_instance_gets_more_than_its_share() {
+    let two = Manifest { replicas: 2, balance: Balance::RoundRobin, ..narrow(1, 10) };
+    let kit = Kit::new(answers(&[Answer::Hangs, Answer::Hangs]), two);
+    kit.until("both", |plugin| plugin.instances().iter().all(|i| i.now().state == State::Ready)).await;
+    kit.script.crash();
+    kit.until("one down", |plugin| plugin.instances().iter().any(|i| i.now().state != State::Ready)).await;
+    let (first, second) = (call(&kit, None), call(&kit, None));
+    tokio::pin!(first, second);
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert!(futures_util::poll!(&mut second).is_pending());
+    assert!(kit.plugin.instances().iter().all(|i| i.load.inflight() <= 1));
 }
 
 #[tokio::test(start_paused = true)]

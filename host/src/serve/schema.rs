@@ -131,7 +131,8 @@ mod tests {
             exposed: "p__t".into(),
             description: None,
             definition: serde_json::value::to_raw_value(&json!({"name": "t", "inputSchema": schema}))
-                .unwrap(),
+                .unwrap()
+                .into(),
         })
     }
 

@@ -83,6 +83,7 @@ impl Machine {
             return self.rest(None);
         }
         self.restarts = self.restarts.saturating_add(1);
+        self.after_crash = ready_for.is_some() && reached;
         let restart = &self.policy.restart;
         let delay = if reached {
             self.counters.failed(cx.now, ready_for, restart, cx.roll)

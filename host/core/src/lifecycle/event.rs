@@ -16,10 +16,17 @@ pub enum Event {
     Restart,
     /// Let calls in flight end, then stop.
     Drain,
+    /// Launch from something else: end it once its calls have ended, and start it anew. What is down stays down, but that
+    /// what failed is tried again.
+    Renew,
+    /// Its manifest is gone, or the host ends.
+    Retire,
     /// Switched off.
     Disable,
     /// Switched on, and wanted up.
     Enable,
+    /// It has leave to start: its own budget begins.
+    Admitted(Generation),
     /// All that the launch needs is there.
     Prepared(Generation),
     /// It is not.
@@ -52,7 +59,8 @@ pub enum Event {
 /// What has to be done, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Check that all that the launch needs is there; answer with `Prepared` or `PrepareFailed`.
+    /// Wait for leave to start, then check that all that the launch needs is there; answer with `Admitted`, then with
+    /// `Prepared` or `PrepareFailed`.
     Prepare(Generation),
     /// Open a connection; answer with `Opened` or `OpenFailed`.
     Open(Generation),

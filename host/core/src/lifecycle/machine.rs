@@ -44,6 +44,8 @@ pub struct Machine {
     /// Set by quarantine, cleared by a minute of being ready.
     pub(super) quarantined: bool,
     pub(super) restarts: u64,
+    /// The next start follows a crash of what had been ready.
+    pub(super) after_crash: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +106,7 @@ impl Machine {
             counters: Counters::default(),
             quarantined: false,
             restarts: 0,
+            after_crash: false,
         }
     }
 
@@ -190,6 +193,17 @@ impl Machine {
         self.quarantined
     }
 
+    /// Whether the start under way, or the next one, follows a crash.
+    #[must_use]
+    pub fn is_after_crash(&self) -> bool {
+        self.after_crash
+    }
+
+    /// Goes on with the generations of what had this place before, so that none is counted twice.
+    pub fn succeed(&mut self, last: Generation) {
+        self.generation = self.generation.max(last);
+    }
+
     /// Whether nothing of it is alive.
     #[must_use]
     pub fn is_resting(&self) -> bool {
@@ -218,6 +232,9 @@ impl Machine {
             Event::Stop => self.down(Wanted::Down, "stopped by an operator", cx),
             Event::Disable => self.down(Wanted::Disabled, "switched off", cx),
             Event::Drain => self.drain(cx),
+            Event::Renew => self.renew(cx),
+            Event::Retire => self.down(Wanted::Down, "its manifest is gone, or the host ends", cx),
+            Event::Admitted(g) if self.lives(g) => self.admitted(cx),
             Event::Prepared(g) if self.lives(g) => self.prepared(cx),
             Event::Opened(g) if self.lives(g) => self.opened(cx),
             Event::Proven(g) if self.lives(g) => self.proven(cx),
@@ -234,7 +251,8 @@ impl Machine {
             }
             Event::Tick if self.next_deadline().is_some_and(|at| at <= cx.now) => self.due(cx),
             // What is left is stale, or comes too late to matter.
-            Event::Prepared(_)
+            Event::Admitted(_)
+            | Event::Prepared(_)
             | Event::PrepareFailed(..)
             | Event::Opened(_)
             | Event::OpenFailed(..)

@@ -20,7 +20,8 @@ impl Machine {
                 self.pardon();
                 Vec::new()
             }
-            Phase::Draining { .. } => self.end(None, cx),
+            // The calls that the drain protects may end; then it begins anew.
+            Phase::Draining { .. } => Vec::new(),
             Phase::Preparing { .. }
             | Phase::Opening { .. }
             | Phase::Proving { .. }
@@ -38,6 +39,16 @@ impl Machine {
         self.wanted = Wanted::Up;
         self.pardon();
         self.end(None, cx)
+    }
+
+    pub(super) fn renew(&mut self, cx: Context) -> Vec<Effect> {
+        if self.wanted != Wanted::Up {
+            return Vec::new();
+        }
+        let Phase::Serving { ready_since, .. } = self.phase else { return self.restart(cx) };
+        self.pardon();
+        self.phase = Phase::Draining { ready_since, deadline: cx.now + self.policy.drain };
+        vec![Effect::Suspend(self.generation)]
     }
 
     pub(super) fn down(&mut self, wanted: Wanted, why: &str, cx: Context) -> Vec<Effect> {
@@ -75,5 +86,6 @@ impl Machine {
     pub(super) fn pardon(&mut self) {
         self.counters = Counters::default();
         self.quarantined = false;
+        self.after_crash = false;
     }
 }

@@ -1,18 +1,30 @@
 //! The way up, and what probes say while it serves.
 
+use std::time::Duration;
+
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::event::{Context, Effect};
 use super::machine::{Machine, Phase};
 
+/// How long an instance may wait for leave to start, behind others that start.
+const ADMISSION: Duration = Duration::from_secs(3600);
 /// Good probes in a row that make a degraded instance ready.
 const RECOVERED: u32 = 2;
 
 impl Machine {
     pub(super) fn begin(&mut self, cx: Context) -> Vec<Effect> {
         self.generation = self.generation.next();
-        self.phase = Phase::Preparing { deadline: cx.now + self.policy.prepare_timeout };
+        self.phase = Phase::Preparing { deadline: cx.now + ADMISSION };
         vec![Effect::Prepare(self.generation)]
+    }
+
+    /// The wait for leave to start was the host's, not the plugin's: its budget begins now.
+    pub(super) fn admitted(&mut self, cx: Context) -> Vec<Effect> {
+        if let Phase::Preparing { deadline } = &mut self.phase {
+            *deadline = cx.now + self.policy.prepare_timeout;
+        }
+        Vec::new()
     }
 
     pub(super) fn prepared(&mut self, cx: Context) -> Vec<Effect> {

@@ -138,6 +138,12 @@ impl Manifest {
         }
     }
 
+    /// Whether a process launched by `other` does not do for this one; a change of anything else takes effect in place.
+    #[must_use]
+    pub fn launches_otherwise(&self, other: &Self) -> bool {
+        self.kind != other.kind || self.stop != other.stop || self.limits.result != other.limits.result
+    }
+
     /// The API's word for what kind of plugin it is.
     #[must_use]
     pub fn kind_name(&self) -> &'static str {

@@ -44,8 +44,8 @@ pub(super) async fn info(State(edge): State<Edge>) -> Response {
     json(StatusCode::OK, &edge.host.info())
 }
 
-pub(super) async fn reload(State(edge): State<Edge>) -> Response {
-    json(StatusCode::OK, &edge.host.reload().await)
+pub(super) async fn reload(State(edge): State<Edge>) -> Answer {
+    Ok(json(StatusCode::OK, &edge.host.reload().await?))
 }
 
 pub(super) async fn operation(State(edge): State<Edge>, Names(id): Names<String>) -> Answer {

@@ -182,7 +182,7 @@ pub(super) mod tests {
             upstream: "t".into(),
             exposed: "p__t".into(),
             description: None,
-            definition: RawValue::from_string("{}".into()).unwrap(),
+            definition: RawValue::from_string("{}".into()).unwrap().into(),
         }
     }
 

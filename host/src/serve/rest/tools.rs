@@ -124,7 +124,8 @@ mod tests {
             exposed: "clock__now".into(),
             description: Some("The current Time".into()),
             definition: serde_json::value::RawValue::from_string("{ \"name\" : \"get_time\" }".into())
-                .unwrap(),
+                .unwrap()
+                .into(),
         }
     }
 

@@ -27,9 +27,9 @@ fn action() -> impl Strategy<Value = Action> {
         6 => Just(CauseKind::Exited), 2 => Just(CauseKind::Signalled), 1 => Just(CauseKind::NotFound)
     ];
     prop_oneof![
-        3 => (0..6u8).prop_map(Action::Operator),
+        3 => (0..7u8).prop_map(Action::Operator),
         8 => (prop_oneof![4 => Just(Step::Succeed), 1 => kind.prop_map(Step::Fail)], 0.0..=1.0).prop_map(|(s, r)| Action::World(s, r)),
-        4 => (0..9u8, 0..4u64).prop_map(|(e, back)| Action::Stale(e, back)),
+        4 => (0..10u8, 0..4u64).prop_map(|(e, back)| Action::Stale(e, back)),
         3 => (any::<bool>(), any::<bool>()).prop_map(|(ok, busy)| Action::Probe(ok, busy)),
         1 => Just(Action::ProofFails),
         1 => Just(Action::Idle),
@@ -50,6 +50,7 @@ fn stale_event(n: u8, g: Generation) -> Event {
         5 => Event::ProofFailed(g, cause),
         6 => Event::Closed(g, cause),
         7 => Event::Idle(g),
+        8 => Event::Admitted(g),
         _ => Event::Probed { generation: g, ok: false, busy: false },
     }
 }
@@ -62,6 +63,7 @@ fn act(world: &mut World, action: Action) {
             2 => Event::Restart,
             3 => Event::Drain,
             4 => Event::Disable,
+            5 => Event::Renew,
             _ => Event::Enable,
         }),
         Action::World(step, roll) => world.step(step, roll),

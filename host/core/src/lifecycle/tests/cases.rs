@@ -166,6 +166,61 @@ fn a_drain_waits_for_calls_but_not_for_ever() {
 }
 
 #[test]
+fn a_new_setup_waits_for_the_calls_and_a_start_does_not_cut_a_drain() {
+    for event in [Event::Renew, Event::Drain] {
+        let mut world = World::new(policy());
+        world.send(Event::Start);
+        world.up();
+        world.send(event);
+        assert_eq!((world.machine.state(), world.serving), (State::Draining, None));
+        world.send(Event::Start);
+        assert_eq!(world.machine.state(), State::Draining);
+        world.send(Event::Idle(Generation(1)));
+        world.crash();
+        assert_eq!((world.machine.state(), world.machine.generation()), (State::Preparing, Generation(2)));
+        assert_eq!(world.machine.restarts(), 0);
+    }
+}
+
+#[test]
+fn a_new_setup_starts_nothing_that_is_down() {
+    let mut world = World::new(policy());
+    world.send(Event::Renew);
+    assert_eq!(world.machine.state(), State::Stopped);
+}
+
+#[test]
+fn waiting_for_leave_to_start_is_no_failure() {
+    let mut world = World::new(policy());
+    world.send(Event::Start);
+    world.pass(Duration::from_secs(1000));
+    assert_eq!(world.machine.state(), State::Preparing);
+    world.send(Event::Admitted(Generation(1)));
+    world.now = world.now + Duration::from_secs(299);
+    world.send(Event::Tick);
+    assert_eq!(world.machine.state(), State::Preparing);
+    world.now = world.now + Duration::from_secs(1);
+    world.send(Event::Tick);
+    assert_eq!(world.machine.state(), State::Stopping);
+}
+
+#[test]
+fn only_a_crash_of_what_was_ready_counts_as_a_restart_after_a_crash() {
+    let mut world = World::new(policy());
+    world.send(Event::Start);
+    for kind in [CauseKind::Exited, CauseKind::Unreachable] {
+        world.step(Step::Fail(kind), 0.5);
+        assert!(!world.machine.is_after_crash());
+        world.pass(Duration::from_secs(100));
+    }
+    world.up();
+    world.crash();
+    assert!(world.machine.is_after_crash());
+    world.send(Event::Start);
+    assert!(!world.machine.is_after_crash(), "an operator's start is none");
+}
+
+#[test]
 fn a_slow_start_is_cancelled_and_its_cause_is_told() {
     let mut world = World::new(policy());
     world.send(Event::Start);

@@ -1,0 +1,107 @@
+//! What a supervisor shows: the snapshot of its instance, and a record of every transition.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use wharf_core::Generation;
+use wharf_core::lifecycle::{Machine, State};
+use wharf_plugin_api::Cause;
+
+use super::instance::Snapshot;
+use super::supervisor::Supervisor;
+use super::view::LastExit;
+
+/// Lines of stderr that are kept with a death.
+const TAIL: usize = 20;
+
+/// What is seen before the task runs: an instance that is wanted up is on its way, also while it waits for its place.
+pub(super) fn first_snapshot(machine: &Machine, up: bool) -> Snapshot {
+    Snapshot {
+        state: if up { State::Preparing } else { machine.state() },
+        since: machine.since(),
+        cause: None,
+        next_attempt: None,
+        generation: Generation(0),
+        restarts: 0,
+        wanted: up,
+        quarantined: false,
+        pid: None,
+        port: None,
+        link: None,
+        hello: None,
+        last_exit: None,
+    }
+}
+
+impl Supervisor {
+    pub(super) fn note_exit(&mut self, generation: Generation, cause: &Cause) {
+        let Some(exit) = &cause.exit else { return };
+        self.last_exit = Some(Arc::new(LastExit {
+            code: exit.code,
+            signal: exit.signal,
+            oom: exit.oom,
+            uptime_ms: u64::try_from(exit.uptime.as_millis()).unwrap_or(u64::MAX),
+            at: self.services.clock.wall(self.services.clock.now()),
+            stderr_tail: self
+                .core
+                .log
+                .tail_of(self.n.0, generation.0, TAIL)
+                .into_iter()
+                .map(|line| line.text)
+                .collect(),
+        }));
+    }
+
+    pub(super) fn publish(&mut self) {
+        let facts = self.inbox.as_ref().map(|inbox| inbox.facts()).unwrap_or_default();
+        let snapshot = Snapshot {
+            state: self.machine.state(),
+            since: self.machine.since(),
+            cause: self.machine.cause().cloned(),
+            next_attempt: self.machine.next_attempt(),
+            generation: self.machine.generation(),
+            restarts: self.machine.restarts(),
+            wanted: self.machine.is_wanted(),
+            quarantined: self.machine.is_quarantined(),
+            pid: facts.pid,
+            port: facts.port,
+            link: if self.serving { self.link.clone() } else { None },
+            hello: self.hello.clone(),
+            last_exit: self.last_exit.clone(),
+        };
+        self.snapshot.send_replace(Arc::new(snapshot));
+        self.core.bump();
+    }
+
+    /// Every transition is a record, in the log of the host and of the plugin and in the events.
+    pub(super) fn tell(&self, before: (State, Generation)) {
+        let (to, generation) = (self.machine.state(), self.machine.generation());
+        if before == (to, generation) {
+            return;
+        }
+        let cause = self.machine.cause();
+        let reason = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+        tracing::info!(
+            from = before.0.as_str(),
+            to = to.as_str(),
+            generation = generation.0,
+            "state{reason}"
+        );
+        self.core.log.append(
+            self.n.0,
+            generation.0,
+            "state",
+            &format!("{} -> {}{reason}", before.0.as_str(), to.as_str()),
+        );
+        let next = self.machine.next_attempt().map(|at| self.services.clock.wall(at));
+        self.services.events.publish(
+            "plugin.state",
+            json!({
+                "plugin": self.core.id, "instance": self.n, "generation": generation,
+                "from": before.0, "to": to, "cause": cause, "restarts": self.machine.restarts(),
+                "next_attempt_at": next.map(|at| humantime::format_rfc3339_millis(at).to_string()),
+            }),
+        );
+        self.services.catalog_dirty.notify_one();
+    }
+}
