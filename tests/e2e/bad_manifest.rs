@@ -194,3 +194,18 @@ async fn a_manifest_can_be_wrong_from_the_start_and_be_put_right() {
     beside.host.pid_of("late").await;
     assert_eq!(beside.host.plugin("late").await["manifest"]["problems"], json!([]));
 }
+
+#[tokio::test]
+async fn a_file_whose_name_is_no_text_costs_nobody_anything() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let host = TestHost::with([("well", mock())]).await;
+    let pid = host.pid_of("well").await;
+    let name = std::ffi::OsString::from_vec(b"odd-\xff.toml".to_vec());
+    fs::write(host.plugins().join(name), "command = \"true\"\n").unwrap();
+    let reload = host.post("/api/v1/reload", &json!({})).await;
+    assert_eq!(reload.status, 200, "{}", reload.text());
+    host.put("later", &mock());
+    host.until_state("later", "ready").await;
+    assert_eq!(host.pid_of("well").await, pid);
+}

@@ -20,8 +20,10 @@ pub struct Info {
     #[serde(serialize_with = "crate::telemetry::rfc3339")]
     pub started_at: SystemTime,
     /// The folder of manifests.
+    #[serde(serialize_with = "crate::telemetry::path")]
     pub plugins_dir: PathBuf,
     /// The state folder.
+    #[serde(serialize_with = "crate::telemetry::path")]
     pub state_dir: PathBuf,
     /// How processes are kept from outliving the host.
     pub containment: &'static str,

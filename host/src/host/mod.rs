@@ -150,9 +150,10 @@ impl Host {
         let end = tokio::time::Instant::now() + budget;
         let (done, ended) = oneshot::channel();
         let ending = async {
-            if self.0.registry.send(Ask::End(done)).await.is_ok() {
-                // Answered, or given up with its registry.
-                ended.await.ok();
+            let asked = self.0.registry.send(Ask::End(done)).await.is_ok();
+            if !asked || ended.await.is_err() {
+                // A bug has ended the registry; the plugins end all the same.
+                registry::end_all(&self.0, Vec::new()).await;
             }
         };
         // Past the budget the processes are killed as their handles drop.

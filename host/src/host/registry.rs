@@ -212,7 +212,8 @@ impl Registry {
                 } else {
                     tracing::warn!("{line}");
                 }
-                let data = json!({ "path": problem.path, "problem": ProblemView::from(problem) });
+                let data =
+                    json!({ "path": problem.path.to_string_lossy(), "problem": ProblemView::from(problem) });
                 self.inner.services.events.publish("manifest.error", data);
             }
         }
@@ -227,24 +228,29 @@ impl Registry {
         Ok(())
     }
 
-    /// Ends all plugins at the same time and answers when nothing of any is left.
+    /// Ends everything, also what left before, and answers when nothing of any is left.
     async fn end(self, done: oneshot::Sender<()>) {
-        let table = self.inner.table.swap(Arc::default());
-        let mut ends: Vec<watch::Receiver<bool>> = self.leaving.into_values().flatten().collect();
-        for plugin in table.values() {
-            plugin.retire();
-            ends.push(plugin.gone());
-        }
-        for mut end in ends {
-            // A sender that is gone has ended.
-            end.wait_for(|gone| *gone).await.ok();
-        }
-        let logs: Vec<Arc<LogBook>> = table.values().map(|plugin| Arc::clone(&plugin.core.log)).collect();
-        let flush = move || logs.iter().all(|log| log.flush(FLUSH));
-        if !self.inner.services.tasks.blocking(flush).await.unwrap_or(false) {
-            tracing::warn!("the last lines of the plugins' logs are not on disk");
-        }
+        let leaving = self.leaving.into_values().flatten().collect();
+        end_all(&self.inner, leaving).await;
         // Nobody waits any more if the budget is used up.
         done.send(()).ok();
+    }
+}
+
+/// Ends all plugins at the same time, and returns when nothing of any is left. `ends`: further ends to wait for.
+pub(super) async fn end_all(inner: &Inner, mut ends: Vec<watch::Receiver<bool>>) {
+    let table = inner.table.swap(Arc::default());
+    for plugin in table.values() {
+        plugin.retire();
+        ends.push(plugin.gone());
+    }
+    for mut end in ends {
+        // A sender that is gone has ended.
+        end.wait_for(|gone| *gone).await.ok();
+    }
+    let logs: Vec<Arc<LogBook>> = table.values().map(|plugin| Arc::clone(&plugin.core.log)).collect();
+    let flush = move || logs.iter().all(|log| log.flush(FLUSH));
+    if !inner.services.tasks.blocking(flush).await.unwrap_or(false) {
+        tracing::warn!("the last lines of the plugins' logs are not on disk");
     }
 }

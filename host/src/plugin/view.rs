@@ -63,6 +63,7 @@ pub struct PluginView {
 #[derive(Clone, Debug, Serialize)]
 pub struct ManifestView {
     /// The file.
+    #[serde(serialize_with = "crate::telemetry::path")]
     pub path: PathBuf,
     /// What is wrong with it. If the plugin runs, it runs by the last version that was right.
     pub problems: Vec<ProblemView>,

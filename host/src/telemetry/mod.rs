@@ -16,6 +16,14 @@ pub fn rfc3339<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error>
     to.collect_str(&humantime::format_rfc3339_millis(*at))
 }
 
+/// Writes a path as text. One that is no UTF-8 is shown as well as it can be: an odd name must not cost an answer.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn path<S: Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
+}
+
 /// Likewise, `null` for none.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use crate::process::ports::{self, PortLease};
 use crate::process::{self, Process, ProcessHandle, env, find};
 
 /// How long a process may take to be seen dead after its connection broke; after that the connection's end is the cause.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const LAST_WORD: Duration = Duration::from_millis(250);
 /// Ports that are tried before a launch fails: whoever takes one between our choice and the plugin's is no crash of it.
 const PORT_TRIES: usize = 3;
 
