@@ -126,7 +126,7 @@ async fn all_ready(host: &Host, replicas: usize) {
         let instances = view.instances.iter().filter(|instance| instance.state.as_str() == "ready");
         instances.count() == replicas && view.tools > 0
     };
-    while !host.plugin("bench").is_some_and(ready) {
+    while !host.plugin("bench").await.is_some_and(ready) {
         tick.tick().await;
     }
 }

@@ -68,7 +68,7 @@ macro_rules! causes {
 
 causes! {
     /// The command does not exist, neither as a path nor on the plugin's `PATH`.
-    NotFound = "not_found", true, "install the program, or correct `command` in the manifest; the plugin starts by itself once the file is there and the manifest is touched, or on `wharf start`";
+    NotFound = "not_found", true, "install the program, or correct `command` in the manifest, then `wharf start`; a manifest that changed starts the plugin by itself";
     /// The command exists but may not be executed, or is no program of this machine.
     NotExecutable = "not_executable", true, "make the file executable (chmod +x) and check that it is built for this machine or starts with a #! line";
     /// The working directory, or a file that the manifest names, is missing or unreadable.

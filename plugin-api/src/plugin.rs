@@ -131,6 +131,13 @@ pub enum Stage {
         /// The port the host chose for it, if it speaks over one.
         port: Option<u16>,
     },
+    /// It is known where the plugin's server listens: health probes of the kinds `tcp` and `http` go there.
+    Listening {
+        /// An IP address (of a plugin that was launched, the one on which its own process listens) or a name.
+        host: String,
+        /// The port.
+        port: u16,
+    },
 }
 
 /// What the handshake proved. The payloads stay as the plugin sent them.

@@ -49,8 +49,9 @@ async fn stop_ends_the_whole_tree() {
     line(&mut process).await;
     let mark = mark_of(&process.handle);
     assert!(marked(&mark).len() >= 4, "{:?}", marked(&mark));
-    assert!(process.handle.rss_bytes() > 4 * 64 * 1024);
+    assert!(process.handle.rss_bytes() > Some(4 * 64 * 1024));
     within(process.handle.stop()).await.unwrap();
+    assert_eq!(process.handle.rss_bytes(), None);
     assert_eq!(marked(&mark), [""; 0]);
 }
 

@@ -72,6 +72,11 @@ impl Endpoint {
         Ok(Self { url, headers: map, client })
     }
 
+    /// The host of the address: a name or an IP address, without brackets.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.url.host().map(|host| host.trim_start_matches('[').trim_end_matches(']'))
+    }
+
     /// The port of the address.
     pub(crate) fn port(&self) -> Option<u16> {
         let default = if self.url.scheme_str() == Some("https") { 443 } else { 80 };

@@ -169,15 +169,15 @@ impl Host {
     }
 
     /// All plugins, in order of id.
-    #[must_use]
-    pub fn plugins(&self) -> Vec<PluginView> {
-        self.0.table.load().values().map(|plugin| views::plugin(&self.0, plugin)).collect()
+    pub async fn plugins(&self) -> Vec<PluginView> {
+        let all = self.0.table.load().values().map(|plugin| views::plugin(&self.0, plugin)).collect();
+        views::measured(&self.0, all).await
     }
 
     /// One plugin.
-    #[must_use]
-    pub fn plugin(&self, id: &str) -> Option<PluginView> {
-        self.0.table.load().get(id).map(|plugin| views::plugin(&self.0, plugin))
+    pub async fn plugin(&self, id: &str) -> Option<PluginView> {
+        let one = self.0.table.load().get(id).map(|plugin| views::plugin(&self.0, plugin))?;
+        views::measured(&self.0, vec![one]).await.pop()
     }
 
     /// What all plugins offer.

@@ -60,7 +60,7 @@ async fn a_registered_plugin_is_called_and_survives_readings_of_the_folder() {
 
     std::fs::write(home.path().join("plugins/mine.toml"), "command = \"true\"\n").unwrap();
     host.reload().await.unwrap();
-    let view = host.plugin("mine").unwrap();
+    let view = host.plugin("mine").await.unwrap();
     assert_eq!((view.kind, view.state, view.restarts), (Some("embedded"), State::Ready, 0));
     assert_eq!(
         view.instances.first().map(|instance| instance.generation.0),
@@ -70,7 +70,10 @@ async fn a_registered_plugin_is_called_and_survives_readings_of_the_folder() {
 
     std::fs::write(home.path().join("plugins/mine.toml"), "command = 5\n").unwrap();
     host.reload().await.unwrap();
-    assert!(host.plugin("mine").unwrap().manifest.problems.is_empty(), "a wrong file is not its manifest");
+    assert!(
+        host.plugin("mine").await.unwrap().manifest.problems.is_empty(),
+        "a wrong file is not its manifest"
+    );
     assert!(host.call(call()).await.is_ok());
     assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
 }

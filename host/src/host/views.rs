@@ -1,5 +1,6 @@
 //! What the API shows of a plugin, from its snapshots.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use wharf_core::lifecycle::State;
@@ -9,6 +10,7 @@ use wharf_plugin_api::{Cause, CauseKind};
 use super::Inner;
 use crate::plugin::view::ManifestView;
 use crate::plugin::{InstanceHandle, InstanceView, PluginHandle, PluginView, Snapshot};
+use crate::process::memory;
 
 pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
     let clock = inner.services.clock;
@@ -48,6 +50,20 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
     }
 }
 
+/// The views with what only a look at the processes tells.
+pub(super) async fn measured(inner: &Inner, mut views: Vec<PluginView>) -> Vec<PluginView> {
+    let pids: Vec<u32> = views.iter().flat_map(|view| &view.instances).filter_map(|one| one.pid).collect();
+    let measure = move || -> HashMap<u32, u64> {
+        pids.into_iter().filter_map(|pid| Some((pid, memory::of_tree(pid)?))).collect()
+    };
+    // Unknown while the host ends.
+    let bytes = inner.services.tasks.blocking(measure).await.unwrap_or_default();
+    for one in views.iter_mut().flat_map(|view| &mut view.instances) {
+        one.rss_bytes = one.pid.and_then(|pid| bytes.get(&pid).copied());
+    }
+    views
+}
+
 /// The cause of a plugin that has no instances because its manifest is wrong.
 fn misconfigured(plugin: &PluginHandle) -> Cause {
     let problems = plugin.problems();
@@ -73,7 +89,8 @@ fn instance(inner: &Inner, handle: &InstanceHandle, now: &Snapshot) -> InstanceV
         next_attempt_at: now.next_attempt.map(|at| clock.wall(at)),
         restarts: now.restarts,
         inflight: handle.load.inflight(),
-        rss_bytes: now.pid.and_then(crate::process::rss_of_tree),
+        // Measured off the runtime: `measured` fills it in.
+        rss_bytes: None,
         last_exit: now.last_exit.as_deref().cloned(),
     }
 }

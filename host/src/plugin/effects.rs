@@ -155,8 +155,8 @@ impl Supervisor {
             return;
         }
         let health = self.setup.manifest.health.clone();
-        let port = self.inbox.as_ref().and_then(|inbox| inbox.facts().port);
-        self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, port).await) });
+        let at = self.inbox.as_ref().and_then(|inbox| inbox.facts().at);
+        self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, at.as_ref()).await) });
     }
 
     /// Reads the lists again, because the plugin says that they changed. One reading at a time.

@@ -7,10 +7,20 @@ use tokio_util::sync::CancellationToken;
 use wharf_plugin_api::{CallError, Cause, Inbox, Notification, Reply, Request, RpcError, Stage, async_trait};
 
 /// What the opening has told so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) pid: Option<u32>,
+    /// The port that the plugin's process listens on, or shall listen on.
     pub(crate) port: Option<u16>,
+    /// Where its server listens, once that is known.
+    pub(crate) at: Option<Server>,
+}
+
+/// Where a server listens: an IP address or a name, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 /// The ear of one generation.
@@ -39,7 +49,7 @@ impl GenerationInbox {
     }
 
     pub(crate) fn facts(&self) -> Facts {
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the lists changed since this was last asked.
@@ -57,8 +67,15 @@ impl GenerationInbox {
 impl Inbox for GenerationInbox {
     fn stage(&self, stage: Stage) {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Stage::Spawned { pid, port } = stage {
-            *facts = Facts { pid: Some(pid), port };
+        match stage {
+            Stage::Spawned { pid, port } => *facts = Facts { pid: Some(pid), port, at: None },
+            Stage::Listening { host, port } => {
+                // A port of the API is one of this machine.
+                facts.port = facts.pid.map(|_| port);
+                facts.at = Some(Server { host, port });
+            }
+            // A step of a later version of the plugin's interface.
+            _ => {}
         }
         drop(facts);
         self.news.notify_one();

@@ -1,16 +1,18 @@
 //! One health probe.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv6Addr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wharf_core::manifest::{Health, Probe};
 use wharf_plugin_api::{Link, Request, Scope};
 
+use super::inbox::Server;
 use super::prove::HostScope;
 
-/// Whether the instance answers its probe in time. Any answer to a ping counts, an error too: who answers lives.
-pub(crate) async fn probe(link: &dyn Link, health: &Health, port: Option<u16>) -> bool {
+/// Whether the instance answers its probe in time. Any answer to a ping counts, an error too: who answers lives. A plugin
+/// of which it is not known where it listens fails the probes that need to know.
+pub(crate) async fn probe(link: &dyn Link, health: &Health, at: Option<&Server>) -> bool {
     let attempt = async {
         match &health.probe {
             Probe::None => true,
@@ -18,23 +20,67 @@ pub(crate) async fn probe(link: &dyn Link, health: &Health, port: Option<u16>) -
                 let scope: std::sync::Arc<dyn Scope> = HostScope::within(health.timeout.0);
                 link.request(Request::bare("ping"), scope).await.is_ok()
             }
-            Probe::Tcp => connect(port).await.is_some(),
-            Probe::Http(path) => http(path, port).await.is_some_and(|status| (200..400).contains(&status)),
+            Probe::Tcp => connect(at).await.is_some(),
+            Probe::Http(path) => http(path, at).await.is_some_and(|status| (200..400).contains(&status)),
         }
     };
     tokio::time::timeout(health.timeout.0, attempt).await.unwrap_or(false)
 }
 
-async fn connect(port: Option<u16>) -> Option<TcpStream> {
-    TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port?))).await.ok()
+async fn connect(at: Option<&Server>) -> Option<TcpStream> {
+    let at = at?;
+    TcpStream::connect((at.host.as_str(), at.port)).await.ok()
 }
 
 /// The status of a GET; a bare HTTP/1.0 exchange, of which only the status line is read.
-async fn http(path: &str, port: Option<u16>) -> Option<u16> {
-    let mut stream = connect(port).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nUser-Agent: wharf\r\n\r\n");
+async fn http(path: &str, at: Option<&Server>) -> Option<u16> {
+    let mut stream = connect(at).await?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\nUser-Agent: wharf\r\n\r\n", authority(at?));
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut head = [0u8; 12];
     stream.read_exact(&mut head).await.ok()?;
     std::str::from_utf8(&head).ok()?.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()
+}
+
+fn authority(at: &Server) -> String {
+    match at.host.parse::<Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]:{}", at.port),
+        Err(_) => format!("{}:{}", at.host, at.port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::{Server, connect, http};
+
+    #[tokio::test]
+    async fn a_probe_goes_where_the_server_listens() {
+        for (bind, host, says) in [
+            ("[::1]:0", "::1", "Host: [::1]:"),
+            ("127.0.0.1:0", "127.0.0.1", "Host: 127.0.0.1:"),
+            ("127.0.0.1:0", "localhost", "Host: localhost:"),
+        ] {
+            let listener = TcpListener::bind(bind).await.unwrap();
+            let at = Server { host: host.to_owned(), port: listener.local_addr().unwrap().port() };
+            assert!(connect(Some(&at)).await.is_some(), "{bind}");
+            drop(listener.accept().await.unwrap());
+            let serve = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                String::from_utf8(request).unwrap()
+            };
+            let (status, request) = tokio::join!(http("/health", Some(&at)), serve);
+            assert_eq!(status, Some(204));
+            assert!(request.starts_with("GET /health HTTP/1.0\r\n"), "{request}");
+            assert!(request.contains(&format!("{says}{}\r\n", at.port)), "{request}");
+        }
+        assert!(connect(None).await.is_none(), "nobody knows where it listens");
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wharf_core::bucket::Bucket;
 
+use super::kinds::places::Places;
 use crate::clock::Clock;
 use crate::dialect::{self, HttpClient};
 use crate::events::EventBus;
@@ -27,6 +28,8 @@ pub(crate) struct Services {
     pub(crate) starts: Starts,
     /// Rung when the catalog may have changed.
     pub(crate) catalog_dirty: Notify,
+    /// Where processes run; at most one tree in each.
+    pub(crate) places: Places,
     /// Speaks to every server over HTTP.
     pub(crate) http: HttpClient,
 }
@@ -53,6 +56,7 @@ impl Services {
             events: Arc::default(),
             starts: Starts::default(),
             catalog_dirty: Notify::new(),
+            places: Places::default(),
             http: dialect::http_client(),
         }
     }

@@ -1,6 +1,7 @@
 //! Which file a command names: a path, or a name looked up on the plugin's `PATH`. Follows the shell's rules, and says
 //! what it looked at.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
@@ -20,7 +21,10 @@ pub fn program(name: &str, cwd: &Path, path_var: &str) -> Result<PathBuf, Cause>
     if name.contains('/') {
         return at_path(name, cwd);
     }
-    let folders: Vec<PathBuf> = std::env::split_paths(path_var).map(|folder| cwd.join(folder)).collect();
+    let mut seen = HashSet::new();
+    let folders = std::env::split_paths(path_var).map(|folder| cwd.join(folder));
+    // A folder that stands on PATH twice is searched and told once.
+    let folders: Vec<PathBuf> = folders.filter(|folder| seen.insert(folder.clone())).collect();
     let mut refused = None;
     for file in folders.iter().map(|folder| folder.join(name)) {
         match usable(&file) {
@@ -134,6 +138,12 @@ mod tests {
             program("link", Path::new("/"), at.join("bin").to_str().unwrap()).unwrap(),
             at.join("bin/link")
         );
+    }
+
+    #[test]
+    fn a_folder_that_is_on_the_path_twice_is_told_once() {
+        let cause = program("tool", Path::new("/nowhere"), "/a:/b:/a:/b/:/a").unwrap_err();
+        assert!(cause.detail.ends_with("in /a, /b"), "{cause}");
     }
 
     #[test]

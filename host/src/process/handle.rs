@@ -11,14 +11,15 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use wharf_core::manifest::Stop;
 use wharf_plugin_api::ExitReport;
 
 use super::proc::{self, Pid};
 use super::spawn::Launch;
+use super::sweep::{self, Swept};
 use super::wire::{Order, Report};
-use super::{sweep, wire};
+use super::{memory, wire};
 use crate::tasks::Tasks;
 
 /// All that one shim may ever report, bytes: a few hundred are usual.
@@ -29,6 +30,10 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the host looks for what a killed shim has left.
 const SWEEP_BUDGET: Duration = Duration::from_secs(5);
+
+/// What survived that is looked for again this often, and for so long each time: until it is gone, or the host ends.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
+const SWEEP_SHORT: Duration = Duration::from_millis(50);
 
 /// How long the last lines of a tree that is gone may take to reach the log.
 const DRAIN_BUDGET: Duration = Duration::from_secs(1);
@@ -94,10 +99,18 @@ struct Guard {
     since: Instant,
     /// When the shim is killed, once it was told to kill.
     patience: Option<Instant>,
+    /// Kills what a shim has left: [`sweep::until_gone`].
+    sweep: Sweep,
 }
+
+type Sweep = Arc<dyn Fn(Pid, &str, Duration) -> Swept + Send + Sync>;
 
 /// Starts the task that owns the shim.
 pub(super) fn guard(shim: Shim, guarded: Guarded, tasks: &Tasks) -> ProcessHandle {
+    guard_with(shim, guarded, Arc::new(sweep::until_gone), tasks)
+}
+
+fn guard_with(shim: Shim, guarded: Guarded, sweep: Sweep, tasks: &Tasks) -> ProcessHandle {
     let (orders, inbox) = mpsc::channel(8);
     let (phase, watched) = watch::channel(Phase::Running);
     let launch = &guarded.launch;
@@ -116,8 +129,9 @@ pub(super) fn guard(shim: Shim, guarded: Guarded, tasks: &Tasks) -> ProcessHandl
         generation = launch.generation,
         pid = guarded.pid,
     );
-    let guard = Guard { shim, guarded, phase, since: Instant::now(), patience: None };
-    tasks.spawn(span, guard.run(inbox, tasks.clone()));
+    let guard = Guard { shim, guarded, phase, since: Instant::now(), patience: None, sweep };
+    let known = memory::Known::new(guard.guarded.pid, shared.shim);
+    tasks.spawn(span, guard.run(inbox, known, tasks.clone()));
     ProcessHandle { shared: Arc::new(shared) }
 }
 
@@ -135,7 +149,7 @@ impl ProcessHandle {
         self.reach(|phase| !matches!(phase, Phase::Running)).await
     }
 
-    /// Waits until no process of the tree is left and its last lines are in the log.
+    /// Waits until no process of the tree is left and its last lines are in the log; at the latest, until the host ends.
     pub async fn gone(&self) -> ExitReport {
         self.reach(|phase| matches!(phase, Phase::Gone(_))).await
     }
@@ -165,10 +179,11 @@ impl ProcessHandle {
         self.order(Order::Kill);
     }
 
-    /// The resident memory of the tree, bytes. Shared pages count once for each process.
+    /// The resident memory of the tree, bytes. Shared pages count once for each process. `None` when it has ended. Blocks
+    /// for a moment.
     #[must_use]
-    pub fn rss_bytes(&self) -> u64 {
-        proc::rss_below(self.shared.shim)
+    pub fn rss_bytes(&self) -> Option<u64> {
+        memory::of_tree(self.pid())
     }
 
     /// Every process of the tree.
@@ -185,7 +200,7 @@ impl ProcessHandle {
         let mut phase = self.shared.phase.clone();
         match phase.wait_for(reached).await.as_deref() {
             Ok(Phase::Exited(report) | Phase::Gone(report)) => report.clone(),
-            // The task is gone without a word: only when the runtime ends, and the socket with it, so that the shim kills.
+            // The task is gone without a word: only when the host ends, and the socket with it, so that the shim kills.
             Ok(Phase::Running) | Err(_) => ExitReport::default(),
         }
     }
@@ -216,10 +231,13 @@ impl Shim {
 // === impl Guard ===
 
 impl Guard {
-    async fn run(mut self, inbox: mpsc::Receiver<Order>, tasks: Tasks) {
+    async fn run(mut self, inbox: mpsc::Receiver<Order>, known: memory::Known, tasks: Tasks) {
         let clean = self.watch(inbox, &tasks).await;
-        if !clean {
-            self.clean_up_after_shim(&tasks).await;
+        // From here on the numbers may mean other processes.
+        drop(known);
+        if !clean && !self.clean_up_after_shim(&tasks).await {
+            // The host ends before the tree does: that it is gone would not be true.
+            return;
         }
         // It ends by itself after its last report; it is reaped here either way.
         if timeout(KILL_PATIENCE, self.shim.child.wait()).await.is_err() {
@@ -276,24 +294,42 @@ impl Guard {
         }
     }
 
-    /// The shim is gone and has not said that nothing is left: the host looks itself.
-    async fn clean_up_after_shim(&mut self, tasks: &Tasks) {
+    /// The shim is gone and has not said that nothing is left: the host looks itself. True when nothing is left, false if
+    /// the host ends before that.
+    async fn clean_up_after_shim(&mut self, tasks: &Tasks) -> bool {
         tracing::warn!("the shim was killed; the host kills what it has left");
         let launch = &self.guarded.launch;
         let line = "the helper process of this plugin was killed from outside; its process tree is ended";
         launch.log.append(launch.instance, launch.generation, wire::HOST_STREAM, line);
         // Reaped first: only then are its orphans ours to reap.
         timeout(KILL_PATIENCE, self.shim.child.wait()).await.ok();
-        let (main, marker) = (self.guarded.pid, self.guarded.marker.clone());
-        let swept = tasks.blocking(move || sweep::until_gone(main, &marker, SWEEP_BUDGET)).await;
-        let swept = swept.unwrap_or_default();
-        if !swept.left.is_empty() {
+        let mut swept = self.swept(SWEEP_BUDGET, tasks).await;
+        self.tell_exited(swept.main.take());
+        if !swept.gone {
             tracing::error!(left = ?swept.left, "processes of the plugin survive being killed");
         }
+        while !swept.gone {
+            tokio::select! {
+                () = tasks.ending().cancelled() => return false,
+                () = sleep(SWEEP_AGAIN) => {}
+            }
+            swept = self.swept(SWEEP_SHORT, tasks).await;
+        }
+        true
+    }
+
+    /// A sweep that failed (the host is ending) has not shown that nothing is left.
+    async fn swept(&self, budget: Duration, tasks: &Tasks) -> Swept {
+        let (sweep, main, marker) = (Arc::clone(&self.sweep), self.guarded.pid, self.guarded.marker.clone());
+        tasks.blocking(move || sweep(main, &marker, budget)).await.unwrap_or_default()
+    }
+
+    /// How the main process ended, if the shim has not told it.
+    fn tell_exited(&self, reaped: Option<ExitReport>) {
         if self.known_report().is_none() {
             let uptime = self.since.elapsed();
             let report =
-                swept.main.unwrap_or(ExitReport { signal: Some(libc::SIGKILL), ..ExitReport::default() });
+                reaped.unwrap_or(ExitReport { signal: Some(libc::SIGKILL), ..ExitReport::default() });
             self.phase.send_replace(Phase::Exited(ExitReport { uptime, ..report }));
         }
     }
@@ -303,5 +339,67 @@ impl Guard {
             Phase::Running => None,
             Phase::Exited(report) | Phase::Gone(report) => Some(report.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream as StdUnixStream;
+    use std::path::PathBuf;
+    use std::sync::{Arc, Mutex, mpsc};
+
+    use futures_util::FutureExt;
+    use wharf_core::manifest::Stop;
+
+    use super::{Guarded, Shim, guard_with};
+    use crate::process::logs::LogBook;
+    use crate::process::spawn::Launch;
+    use crate::process::sweep::Swept;
+    use crate::tasks::Tasks;
+
+    fn guarded(dir: &std::path::Path) -> Guarded {
+        let launch = Launch {
+            program: PathBuf::from("/bin/true"),
+            args: Vec::new(),
+            cwd: PathBuf::from("/"),
+            env: Vec::new(),
+            stdin: false,
+            stdout: false,
+            instance: 0,
+            generation: 1,
+            stop: Stop::default(),
+            log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
+        };
+        // A number beyond the largest process id.
+        Guarded { pid: i32::MAX, marker: "NONE=1".to_owned(), pumps: Vec::new(), launch }
+    }
+
+    #[tokio::test]
+    async fn a_tree_that_survives_being_killed_is_not_gone_until_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let tasks = Tasks::default();
+        let (control, theirs) = StdUnixStream::pair().unwrap();
+        control.set_nonblocking(true).unwrap();
+        let child = tokio::process::Command::new("true").spawn().unwrap();
+        let shim = Shim::new(control, child).unwrap();
+        let (asked, mut asks) = tokio::sync::mpsc::unbounded_channel();
+        let (answer, answers) = mpsc::channel::<Swept>();
+        let answers = Mutex::new(answers);
+        let sweep = move |_, _: &str, _| {
+            asked.send(()).unwrap();
+            answers.lock().unwrap().recv().unwrap()
+        };
+        let handle = guard_with(shim, guarded(dir.path()), Arc::new(sweep), &tasks);
+        // The shim is killed: its end of the socket closes.
+        drop(theirs);
+        for _ in 0..2 {
+            asks.recv().await.expect("it is looked for until it is gone");
+            answer.send(Swept { left: vec![7], ..Swept::default() }).unwrap();
+        }
+        assert_eq!(handle.exited().await.signal, Some(9), "the end of the main process is told at once");
+        asks.recv().await.expect("it is looked for until it is gone");
+        assert!(handle.gone().now_or_never().is_none(), "it is not gone");
+        answer.send(Swept { gone: true, ..Swept::default() }).unwrap();
+        assert_eq!(handle.gone().await.signal, Some(9));
     }
 }

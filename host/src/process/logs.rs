@@ -9,9 +9,9 @@ mod rate;
 mod redact;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -29,6 +29,9 @@ const RING_LINES: usize = 1000;
 
 /// Bytes of text in memory, per plugin.
 const RING_BYTES: usize = 256 * 1024;
+
+/// Of each instance's newest launch, this many lines outlive the flood of the others: they tell why it died.
+const LAST_WORDS: usize = 20;
 
 /// Lines a reader of the live feed may lag behind.
 const LIVE_LINES: usize = 256;
@@ -68,7 +71,16 @@ pub struct LogBook {
 struct Ring {
     last: u64,
     bytes: usize,
-    lines: VecDeque<LogLine>,
+    lines: VecDeque<Arc<LogLine>>,
+    /// By instance; they share their text with `lines`.
+    last_words: BTreeMap<u32, LastWords>,
+}
+
+/// The last lines of an instance's newest launch.
+#[derive(Debug, Default)]
+struct LastWords {
+    generation: u64,
+    lines: VecDeque<Arc<LogLine>>,
 }
 
 // === impl LogBook ===
@@ -147,16 +159,28 @@ impl LogBook {
         self.last_of(n, |_| true)
     }
 
-    /// The last `n` lines of one launch, oldest first, without its changes of state.
+    /// The last `n` lines of one launch, oldest first, without its changes of state. Of its newest launch, an instance has
+    /// at least the last 20, however much the others write.
     #[must_use]
     pub fn tail_of(&self, instance: u32, generation: u64, n: usize) -> Vec<LogLine> {
-        let own = |line: &&LogLine| line.instance == instance && line.generation == generation;
-        self.last_of(n, |line| own(line) && line.stream != "state")
+        let own = |line: &LogLine| line.instance == instance && line.generation == generation;
+        let lines = self.last_of(n, |line| own(line) && line.stream != "state");
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = ring.last_words.get(&instance).filter(|kept| kept.generation == generation);
+        match kept {
+            // Both are the end of the same lines.
+            Some(kept) if kept.lines.len().min(n) > lines.len() => {
+                let skipped = kept.lines.len().saturating_sub(n);
+                kept.lines.iter().skip(skipped).map(|line| LogLine::clone(line)).collect()
+            }
+            Some(_) | None => lines,
+        }
     }
 
-    fn last_of(&self, n: usize, wanted: impl Fn(&&LogLine) -> bool) -> Vec<LogLine> {
+    fn last_of(&self, n: usize, wanted: impl Fn(&LogLine) -> bool) -> Vec<LogLine> {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut lines: Vec<LogLine> = ring.lines.iter().rev().filter(wanted).take(n).cloned().collect();
+        let found = ring.lines.iter().rev().filter(|line| wanted(line)).take(n);
+        let mut lines: Vec<LogLine> = found.map(|line| LogLine::clone(line)).collect();
         lines.reverse();
         lines
     }
@@ -177,11 +201,31 @@ impl LogBook {
 
 impl Ring {
     fn push(&mut self, line: LogLine) {
+        let line = Arc::new(line);
         self.bytes += line.text.len();
+        if line.stream != "state" {
+            self.last_words.entry(line.instance).or_default().push(&line);
+        }
         self.lines.push_back(line);
         while self.lines.len() > RING_LINES || self.bytes > RING_BYTES {
             let Some(old) = self.lines.pop_front() else { break };
             self.bytes -= old.text.len();
+        }
+    }
+}
+
+// === impl LastWords ===
+
+impl LastWords {
+    fn push(&mut self, line: &Arc<LogLine>) {
+        if line.generation > self.generation {
+            *self = Self { generation: line.generation, lines: VecDeque::new() };
+        }
+        if line.generation == self.generation {
+            self.lines.push_back(Arc::clone(line));
+        }
+        if self.lines.len() > LAST_WORDS {
+            self.lines.pop_front();
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod exe;
 pub mod find;
 mod handle;
 pub mod logs;
+pub(crate) mod memory;
 pub mod ports;
 
 mod proc;
@@ -60,13 +61,6 @@ pub fn use_executable(path: &std::path::Path) -> std::io::Result<()> {
 /// If neither [`init`] nor [`use_executable`] was called.
 pub fn shim_available() -> Result<(), NotInitialised> {
     exe::path().map(drop)
-}
-
-/// The resident memory of the process tree that a plugin's main process belongs to, bytes. Shared pages count once for each
-/// process. `None` if the process is gone.
-pub(crate) fn rss_of_tree(main: u32) -> Option<u64> {
-    let shim = proc::stat(proc::Pid::try_from(main).ok()?)?.parent;
-    Some(proc::rss_below(shim))
 }
 
 /// Makes a folder that nobody else can read; one that exists is made private.

@@ -35,7 +35,7 @@ pub struct PortLease {
     reserved: Option<TcpSocket>,
 }
 
-/// Gives a free port: any, or the fixed one of the `replica`th instance.
+/// Gives a free port: any, or the fixed one of the `replica`th instance. Blocks while it looks at what the machine has.
 ///
 /// # Errors
 /// With [`CauseKind::PortInUse`] if it is taken, or none is free.

@@ -21,7 +21,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(super) struct Swept {
     /// How the main process ended, if it was ours to reap.
     pub(super) main: Option<ExitReport>,
-    /// What is still there.
+    /// Two looks in a row have found nothing.
+    pub(super) gone: bool,
+    /// What was there at the last look.
     pub(super) left: Vec<Pid>,
 }
 
@@ -52,6 +54,7 @@ pub(super) fn until_gone(main: Pid, marker: &str, budget: Duration) -> Swept {
             known.insert(*pid);
         }
         quiet = if swept.left.is_empty() { quiet + 1 } else { 0 };
+        swept.gone = quiet >= 2;
         if Instant::now() >= end {
             break;
         }

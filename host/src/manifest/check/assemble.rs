@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use wharf_core::manifest::file::PortField;
 use wharf_core::manifest::template::Piece;
 use wharf_core::manifest::{
-    Command, Dialect, Kind, Late, Manifest, PluginFile, PortChoice, Remote, Template,
+    Command, Dialect, Kind, Late, Manifest, PluginFile, PortChoice, Probe, Remote, Template,
 };
 
 use super::expand::Expander;
@@ -177,6 +177,7 @@ fn endpoint(
         (Some(text), dialect) => {
             let url = expander.template("/url", text, findings);
             let path = check_url(&url, findings);
+            http_probe(file, &url, findings);
             let guess = if path.as_deref().is_some_and(|path| path.ends_with("/sse")) {
                 Dialect::Sse
             } else {
@@ -230,6 +231,7 @@ fn remote(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_
     let text = file.url.as_ref()?;
     let url = expander.template("/url", text, findings);
     check_url(&url, findings);
+    http_probe(file, &url, findings);
     late_in_remote("/url", &url, findings);
     let mut headers: Vec<(String, Template)> = Vec::new();
     for (name, text) in &file.headers {
@@ -325,6 +327,15 @@ fn check_url(url: &Template, findings: &mut Findings<'_>) -> Option<String> {
     }
     let path = rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or_default();
     Some(path.split(['?', '#']).next().unwrap_or_default().to_owned())
+}
+
+/// A probe over HTTP is a bare exchange, without TLS.
+fn http_probe(file: &PluginFile, url: &Template, findings: &mut Findings<'_>) {
+    let https = url.render(Late::default()).starts_with("https://");
+    if https && matches!(file.health.probe, Probe::Http(_)) {
+        let message = "this probe speaks plain HTTP, but `url` begins with https://";
+        findings.error("/health/probe", message).help = Some("use \"mcp\" or \"tcp\"".to_owned());
+    }
 }
 
 fn not_empty(pointer: &str, text: &str, findings: &mut Findings<'_>) {

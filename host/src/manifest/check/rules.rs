@@ -9,6 +9,9 @@ use super::Subject;
 use super::findings::Findings;
 use crate::manifest::tree::escape;
 
+/// The longest step of an end: after two of these the tree is killed.
+const STOP_MOST: Span = Span::secs(60);
+
 /// Checks what does not depend on the values of variables.
 pub(super) fn check(file: &PluginFile, subject: &Subject<'_>, findings: &mut Findings<'_>) {
     kind(findings);
@@ -17,6 +20,7 @@ pub(super) fn check(file: &PluginFile, subject: &Subject<'_>, findings: &mut Fin
     namespace(file, findings);
     tools(file, findings);
     times(file, findings);
+    stop(file, findings);
     env_names(file, subject, findings);
 }
 
@@ -129,6 +133,17 @@ fn times(file: &PluginFile, findings: &mut Findings<'_>) {
     order("/limits/call_timeout", file.limits.call_timeout, "/limits/max_timeout", file.limits.max_timeout);
     order("/restart/initial", file.restart.initial, "/restart/max", file.restart.max);
     order("/retry/initial", file.retry.initial, "/retry/max_delay", file.retry.max_delay);
+}
+
+/// The end of a launch that failed is waited for, and so is the end of the host.
+fn stop(file: &PluginFile, findings: &mut Findings<'_>) {
+    for (pointer, span) in [("/stop/grace", file.stop.grace), ("/stop/term", file.stop.term)] {
+        if span > STOP_MOST {
+            let message = format!("`{}` ({span}) is longer than {STOP_MOST}", super::shape::dotted(pointer));
+            findings.error(pointer, message).help =
+                Some("give calls in flight their time with `stop.drain`".to_owned());
+        }
+    }
 }
 
 fn env_names(file: &PluginFile, subject: &Subject<'_>, findings: &mut Findings<'_>) {

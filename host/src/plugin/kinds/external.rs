@@ -1,16 +1,19 @@
 //! A plugin that is a process of ours: launched through the shim, spoken to in its dialect, ended as a tree.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use wharf_core::manifest::{Command, Dialect, Late, PortChoice};
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, Stage, async_trait};
 
 use super::Common;
 use super::keeper::kept;
+use super::places::Place;
 use crate::dialect::{self, Connected, Endpoint, Lost};
 use crate::process::ports::{self, PortLease};
 use crate::process::{self, Process, ProcessHandle, env, find};
@@ -20,6 +23,14 @@ const LAST_WORD: Duration = Duration::from_millis(250);
 /// Ports that are tried before a launch fails: whoever takes one between our choice and the plugin's is no crash of it.
 const PORT_TRIES: usize = 3;
 
+/// A process and what it holds; the place of its instance stays taken until nothing of it is left.
+struct Held {
+    handle: ProcessHandle,
+    lease: Option<PortLease>,
+    place: Place,
+}
+
+#[derive(Clone)]
 pub(super) struct External {
     pub(super) common: Common,
     pub(super) command: Command,
@@ -44,7 +55,22 @@ impl Plugin for External {
         looked.unwrap_or_else(|panic| Err(Cause::new(CauseKind::SpawnFailed, panic.to_string())))
     }
 
+    /// In a task of its own: whoever drops this future ends nothing before its time, and no next generation starts over
+    /// what is left.
     async fn open(&self, launch: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
+        let (done, opened) = oneshot::channel();
+        let external = self.clone();
+        self.common.services.tasks.spawn(tracing::Span::current(), async move {
+            if let Err(Ok(link)) = done.send(external.try_ports(launch, inbox).await) {
+                link.close().await;
+            }
+        });
+        opened.await.unwrap_or_else(|_| Err(Cause::new(CauseKind::SpawnFailed, "the host is ending")))
+    }
+}
+
+impl External {
+    async fn try_ports(&self, launch: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let mut tries = 1;
         loop {
             match self.launch(launch, &inbox).await {
@@ -58,20 +84,16 @@ impl Plugin for External {
             }
         }
     }
-}
 
-impl External {
     fn may_choose(&self) -> bool {
         self.command.port == Some(PortChoice::Auto)
     }
 
     async fn launch(&self, launch: Launch, inbox: &Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
-        let mut lease = match self.command.port {
-            Some(choice) => Some(ports::lease(choice, launch.instance)?),
-            None => None,
-        };
+        let place = self.place(launch, &**inbox).await?;
+        let (mut lease, program) = self.look(launch.instance).await?;
         let late = Late { port: lease.as_ref().map(PortLease::port), replica: launch.instance };
-        let spec = self.spec(launch, late)?;
+        let spec = self.spec(program, launch, late);
         if let Some(lease) = &mut lease {
             lease.unreserve();
         }
@@ -85,19 +107,47 @@ impl External {
             () = inbox.cancelled() => Err(Cause::new(CauseKind::Requested, "no longer wanted")),
         };
         match connected {
-            Ok(connected) => Ok(self.keep(connected, handle, lease, inbox)),
+            Ok(connected) => Ok(self.keep(connected, Held { handle, lease, place }, inbox)),
             Err(cause) => {
                 let cause = last_word(cause, &handle).await;
                 let exit = end(&handle).await;
+                drop((lease, place));
                 Err(Cause { exit: Some(exit), ..cause })
             }
         }
     }
 
-    fn spec(&self, launch: Launch, late: Late) -> Result<process::Launch, Cause> {
+    /// Waits until nothing of the instance's last process is left.
+    async fn place(&self, launch: Launch, inbox: &dyn Inbox) -> Result<Place, Cause> {
+        let taking = self.common.services.places.take(&self.common.label, launch.instance);
+        let deadline = Instant::from_std(launch.deadline);
+        tokio::select! {
+            biased;
+            place = taking => Ok(place),
+            () = inbox.cancelled() => Err(Cause::new(CauseKind::Requested, "no longer wanted")),
+            () = sleep_until(deadline) => {
+                let detail = "the process tree of the last launch does not end; nothing is started beside it";
+                Err(Cause::new(CauseKind::StartTimeout, detail))
+            }
+        }
+    }
+
+    /// Finds a port and the program, off the runtime: both look at the machine.
+    async fn look(&self, instance: u32) -> Result<(Option<PortLease>, PathBuf), Cause> {
+        let command = self.command.clone();
+        let look = move || {
+            let lease = command.port.map(|choice| ports::lease(choice, instance)).transpose()?;
+            let late = Late { port: lease.as_ref().map(PortLease::port), replica: instance };
+            Ok((lease, program(&command, late)?))
+        };
+        let looked = self.common.services.tasks.blocking(look).await;
+        looked.unwrap_or_else(|panic| Err(Cause::new(CauseKind::SpawnFailed, panic.to_string())))
+    }
+
+    fn spec(&self, program: PathBuf, launch: Launch, late: Late) -> process::Launch {
         let command = &self.command;
-        Ok(process::Launch {
-            program: program(command, late)?,
+        process::Launch {
+            program,
             args: command.argv.iter().skip(1).map(|arg| arg.render(late)).collect(),
             cwd: command.cwd.clone(),
             env: environment(command, late),
@@ -107,7 +157,7 @@ impl External {
             generation: launch.generation,
             stop: self.common.manifest.stop.clone(),
             log: Arc::clone(&self.common.log),
-        })
+        }
     }
 
     async fn connect(
@@ -133,6 +183,7 @@ impl External {
             let at: SocketAddr =
                 ports::wait_listening(port, &process.handle, deadline, &self.common.services.tasks).await?;
             endpoint.connect_to(at);
+            inbox.stage(Stage::Listening { host: at.ip().to_string(), port: at.port() });
         }
         match self.command.dialect {
             Dialect::Sse => dialect::sse::connect(endpoint, inbox, options).await,
@@ -142,21 +193,16 @@ impl External {
     }
 
     /// The link of a process that works: the end of either ends both.
-    fn keep(
-        &self,
-        connected: Connected,
-        handle: ProcessHandle,
-        lease: Option<PortLease>,
-        inbox: &Arc<dyn Inbox>,
-    ) -> Arc<dyn Link> {
+    fn keep(&self, connected: Connected, held: Held, inbox: &Arc<dyn Inbox>) -> Arc<dyn Link> {
         let Connected { link, lost } = connected;
         let inner = Arc::clone(&link);
         kept(link, Arc::clone(inbox), &self.common.services.tasks, |close| async move {
+            let Held { handle, lease, place } = held;
             let cause = why(&handle, lost, close).await;
             // Closes the plugin's stdin or its session; the process is ended in any case.
             timeout(LAST_WORD, inner.close()).await.ok();
             let exit = end(&handle).await;
-            drop(lease);
+            drop((lease, place));
             Cause { exit: Some(exit), ..cause }
         })
     }
@@ -193,7 +239,7 @@ async fn end(handle: &ProcessHandle) -> wharf_plugin_api::ExitReport {
     }
 }
 
-fn program(command: &Command, late: Late) -> Result<std::path::PathBuf, Cause> {
+fn program(command: &Command, late: Late) -> Result<PathBuf, Cause> {
     let name = command.argv.first().map(|name| name.render(late)).unwrap_or_default();
     let environment = environment(command, late);
     let path = environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());
@@ -208,4 +254,94 @@ fn environment(command: &Command, late: Late) -> Vec<(String, String)> {
         all.push((name.clone(), value.render(late)));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use tokio::sync::Notify;
+    use tokio::time::Instant;
+    use wharf_core::manifest::{Kind, Manifest, Template};
+    use wharf_plugin_api::{CauseKind, Inbox, Launch, Plugin};
+
+    use super::{Command, Common, External};
+    use crate::plugin::Services;
+    use crate::plugin::inbox::GenerationInbox;
+    use crate::plugin::testkit::manifest;
+    use crate::process::logs::LogBook;
+    use crate::tasks::Tasks;
+
+    /// Its program does not exist: nothing is ever started.
+    fn external(dir: &std::path::Path) -> External {
+        let manifest: Manifest = manifest("p");
+        let Kind::Command(command) = manifest.kind.clone() else { panic!("no command") };
+        let command = Command { argv: vec![Template::text("/no/such/program")], ..command };
+        let common = Common {
+            services: Arc::new(Services::new(Tasks::default())),
+            label: "p".into(),
+            log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
+            manifest: Arc::new(manifest),
+        };
+        External { common, command }
+    }
+
+    fn launch(within: Duration) -> Launch {
+        Launch { instance: 0, generation: 2, deadline: (Instant::now() + within).into_std() }
+    }
+
+    fn inbox() -> Arc<GenerationInbox> {
+        GenerationInbox::new(Arc::new(Notify::new())).0
+    }
+
+    #[tokio::test]
+    async fn nothing_starts_while_the_last_tree_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let external = external(dir.path());
+        let last = external.common.services.places.take(&external.common.label, 0).await;
+        let cause = external.open(launch(Duration::ZERO), inbox()).await.err().unwrap();
+        assert!(cause.kind == CauseKind::StartTimeout && cause.detail.contains("does not end"), "{cause}");
+        let unwanted = inbox();
+        unwanted.cancel();
+        let cause = external.open(launch(Duration::from_secs(60)), unwanted).await.err().unwrap();
+        assert_eq!(cause.kind, CauseKind::Requested);
+        drop(last);
+        let cause = external.open(launch(Duration::from_secs(60)), inbox()).await.err().unwrap();
+        assert_eq!(cause.kind, CauseKind::NotFound, "its turn has come");
+    }
+
+    #[tokio::test]
+    async fn an_opening_goes_on_though_nobody_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let external = external(dir.path());
+        let last = external.common.services.places.take(&external.common.label, 0).await;
+        let inbox = inbox();
+        let mut opening =
+            external.open(launch(Duration::from_secs(60)), Arc::clone(&inbox) as Arc<dyn Inbox>);
+        assert!(opening.as_mut().now_or_never().is_none());
+        drop(opening);
+        assert!(Arc::strong_count(&inbox) > 1, "its task has it still");
+        inbox.cancel();
+        assert_eq!(external.common.services.tasks.end(Duration::from_secs(30)).await, 0, "and ends it");
+        drop(last);
+    }
+
+    #[test]
+    fn the_machine_is_looked_at_off_the_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let external = external(dir.path());
+            // While the only other thread is held up, an answer could only come from this one.
+            let (go_on, held) = std::sync::mpsc::channel::<()>();
+            let busy = external.common.services.tasks.blocking(move || held.recv().is_ok());
+            let mut look = Box::pin(external.look(0));
+            assert!(look.as_mut().now_or_never().is_none());
+            go_on.send(()).unwrap();
+            assert_eq!(look.await.unwrap_err().kind, CauseKind::NotFound);
+            assert!(busy.await.unwrap());
+        });
+    }
 }

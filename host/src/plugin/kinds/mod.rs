@@ -3,6 +3,7 @@
 
 mod external;
 mod keeper;
+pub(super) mod places;
 mod remote;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(crate) fn plugin(
 }
 
 /// What both kinds need.
+#[derive(Clone)]
 struct Common {
     services: Arc<Services>,
     label: Arc<str>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wharf_core::manifest::{Dialect, Late, Remote};
-use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, async_trait};
+use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, Stage, async_trait};
 
 use super::Common;
 use super::keeper::kept;
@@ -41,6 +41,9 @@ impl RemoteServer {
             self.remote.headers.iter().map(|(name, value)| (name.clone(), value.render(late))).collect();
         let endpoint =
             Endpoint::new(&self.remote.url.render(late), &headers, self.common.services.http.clone())?;
+        if let (Some(host), Some(port)) = (endpoint.host(), endpoint.port()) {
+            inbox.stage(Stage::Listening { host: host.to_owned(), port });
+        }
         let (inbox, options) = (Arc::clone(inbox), self.common.options(launch));
         match self.remote.dialect {
             None => dialect::detect::connect(endpoint, inbox, options).await,

@@ -43,7 +43,7 @@ pub(crate) fn start(
 ) -> JoinHandle<()> {
     let span = tracing::debug_span!("log", plugin = log.plugin(), stream = source.stream);
     tasks.spawn(span, async move {
-        let mut lines = Lines::new(source, log);
+        let mut lines = Lines::new(source, log, Instant::now());
         lines.read_all(pipe).await;
     })
 }
@@ -61,15 +61,8 @@ struct Lines {
 // === impl Lines ===
 
 impl Lines {
-    fn new(source: Source, log: Arc<LogBook>) -> Self {
-        Self {
-            source,
-            log,
-            rate: Rate::new(Instant::now()),
-            line: Vec::new(),
-            dropped: 0,
-            held: VecDeque::new(),
-        }
+    fn new(source: Source, log: Arc<LogBook>, now: Instant) -> Self {
+        Self { source, log, rate: Rate::new(now), line: Vec::new(), dropped: 0, held: VecDeque::new() }
     }
 
     async fn read_all(&mut self, mut pipe: pipe::Receiver) {
@@ -77,21 +70,21 @@ impl Lines {
         loop {
             match pipe.read(&mut chunk).await {
                 Ok(0) => break,
-                Ok(n) => self.take(chunk.get(..n).unwrap_or_default()),
+                Ok(n) => self.take(chunk.get(..n).unwrap_or_default(), Instant::now()),
                 Err(error) => {
                     tracing::warn!(%error, "the plugin's output cannot be read any more");
                     break;
                 }
             }
         }
-        self.end();
+        self.end(Instant::now());
     }
 
-    fn take(&mut self, mut bytes: &[u8]) {
+    fn take(&mut self, mut bytes: &[u8], now: Instant) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);
             self.extend(line);
-            self.finish_line(Instant::now());
+            self.finish_line(now);
             bytes = rest.get(1..).unwrap_or_default();
         }
         self.extend(bytes);
@@ -128,9 +121,9 @@ impl Lines {
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, now: Instant) {
         if !self.line.is_empty() {
-            self.finish_line(Instant::now());
+            self.finish_line(now);
         }
         let held = std::mem::take(&mut self.held);
         self.dropped -= held.len() as u64;
@@ -163,15 +156,19 @@ const _: () = assert!(HELD_LINE < MAX_LINE);
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use super::{HELD, Lines, Source};
+    use crate::process::logs::rate;
     use crate::process::logs::{LogBook, MAX_LINE};
+
+    const BURST: usize = rate::BURST as usize;
 
     fn lines() -> (Lines, Arc<LogBook>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let log = Arc::new(LogBook::new(dir.path().to_owned(), "p", vec!["very-secret".to_owned()]));
         let source = Source { instance: 0, generation: 1, stream: "stderr" };
-        (Lines::new(source, Arc::clone(&log)), log, dir)
+        (Lines::new(source, Arc::clone(&log), Instant::now()), log, dir)
     }
 
     fn texts(log: &LogBook) -> Vec<String> {
@@ -182,10 +179,10 @@ mod tests {
     fn lines_are_split_wherever_the_chunks_are() {
         let (mut lines, log, _dir) = lines();
         for chunk in ["on", "e\r\ntw", "o\n\nvery-", "secret\nlast"] {
-            lines.take(chunk.as_bytes());
+            lines.take(chunk.as_bytes(), Instant::now());
         }
-        lines.take(b" \xff");
-        lines.end();
+        lines.take(b" \xff", Instant::now());
+        lines.end(Instant::now());
         assert_eq!(texts(&log), ["one", "two", "", "***", "last \u{fffd}"]);
     }
 
@@ -193,34 +190,46 @@ mod tests {
     fn an_endless_line_takes_bounded_memory_and_ends_in_a_mark() {
         let (mut lines, log, _dir) = lines();
         for _ in 0..1000 {
-            lines.take(&[b'x'; 4096]);
+            lines.take(&[b'x'; 4096], Instant::now());
         }
         assert!(lines.line.capacity() <= 4 * MAX_LINE, "{}", lines.line.capacity());
-        lines.take(b"\nnext\n");
+        lines.take(b"\nnext\n", Instant::now());
         let texts = texts(&log);
         assert!(texts[0].ends_with("[line cut]") && texts[0].len() < MAX_LINE + 100);
         assert_eq!(texts[1], "next");
     }
 
+    /// Numbered lines, all at one time.
+    fn flood(lines: &mut Lines, numbers: std::ops::Range<usize>, now: Instant) {
+        for n in numbers {
+            lines.take(format!("{n}\n").as_bytes(), now);
+        }
+    }
+
     #[test]
     fn a_flood_is_counted_and_its_last_lines_are_kept() {
         let (mut lines, log, _dir) = lines();
-        let total = 50_000;
-        for n in 0..total {
-            lines.take(format!("{n}\n").as_bytes());
-        }
-        lines.end();
-        let all = log.tail(usize::MAX);
-        assert_eq!(all.last().unwrap().text, (total - 1).to_string());
+        let (start, total) = (Instant::now(), 50_000);
+        flood(&mut lines, 0..total, start);
+        lines.end(start);
+        let told = format!("{} lines of stderr dropped", total - BURST - HELD);
         let tail = log.tail_of(0, 1, HELD + 1);
-        assert!(tail[0].stream == "wharf" && tail[0].text.contains("dropped"), "{:?}", tail[0]);
-        let told: usize = all
-            .iter()
-            .filter(|line| line.stream == "wharf")
-            .map(|line| line.text.split(' ').next().unwrap().parse::<usize>().unwrap())
-            .sum();
-        let seen =
-            all.last().unwrap().seq as usize - all.iter().filter(|line| line.stream == "wharf").count();
-        assert!(told + seen == total, "{told} told and {seen} seen of {total}");
+        assert!(tail[0].stream == "wharf" && tail[0].text.starts_with(&told), "{:?}", tail[0]);
+        let last: Vec<String> = tail[1..].iter().map(|line| line.text.clone()).collect();
+        assert_eq!(last, (total - HELD..total).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(tail[0].seq as usize, BURST + 1, "what fits the rate is in the log");
+    }
+
+    #[test]
+    fn a_line_that_passes_tells_what_was_dropped_before_it() {
+        let (mut lines, log, _dir) = lines();
+        let start = Instant::now();
+        flood(&mut lines, 0..BURST + 30, start);
+        flood(&mut lines, 7777..7778, start + Duration::from_secs(1));
+        lines.end(start + Duration::from_secs(1));
+        let tail: Vec<String> = log.tail(3).into_iter().map(|line| line.text).collect();
+        assert_eq!(tail[0], (BURST - 1).to_string());
+        assert!(tail[1].starts_with("30 lines of stderr dropped"), "{tail:?}");
+        assert_eq!(tail[2], "7777");
     }
 }

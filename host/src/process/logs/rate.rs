@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const RATE: u32 = 200;
 
 /// Lines at once, after a quiet time.
-const BURST: u32 = 1000;
+pub(super) const BURST: u32 = 1000;
 
 /// The time one line takes at the rate.
 const COST: Duration = Duration::from_micros(1_000_000 / RATE as u64);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LogBook, MAX_LINE, RING_BYTES, RING_LINES};
+use super::{LAST_WORDS, LogBook, MAX_LINE, RING_BYTES, RING_LINES};
 
 fn book(secrets: &[&str]) -> (LogBook, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -61,4 +61,23 @@ fn no_part_of_a_secret_stays_at_the_cut() {
             assert!(text.len() <= MAX_LINE + 20);
         }
     }
+}
+
+#[test]
+fn the_last_words_of_a_launch_outlive_the_flood_of_another() {
+    let (book, _dir) = book(&[]);
+    book.append(0, 1, "stderr", "an older launch");
+    for n in 0..LAST_WORDS + 5 {
+        book.append(0, 2, "stderr", &n.to_string());
+        book.append(0, 2, "state", "ready -> backoff");
+    }
+    for _ in 0..2 * RING_LINES {
+        book.append(1, 1, "stderr", "chatter");
+    }
+    let words = |n| book.tail_of(0, 2, n).into_iter().map(|line| line.text).collect::<Vec<_>>();
+    let last: Vec<String> = (5..LAST_WORDS + 5).map(|n| n.to_string()).collect();
+    assert_eq!(words(LAST_WORDS), last);
+    assert_eq!(words(3), last[LAST_WORDS - 3..]);
+    assert!(book.tail_of(0, 1, 5).is_empty(), "only the newest launch is kept");
+    assert_eq!(book.tail(usize::MAX).len(), RING_LINES, "they are no part of the ring");
 }

@@ -64,7 +64,7 @@ async fn look_until_found(port: u16, process: &ProcessHandle, tasks: &Tasks) -> 
         match tasks.blocking(move || look(port, &looked.tree())).await.unwrap_or(Look::Nobody) {
             Look::Ours(address) => return Ok(address),
             // Twice: the tree may have grown between the look at it and the look at the sockets.
-            Look::Foreign(address) if foreign == 1 => return Err(taken(port, address)),
+            Look::Foreign(address) if foreign == 1 => return Err(taken(port, address, tasks).await),
             Look::Foreign(_) => foreign += 1,
             Look::Nobody => foreign = 0,
         }
@@ -100,8 +100,10 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
-fn taken(port: u16, address: SocketAddr) -> Cause {
-    let who = holder(port).unwrap_or_else(|| "another process".to_owned());
+async fn taken(port: u16, address: SocketAddr, tasks: &Tasks) -> Cause {
+    // It goes through the files of every process.
+    let holder = tasks.blocking(move || holder(port)).await.ok().flatten();
+    let who = holder.unwrap_or_else(|| "another process".to_owned());
     Cause::new(CauseKind::PortInUse, format!("{who} listens on {address}, and not the plugin"))
 }
 
@@ -121,7 +123,7 @@ async fn timed_out(port: u16, process: &ProcessHandle, tasks: &Tasks) -> Cause {
     Cause::new(CauseKind::StartTimeout, detail)
 }
 
-/// Who listens on a port, for people: the name and the pid, where we may see them.
+/// Who listens on a port, for people: the name and the pid, where we may see them. Blocks.
 pub(super) fn holder(port: u16) -> Option<String> {
     let sockets: Vec<u64> =
         listeners().iter().filter(|l| l.address.port() == port).map(|l| l.inode).collect();
@@ -167,9 +169,11 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
 mod tests {
     use std::net::TcpListener;
 
+    use futures_util::FutureExt;
     use proptest::prelude::*;
 
-    use super::{Listener, Look, decide, listeners, parse};
+    use super::{Listener, Look, decide, listeners, parse, taken};
+    use crate::tasks::Tasks;
 
     fn listener(address: &str, inode: u64) -> Listener {
         Listener { address: address.parse().unwrap(), inode }
@@ -207,6 +211,25 @@ mod tests {
         assert_eq!(decide(&[listener("[::ffff:127.0.0.1]:80", 1)], ours(&[1])), at("127.0.0.1:80"));
         assert_eq!(decide(&[four], ours(&[])), Look::Foreign(four.address));
         assert_eq!(decide(&[], ours(&[])), Look::Nobody);
+    }
+
+    #[test]
+    fn the_holder_is_looked_for_off_the_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let tasks = Tasks::default();
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = socket.local_addr().unwrap();
+            // While the only other thread is held up, an answer could only come from this one.
+            let (go_on, held) = std::sync::mpsc::channel::<()>();
+            let busy = tasks.blocking(move || held.recv().is_ok());
+            let mut taken = Box::pin(taken(address.port(), address, &tasks));
+            assert!(taken.as_mut().now_or_never().is_none());
+            go_on.send(()).unwrap();
+            let cause = taken.await;
+            assert!(cause.detail.contains(&format!("(pid {})", std::process::id())), "{cause}");
+            assert!(busy.await.unwrap());
+        });
     }
 
     #[test]

@@ -33,17 +33,17 @@ struct Instances {
 
 pub(super) async fn list(State(edge): State<Edge>, Asked(filter): Asked<Filter>) -> Answer {
     let state = filter.state.as_deref().map(parse_state).transpose()?;
-    let mut plugins = edge.host.plugins();
+    let mut plugins = edge.host.plugins().await;
     plugins.retain(|plugin| state.is_none_or(|state| plugin.state == state));
     Ok(json(StatusCode::OK, &Plugins { plugins }))
 }
 
 pub(super) async fn one(State(edge): State<Edge>, Names(id): Names<String>) -> Answer {
-    Ok(json(StatusCode::OK, &find(&edge, &id)?))
+    Ok(json(StatusCode::OK, &find(&edge, &id).await?))
 }
 
 pub(super) async fn instances(State(edge): State<Edge>, Names(id): Names<String>) -> Answer {
-    Ok(json(StatusCode::OK, &Instances { instances: find(&edge, &id)?.instances }))
+    Ok(json(StatusCode::OK, &Instances { instances: find(&edge, &id).await?.instances }))
 }
 
 pub(super) async fn command(
@@ -56,8 +56,8 @@ pub(super) async fn command(
     Ok(([(LOCATION, location)], response).into_response())
 }
 
-fn find(edge: &Edge, id: &str) -> Result<PluginView, Problem> {
-    edge.host.plugin(id).ok_or_else(|| Failure::no_plugin(id).into())
+async fn find(edge: &Edge, id: &str) -> Result<PluginView, Problem> {
+    edge.host.plugin(id).await.ok_or_else(|| Failure::no_plugin(id).into())
 }
 
 fn parse_state(text: &str) -> Result<PluginState, Problem> {

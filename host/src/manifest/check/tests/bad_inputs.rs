@@ -137,6 +137,22 @@ pub(super) const BAD: &[(&str, &str)] = &[
     ),
     ("command = 'x'\n[health]\ntimeout = '0s'\n", "3:11 `health.timeout` must be longer than nothing"),
     (
+        "command = 'x'\n[stop]\ngrace = '61s'\n",
+        "3:9 `stop.grace` (61s) is longer than 60s / give calls in flight their time with `stop.drain`",
+    ),
+    (
+        "url = 'http://a/mcp'\n[stop]\nterm = '1h'\n",
+        "3:8 `stop.term` (1h) is longer than 60s / give calls in flight their time with `stop.drain`",
+    ),
+    (
+        "url = 'https://a/mcp'\n[health]\nprobe = 'http:/health'\n",
+        "3:9 this probe speaks plain HTTP, but `url` begins with https:// / use \"mcp\" or \"tcp\"",
+    ),
+    (
+        "command = 'x'\nurl = 'https://localhost:7000/mcp'\n[health]\nprobe = 'http:/health'\n",
+        "4:9 this probe speaks plain HTTP, but `url` begins with https:// / use \"mcp\" or \"tcp\"",
+    ),
+    (
         "command = 'x'\n[health]\nprobe = 'tcp'\n",
         "3:9 this probe needs a port, but the plugin speaks on stdin and stdout / use \"mcp\", or give the plugin a `url`",
     ),

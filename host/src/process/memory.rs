@@ -1,0 +1,95 @@
+//! How much memory the tree of a plugin holds, by the id of its main process. Measured when somebody asks, and then not
+//! again for a second: many who ask cost no more than one. It knows the trees that live, and never looks at another.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::proc::{self, Pid};
+
+/// How long a figure is good.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The trees that live, by their main process. Of the whole program, as process ids are.
+static TREES: Mutex<BTreeMap<Pid, Tree>> = Mutex::new(BTreeMap::new());
+
+#[derive(Debug)]
+struct Tree {
+    shim: Pid,
+    measured: Option<(Instant, Option<u64>)>,
+}
+
+/// A tree that can be asked about until this is dropped.
+#[derive(Debug)]
+pub(super) struct Known {
+    main: Pid,
+    shim: Pid,
+}
+
+/// The resident memory of the tree of a plugin's main process, bytes. Shared pages count once for each process. `None` if
+/// there is no such tree, or its shim has just ended. Blocks for a moment.
+pub(crate) fn of_tree(main: u32) -> Option<u64> {
+    let main = Pid::try_from(main).ok()?;
+    let now = Instant::now();
+    let shim = match trees().get(&main)? {
+        Tree { measured: Some((at, bytes)), .. } if now.duration_since(*at) < FRESH => return *bytes,
+        tree => tree.shim,
+    };
+    // Not under the lock: `/proc` may be slow.
+    let bytes = Some(proc::rss_below(shim)).filter(|bytes| *bytes > 0);
+    if let Some(tree) = trees().get_mut(&main).filter(|tree| tree.shim == shim) {
+        tree.measured = Some((now, bytes));
+    }
+    bytes
+}
+
+fn trees() -> MutexGuard<'static, BTreeMap<Pid, Tree>> {
+    TREES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl Known ===
+
+impl Known {
+    pub(super) fn new(main: Pid, shim: Pid) -> Self {
+        trees().insert(main, Tree { shim, measured: None });
+        Self { main, shim }
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        let mut trees = trees();
+        // The number may mean a newer process by now.
+        if trees.get(&self.main).is_some_and(|tree| tree.shim == self.shim) {
+            trees.remove(&self.main);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::{Known, of_tree};
+
+    #[test]
+    fn only_a_known_tree_is_measured_and_never_that_of_the_host() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let main = child.id();
+        // Its parent is this program, as that of a plugin's process is once its shim was killed.
+        let unknown = of_tree(main);
+        let known = Known::new(main as i32, main as i32);
+        let childless = of_tree(main);
+        drop(known);
+        let known = Known::new(main as i32, std::process::id() as i32);
+        let measured = of_tree(main);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let again = of_tree(main);
+        drop(known);
+        assert_eq!((unknown, childless), (None, None));
+        assert!(measured.is_some_and(|bytes| bytes > 64 * 1024), "{measured:?}");
+        assert_eq!(again, measured, "it is not measured again at once");
+        assert_eq!(of_tree(main), None, "its tree is gone");
+    }
+}
