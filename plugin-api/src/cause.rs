@@ -102,13 +102,13 @@ causes! {
     /// The remote server refuses the credentials.
     Unauthorized = "unauthorized", false, "check `auth` and `headers` in the manifest and the variables they use";
     /// It closed its connection but did not end.
-    LinkLost = "link_lost", false, "look at the plugin's log; a server must keep stdin and stdout open while it runs";
+    LinkLost = "link_lost", false, "look at the plugin's log; a server must keep its connection open while it runs (stdin and stdout, or the event stream)";
     /// It failed its health probes.
     Unhealthy = "unhealthy", false, "look at the plugin's log; raise health.timeout or health.failures if it is only slow";
     /// Its list of tools, resources or prompts could not be read.
     ListFailed = "list_failed", false, "see the detail; the server's lists must be valid MCP and within the host's bounds";
     /// An operator, a manifest or the host's end asked for it.
-    Requested = "requested", false, "`wharf start` starts it again";
+    Requested = "requested", false, "`wharf start` starts it again; what is switched off needs `wharf enable`";
 }
 
 // === impl Cause ===

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::answer::text_of;
 use crate::support::host::Setup;
 use crate::support::procs::{is_gone, kill9};
-use crate::support::{TestHost, eventually, mock};
+use crate::support::{Manifest, TestHost, eventually, mock};
 
 #[tokio::test]
 async fn a_new_manifest_becomes_a_plugin_a_removed_one_ends() {
@@ -128,4 +128,16 @@ async fn a_crash_loop_ends_in_quarantine_and_says_when_it_is_tried_again() {
     host.put("loops", &mock());
     host.until_state("loops", "ready").await;
     assert_eq!(host.pid_of("well").await, pid);
+}
+
+#[tokio::test]
+async fn a_plugin_has_a_data_folder_of_its_own_that_outlives_it() {
+    let writes =
+        Manifest::command("sh").arg("-c").arg("echo here >> ${data_dir}/kept; exec ${wharf} mock").quick();
+    let host = TestHost::with([("writes", writes)]).await;
+    let pid = host.pid_of("writes").await;
+    kill9(pid);
+    host.until_back("writes", pid).await;
+    let kept = host.state().join("data/writes/kept");
+    assert_eq!(fs::read_to_string(kept).unwrap().lines().count(), 2);
 }

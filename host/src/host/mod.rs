@@ -118,7 +118,9 @@ impl Host {
         let lock = tasks.blocking(move || own(&state)).await.unwrap_or_else(|panic| {
             Err(StartError::Io { path: PathBuf::new(), error: std::io::Error::other(panic) })
         })?;
-        let services = Arc::new(Services::new(tasks.clone()));
+        let data = std::path::absolute(options.state.join("data"))
+            .map_err(|error| StartError::Io { path: options.state.clone(), error })?;
+        let services = Arc::new(Services::new(tasks.clone(), data));
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),

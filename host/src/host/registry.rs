@@ -186,10 +186,11 @@ impl Registry {
         let plugin = table.entry(id.clone()).or_insert_with(|| self.handle(id, manifest.path.clone()));
         plugin.core.log.learn_secrets(manifest.secrets().map(str::to_owned));
         let enabled = self.switches.get(id.as_str()).unwrap_or(manifest.enabled);
-        let was_running = plugin.manifest().is_some();
+        let switch = self.switches.get(id.as_str());
+        let was_enabled = plugin.manifest().map(|last| switch.unwrap_or(last.enabled));
         let setup = Setup { plugin: kinds::plugin(&self.inner.services, &plugin.core, &manifest), manifest };
         plugin.configure(&setup, enabled, self.leaving.get(id).map_or(&[], Vec::as_slice));
-        if was_running {
+        if was_enabled.is_some_and(|was| was != enabled) {
             let (plugin, event) = (Arc::clone(plugin), if enabled { Event::Enable } else { Event::Disable });
             let span = tracing::info_span!(parent: None, "configure", plugin = %id);
             self.inner.services.tasks.spawn(span, async move { plugin.operate(&event).await });

@@ -1,5 +1,6 @@
 //! What all supervisors of a host share.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct Services {
     pub(crate) catalog_dirty: Notify,
     /// Where processes run; at most one tree in each.
     pub(crate) places: Places,
+    /// Where each plugin has a folder of its own, for `${data_dir}`.
+    pub(crate) data: PathBuf,
     /// Speaks to every server over HTTP.
     pub(crate) http: HttpClient,
 }
@@ -49,7 +52,7 @@ pub(crate) struct Starts {
 }
 
 impl Services {
-    pub(crate) fn new(tasks: Tasks) -> Self {
+    pub(crate) fn new(tasks: Tasks, data: PathBuf) -> Self {
         Self {
             clock: Clock::start(),
             tasks,
@@ -57,6 +60,7 @@ impl Services {
             starts: Starts::default(),
             catalog_dirty: Notify::new(),
             places: Places::default(),
+            data,
             http: dialect::http_client(),
         }
     }

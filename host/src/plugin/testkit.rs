@@ -265,7 +265,7 @@ impl Kit {
     pub(crate) fn new(script: Script, manifest: Manifest) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let script = Arc::new(script);
-        let services = Arc::new(Services::new(Tasks::default()));
+        let services = Arc::new(Services::new(Tasks::default(), dir.path().join("data")));
         let log = Arc::new(LogBook::new(dir.path().to_owned(), manifest.id.as_str(), Vec::new()));
         let plugin = Arc::new(PluginHandle::new(&services, manifest.id.clone(), manifest.path.clone(), log));
         plugin.configure(&setup(&script, manifest), true, &[]);

@@ -23,7 +23,7 @@ pub enum Event {
     Retire,
     /// Switched off.
     Disable,
-    /// Switched on, and wanted up.
+    /// Switched on, and wanted up, whether it was switched off or only stopped.
     Enable,
     /// It has leave to start: its own budget begins.
     Admitted(Generation),

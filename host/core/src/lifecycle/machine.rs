@@ -226,7 +226,7 @@ impl Machine {
             Event::Start | Event::Restart if self.wanted == Wanted::Disabled => Vec::new(),
             Event::Start => self.start(cx),
             Event::Restart => self.restart(cx),
-            Event::Enable if self.wanted != Wanted::Disabled => Vec::new(),
+            Event::Enable if self.wanted == Wanted::Up => Vec::new(),
             Event::Enable => self.start(cx),
             Event::Stop | Event::Drain if self.wanted == Wanted::Disabled => Vec::new(),
             Event::Stop => self.down(Wanted::Down, "stopped by an operator", cx),

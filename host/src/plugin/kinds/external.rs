@@ -40,6 +40,7 @@ pub(super) struct External {
 impl Plugin for External {
     async fn prepare(&self) -> Result<(), Cause> {
         let (command, late) = (self.command.clone(), Late::default());
+        let data = self.common.services.data.join(&*self.common.label);
         let look = move || -> Result<(), Cause> {
             if !command.cwd.is_dir() {
                 let detail = format!("the working directory {} does not exist", command.cwd.display());
@@ -49,6 +50,10 @@ impl Plugin for External {
                 let detail = format!("the library {} does not exist", library.display());
                 return Err(Cause::new(CauseKind::MissingFile, detail));
             }
+            process::private_dir(&data).map_err(|error| {
+                let detail = format!("its data folder {} cannot be made: {error}", data.display());
+                Cause::new(CauseKind::MissingFile, detail)
+            })?;
             program(&command, late).map(drop)
         };
         let looked = self.common.services.tasks.blocking(look).await;
@@ -280,7 +285,7 @@ mod tests {
         let Kind::Command(command) = manifest.kind.clone() else { panic!("no command") };
         let command = Command { argv: vec![Template::text("/no/such/program")], ..command };
         let common = Common {
-            services: Arc::new(Services::new(Tasks::default())),
+            services: Arc::new(Services::new(Tasks::default(), std::env::temp_dir())),
             label: "p".into(),
             log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
             manifest: Arc::new(manifest),
