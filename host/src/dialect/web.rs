@@ -15,7 +15,8 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery};
+use wharf_plugin_api::jsonrpc::{self, Message};
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id, Reply};
 
 use super::shortened;
 use crate::tasks::Tasks;
@@ -189,9 +190,9 @@ impl Refused {
     pub(crate) fn call_error(&self) -> CallError {
         let (kind, delivery) = match self.status.as_u16() {
             // It says itself that it did not take the request.
-            429 | 503 => (CallErrorKind::Connection, Delivery::NotDelivered),
-            // Someone between says that the server did not answer.
-            502 | 504 => (CallErrorKind::Connection, Delivery::Unknown),
+            429 => (CallErrorKind::Connection, Delivery::NotDelivered),
+            // Someone between says that the server did not answer; it may say so after it has forwarded the request.
+            502..=504 => (CallErrorKind::Connection, Delivery::Unknown),
             500..=599 => (CallErrorKind::Protocol, Delivery::Unknown),
             _ => (CallErrorKind::Protocol, Delivery::Answered),
         };
@@ -208,9 +209,11 @@ impl Refused {
         Cause::new(kind, self.detail())
     }
 
-    /// Whether its body speaks of a session.
-    pub(crate) fn names_session(&self) -> bool {
-        let text = String::from_utf8_lossy(&self.body).to_ascii_lowercase();
-        text.contains("session") || text.contains("not initialized")
+    /// The JSON-RPC response that its body is, if it is one.
+    pub(crate) fn response(&self) -> Option<(Option<Id>, Reply)> {
+        match jsonrpc::parse(&self.body) {
+            Ok(Message::Response { id, reply }) => Some((id, reply)),
+            Ok(_) | Err(_) => None,
+        }
     }
 }

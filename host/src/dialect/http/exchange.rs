@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, request};
+use http::{HeaderName, HeaderValue, Method, Uri, request};
 use http_body_util::Full;
 use wharf_core::sse::Event;
 use wharf_plugin_api::jsonrpc::{self, Message};
-use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Reply, Request, Scope};
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id, Reply, Request, Scope};
 
 use super::session::Session;
-use super::{Core, Flavor, Posts, Wire, handshake, session_error};
+use super::{Core, Flavor, Posts, Wire, handshake, loss, session_error};
 use crate::dialect::Outbox;
 use crate::dialect::messages::{Messages, is_message};
 use crate::dialect::pending::{Ticket, encode};
@@ -64,7 +64,7 @@ impl Wire {
         if !response.status().is_success() {
             let refused = web::refused(response).await;
             ticket.not_running(&refused.call_error());
-            return core.refusal(session, refused);
+            return core.refusal(session, ticket.id(), refused);
         }
         if let Some(given) = given
             && let Some(id) = response.headers().get(core.session_header())
@@ -164,22 +164,23 @@ impl Core {
         if self.flavor == Flavor::Http { MCP_SESSION_ID } else { X_SESSION_ID }
     }
 
-    /// What a response that is no success means: a lost session, a JSON-RPC error, or only a status. Servers differ:
-    /// 404 is the standard's word for a lost session, 400 with words about it is common.
-    fn refusal(&self, session: &Session, refused: Refused) -> Result<Reply, Trouble> {
-        let established = session.id.is_some() && session.revision.is_some();
-        let lost = match refused.status {
-            StatusCode::NOT_FOUND => true,
-            StatusCode::BAD_REQUEST => refused.names_session(),
-            StatusCode::UNAUTHORIZED => self.flavor == Flavor::SsePost && refused.names_session(),
-            _ => false,
-        };
-        if established && lost {
+    /// What a response that is no success to request `id` means: its answer, a lost session, or only a status.
+    fn refusal(&self, session: &Session, id: u64, refused: Refused) -> Result<Reply, Trouble> {
+        if session.revision.is_none() {
+            // A status is what a probe must see.
+            return Err(Trouble::Status(refused));
+        }
+        let said = refused.response();
+        if let Some((Some(answered), reply)) = &said
+            && *answered == Id::number(id)
+        {
+            return Ok(reply.clone());
+        }
+        if session.id.is_some() && loss::is_session_loss(self.flavor, &refused) {
             return Err(Trouble::Session(refused));
         }
-        match error_of(&refused.body) {
-            // A status is what a probe must see.
-            Some(reply) if session.revision.is_some() => Ok(reply),
+        match said {
+            Some((None, reply @ Reply::Error(_))) => Ok(reply),
             Some(_) | None => Err(Trouble::Status(refused)),
         }
     }
@@ -232,13 +233,6 @@ pub(crate) fn new_request(method: Method, url: &Uri, body: Full<Bytes>) -> http:
 fn nameless(message: &[u8]) -> Option<Reply> {
     match jsonrpc::parse(message) {
         Ok(Message::Response { id: None, reply }) => Some(reply),
-        Ok(_) | Err(_) => None,
-    }
-}
-
-fn error_of(body: &[u8]) -> Option<Reply> {
-    match jsonrpc::parse(body) {
-        Ok(Message::Response { reply: reply @ Reply::Error(_), .. }) => Some(reply),
         Ok(_) | Err(_) => None,
     }
 }

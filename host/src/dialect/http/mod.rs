@@ -6,6 +6,7 @@
 
 mod exchange;
 mod listen;
+mod loss;
 mod session;
 
 use std::future::Future;

@@ -60,6 +60,27 @@ async fn a_forgotten_session_is_opened_again_once_for_ten_calls() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_answers_the_request_is_never_posted_again() {
+    for (code, rpc, words) in [
+        (400, -32000, "browser session closed during click"),
+        (400, -32000, "No valid session ID provided"),
+        (404, -32601, "Session not found"),
+    ] {
+        let fake = server(move |seen| async move {
+            let error =
+                json!({"jsonrpc": "2.0", "id": seen.body["id"], "error": {"code": rpc, "message": words}});
+            status(code, &error.to_string())
+        })
+        .await;
+        let Connected { link, lost: _lost } = linked(&fake).await;
+        let answer = call(&link).await;
+        assert!(matches!(&answer, Ok(Reply::Error(error)) if error.message == words), "{answer:?}");
+        assert_eq!(fake.count(&Method::POST, "tools/call"), 1);
+        assert_eq!(fake.count(&Method::POST, "initialize"), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_cannot_be_opened_again_is_the_end_of_the_connection() {
     let fake = forgetful(not_found, 1).await;
     let Connected { link, lost } = linked(&fake).await;
@@ -82,6 +103,7 @@ async fn how_a_request_failed_says_how_far_it_got() {
     let fake = server(|seen| async move {
         match seen.body["params"]["as"].as_str() {
             Some("busy") => status(503, "later"),
+            Some("limited") => status(429, "later"),
             Some("proxy") => status(502, ""),
             Some("moved") => {
                 let mut response = status(307, "");
@@ -101,7 +123,8 @@ async fn how_a_request_failed_says_how_far_it_got() {
     let small = Options { max_message: 1000, ..options() };
     let Connected { link, lost: _lost } = linked_with(&fake, &Ear::default(), small).await;
     for (form, kind, delivery) in [
-        ("busy", CallErrorKind::Connection, Delivery::NotDelivered),
+        ("busy", CallErrorKind::Connection, Delivery::Unknown),
+        ("limited", CallErrorKind::Connection, Delivery::NotDelivered),
         ("proxy", CallErrorKind::Connection, Delivery::Unknown),
         ("moved", CallErrorKind::Protocol, Delivery::Answered),
         ("empty", CallErrorKind::Connection, Delivery::Unknown),
