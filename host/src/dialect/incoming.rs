@@ -68,6 +68,11 @@ impl Incoming {
         Ok(())
     }
 
+    /// The plugin starts anew on the same connection: what it offers is to be read again.
+    pub(crate) fn lists_changed(&self) {
+        self.inbox.event(Notification::bare("notifications/tools/list_changed"));
+    }
+
     /// Progress belongs to the call whose id is its token; the token stays in the params, it is the link's own and says
     /// nothing to the caller. Everything else belongs to the stream's call, or to none.
     fn notification(&self, method: &str, params: Option<&RawValue>, call: Option<&Arc<dyn Scope>>) {

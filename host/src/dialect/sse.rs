@@ -3,16 +3,12 @@
 //! The stream's end is the end of the connection: this dialect cannot resume. The address to post to must be of the same
 //! origin, or a server could have our headers sent to someone else.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Uri};
 use http_body_util::Full;
 use reqwest::Url;
-use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_core::sse::Event;
 use wharf_plugin_api::{
@@ -25,14 +21,10 @@ use super::http::new_request;
 use super::incoming::Incoming;
 use super::messages::{Messages, is_message};
 use super::pending::{Pending, encode};
+use super::posts::{self, Poster, Posts};
 use super::strikes::Strikes;
 use super::web::{self, Endpoint};
 use super::{Connected, Lost, LostSender, Options, Outbox, not_delivered};
-
-/// Notifications and answers that are being posted at once.
-const MAX_POSTS: usize = 32;
-/// How long one of them may take.
-const POST_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct SseLink {
     hello: Hello,
@@ -47,12 +39,9 @@ struct Wire {
     target: Uri,
     options: Options,
     pending: Arc<Pending>,
-    posts: Arc<Semaphore>,
+    posts: posts::Queue,
     closing: CancellationToken,
 }
-
-/// The way out for what is no request.
-struct Posts(Arc<Wire>);
 
 /// Opens the stream and does the handshake.
 ///
@@ -76,7 +65,7 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
         endpoint,
         target,
         pending: Arc::default(),
-        posts: Arc::new(Semaphore::new(MAX_POSTS)),
+        posts: posts::Queue::default(),
         closing,
         options,
     });
@@ -202,6 +191,16 @@ impl Wire {
         }
         ticket.answer().await
     }
+}
+
+impl Poster for Wire {
+    fn posts(&self) -> &posts::Queue {
+        &self.posts
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
 
     async fn post(&self, message: Vec<u8>) -> Result<(), CallError> {
         let mut request = new_request(Method::POST, &self.target, Full::from(message));
@@ -213,37 +212,6 @@ impl Wire {
         }
         web::finish(response.into_body(), &self.options.tasks);
         Ok(())
-    }
-
-    async fn post_bounded(&self, message: Vec<u8>) -> bool {
-        let posted = tokio::time::timeout(POST_TIMEOUT, self.post(message)).await;
-        let ok = matches!(posted, Ok(Ok(())));
-        if !ok {
-            tracing::debug!(plugin = %self.options.label, ?posted, "a notification or answer did not arrive");
-        }
-        ok
-    }
-}
-
-// === impl Posts ===
-
-impl Outbox for Posts {
-    fn try_send(&self, message: Vec<u8>) -> bool {
-        let Ok(room) = Arc::clone(&self.0.posts).try_acquire_owned() else { return false };
-        let wire = Arc::clone(&self.0);
-        let span = tracing::debug_span!("sse post", plugin = %wire.options.label);
-        drop(self.0.options.tasks.spawn(span, async move {
-            wire.post_bounded(message).await;
-            drop(room);
-        }));
-        true
-    }
-
-    fn send(&self, message: Vec<u8>) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
-        Box::pin(async move {
-            let Ok(_room) = self.0.posts.acquire().await else { return false };
-            self.0.post_bounded(message).await
-        })
     }
 }
 
@@ -264,9 +232,7 @@ impl Link for SseLink {
         if self.wire.closing.is_cancelled() {
             return Err(QueueFull);
         }
-        let mut bytes = jsonrpc::notification(&notification.method, notification.params.as_deref());
-        jsonrpc::single_line(&mut bytes);
-        if Posts(Arc::clone(&self.wire)).try_send(bytes) { Ok(()) } else { Err(QueueFull) }
+        Posts(Arc::clone(&self.wire)).notify(&notification)
     }
 
     /// Drops the stream.
