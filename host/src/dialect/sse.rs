@@ -74,11 +74,11 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
     let incoming = Arc::new(Incoming::new(pending, inbox, outbox, wire.options.clone(), closing));
     let (lost_sender, mut lost) = Lost::channel();
     let span = tracing::debug_span!("sse", plugin = %wire.options.label);
-    let reader = Arc::clone(&wire);
+    let (reader, listener) = (Arc::clone(&wire), Arc::clone(&incoming));
     drop(
         wire.options
             .tasks
-            .spawn(span, async move { reader.read(&mut messages, &incoming, lost_sender).await }),
+            .spawn(span, async move { reader.read(&mut messages, &listener, lost_sender).await }),
     );
 
     let scope = HostScope::until(wire.options.handshake_deadline);
@@ -89,6 +89,7 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
         }
     };
     let hello = handshake::hello("sse", reply, None)?;
+    incoming.settled(&hello.revision);
     let initialized = wire.post(jsonrpc::notification(handshake::INITIALIZED, None)).await;
     initialized.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
     Ok(Connected { link: Arc::new(SseLink { hello, wire, _closing: guard }), lost })

@@ -59,6 +59,7 @@ impl Wire {
         let given = Some(&mut opening.session.id);
         let reply = self.exchange(&fresh, &handshake::initialize(), &scope, given).await?;
         let hello = handshake::hello(dialect, reply, assumed)?;
+        self.incoming.settled(&hello.revision);
         opening.session.revision = HeaderValue::from_str(&hello.revision).ok();
         if core.flavor == Flavor::Http {
             core.post_on(&opening.session, jsonrpc::notification(handshake::INITIALIZED, None)).await?;
