@@ -10,11 +10,13 @@ use wharf_core::sse::Event;
 use wharf_plugin_api::jsonrpc::{self, Message};
 use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id, Reply, Request, Scope};
 
+use super::resume::Place;
 use super::session::Session;
 use super::{Core, Flavor, Posts, Wire, handshake, loss, session_error};
 use crate::dialect::Outbox;
 use crate::dialect::messages::{Messages, is_message};
 use crate::dialect::pending::{Ticket, encode};
+use crate::dialect::strikes::Strikes;
 use crate::dialect::web::{self, Refused};
 
 const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -74,40 +76,73 @@ impl Wire {
         // What comes with the handshake belongs to no call.
         let scope = (!opening).then_some(scope);
         let messages = Messages::of(response, core.options.max_message);
-        Ok(self.read(messages, &mut ticket, scope).await.inspect_err(|error| ticket.not_running(error))?)
+        Ok(self.read(session, messages, &mut ticket, scope).await?)
     }
 
-    /// Reads messages until the ticket's answer is there, on this stream or on another.
+    /// Reads messages until the ticket's answer is there, on this stream, on one that goes on with it, or on another.
     async fn read(
         &self,
+        session: &Session,
         mut messages: Messages,
         ticket: &mut Ticket,
         scope: Option<&Arc<dyn Scope>>,
     ) -> Result<Reply, CallError> {
+        let mut strikes = Strikes::default();
+        let mut place = Place::default();
         loop {
-            let event = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                event = messages.next() => event?,
+                next = messages.next() => next,
                 answer = ticket.answer() => return answer,
             };
-            let Some(event) = event else {
-                let detail = "the server ended its response without an answer";
-                return Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, detail));
+            place.read_to(&messages);
+            let dropped = match next {
+                Ok(Some(event)) if is_message(&event) => {
+                    place.advanced();
+                    let taken = self.take(&event, scope);
+                    if let Some(answer) = ticket.arrived() {
+                        messages.finish(&self.core.options.tasks);
+                        return answer;
+                    }
+                    if let Some(reply) = nameless(event.data.as_bytes()) {
+                        return Ok(reply);
+                    }
+                    if taken.is_none() && !messages.is_document() {
+                        strikes.message();
+                        continue;
+                    }
+                    taken.unwrap_or_else(|| "the answer carries another request's id".to_owned())
+                }
+                Ok(Some(_)) => continue,
+                Err(error) if error.kind == CallErrorKind::Protocol => {
+                    self.core
+                        .options
+                        .note("wharf", &format!("dropped from the HTTP response: {}", error.detail));
+                    error.detail
+                }
+                ended @ (Ok(None) | Err(_)) => {
+                    let why = place.ended(ended.err());
+                    if messages.is_document() {
+                        return Err(why);
+                    }
+                    let resumed = tokio::select! {
+                        biased;
+                        resumed = self.resumed(session, &mut place, why) => resumed?,
+                        answer = ticket.answer() => return answer,
+                    };
+                    messages = resumed;
+                    continue;
+                }
             };
-            if !is_message(&event) {
-                continue;
-            }
-            let taken = self.take(&event, scope);
-            if let Some(answer) = ticket.arrived() {
-                messages.finish(&self.core.options.tasks);
-                return answer;
-            }
-            if let Some(reply) = nameless(event.data.as_bytes()) {
-                return Ok(reply);
-            }
             if messages.is_document() {
-                let detail = taken.unwrap_or_else(|| "the answer carries another request's id".to_owned());
-                return Err(CallError::new(CallErrorKind::Protocol, Delivery::Unknown, detail));
+                // Nothing comes any more: there is nothing to cancel.
+                let error = CallError::new(CallErrorKind::Protocol, Delivery::Unknown, dropped);
+                ticket.not_running(&error);
+                return Err(error);
+            }
+            place.dropped(&dropped);
+            if let Some(why) = strikes.unreadable(&dropped) {
+                return Err(CallError::new(CallErrorKind::Protocol, Delivery::Unknown, why));
             }
         }
     }
@@ -130,7 +165,7 @@ impl Core {
         request
     }
 
-    /// The GET of the stream for what belongs to no call.
+    /// The GET of the stream for what belongs to no call, or of the stream that `after` is from.
     pub(super) fn listen(&self, session: &Session, after: &str) -> http::Request<Full<Bytes>> {
         let mut request = self.bare(Method::GET, session, Full::default());
         request.headers_mut().insert(ACCEPT, EVENTS);

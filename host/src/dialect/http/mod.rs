@@ -7,6 +7,7 @@
 mod exchange;
 mod listen;
 mod loss;
+mod resume;
 mod session;
 
 use std::sync::{Arc, Mutex, PoisonError};
