@@ -17,7 +17,6 @@ use wharf_plugin_api::{
 };
 
 use super::handshake::{self, HostScope};
-use super::http::new_request;
 use super::incoming::Incoming;
 use super::messages::{Messages, is_message};
 use super::pending::{Pending, encode};
@@ -97,8 +96,7 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
 
 /// Opens the stream and reads where to post.
 async fn subscribe(endpoint: &Endpoint, max: usize) -> Result<(Messages, Uri), Cause> {
-    let mut request = new_request(Method::GET, &endpoint.url, Full::default());
-    *request.headers_mut() = endpoint.headers.clone();
+    let mut request = endpoint.request(Method::GET, &endpoint.url, Full::default());
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let response = web::send(&endpoint.client, request).await;
     let response = response.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
@@ -117,7 +115,7 @@ async fn subscribe(endpoint: &Endpoint, max: usize) -> Result<(Messages, Uri), C
             return Err(refused("the event stream ended without an `endpoint` event"));
         };
         if kind.as_deref() == Some("endpoint") {
-            let target = target(&endpoint.url, &data).ok_or_else(|| {
+            let target = target(endpoint, &data).ok_or_else(|| {
                 refused("the server names an endpoint of another origin, or none that is an address")
             })?;
             return Ok((messages, target));
@@ -125,11 +123,15 @@ async fn subscribe(endpoint: &Endpoint, max: usize) -> Result<(Messages, Uri), C
     }
 }
 
-/// The address to post to, as the server names it; `None` if it is of another origin.
-fn target(base: &Uri, named: &str) -> Option<Uri> {
-    let base = Url::parse(&base.to_string()).ok()?;
+/// The address to post to, as the server names it; `None` if it is of another origin. A server that is called by a name
+/// may also name the place where it was seen to listen.
+fn target(endpoint: &Endpoint, named: &str) -> Option<Uri> {
+    let base = Url::parse(&endpoint.url.to_string()).ok()?;
+    let place = endpoint.at.map(|at| web::located(&endpoint.url, at).to_string());
+    let place = place.and_then(|place| Url::parse(&place).ok());
     let target = base.join(named.trim()).ok()?;
-    (target.origin() == base.origin()).then(|| target.as_str().parse().ok()).flatten()
+    let same = [Some(base), place].into_iter().flatten().any(|own| own.origin() == target.origin());
+    same.then(|| target.as_str().parse().ok()).flatten()
 }
 
 // === impl Wire ===
@@ -204,8 +206,7 @@ impl Poster for Wire {
     }
 
     async fn post(&self, message: Vec<u8>) -> Result<(), CallError> {
-        let mut request = new_request(Method::POST, &self.target, Full::from(message));
-        *request.headers_mut() = self.endpoint.headers.clone();
+        let mut request = self.endpoint.request(Method::POST, &self.target, Full::from(message));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let response = web::send(&self.endpoint.client, request).await?;
         if !response.status().is_success() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Uri, request};
+use http::{HeaderName, HeaderValue, Method};
 use http_body_util::Full;
 use wharf_core::sse::Event;
 use wharf_plugin_api::jsonrpc::{self, Message};
@@ -183,9 +183,8 @@ impl Core {
     }
 
     fn bare(&self, method: Method, session: &Session, body: Full<Bytes>) -> http::Request<Full<Bytes>> {
-        let mut request = new_request(method, &self.endpoint.url, body);
+        let mut request = self.endpoint.request(method, &self.endpoint.url, body);
         let headers = request.headers_mut();
-        *headers = self.endpoint.headers.clone();
         if let Some(id) = &session.id {
             headers.insert(self.session_header(), id.clone());
         }
@@ -254,14 +253,6 @@ impl From<Cause> for Trouble {
     fn from(cause: Cause) -> Self {
         Self::Cause(cause)
     }
-}
-
-/// A request to `url`.
-pub(crate) fn new_request(method: Method, url: &Uri, body: Full<Bytes>) -> http::Request<Full<Bytes>> {
-    let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.method = method;
-    parts.uri = url.clone();
-    http::Request::from_parts(parts as request::Parts, body)
 }
 
 /// An error without an id: on a response of its own it belongs to the request that was posted.

@@ -20,7 +20,7 @@ use wharf_plugin_api::{
     Request, Scope, async_trait,
 };
 
-pub(crate) use self::exchange::{Trouble, new_request};
+pub(crate) use self::exchange::Trouble;
 use self::session::Session;
 use super::handshake::{self, HostScope};
 use super::incoming::Incoming;
