@@ -170,6 +170,11 @@ impl Ticket {
         }
     }
 
+    /// The answer came by another way than the table: there is nothing to cancel.
+    pub(crate) fn settled(&mut self) {
+        self.outbox = None;
+    }
+
     /// The answer, if it has come.
     pub(crate) fn arrived(&mut self) -> Option<Answer> {
         self.reply.try_recv().ok()

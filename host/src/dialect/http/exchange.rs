@@ -39,6 +39,16 @@ pub(crate) enum Trouble {
     Cause(Cause),
 }
 
+/// What an event on the stream of a request comes to.
+enum Heard {
+    /// The answer.
+    Answer(Result<Reply, CallError>),
+    /// Another message.
+    Message,
+    /// Nothing, and why.
+    Garbage(String),
+}
+
 impl Wire {
     /// Posts `request` and reads until its answer is there. For `initialize` the session's id is put into `given`.
     pub(super) async fn exchange(
@@ -66,7 +76,7 @@ impl Wire {
         if !response.status().is_success() {
             let refused = web::refused(response).await;
             ticket.not_running(&refused.call_error());
-            return core.refusal(session, ticket.id(), refused);
+            return core.refusal(session, ticket.id(), refused).inspect(|_| ticket.settled());
         }
         if let Some(given) = given
             && let Some(id) = response.headers().get(core.session_header())
@@ -99,19 +109,17 @@ impl Wire {
             let dropped = match next {
                 Ok(Some(event)) if is_message(&event) => {
                     place.advanced();
-                    let taken = self.take(&event, scope);
-                    if let Some(answer) = ticket.arrived() {
-                        messages.finish(&self.core.options.tasks);
-                        return answer;
+                    match self.hear(&event, ticket, scope, messages.is_document()) {
+                        Heard::Answer(answer) => {
+                            messages.finish(&self.core.options.tasks);
+                            return answer;
+                        }
+                        Heard::Message => {
+                            strikes.message();
+                            continue;
+                        }
+                        Heard::Garbage(dropped) => dropped,
                     }
-                    if let Some(reply) = nameless(event.data.as_bytes()) {
-                        return Ok(reply);
-                    }
-                    if taken.is_none() && !messages.is_document() {
-                        strikes.message();
-                        continue;
-                    }
-                    taken.unwrap_or_else(|| "the answer carries another request's id".to_owned())
                 }
                 Ok(Some(_)) => continue,
                 Err(error) if error.kind == CallErrorKind::Protocol => {
@@ -122,15 +130,11 @@ impl Wire {
                 }
                 ended @ (Ok(None) | Err(_)) => {
                     let why = place.ended(ended.err());
-                    if messages.is_document() {
-                        return Err(why);
-                    }
-                    let resumed = tokio::select! {
+                    messages = tokio::select! {
                         biased;
                         resumed = self.resumed(session, &mut place, why) => resumed?,
                         answer = ticket.answer() => return answer,
                     };
-                    messages = resumed;
                     continue;
                 }
             };
@@ -144,6 +148,23 @@ impl Wire {
             if let Some(why) = strikes.unreadable(&dropped) {
                 return Err(CallError::new(CallErrorKind::Protocol, Delivery::Unknown, why));
             }
+        }
+    }
+
+    /// Takes an event from the stream of the ticket's request. `last` if nothing comes after it.
+    fn hear(&self, event: &Event, ticket: &mut Ticket, scope: Option<&Arc<dyn Scope>>, last: bool) -> Heard {
+        let taken = self.take(event, scope);
+        if let Some(answer) = ticket.arrived() {
+            return Heard::Answer(answer);
+        }
+        if let Some(reply) = nameless(event.data.as_bytes()) {
+            ticket.settled();
+            return Heard::Answer(Ok(reply));
+        }
+        match taken {
+            Some(why) => Heard::Garbage(why),
+            None if last => Heard::Garbage("the answer carries another request's id".to_owned()),
+            None => Heard::Message,
         }
     }
 

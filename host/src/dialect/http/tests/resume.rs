@@ -104,6 +104,19 @@ async fn an_event_that_cannot_be_read_does_not_fail_the_call_and_the_third_does(
 }
 
 #[tokio::test]
+async fn an_error_without_an_id_answers_its_own_request_and_is_not_cancelled() {
+    let fake = server(|_| async {
+        events(event(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "no"}})))
+    })
+    .await;
+    let Connected { link, lost: _lost } = linked(&fake).await;
+    assert!(matches!(call(&link).await, Ok(Reply::Error(error)) if error.code == -32600));
+    link.notify(Notification::bare("notifications/next")).expect("room");
+    fake.first(|seen| seen.rpc() == "notifications/next").await;
+    assert_eq!(fake.count(&Method::POST, "notifications/cancelled"), 0);
+}
+
+#[tokio::test]
 async fn a_batch_answers_where_the_revision_has_batches() {
     for (revision, has) in [("2025-03-26", true), ("2025-11-25", false)] {
         let fake = Fake::start(handler(move |seen: Seen| async move {
