@@ -8,9 +8,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 /// The key of a message's metadata.
 const META: &str = "_meta";
@@ -23,10 +23,12 @@ pub fn field<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
     Members::of(object)?.0.into_iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
 }
 
-/// The elements of an array. `None` if it is none.
+/// The elements of an array of at most `most`. `None` if it is none, or has more.
 #[must_use]
-pub fn items(array: &RawValue) -> Option<Vec<&RawValue>> {
-    serde_json::from_str(array.get()).ok()
+pub fn items(array: &[u8], most: usize) -> Option<Vec<&RawValue>> {
+    let mut from = serde_json::Deserializer::from_slice(array);
+    let items = from.deserialize_seq(Items(most)).ok()?;
+    from.end().ok().map(|()| items)
 }
 
 /// The object with `key` set to `value`: replaced where it stands, else added at the end. `None` if it is no object.
@@ -61,27 +63,46 @@ pub fn may_hold_progress_token(params: &RawValue) -> bool {
     find(PROGRESS_TOKEN) || find("\\u")
 }
 
-/// The params of a `tools/call`.
-#[must_use]
+/// The params of a `tools/call`. The pieces are JSON already and are not read again, however large they are.
+///
+/// # Errors
+/// Never, as far as is known; the serializer's signature allows for it.
 pub fn call_params(
     name: &str,
     arguments: Option<&RawValue>,
     meta: Option<&RawValue>,
-) -> Option<Box<RawValue>> {
-    let length = |part: Option<&RawValue>| part.map_or(0, |part| part.get().len() + 16);
-    let mut out = String::with_capacity(16 + name.len() + length(arguments) + length(meta));
-    out.push_str("{\"name\":");
-    out.push_str(&serde_json::to_string(name).ok()?);
-    for (key, part) in [("arguments", arguments), (META, meta)] {
-        if let Some(part) = part {
-            out.push_str(",\"");
-            out.push_str(key);
-            out.push_str("\":");
-            out.push_str(part.get());
-        }
+) -> Result<Box<RawValue>, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Params<'a> {
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        arguments: Option<&'a RawValue>,
+        #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+        meta: Option<&'a RawValue>,
     }
-    out.push('}');
-    raw(out)
+    to_raw_value(&Params { name, arguments, meta })
+}
+
+/// Reads the elements of an array, up to a bound.
+struct Items(usize);
+
+impl<'de> Visitor<'de> for Items {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array of at most {} elements", self.0)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            if items.len() == self.0 {
+                return Err(A::Error::invalid_length(self.0 + 1, &self));
+            }
+            items.push(item);
+        }
+        Ok(items)
+    }
 }
 
 /// The top-level members of an object, in order.

@@ -4,6 +4,7 @@
 //! and what the plugin asks is answered by a task of its own, never where messages are read.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,11 @@ const MAX_ASKS: usize = 64;
 /// How long an answer may take that belongs to no call.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The one revision with batches: who speaks it must be able to receive them.
+const BATCHES: &str = "2025-03-26";
+/// Messages in a batch.
+const MAX_BATCH: usize = 1024;
+
 /// Takes the messages of one connection.
 pub(crate) struct Incoming {
     pending: Arc<Pending>,
@@ -34,6 +40,8 @@ pub(crate) struct Incoming {
     asked: Mutex<HashMap<Id, CancellationToken>>,
     /// Ends the tasks that answer.
     closing: CancellationToken,
+    /// Whether the peer may send batches.
+    batches: AtomicBool,
 }
 
 impl Incoming {
@@ -45,10 +53,19 @@ impl Incoming {
         closing: CancellationToken,
     ) -> Self {
         let room = Arc::new(Semaphore::new(MAX_ASKS));
-        Self { pending, inbox, outbox, options, room, asked: Mutex::default(), closing }
+        Self {
+            pending,
+            inbox,
+            outbox,
+            options,
+            room,
+            asked: Mutex::default(),
+            closing,
+            batches: AtomicBool::new(false),
+        }
     }
 
-    /// Takes one message. `call` is the call on whose stream it came, where a stream belongs to a call.
+    /// Takes one message, or a batch where the revision has them. `call` is the call on whose stream it came, where a stream belongs to a call.
     ///
     /// # Errors
     /// If the bytes are no message.
@@ -57,6 +74,43 @@ impl Incoming {
         bytes: &[u8],
         call: Option<&Arc<dyn Scope>>,
     ) -> Result<(), EnvelopeError> {
+        if self.batches.load(Ordering::Relaxed) && bytes.trim_ascii_start().starts_with(b"[") {
+            return self.batch(bytes, call);
+        }
+        self.one(bytes, call)
+    }
+
+    /// The handshake has settled on a revision.
+    pub(crate) fn settled(&self, revision: &str) {
+        self.batches.store(revision == BATCHES, Ordering::Relaxed);
+    }
+
+    /// Takes each message of a batch. An element that is no message is noted, and the others are taken all the same.
+    fn batch(self: &Arc<Self>, bytes: &[u8], call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
+        let messages = splice::items(bytes, MAX_BATCH).filter(|messages| !messages.is_empty());
+        let messages =
+            messages.ok_or(EnvelopeError::Shape("an empty batch, one that is too long, or no JSON"))?;
+        let all = messages.len();
+        let mut bad = None;
+        let mut taken = 0;
+        for message in messages {
+            match self.one(message.get().as_bytes(), call) {
+                Ok(()) => taken += 1,
+                Err(error) => bad = Some(error),
+            }
+        }
+        match bad {
+            Some(error) if taken == 0 => Err(error),
+            Some(error) => {
+                let lost = all - taken;
+                self.options.note("wharf", &format!("dropped {lost} of a batch of {all}: {error}"));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn one(self: &Arc<Self>, bytes: &[u8], call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
         match jsonrpc::parse(bytes)? {
             Message::Response { id, reply } => self.pending.answered(id.as_ref(), reply),
             Message::Notification { method, params } => self.notification(&method, params, call),
@@ -66,6 +120,11 @@ impl Incoming {
             }
         }
         Ok(())
+    }
+
+    /// The plugin starts anew on the same connection: what it offers is to be read again.
+    pub(crate) fn lists_changed(&self) {
+        self.inbox.event(Notification::bare("notifications/tools/list_changed"));
     }
 
     /// Progress belongs to the call whose id is its token; the token stays in the params, it is the link's own and says

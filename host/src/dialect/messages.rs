@@ -77,8 +77,8 @@ impl Messages {
 
     fn push(&mut self, bytes: &Bytes) -> Result<(), CallError> {
         if matches!(self.shape, Shape::Unknown) && !bytes.trim_ascii_start().is_empty() {
-            // No line of an event stream that means anything begins with a brace.
-            let json = bytes.trim_ascii_start().starts_with(b"{");
+            // No line of an event stream that means anything begins with a brace or a bracket.
+            let json = matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
             self.shape = if json { Shape::Json(Vec::new()) } else { Shape::Events(Parser::new(self.max)) };
         }
         match &mut self.shape {

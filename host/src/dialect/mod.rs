@@ -13,6 +13,7 @@ pub(crate) mod http;
 pub(crate) mod incoming;
 pub(crate) mod messages;
 pub(crate) mod pending;
+pub(crate) mod posts;
 pub(crate) mod sse;
 pub(crate) mod sse_post;
 pub(crate) mod stdio;

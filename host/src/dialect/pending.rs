@@ -15,7 +15,7 @@ use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Id, Reply, Request, S
 use super::{Outbox, not_delivered, queue_full};
 
 /// Requests in flight on one connection. The router's limits are far below; this bounds the table whatever they say.
-const MAX_IN_FLIGHT: usize = 8192;
+pub(crate) const MAX_IN_FLIGHT: usize = 8192;
 
 type Answer = Result<Reply, CallError>;
 
@@ -73,14 +73,14 @@ impl Pending {
     }
 
     /// The first byte of request `id` is about to be handed over. False: its caller is gone, do not send it.
+    ///
+    /// The scope is told under the lock: a caller that goes now takes its entry out either before, and then nothing is
+    /// sent, or after, and then it knows that something was.
     pub(crate) fn sent(&self, id: u64) -> bool {
-        let scope = {
-            let mut table = self.table();
-            let Some(entry) = table.entries.get_mut(&id) else { return false };
-            entry.sent = true;
-            Arc::clone(&entry.scope)
-        };
-        scope.sent();
+        let mut table = self.table();
+        let Some(entry) = table.entries.get_mut(&id) else { return false };
+        entry.sent = true;
+        entry.scope.sent();
         true
     }
 
@@ -170,6 +170,11 @@ impl Ticket {
         }
     }
 
+    /// The answer came by another way than the table: there is nothing to cancel.
+    pub(crate) fn settled(&mut self) {
+        self.outbox = None;
+    }
+
     /// The answer, if it has come.
     pub(crate) fn arrived(&mut self) -> Option<Answer> {
         self.reply.try_recv().ok()
@@ -185,7 +190,7 @@ impl Drop for Ticket {
         if let Some(outbox) = &self.outbox
             && !outbox.try_send(cancelled(self.id))
         {
-            tracing::debug!(id = self.id, "no room to tell the plugin that a request was given up");
+            tracing::warn!(id = self.id, "no room to tell the plugin that a request was given up");
         }
     }
 }
@@ -206,4 +211,64 @@ pub(crate) fn encode(id: u64, request: &Request, listens: bool) -> Vec<u8> {
     let mut bytes = jsonrpc::request(&Id::number(id), &request.method, replaced.as_deref().or(given));
     jsonrpc::single_line(&mut bytes);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, TryLockError};
+
+    use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, Scope, async_trait};
+
+    use super::Pending;
+
+    /// Looks, when it is told that its request is sent, whether the table is held.
+    struct Witness {
+        pending: Arc<Pending>,
+        held: AtomicU32,
+        caller: Caller,
+    }
+
+    #[async_trait]
+    impl Scope for Witness {
+        fn sent(&self) {
+            if matches!(self.pending.table.try_lock(), Err(TryLockError::WouldBlock)) {
+                self.held.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        fn listens(&self) -> bool {
+            false
+        }
+
+        fn event(&self, _notification: Notification) {}
+
+        async fn ask(&self, _request: Request) -> Result<Reply, CallError> {
+            std::future::pending().await
+        }
+
+        fn caller(&self) -> &Caller {
+            &self.caller
+        }
+
+        fn deadline(&self) -> std::time::Instant {
+            std::time::Instant::now()
+        }
+    }
+
+    #[test]
+    fn no_caller_can_go_between_being_sent_and_knowing_it() {
+        let pending = Arc::<Pending>::default();
+        let witness = Arc::new(Witness {
+            pending: Arc::clone(&pending),
+            held: AtomicU32::new(0),
+            caller: Caller { principal: "tester".into() },
+        });
+        let ticket = pending.open(Arc::clone(&witness) as Arc<dyn Scope>, None).expect("room");
+        assert!(pending.sent(ticket.id()));
+        assert_eq!(witness.held.load(Ordering::Relaxed), 1);
+        let id = ticket.id();
+        drop(ticket);
+        assert!(!pending.sent(id), "who is gone is not sent");
+    }
 }

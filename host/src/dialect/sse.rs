@@ -3,16 +3,12 @@
 //! The stream's end is the end of the connection: this dialect cannot resume. The address to post to must be of the same
 //! origin, or a server could have our headers sent to someone else.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Uri};
 use http_body_util::Full;
 use reqwest::Url;
-use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_core::sse::Event;
 use wharf_plugin_api::{
@@ -21,18 +17,13 @@ use wharf_plugin_api::{
 };
 
 use super::handshake::{self, HostScope};
-use super::http::new_request;
 use super::incoming::Incoming;
 use super::messages::{Messages, is_message};
 use super::pending::{Pending, encode};
+use super::posts::{self, Poster, Posts};
 use super::strikes::Strikes;
 use super::web::{self, Endpoint};
 use super::{Connected, Lost, LostSender, Options, Outbox, not_delivered};
-
-/// Notifications and answers that are being posted at once.
-const MAX_POSTS: usize = 32;
-/// How long one of them may take.
-const POST_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct SseLink {
     hello: Hello,
@@ -47,12 +38,9 @@ struct Wire {
     target: Uri,
     options: Options,
     pending: Arc<Pending>,
-    posts: Arc<Semaphore>,
+    posts: posts::Queue,
     closing: CancellationToken,
 }
-
-/// The way out for what is no request.
-struct Posts(Arc<Wire>);
 
 /// Opens the stream and does the handshake.
 ///
@@ -76,7 +64,7 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
         endpoint,
         target,
         pending: Arc::default(),
-        posts: Arc::new(Semaphore::new(MAX_POSTS)),
+        posts: posts::Queue::default(),
         closing,
         options,
     });
@@ -85,11 +73,11 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
     let incoming = Arc::new(Incoming::new(pending, inbox, outbox, wire.options.clone(), closing));
     let (lost_sender, mut lost) = Lost::channel();
     let span = tracing::debug_span!("sse", plugin = %wire.options.label);
-    let reader = Arc::clone(&wire);
+    let (reader, listener) = (Arc::clone(&wire), Arc::clone(&incoming));
     drop(
         wire.options
             .tasks
-            .spawn(span, async move { reader.read(&mut messages, &incoming, lost_sender).await }),
+            .spawn(span, async move { reader.read(&mut messages, &listener, lost_sender).await }),
     );
 
     let scope = HostScope::until(wire.options.handshake_deadline);
@@ -100,6 +88,7 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
         }
     };
     let hello = handshake::hello("sse", reply, None)?;
+    incoming.settled(&hello.revision);
     let initialized = wire.post(jsonrpc::notification(handshake::INITIALIZED, None)).await;
     initialized.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
     Ok(Connected { link: Arc::new(SseLink { hello, wire, _closing: guard }), lost })
@@ -107,8 +96,7 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
 
 /// Opens the stream and reads where to post.
 async fn subscribe(endpoint: &Endpoint, max: usize) -> Result<(Messages, Uri), Cause> {
-    let mut request = new_request(Method::GET, &endpoint.url, Full::default());
-    *request.headers_mut() = endpoint.headers.clone();
+    let mut request = endpoint.request(Method::GET, &endpoint.url, Full::default());
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let response = web::send(&endpoint.client, request).await;
     let response = response.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
@@ -127,7 +115,7 @@ async fn subscribe(endpoint: &Endpoint, max: usize) -> Result<(Messages, Uri), C
             return Err(refused("the event stream ended without an `endpoint` event"));
         };
         if kind.as_deref() == Some("endpoint") {
-            let target = target(&endpoint.url, &data).ok_or_else(|| {
+            let target = target(endpoint, &data).ok_or_else(|| {
                 refused("the server names an endpoint of another origin, or none that is an address")
             })?;
             return Ok((messages, target));
@@ -135,11 +123,15 @@ async fn subscribe(endpoint: &Endpoint, max: usize) -> Result<(Messages, Uri), C
     }
 }
 
-/// The address to post to, as the server names it; `None` if it is of another origin.
-fn target(base: &Uri, named: &str) -> Option<Uri> {
-    let base = Url::parse(&base.to_string()).ok()?;
+/// The address to post to, as the server names it; `None` if it is of another origin. A server that is called by a name
+/// may also name the place where it was seen to listen.
+fn target(endpoint: &Endpoint, named: &str) -> Option<Uri> {
+    let base = Url::parse(&endpoint.url.to_string()).ok()?;
+    let place = endpoint.at.map(|at| web::located(&endpoint.url, at).to_string());
+    let place = place.and_then(|place| Url::parse(&place).ok());
     let target = base.join(named.trim()).ok()?;
-    (target.origin() == base.origin()).then(|| target.as_str().parse().ok()).flatten()
+    let same = [Some(base), place].into_iter().flatten().any(|own| own.origin() == target.origin());
+    same.then(|| target.as_str().parse().ok()).flatten()
 }
 
 // === impl Wire ===
@@ -202,10 +194,19 @@ impl Wire {
         }
         ticket.answer().await
     }
+}
+
+impl Poster for Wire {
+    fn posts(&self) -> &posts::Queue {
+        &self.posts
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
 
     async fn post(&self, message: Vec<u8>) -> Result<(), CallError> {
-        let mut request = new_request(Method::POST, &self.target, Full::from(message));
-        *request.headers_mut() = self.endpoint.headers.clone();
+        let mut request = self.endpoint.request(Method::POST, &self.target, Full::from(message));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let response = web::send(&self.endpoint.client, request).await?;
         if !response.status().is_success() {
@@ -213,37 +214,6 @@ impl Wire {
         }
         web::finish(response.into_body(), &self.options.tasks);
         Ok(())
-    }
-
-    async fn post_bounded(&self, message: Vec<u8>) -> bool {
-        let posted = tokio::time::timeout(POST_TIMEOUT, self.post(message)).await;
-        let ok = matches!(posted, Ok(Ok(())));
-        if !ok {
-            tracing::debug!(plugin = %self.options.label, ?posted, "a notification or answer did not arrive");
-        }
-        ok
-    }
-}
-
-// === impl Posts ===
-
-impl Outbox for Posts {
-    fn try_send(&self, message: Vec<u8>) -> bool {
-        let Ok(room) = Arc::clone(&self.0.posts).try_acquire_owned() else { return false };
-        let wire = Arc::clone(&self.0);
-        let span = tracing::debug_span!("sse post", plugin = %wire.options.label);
-        drop(self.0.options.tasks.spawn(span, async move {
-            wire.post_bounded(message).await;
-            drop(room);
-        }));
-        true
-    }
-
-    fn send(&self, message: Vec<u8>) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
-        Box::pin(async move {
-            let Ok(_room) = self.0.posts.acquire().await else { return false };
-            self.0.post_bounded(message).await
-        })
     }
 }
 
@@ -264,9 +234,7 @@ impl Link for SseLink {
         if self.wire.closing.is_cancelled() {
             return Err(QueueFull);
         }
-        let mut bytes = jsonrpc::notification(&notification.method, notification.params.as_deref());
-        jsonrpc::single_line(&mut bytes);
-        if Posts(Arc::clone(&self.wire)).try_send(bytes) { Ok(()) } else { Err(QueueFull) }
+        Posts(Arc::clone(&self.wire)).notify(&notification)
     }
 
     /// Drops the stream.

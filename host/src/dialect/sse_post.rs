@@ -65,8 +65,7 @@ pub(crate) fn translated(request: Request) -> Asked {
 /// # Errors
 /// If it is not.
 pub(crate) async fn ping(endpoint: &Endpoint) -> Result<Reply, CallError> {
-    let mut request = super::http::new_request(Method::GET, &root(&endpoint.url), Full::default());
-    *request.headers_mut() = endpoint.headers.clone();
+    let request = endpoint.request(Method::GET, &root(&endpoint.url), Full::default());
     let response = web::send(&endpoint.client, request).await?;
     if !response.status().is_success() {
         return Err(web::refused(response).await.call_error());

@@ -57,7 +57,7 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    let (wire, mut lost) = start(stdout, stdin, inbox, &options);
+    let (wire, incoming, mut lost) = start(stdout, stdin, inbox, &options);
     let guard = wire.closing.clone().drop_guard();
     let deadline = options.handshake_deadline;
     let opening = wire.request(handshake::initialize(), HostScope::until(deadline), false);
@@ -69,6 +69,7 @@ where
         Err(_) => return Err(handshake::too_late()),
     };
     let hello = handshake::hello("stdio", reply, None)?;
+    incoming.settled(&hello.revision);
     wire.handshaken.store(true, Ordering::Relaxed);
     if wire.notify(&Notification::bare(handshake::INITIALIZED)).is_err() {
         let gone = || Cause::new(CauseKind::LinkLost, "the connection broke during the handshake");
@@ -78,7 +79,12 @@ where
 }
 
 /// Starts the reader and the writer, each a task of its own.
-fn start<R, W>(stdout: R, stdin: W, inbox: Arc<dyn Inbox>, options: &Options) -> (Arc<Wire>, Lost)
+fn start<R, W>(
+    stdout: R,
+    stdin: W,
+    inbox: Arc<dyn Inbox>,
+    options: &Options,
+) -> (Arc<Wire>, Arc<Incoming>, Lost)
 where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
@@ -114,13 +120,13 @@ where
     }));
     let reader = Reader {
         wire: Arc::clone(&wire),
-        incoming,
+        incoming: Arc::clone(&incoming),
         options: options.clone(),
         framer: Framer::new(options.max_message),
         strikes: Strikes::default(),
     };
     drop(options.tasks.spawn(span("reader"), reader.run(stdout, lost_sender)));
-    (wire, lost)
+    (wire, incoming, lost)
 }
 
 /// The reading half.

@@ -3,19 +3,21 @@
 //! It must not know MCP beyond its error kinds. Redirects are not followed: a plugin's address is the manifest's business.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CONTENT_TYPE, HeaderMap};
-use http::{Request, Response, StatusCode, Uri};
+use http::header::{CONTENT_TYPE, HOST, HeaderMap};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery};
+use wharf_plugin_api::jsonrpc::{self, Message};
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id, Reply};
 
 use super::shortened;
 use crate::tasks::Tasks;
@@ -41,6 +43,8 @@ pub(crate) struct Endpoint {
     pub(crate) headers: HeaderMap,
     /// The host's client.
     pub(crate) client: HttpClient,
+    /// Where connections go instead of where the address says, which stays what the server is called.
+    pub(crate) at: Option<SocketAddr>,
 }
 
 /// A response that is no success.
@@ -63,13 +67,13 @@ impl Endpoint {
         for (name, value) in headers {
             let key = http::HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
-            let mut value = http::HeaderValue::from_str(value).map_err(|_| {
+            let mut value = HeaderValue::from_str(value).map_err(|_| {
                 invalid(format!("the value of header {name:?} holds characters that a header may not"))
             })?;
             value.set_sensitive(true);
             map.append(key, value);
         }
-        Ok(Self { url, headers: map, client })
+        Ok(Self { url, headers: map, client, at: None })
     }
 
     /// The host of the address: a name or an IP address, without brackets.
@@ -83,15 +87,41 @@ impl Endpoint {
         self.url.host().map(|_| self.url.port_u16().unwrap_or(default))
     }
 
-    /// Goes to exactly this address from now on: where the plugin was seen to listen, not what a name may lead to.
-    pub(crate) fn connect_to(&mut self, at: std::net::SocketAddr) {
-        let mut parts = self.url.clone().into_parts();
-        parts.authority = at.to_string().parse().ok();
-        // The parts are those of an address, and a socket address is an authority.
-        if let Ok(url) = Uri::from_parts(parts) {
-            self.url = url;
-        }
+    /// Connects to exactly this address from now on: where the plugin was seen to listen, not what a name may lead to.
+    pub(crate) fn connect_to(&mut self, at: SocketAddr) {
+        self.at = Some(at);
     }
+
+    /// A request to `url`, which is one of this endpoint, with the endpoint's headers.
+    pub(crate) fn request(&self, method: Method, url: &Uri, body: Full<Bytes>) -> Request<Full<Bytes>> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = url.clone();
+        *request.headers_mut() = self.headers.clone();
+        if let Some(at) = self.at
+            && let Some(named) = host(url)
+        {
+            // The client takes the connection's place from the address, and keeps a `Host` that is there.
+            request.headers_mut().entry(HOST).or_insert(named);
+            *request.uri_mut() = located(url, at);
+        }
+        request
+    }
+}
+
+/// The value of `Host`: the authority without a user's name.
+fn host(url: &Uri) -> Option<HeaderValue> {
+    let host = url.host()?;
+    let named = url.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    HeaderValue::from_str(&named).ok()
+}
+
+/// The address with another place.
+pub(crate) fn located(url: &Uri, at: SocketAddr) -> Uri {
+    let mut parts = url.clone().into_parts();
+    parts.authority = at.to_string().parse().ok();
+    // The parts are those of an address, and a socket address is an authority.
+    Uri::from_parts(parts).unwrap_or_else(|_| url.clone())
 }
 
 /// Makes the host's client.
@@ -194,9 +224,9 @@ impl Refused {
     pub(crate) fn call_error(&self) -> CallError {
         let (kind, delivery) = match self.status.as_u16() {
             // It says itself that it did not take the request.
-            429 | 503 => (CallErrorKind::Connection, Delivery::NotDelivered),
-            // Someone between says that the server did not answer.
-            502 | 504 => (CallErrorKind::Connection, Delivery::Unknown),
+            429 => (CallErrorKind::Connection, Delivery::NotDelivered),
+            // Someone between says that the server did not answer; it may say so after it has forwarded the request.
+            502..=504 => (CallErrorKind::Connection, Delivery::Unknown),
             500..=599 => (CallErrorKind::Protocol, Delivery::Unknown),
             _ => (CallErrorKind::Protocol, Delivery::Answered),
         };
@@ -213,9 +243,11 @@ impl Refused {
         Cause::new(kind, self.detail())
     }
 
-    /// Whether its body speaks of a session.
-    pub(crate) fn names_session(&self) -> bool {
-        let text = String::from_utf8_lossy(&self.body).to_ascii_lowercase();
-        text.contains("session") || text.contains("not initialized")
+    /// The JSON-RPC response that its body is, if it is one.
+    pub(crate) fn response(&self) -> Option<(Option<Id>, Reply)> {
+        match jsonrpc::parse(&self.body) {
+            Ok(Message::Response { id, reply }) => Some((id, reply)),
+            Ok(_) | Err(_) => None,
+        }
     }
 }

@@ -67,9 +67,12 @@ fn call_params_hold_what_is_given() {
 #[test]
 fn an_array_is_split_into_its_raw_elements() {
     let array = raw(r#"[ {"a": 1}, 2.50 ,[]]"#);
-    let parts: Vec<&str> = items(&array).expect("an array").iter().map(|item| item.get()).collect();
+    let parts: Vec<&str> =
+        items(array.get().as_bytes(), 9).expect("an array").iter().map(|item| item.get()).collect();
     assert_eq!(parts, [r#"{"a": 1}"#, "2.50", "[]"]);
-    assert!(items(&raw("{}")).is_none());
+    assert!(items(b"{}", 9).is_none());
+    assert!(items(b"[1,2] 3", 9).is_none(), "nothing may follow");
+    assert!(items(b"[1,2]", 2).is_some() && items(b"[1,2]", 1).is_none());
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -121,7 +124,7 @@ proptest! {
         for key in ["_meta", "progressToken", "a", ""] {
             prop_assert_eq!(field(&spelled, key).map(parsed), object.get(key).cloned());
         }
-        prop_assert_eq!(items(&spelled).map(|all| all.into_iter().map(parsed).collect::<Vec<_>>()), object.as_array().cloned());
+        prop_assert_eq!(items(spelled.get().as_bytes(), 9).map(|all| all.into_iter().map(parsed).collect::<Vec<_>>()), object.as_array().cloned());
     }
 
     #[test]

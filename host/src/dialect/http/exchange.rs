@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, request};
+use http::{HeaderName, HeaderValue, Method};
 use http_body_util::Full;
 use wharf_core::sse::Event;
 use wharf_plugin_api::jsonrpc::{self, Message};
-use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Reply, Request, Scope};
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id, Reply, Request, Scope};
 
+use super::resume::Place;
 use super::session::Session;
-use super::{Core, Flavor, Posts, Wire, handshake, session_error};
+use super::{Core, Flavor, Posts, Wire, handshake, loss, session_error};
 use crate::dialect::Outbox;
 use crate::dialect::messages::{Messages, is_message};
 use crate::dialect::pending::{Ticket, encode};
+use crate::dialect::strikes::Strikes;
 use crate::dialect::web::{self, Refused};
 
 const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -35,6 +37,16 @@ pub(crate) enum Trouble {
     Status(Refused),
     /// The handshake failed.
     Cause(Cause),
+}
+
+/// What an event on the stream of a request comes to.
+enum Heard {
+    /// The answer.
+    Answer(Result<Reply, CallError>),
+    /// Another message.
+    Message,
+    /// Nothing, and why.
+    Garbage(String),
 }
 
 impl Wire {
@@ -64,7 +76,7 @@ impl Wire {
         if !response.status().is_success() {
             let refused = web::refused(response).await;
             ticket.not_running(&refused.call_error());
-            return core.refusal(session, refused);
+            return core.refusal(session, ticket.id(), refused).inspect(|_| ticket.settled());
         }
         if let Some(given) = given
             && let Some(id) = response.headers().get(core.session_header())
@@ -74,41 +86,85 @@ impl Wire {
         // What comes with the handshake belongs to no call.
         let scope = (!opening).then_some(scope);
         let messages = Messages::of(response, core.options.max_message);
-        Ok(self.read(messages, &mut ticket, scope).await.inspect_err(|error| ticket.not_running(error))?)
+        Ok(self.read(session, messages, &mut ticket, scope).await?)
     }
 
-    /// Reads messages until the ticket's answer is there, on this stream or on another.
+    /// Reads messages until the ticket's answer is there, on this stream, on one that goes on with it, or on another.
     async fn read(
         &self,
+        session: &Session,
         mut messages: Messages,
         ticket: &mut Ticket,
         scope: Option<&Arc<dyn Scope>>,
     ) -> Result<Reply, CallError> {
+        let mut strikes = Strikes::default();
+        let mut place = Place::default();
         loop {
-            let event = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                event = messages.next() => event?,
+                next = messages.next() => next,
                 answer = ticket.answer() => return answer,
             };
-            let Some(event) = event else {
-                let detail = "the server ended its response without an answer";
-                return Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, detail));
+            place.read_to(&messages);
+            let dropped = match next {
+                Ok(Some(event)) if is_message(&event) => {
+                    place.advanced();
+                    match self.hear(&event, ticket, scope, messages.is_document()) {
+                        Heard::Answer(answer) => {
+                            messages.finish(&self.core.options.tasks);
+                            return answer;
+                        }
+                        Heard::Message => {
+                            strikes.message();
+                            continue;
+                        }
+                        Heard::Garbage(dropped) => dropped,
+                    }
+                }
+                Ok(Some(_)) => continue,
+                Err(error) if error.kind == CallErrorKind::Protocol => {
+                    self.core
+                        .options
+                        .note("wharf", &format!("dropped from the HTTP response: {}", error.detail));
+                    error.detail
+                }
+                ended @ (Ok(None) | Err(_)) => {
+                    let why = place.ended(ended.err());
+                    messages = tokio::select! {
+                        biased;
+                        resumed = self.resumed(session, &mut place, why) => resumed?,
+                        answer = ticket.answer() => return answer,
+                    };
+                    continue;
+                }
             };
-            if !is_message(&event) {
-                continue;
-            }
-            let taken = self.take(&event, scope);
-            if let Some(answer) = ticket.arrived() {
-                messages.finish(&self.core.options.tasks);
-                return answer;
-            }
-            if let Some(reply) = nameless(event.data.as_bytes()) {
-                return Ok(reply);
-            }
             if messages.is_document() {
-                let detail = taken.unwrap_or_else(|| "the answer carries another request's id".to_owned());
-                return Err(CallError::new(CallErrorKind::Protocol, Delivery::Unknown, detail));
+                // Nothing comes any more: there is nothing to cancel.
+                let error = CallError::new(CallErrorKind::Protocol, Delivery::Unknown, dropped);
+                ticket.not_running(&error);
+                return Err(error);
             }
+            place.dropped(&dropped);
+            if let Some(why) = strikes.unreadable(&dropped) {
+                return Err(CallError::new(CallErrorKind::Protocol, Delivery::Unknown, why));
+            }
+        }
+    }
+
+    /// Takes an event from the stream of the ticket's request. `last` if nothing comes after it.
+    fn hear(&self, event: &Event, ticket: &mut Ticket, scope: Option<&Arc<dyn Scope>>, last: bool) -> Heard {
+        let taken = self.take(event, scope);
+        if let Some(answer) = ticket.arrived() {
+            return Heard::Answer(answer);
+        }
+        if let Some(reply) = nameless(event.data.as_bytes()) {
+            ticket.settled();
+            return Heard::Answer(Ok(reply));
+        }
+        match taken {
+            Some(why) => Heard::Garbage(why),
+            None if last => Heard::Garbage("the answer carries another request's id".to_owned()),
+            None => Heard::Message,
         }
     }
 
@@ -130,7 +186,7 @@ impl Core {
         request
     }
 
-    /// The GET of the stream for what belongs to no call.
+    /// The GET of the stream for what belongs to no call, or of the stream that `after` is from.
     pub(super) fn listen(&self, session: &Session, after: &str) -> http::Request<Full<Bytes>> {
         let mut request = self.bare(Method::GET, session, Full::default());
         request.headers_mut().insert(ACCEPT, EVENTS);
@@ -148,9 +204,8 @@ impl Core {
     }
 
     fn bare(&self, method: Method, session: &Session, body: Full<Bytes>) -> http::Request<Full<Bytes>> {
-        let mut request = new_request(method, &self.endpoint.url, body);
+        let mut request = self.endpoint.request(method, &self.endpoint.url, body);
         let headers = request.headers_mut();
-        *headers = self.endpoint.headers.clone();
         if let Some(id) = &session.id {
             headers.insert(self.session_header(), id.clone());
         }
@@ -164,22 +219,23 @@ impl Core {
         if self.flavor == Flavor::Http { MCP_SESSION_ID } else { X_SESSION_ID }
     }
 
-    /// What a response that is no success means: a lost session, a JSON-RPC error, or only a status. Servers differ:
-    /// 404 is the standard's word for a lost session, 400 with words about it is common.
-    fn refusal(&self, session: &Session, refused: Refused) -> Result<Reply, Trouble> {
-        let established = session.id.is_some() && session.revision.is_some();
-        let lost = match refused.status {
-            StatusCode::NOT_FOUND => true,
-            StatusCode::BAD_REQUEST => refused.names_session(),
-            StatusCode::UNAUTHORIZED => self.flavor == Flavor::SsePost && refused.names_session(),
-            _ => false,
-        };
-        if established && lost {
+    /// What a response that is no success to request `id` means: its answer, a lost session, or only a status.
+    fn refusal(&self, session: &Session, id: u64, refused: Refused) -> Result<Reply, Trouble> {
+        if session.revision.is_none() {
+            // A status is what a probe must see.
+            return Err(Trouble::Status(refused));
+        }
+        let said = refused.response();
+        if let Some((Some(answered), reply)) = &said
+            && *answered == Id::number(id)
+        {
+            return Ok(reply.clone());
+        }
+        if session.id.is_some() && loss::is_session_loss(self.flavor, &refused) {
             return Err(Trouble::Session(refused));
         }
-        match error_of(&refused.body) {
-            // A status is what a probe must see.
-            Some(reply) if session.revision.is_some() => Ok(reply),
+        match said {
+            Some((None, reply @ Reply::Error(_))) => Ok(reply),
             Some(_) | None => Err(Trouble::Status(refused)),
         }
     }
@@ -220,25 +276,10 @@ impl From<Cause> for Trouble {
     }
 }
 
-/// A request to `url`.
-pub(crate) fn new_request(method: Method, url: &Uri, body: Full<Bytes>) -> http::Request<Full<Bytes>> {
-    let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.method = method;
-    parts.uri = url.clone();
-    http::Request::from_parts(parts as request::Parts, body)
-}
-
 /// An error without an id: on a response of its own it belongs to the request that was posted.
 fn nameless(message: &[u8]) -> Option<Reply> {
     match jsonrpc::parse(message) {
         Ok(Message::Response { id: None, reply }) => Some(reply),
-        Ok(_) | Err(_) => None,
-    }
-}
-
-fn error_of(body: &[u8]) -> Option<Reply> {
-    match jsonrpc::parse(body) {
-        Ok(Message::Response { reply: reply @ Reply::Error(_), .. }) => Some(reply),
         Ok(_) | Err(_) => None,
     }
 }

@@ -6,32 +6,29 @@
 
 mod exchange;
 mod listen;
+mod loss;
+mod resume;
 mod session;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_plugin_api::{
     CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Link, Notification, Reply,
-    Request, Scope, async_trait, jsonrpc,
+    Request, Scope, async_trait,
 };
 
-pub(crate) use self::exchange::{Trouble, new_request};
+pub(crate) use self::exchange::Trouble;
 use self::session::Session;
 use super::handshake::{self, HostScope};
 use super::incoming::Incoming;
 use super::pending::Pending;
+use super::posts::{self, Poster, Posts};
 use super::web::{self, Endpoint};
 use super::{Connected, Lost, LostSender, Options, Outbox, not_delivered, sse_post};
 
-/// Notifications and answers that are being posted at once.
-const MAX_POSTS: usize = 32;
-/// How long one of them may take.
-const POST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end of a session may take.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -52,7 +49,7 @@ pub(crate) struct Core {
     pending: Arc<Pending>,
     session: watch::Sender<Session>,
     closing: CancellationToken,
-    posts: Arc<Semaphore>,
+    posts: posts::Queue,
     lost: Mutex<Option<LostSender>>,
 }
 
@@ -68,9 +65,6 @@ struct HttpLink {
     wire: Wire,
     _closing: DropGuard,
 }
-
-/// The way out for what is no request.
-struct Posts(Arc<Core>);
 
 /// Does the handshake with a server of streamable HTTP.
 ///
@@ -98,7 +92,7 @@ pub(crate) async fn open(
         pending: Arc::default(),
         session: watch::channel(Session::default()).0,
         closing: options.tasks.ending().child_token(),
-        posts: Arc::new(Semaphore::new(MAX_POSTS)),
+        posts: posts::Queue::default(),
         lost: Mutex::new(Some(lost_sender)),
         options,
     });
@@ -146,7 +140,7 @@ impl Core {
     }
 
     /// Posts what wants no answer, and waits until the server has taken it.
-    async fn post(&self, session: &Session, message: Vec<u8>) -> Result<(), CallError> {
+    async fn post_on(&self, session: &Session, message: Vec<u8>) -> Result<(), CallError> {
         let response = web::send(&self.endpoint.client, self.message(session, message)).await?;
         if !response.status().is_success() {
             return Err(web::refused(response).await.call_error());
@@ -155,40 +149,42 @@ impl Core {
         Ok(())
     }
 
-    async fn post_bounded(&self, message: Vec<u8>) -> bool {
-        let session = self.session.borrow().clone();
-        let posted = tokio::time::timeout(POST_TIMEOUT, self.post(&session, message)).await;
-        let ok = matches!(posted, Ok(Ok(())));
-        if !ok {
-            tracing::debug!(plugin = %self.options.label, ?posted, "a notification or answer did not arrive");
+    /// Tells the server, which may not listen, that a session is of no more use.
+    async fn end_session(&self, session: &Session) {
+        if self.flavor == Flavor::SsePost || session.id.is_none() {
+            return;
         }
-        ok
+        let deleted = web::send(&self.endpoint.client, self.delete(session));
+        if let Ok(Ok(response)) = tokio::time::timeout(DELETE_TIMEOUT, deleted).await {
+            web::finish(response.into_body(), &self.options.tasks);
+        }
+    }
+
+    /// The same, without waiting.
+    fn leave(self: &Arc<Self>, session: Session) {
+        let core = Arc::clone(self);
+        let span = tracing::debug_span!("http delete", plugin = %core.options.label);
+        drop(self.options.tasks.spawn(span, async move { core.end_session(&session).await }));
     }
 }
 
-// === impl Posts ===
-
-impl Outbox for Posts {
-    fn try_send(&self, message: Vec<u8>) -> bool {
-        if self.0.flavor == Flavor::SsePost {
-            // The dialect has no notifications; a response stream that is dropped is its cancellation.
-            return true;
-        }
-        let Ok(room) = Arc::clone(&self.0.posts).try_acquire_owned() else { return false };
-        let core = Arc::clone(&self.0);
-        let span = tracing::debug_span!("http post", plugin = %core.options.label);
-        drop(self.0.options.tasks.spawn(span, async move {
-            core.post_bounded(message).await;
-            drop(room);
-        }));
-        true
+impl Poster for Core {
+    fn posts(&self) -> &posts::Queue {
+        &self.posts
     }
 
-    fn send(&self, message: Vec<u8>) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
-        Box::pin(async move {
-            let Ok(_room) = self.0.posts.acquire().await else { return false };
-            self.0.post_bounded(message).await
-        })
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    async fn post(&self, message: Vec<u8>) -> Result<(), CallError> {
+        let session = self.session.borrow().clone();
+        self.post_on(&session, message).await
+    }
+
+    /// `sse-post` has none; a response stream that is dropped is its cancellation.
+    fn notifies(&self) -> bool {
+        self.flavor == Flavor::Http
     }
 }
 
@@ -218,9 +214,7 @@ impl Link for HttpLink {
         if self.wire.core.closing.is_cancelled() {
             return Err(Full);
         }
-        let mut bytes = jsonrpc::notification(&notification.method, notification.params.as_deref());
-        jsonrpc::single_line(&mut bytes);
-        if Posts(Arc::clone(&self.wire.core)).try_send(bytes) { Ok(()) } else { Err(Full) }
+        Posts(Arc::clone(&self.wire.core)).notify(&notification)
     }
 
     /// Ends the session at the server.
@@ -229,15 +223,10 @@ impl Link for HttpLink {
         let first = !core.closing.is_cancelled();
         core.lose(Cause::new(CauseKind::Requested, "the host closed the connection"));
         let session = core.session.borrow().clone();
-        if !first || core.flavor == Flavor::SsePost || session.id.is_none() {
+        if !first {
             return;
         }
-        let deleted =
-            tokio::time::timeout(DELETE_TIMEOUT, web::send(&core.endpoint.client, core.delete(&session)))
-                .await;
-        if let Ok(Ok(response)) = deleted {
-            web::finish(response.into_body(), &core.options.tasks);
-        }
+        core.end_session(&session).await;
     }
 }
 

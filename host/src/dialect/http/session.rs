@@ -1,6 +1,7 @@
 //! The MCP session of a connection: opening it, and opening a new one, once for all who need it, when the server has
 //! forgotten it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 use wharf_plugin_api::{CallError, Cause, CauseKind, Hello, jsonrpc};
 
 use super::exchange::Trouble;
-use super::{Flavor, HostScope, Wire, handshake, session_error, sse_post};
+use super::{Core, Flavor, HostScope, Wire, handshake, session_error, sse_post};
 
 /// How long a new session may take.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +29,13 @@ pub(crate) struct Session {
     dead: Option<String>,
 }
 
+/// A session whose handshake is under way. Given up before its end, it is ended at the server too.
+struct Opening {
+    core: Arc<Core>,
+    session: Session,
+    kept: bool,
+}
+
 impl Wire {
     /// Opens a session and makes it the current one.
     pub(super) async fn open_session(&self, deadline: Instant) -> Result<Hello, Trouble> {
@@ -41,17 +49,23 @@ impl Wire {
             Flavor::Http => ("http", None, None),
             Flavor::SsePost => ("sse-post", Some(sse_post::REVISION), Some(sse_post::new_session_id())),
         };
-        let mut session = Session { epoch: core.session.borrow().epoch + 1, id, ..Session::default() };
+        let mut opening = Opening {
+            core: Arc::clone(core),
+            session: Session { epoch: core.session.borrow().epoch + 1, id, ..Session::default() },
+            kept: false,
+        };
         let scope = HostScope::until(deadline);
-        let mut given = session.id.clone();
-        let reply = self.exchange(&session, &handshake::initialize(), &scope, Some(&mut given)).await?;
+        let fresh = opening.session.clone();
+        let given = Some(&mut opening.session.id);
+        let reply = self.exchange(&fresh, &handshake::initialize(), &scope, given).await?;
         let hello = handshake::hello(dialect, reply, assumed)?;
-        session.id = given;
-        session.revision = HeaderValue::from_str(&hello.revision).ok();
+        self.incoming.settled(&hello.revision);
+        opening.session.revision = HeaderValue::from_str(&hello.revision).ok();
         if core.flavor == Flavor::Http {
-            core.post(&session, jsonrpc::notification(handshake::INITIALIZED, None)).await?;
+            core.post_on(&opening.session, jsonrpc::notification(handshake::INITIALIZED, None)).await?;
         }
-        core.session.send_replace(session);
+        opening.kept = true;
+        core.session.send_replace(opening.session.clone());
         Ok(hello)
     }
 
@@ -77,14 +91,32 @@ impl Wire {
     }
 
     async fn restore(&self) {
+        let old = self.core.session.borrow().clone();
         let opened = tokio::select! {
             () = self.core.closing.cancelled() => Err(Cause::new(CauseKind::Requested, "the connection is closed")),
             opened = self.open_session(Instant::now() + RESTORE_TIMEOUT) => opened.map_err(Trouble::cause),
         };
-        if let Err(cause) = opened {
-            let detail = format!("the server lost the session, and a new one failed: {}", cause.detail);
-            self.core.session.send_modify(|session| session.dead = Some(detail.clone()));
-            self.core.lose(Cause::new(cause.kind, detail));
+        match opened {
+            Ok(_) => {
+                // What the server offers may have changed with the session.
+                self.incoming.lists_changed();
+                self.core.leave(old);
+            }
+            Err(cause) => {
+                let detail = format!("the server lost the session, and a new one failed: {}", cause.detail);
+                self.core.session.send_modify(|session| session.dead = Some(detail.clone()));
+                self.core.lose(Cause::new(cause.kind, detail));
+            }
+        }
+    }
+}
+
+// === impl Opening ===
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.core.leave(self.session.clone());
         }
     }
 }

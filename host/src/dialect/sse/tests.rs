@@ -6,7 +6,7 @@ use tokio::sync::{Mutex, mpsc};
 use wharf_plugin_api::{CallErrorKind, Cause, CauseKind, Delivery, Link, Scope};
 
 use super::{connect, target};
-use crate::dialect::testkit::fake::{Fake, Seen, event, handler, status, stream};
+use crate::dialect::testkit::fake::{Fake, Seen, endpoint, event, handler, status, stream};
 use crate::dialect::testkit::{Call, Ear, options, request, result, spawn_call, within};
 use crate::dialect::{Connected, Lost};
 
@@ -135,7 +135,7 @@ async fn an_endpoint_of_another_origin_is_refused() {
 
 #[test]
 fn an_endpoint_may_be_relative_or_absolute() {
-    let base = "http://127.0.0.1:9/a/sse?x=1".parse().expect("a URL");
+    let base = endpoint("http://127.0.0.1:9/a/sse?x=1");
     for (named, expected) in [
         ("/m?s=1", "http://127.0.0.1:9/m?s=1"),
         ("m", "http://127.0.0.1:9/a/m"),
@@ -145,6 +145,33 @@ fn an_endpoint_may_be_relative_or_absolute() {
         assert_eq!(target(&base, named).expect(named).to_string(), expected);
     }
     assert!(target(&base, "http://127.0.0.1:10/m").is_none());
+}
+
+#[test]
+fn a_server_may_go_by_its_name_and_by_its_place() {
+    let mut base = endpoint("http://plugin.test:9/sse");
+    assert!(target(&base, "http://127.0.0.1:9/m").is_none());
+    base.connect_to("127.0.0.1:9".parse().expect("an address"));
+    for named in ["http://plugin.test:9/m", "http://127.0.0.1:9/m"] {
+        assert_eq!(target(&base, named).expect(named).to_string(), named);
+    }
+    assert!(target(&base, "http://127.0.0.1:10/m").is_none());
+    assert!(target(&base, "http://other.test:9/m").is_none());
+}
+
+#[tokio::test]
+async fn where_a_connection_goes_does_not_change_what_the_server_is_called() {
+    let (fake, _stream) = server("http://plugin.test:9/m").await;
+    // Nobody can resolve this name.
+    let mut endpoint = endpoint("http://plugin.test:9/sse");
+    endpoint.connect_to(fake.base.strip_prefix("http://").expect("a base").parse().expect("an address"));
+    let connected = within(connect(endpoint, Arc::new(Ear::default()), options())).await;
+    let _connected = connected.expect("connected");
+    let seen = fake.seen();
+    assert_eq!(fake.count(&Method::POST, "initialize"), 1);
+    for seen in &seen {
+        assert_eq!((seen.header("host"), seen.header("x-key")), ("plugin.test:9", "k"));
+    }
 }
 
 #[tokio::test]

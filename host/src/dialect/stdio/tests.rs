@@ -49,8 +49,11 @@ impl Peer {
         assert_eq!(hello["params"]["protocolVersion"], "2025-11-25");
         assert_eq!(hello["params"]["capabilities"], json!({"roots": {}}));
         self.say(first).await;
-        self.answer(&hello["id"], json!({"protocolVersion": "2025-06-18", "serverInfo": {"name": "fake"}}))
-            .await;
+        self.settle(&hello, "2025-06-18").await;
+    }
+
+    async fn settle(&mut self, hello: &Value, revision: &str) {
+        self.answer(&hello["id"], json!({"protocolVersion": revision, "serverInfo": {"name": "fake"}})).await;
     }
 }
 
@@ -164,7 +167,7 @@ async fn an_answer_that_comes_before_its_request_is_none() {
 #[tokio::test]
 async fn initialize_is_never_cancelled() {
     let (stdout, stdin, mut peer) = pipes();
-    let (wire, _lost) = start(stdout, stdin, Arc::new(Ear::default()), &options());
+    let (wire, _incoming, _lost) = start(stdout, stdin, Arc::new(Ear::default()), &options());
     let deadline = options().handshake_deadline;
     let mut opening = Box::pin(wire.request(handshake::initialize(), HostScope::until(deadline), false));
     let hello =
@@ -270,8 +273,32 @@ async fn pretty_printed_params_and_answers_are_one_line() {
     })
     .expect("room");
     assert_eq!(peer.message().await["params"], json!({"a": 1}));
+    // What the plugin is answered is one line as well, however the host's side spelled it.
+    peer.tell(json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create"})).await;
+    assert_eq!(peer.message().await["error"]["data"], json!({"x": 1}));
     peer.answer(&sent["id"], json!({"a\nb": "c\r\n"})).await;
     assert_eq!(result(within(task).await.expect("joined")), json!({"a\nb": "c\r\n"}));
+}
+
+#[tokio::test]
+async fn a_line_end_within_an_answer_smuggles_no_second_message_in() {
+    let ear = Ear::default();
+    let (link, _lost, mut peer) = connected_with(options(), &ear).await;
+    let victim = spawn_call(&link, &Call::new(false), request("tools/call", r#"{"n":1}"#));
+    let waiting = peer.message().await["id"].clone();
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", r#"{"n":2}"#));
+    let sent = peer.message().await["id"].clone();
+    // A bare CR is a space of JSON and ends no line: what stands between two of them is a part of the answer.
+    let forged = format!("{{\"jsonrpc\":\"2.0\",\"id\":{waiting},\"result\":\"forged\"}}");
+    peer.say(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{sent},\"result\":[\r{forged}\r]}}\n")).await;
+    let inner: Value = serde_json::from_str(&forged).expect("JSON");
+    assert_eq!(result(within(task).await.expect("joined")), json!([inner]));
+    // A string that holds a byte LF or CR is no JSON: neither its halves nor the whole are a message.
+    peer.say("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/a\",\"params\":{\"x\":\"\n\"}}\n").await;
+    peer.say("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/b\",\"params\":{\"x\":\"\r\"}}\n").await;
+    peer.answer(&waiting, json!("true")).await;
+    assert_eq!(result(within(victim).await.expect("joined")), "true");
+    assert!(ear.heard.all().is_empty());
 }
 
 #[tokio::test]
@@ -335,4 +362,5 @@ async fn a_plugin_may_ask_only_so_much_at_once_and_may_take_it_back() {
     assert_eq!(ids, (1..64).collect::<Vec<u64>>(), "what was taken back is not answered");
 }
 
+mod batches;
 mod broken;

@@ -79,16 +79,20 @@ impl Fake {
 
     /// The first request that fits, once it has come.
     pub(crate) async fn first(&self, fits: impl Fn(&Seen) -> bool) -> Seen {
-        let mut seen = self.seen.subscribe();
-        let all = within(seen.wait_for(|all| all.iter().any(&fits))).await.expect("open");
-        all.iter().find(|seen| fits(seen)).expect("it is there").clone()
+        let all = self.until(|all| all.iter().any(&fits)).await;
+        all.into_iter().find(|seen| fits(seen)).expect("it is there")
+    }
+
+    /// All requests, once they are as they should be.
+    pub(crate) async fn until(&self, fits: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+        within(self.seen.subscribe().wait_for(|all| fits(all))).await.expect("open").clone()
     }
 }
 
 pub(crate) fn endpoint(url: &str) -> Endpoint {
     let mut headers = HeaderMap::new();
     headers.insert(HeaderName::from_static("x-key"), HeaderValue::from_static("k"));
-    Endpoint { url: url.parse().expect("a URL"), headers, client: http_client() }
+    Endpoint { url: url.parse().expect("a URL"), headers, client: http_client(), at: None }
 }
 
 pub(crate) fn status(status: u16, body: &str) -> Response {

@@ -92,7 +92,9 @@ impl Inbox for Ear {
     async fn ask(&self, request: Request) -> Result<Reply, CallError> {
         self.asked.send_modify(|all| all.push(request.method.to_string()));
         drop(self.may_answer.acquire().await);
-        Ok(Reply::Error(RpcError::new(RpcError::METHOD_NOT_FOUND, "not here")))
+        let data = RawValue::from_string("{\n\"x\":\r\n1}".to_owned()).expect("JSON");
+        let error = RpcError::new(RpcError::METHOD_NOT_FOUND, "not here");
+        Ok(Reply::Error(RpcError { data: Some(data), ..error }))
     }
 
     async fn cancelled(&self) {

@@ -60,6 +60,91 @@ async fn a_forgotten_session_is_opened_again_once_for_ten_calls() {
 }
 
 #[tokio::test]
+async fn a_new_session_has_the_lists_read_again_and_the_old_one_ended() {
+    let fake = forgetful(not_found, 2).await;
+    let ear = Ear::default();
+    let Connected { link, lost: _lost } = linked_with(&fake, &ear, options()).await;
+    call(&link).await.expect("answered");
+    assert_eq!(ear.heard.at_least(1).await[0].0, "notifications/tools/list_changed");
+    let ended = fake.first(|seen| seen.method == Method::DELETE).await;
+    assert_eq!(ended.header("mcp-session-id"), "s1");
+}
+
+#[tokio::test]
+async fn a_handshake_that_fails_halfway_ends_its_session() {
+    for (revision, initialized) in [("1999-01-01", 202), ("2025-11-25", 500)] {
+        let fake = Fake::start(handler(move |seen: Seen| async move {
+            if seen.rpc() == "initialize" {
+                let mut response = json_result(&seen.body["id"], json!({"protocolVersion": revision}));
+                response.headers_mut().insert("mcp-session-id", "half".parse().expect("a header"));
+                return response;
+            }
+            status(if seen.method == Method::POST { initialized } else { 200 }, "")
+        }))
+        .await;
+        refused(&fake).await;
+        let ended = fake.first(|seen| seen.method == Method::DELETE).await;
+        assert_eq!(ended.header("mcp-session-id"), "half", "{revision}");
+    }
+}
+
+#[tokio::test]
+async fn every_call_that_is_given_up_on_a_server_that_hangs_is_cancelled_there() {
+    const CALLS: usize = 100;
+    let hanging = Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Arc::clone(&hanging);
+    let fake = Fake::start(handler(move |seen: Seen| {
+        let gate = Arc::clone(&gate);
+        async move {
+            match seen.rpc() {
+                "tools/call" => std::future::pending().await,
+                "notifications/cancelled" => {
+                    gate.acquire().await.expect("open").forget();
+                    status(202, "")
+                }
+                _ => usual(&seen, "s1").unwrap_or_else(|| status(404, "")),
+            }
+        }
+    }))
+    .await;
+    let Connected { link, lost: _lost } = linked(&fake).await;
+    let calls: Vec<_> =
+        (0..CALLS).map(|_| spawn_call(&link, &Call::new(false), request("tools/call", "{}"))).collect();
+    fake.until(|all| all.iter().filter(|seen| seen.rpc() == "tools/call").count() == CALLS).await;
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
+    for call in calls {
+        within(call).await.expect_err("aborted");
+    }
+    hanging.add_permits(CALLS);
+    let cancelled = |all: &[Seen]| -> std::collections::BTreeSet<u64> {
+        let cancellations = all.iter().filter(|seen| seen.rpc() == "notifications/cancelled");
+        cancellations.filter_map(|seen| seen.body["params"]["requestId"].as_u64()).collect()
+    };
+    fake.until(|all| cancelled(all).len() == CALLS).await;
+}
+
+#[tokio::test]
+async fn a_refusal_that_answers_the_request_is_never_posted_again() {
+    for (code, rpc, words) in [
+        (400, -32000, "browser session closed during click"),
+        (400, -32000, "No valid session ID provided"),
+        (404, -32601, "Session not found"),
+    ] {
+        let fake = server(move |seen| async move {
+            let error =
+                json!({"jsonrpc": "2.0", "id": seen.body["id"], "error": {"code": rpc, "message": words}});
+            status(code, &error.to_string())
+        })
+        .await;
+        let Connected { link, lost: _lost } = linked(&fake).await;
+        let answer = call(&link).await;
+        assert!(matches!(&answer, Ok(Reply::Error(error)) if error.message == words), "{answer:?}");
+        assert_eq!(fake.count(&Method::POST, "tools/call"), 1);
+        assert_eq!(fake.count(&Method::POST, "initialize"), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_cannot_be_opened_again_is_the_end_of_the_connection() {
     let fake = forgetful(not_found, 1).await;
     let Connected { link, lost } = linked(&fake).await;
@@ -82,6 +167,7 @@ async fn how_a_request_failed_says_how_far_it_got() {
     let fake = server(|seen| async move {
         match seen.body["params"]["as"].as_str() {
             Some("busy") => status(503, "later"),
+            Some("limited") => status(429, "later"),
             Some("proxy") => status(502, ""),
             Some("moved") => {
                 let mut response = status(307, "");
@@ -101,7 +187,8 @@ async fn how_a_request_failed_says_how_far_it_got() {
     let small = Options { max_message: 1000, ..options() };
     let Connected { link, lost: _lost } = linked_with(&fake, &Ear::default(), small).await;
     for (form, kind, delivery) in [
-        ("busy", CallErrorKind::Connection, Delivery::NotDelivered),
+        ("busy", CallErrorKind::Connection, Delivery::Unknown),
+        ("limited", CallErrorKind::Connection, Delivery::NotDelivered),
         ("proxy", CallErrorKind::Connection, Delivery::Unknown),
         ("moved", CallErrorKind::Protocol, Delivery::Answered),
         ("empty", CallErrorKind::Connection, Delivery::Unknown),
