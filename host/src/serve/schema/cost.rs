@@ -132,16 +132,20 @@ impl<'a> Walk<'a> {
         descents: usize,
         place: Place,
     ) -> Result<(), &'static str> {
-        let next = if MAPS.contains(&key) { Place::Map } else { Place::Schema };
-        match value {
-            Value::String(target) if key == "$ref" => self.reference(target, descents),
-            Value::String(_) if LATE.contains(&key) || (BASES.contains(&key) && place != Place::Root) => {
-                Err("what its references mean depends on more than their places")
+        if let Some(text) = value.as_str() {
+            if key == "$ref" {
+                return self.reference(text, descents);
             }
-            Value::Object(_) if HOLDERS.contains(&key) => Ok(()),
-            value if SAME_VALUE.contains(&key) => self.schema(value, descents, next),
-            value => self.schema(value, descents + 1, next),
+            if LATE.contains(&key) || (BASES.contains(&key) && place != Place::Root) {
+                return Err("what its references mean depends on more than their places");
+            }
         }
+        if value.is_object() && HOLDERS.contains(&key) {
+            return Ok(());
+        }
+        let next = if MAPS.contains(&key) { Place::Map } else { Place::Schema };
+        let deeper = usize::from(!SAME_VALUE.contains(&key));
+        self.schema(value, descents + deeper, next)
     }
 
     fn reference(&mut self, target: &str, descents: usize) -> Result<(), &'static str> {
