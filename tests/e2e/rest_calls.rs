@@ -198,20 +198,22 @@ async fn goes_away(dialect: &str, accept: &str) {
     host.until_state("mock", "ready").await;
     let request = host.request(reqwest::Method::POST, "/api/v1/plugins/mock/tools/sleep/call");
     let request = request.header("accept", accept).json(&json!({ "arguments": { "ms": 60_000 } }));
-    let client = tokio::spawn(async move {
-        // Held until it is aborted: a stream answers at once.
+    // Held until it is dropped: a stream answers at once.
+    let client = async {
         let answer = request.send().await;
         std::future::pending::<()>().await;
         drop(answer);
-    });
+    };
     let until = async |phase: &str| {
         eventually(&format!("{dialect} {accept}: {phase}"), async || {
             if ledger::count(&ledger, "sleep", phase) == 1 { Ok(()) } else { Err("not yet".to_owned()) }
         })
         .await;
     };
-    until("begin").await;
-    client.abort();
+    tokio::select! {
+        () = client => {}
+        () = until("begin") => {}
+    }
     until("cancelled").await;
     host.until("mock", "idle: the slot is free again", |view| view["instances"][0]["inflight"] == 0).await;
 }
