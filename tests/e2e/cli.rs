@@ -159,7 +159,26 @@ async fn validate_tells_all_problems_with_their_places() {
         assert!(said.contains(part), "{part:?} is not in:\n{said}");
     }
     let absent = wharf(&["validate", folder.path().join("absent.toml").to_str().unwrap()], &[]).await;
-    assert!(absent.code != 0 && absent.stderr.contains("absent.toml"), "{absent:?}");
+    let absent = absent.expect(INVALID);
+    assert!(absent.stderr.contains("absent.toml"), "{absent:?}");
+}
+
+#[tokio::test]
+async fn every_json_output_is_json() {
+    let host = host().await;
+    for args in [
+        &["ps"][..],
+        &["status", "mock"],
+        &["tools"],
+        &["tools", "mock", "-q", "echo"],
+        &["tools", "-q", "nothing is named so"],
+        &["describe", "mock/add"],
+    ] {
+        let args = [args, &["--json"]].concat();
+        assert!(on(&host, &args).await.expect(0).json().is_object(), "{args:?}");
+    }
+    let raw = on(&host, &["call", "mock/echo", "message=x", "--raw"]).await.expect(0).json();
+    assert_eq!(raw["result"]["content"][0]["text"], "x");
 }
 
 #[tokio::test]

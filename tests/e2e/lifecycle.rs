@@ -41,6 +41,37 @@ async fn only_the_changed_plugin_is_restarted() {
 }
 
 #[tokio::test]
+async fn a_changed_env_file_counts_from_the_next_reading() {
+    let setup = Setup::new();
+    let (file, manifest) = (setup.plugins().join("colours.env"), setup.plugins().join("one.toml"));
+    fs::write(&file, "COLOUR=green\n").unwrap();
+    let with_file = mock().set("env_file", "colours.env");
+    let host = setup.plugin("one", &with_file).plugin("two", &mock()).start().await;
+    let (mut one, two) = (host.pid_of("one").await, host.pid_of("two").await);
+    let is = async |colour: &str| {
+        let env = host.call("one", "env", json!({ "name": "COLOUR" })).await;
+        assert_eq!(env["structuredContent"]["value"], colour);
+    };
+    is("green").await;
+    fs::write(&file, "COLOUR=blue\n").unwrap();
+    let reload = host.post("/api/v1/reload", &json!({})).await.expect(200);
+    assert_eq!(reload["changed"], json!(["one"]), "{reload}");
+    one = host.until_back("one", one).await;
+    is("blue").await;
+    fs::write(&file, "COLOUR=red\n").unwrap();
+    // What `touch` does.
+    fs::File::options()
+        .append(true)
+        .open(&manifest)
+        .unwrap()
+        .set_modified(std::time::SystemTime::now())
+        .unwrap();
+    host.until_back("one", one).await;
+    is("red").await;
+    assert_eq!(host.pid_of("two").await, two);
+}
+
+#[tokio::test]
 async fn a_rewrite_without_a_change_touches_nothing() {
     let host = TestHost::with([("same", mock())]).await;
     let pid = host.pid_of("same").await;

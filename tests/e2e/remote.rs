@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::answer::text_of;
 use crate::support::fake::{Fake, OnCall};
 use crate::support::mockproc::{MockProcess, free_port};
-use crate::support::{Manifest, TestHost, mock};
+use crate::support::{Manifest, TestHost, eventually, mock};
 
 async fn goes_and_comes_back(dialect: &str, path: &str) {
     let port = free_port();
@@ -89,4 +89,28 @@ async fn a_remote_plugin_is_not_ended_with_the_host() {
     host.until_state("far", "ready").await;
     host.call("far", "odd", json!({})).await;
     assert_eq!(fake.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_session_is_ended_when_its_plugin_is_stopped() {
+    let fake = Fake::start(OnCall::Result("{\"content\":[]}"));
+    let host = TestHost::with([("far", Manifest::url(&fake.url()).set("dialect", "http"))]).await;
+    host.until_state("far", "ready").await;
+    assert_eq!(fake.closed(), 0);
+    host.command("far", "stop").await;
+    host.until_state("far", "stopped").await;
+    eventually("the session's end to be told", async || {
+        if fake.closed() == 1 { Ok(()) } else { Err(fake.closed().to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_remote_server_that_refuses_the_token_is_told_apart() {
+    let fake = Fake::start(OnCall::NoEntry);
+    let remote = Manifest::url(&fake.url()).set("dialect", "http").set("auth.bearer", "HUSH-HUSH");
+    let host = TestHost::with([("far", remote)]).await;
+    let view = host.until_cause("far", "unauthorized").await;
+    assert!(view["cause"]["remedy"].as_str().unwrap().contains("auth"), "{view}");
+    assert!(!view.to_string().contains("HUSH") && !host.said().contains("HUSH"), "the token is shown");
 }

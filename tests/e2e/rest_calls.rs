@@ -7,7 +7,7 @@ use crate::support::fake::{Fake, OnCall};
 use crate::support::ledger;
 use crate::support::manifest::mock_on_port;
 use crate::support::sse::Events;
-use crate::support::{Manifest, TestHost, mock};
+use crate::support::{Manifest, TestHost, eventually, mock};
 
 /// Odd on purpose: spaces, number forms, escapes, key order and members that MCP does not know.
 const ODD: &str = r#"{ "z":1.50e+3,"content" : [ {"type":"text","text":"caf\u00e9 \/ \ud83d\ude00"} ] ,"big":123456789012345678901234567890, "isError":false,"a":[ ] }"#;
@@ -187,4 +187,45 @@ async fn a_streamed_call_that_fails_ends_with_its_error() {
     let events = Events::open(request.json(&json!({ "arguments": {} }))).await.all().await;
     let last = events.last().expect("it ends with an event");
     assert_eq!((last.name.as_str(), &last.json()["code"]), ("error", &json!("outcome_unknown")));
+}
+
+/// Calls a tool that does not come to its end, as JSON or as a stream, and goes away.
+async fn goes_away(dialect: &str, accept: &str) {
+    let setup = crate::support::host::Setup::new();
+    let ledger = setup.scratch("ledger");
+    let mock = if dialect == "stdio" { mock() } else { mock_on_port(dialect) };
+    let host = setup.plugin("mock", &mock.arg("--ledger").path(&ledger)).start().await;
+    host.until_state("mock", "ready").await;
+    let request = host.request(reqwest::Method::POST, "/api/v1/plugins/mock/tools/sleep/call");
+    let request = request.header("accept", accept).json(&json!({ "arguments": { "ms": 60_000 } }));
+    // Held until it is dropped: a stream answers at once.
+    let client = async {
+        let answer = request.send().await;
+        std::future::pending::<()>().await;
+        drop(answer);
+    };
+    let until = async |phase: &str| {
+        eventually(&format!("{dialect} {accept}: {phase}"), async || {
+            if ledger::count(&ledger, "sleep", phase) == 1 { Ok(()) } else { Err("not yet".to_owned()) }
+        })
+        .await;
+    };
+    tokio::select! {
+        () = client => {}
+        () = until("begin") => {}
+    }
+    until("cancelled").await;
+    host.until("mock", "idle: the slot is free again", |view| view["instances"][0]["inflight"] == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_cancels_its_call() {
+    for dialect in ["stdio", "http", "sse"] {
+        goes_away(dialect, "application/json").await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_stream_cancels_its_call() {
+    goes_away("stdio", "text/event-stream").await;
 }

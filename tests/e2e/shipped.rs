@@ -43,6 +43,18 @@ async fn every_shipped_manifest_is_valid() {
 }
 
 #[tokio::test]
+async fn the_readmes_manifest_is_valid() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, from) = readme.split_once("```toml\n").expect("a block of TOML");
+    let (text, _) = from.split_once("\n```").expect("its end");
+    assert!(text.starts_with("# plugins/memory.toml\n"), "another block: {text}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("memory.toml");
+    fs::write(&path, text).unwrap();
+    wharf(&["validate", path.to_str().unwrap()], &[]).await.expect(0);
+}
+
+#[tokio::test]
 async fn the_shipped_mock_works_with_nothing_installed() {
     let text = fs::read(root().join("plugins/mock.toml")).unwrap();
     let host = Setup::new().file("mock.toml", text).start().await;

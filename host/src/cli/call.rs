@@ -1,10 +1,11 @@
 //! `wharf call P/T key=value ..`: calls a tool; values get the types that the tool's schema asks for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::client::{Client, parse};
 use super::exit::{Complaint, Exit};
@@ -12,8 +13,6 @@ use super::{out, tools};
 
 /// What the host needs beyond the call's own time to answer.
 const SLACK: Duration = Duration::from_secs(5);
-/// The longest time that a manifest may allow a call, where the user gives none.
-const LONGEST: Duration = Duration::from_secs(600);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -31,6 +30,14 @@ pub(super) struct Args {
     /// Print the host's whole answer as it came
     #[arg(long)]
     raw: bool,
+}
+
+#[derive(Serialize)]
+struct Body {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -57,16 +64,17 @@ pub(super) async fn run(args: &Args, host: &Client) -> Result<(), Complaint> {
         let found = tools::fetch(host, plugin, tool).await?;
         found.definition.get("inputSchema").cloned().unwrap_or_default()
     };
-    let mut body = Map::new();
-    if let Some(arguments) = arguments(args.json.as_deref(), &args.pairs, &schema)? {
-        body.insert("arguments".to_owned(), arguments);
-    }
-    if let Some(timeout) = args.timeout {
-        body.insert("timeout_ms".to_owned(), json!(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
-    }
-    let bound = args.timeout.unwrap_or(LONGEST).saturating_add(SLACK);
+    let body = Body {
+        arguments: arguments(args.json.as_deref(), &args.pairs, &schema)?,
+        timeout_ms: args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+    };
+    let body = serde_json::to_vec(&body).map_err(|error| {
+        Complaint::new(Exit::Failure, "the call cannot be written").detail(error.to_string())
+    })?;
     let url = host.path(&["api", "v1", "plugins", plugin, "tools", tool, "call"]);
-    let answer = host.post(url, Some(Value::Object(body).to_string().into_bytes()), Some(bound)).await?;
+    // Without a time of the user's the host's own ends the call: the manifest may allow any.
+    let bound = args.timeout.map(|timeout| timeout.saturating_add(SLACK));
+    let answer = host.post(url, Some(body), bound).await?;
     show(args.raw, &answer)
 }
 
@@ -102,12 +110,17 @@ fn text(result: &ToolResult) -> String {
     }
 }
 
-/// The arguments of a call; `None` if the user gave none at all.
-fn arguments(json: Option<&str>, pairs: &[String], schema: &Value) -> Result<Option<Value>, Complaint> {
-    let mut all = match json.map(serde_json::from_str::<Value>) {
+/// The arguments of a call; `None` if the user gave none at all. What is JSON stays as it was written: a number may be
+/// longer than any that we could hold.
+fn arguments(
+    json: Option<&str>,
+    pairs: &[String],
+    schema: &Value,
+) -> Result<Option<Box<RawValue>>, Complaint> {
+    let given = match json.map(serde_json::from_str::<Box<RawValue>>) {
         None if pairs.is_empty() => return Ok(None),
-        None => Map::new(),
-        Some(Ok(Value::Object(object))) => object,
+        None => None,
+        Some(Ok(object)) if object.get().starts_with('{') => Some(object),
         Some(Ok(_)) => {
             return Err(
                 Complaint::new(Exit::Usage, "--json is not an object").remedy("write it as '{\"key\": ..}'")
@@ -117,14 +130,23 @@ fn arguments(json: Option<&str>, pairs: &[String], schema: &Value) -> Result<Opt
             return Err(Complaint::new(Exit::Usage, "--json is not JSON").detail(error.to_string()));
         }
     };
+    if pairs.is_empty() {
+        return Ok(given);
+    }
+    let odd = |error: serde_json::Error| {
+        Complaint::new(Exit::Usage, "the arguments are not JSON").detail(error.to_string())
+    };
+    let mut all: BTreeMap<String, Box<RawValue>> = given
+        .map_or_else(|| Ok(BTreeMap::new()), |object| serde_json::from_str(object.get()))
+        .map_err(odd)?;
     for pair in pairs {
         let (key, value) = pair_value(pair, schema)?;
         all.insert(key, value);
     }
-    Ok(Some(Value::Object(all)))
+    to_raw_value(&all).map(Some).map_err(odd)
 }
 
-fn pair_value(pair: &str, schema: &Value) -> Result<(String, Value), Complaint> {
+fn pair_value(pair: &str, schema: &Value) -> Result<(String, Box<RawValue>), Complaint> {
     let bad = |why: String| Complaint::new(Exit::Usage, format!("{pair:?} is no argument: {why}"));
     let (key, text) =
         pair.split_once('=').ok_or_else(|| bad("write it as key=value or key:=JSON".to_owned()))?;
@@ -149,9 +171,10 @@ fn kinds(property: Option<&Value>) -> Vec<String> {
 }
 
 /// The text as the first type that it fits; a string where nothing else is asked for.
-fn typed(text: &str, kinds: &[String]) -> Option<Value> {
+fn typed(text: &str, kinds: &[String]) -> Option<Box<RawValue>> {
+    let string = || to_raw_value(text).ok();
     if kinds.is_empty() {
-        return Some(Value::String(text.to_owned()));
+        return string();
     }
     let parsed: Option<Value> = serde_json::from_str(text).ok();
     let fits = |kind: &str| match (kind, &parsed) {
@@ -166,9 +189,9 @@ fn typed(text: &str, kinds: &[String]) -> Option<Value> {
         _ => false,
     };
     if kinds.iter().any(|kind| fits(kind)) {
-        return parsed;
+        return serde_json::from_str(text).ok();
     }
-    kinds.iter().any(|kind| kind == "string").then(|| Value::String(text.to_owned()))
+    kinds.iter().any(|kind| kind == "string").then(string).flatten()
 }
 
 #[cfg(test)]
@@ -186,7 +209,21 @@ mod tests {
 
     fn of(json: Option<&str>, pairs: &[&str]) -> Result<Option<Value>, Exit> {
         let pairs: Vec<String> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
-        arguments(json, &pairs, &schema()).map_err(|complaint| complaint.exit)
+        raw(json, &pairs).map(|made| made.map(|made| serde_json::from_str(&made).unwrap()))
+    }
+
+    fn raw(json: Option<&str>, pairs: &[String]) -> Result<Option<String>, Exit> {
+        let made = arguments(json, pairs, &schema()).map_err(|complaint| complaint.exit)?;
+        Ok(made.map(|made| made.get().to_owned()))
+    }
+
+    #[test]
+    fn json_arrives_as_it_was_written() {
+        let long = r#"{ "n": 12345678901234567890123, "x":1.50e+3 }"#;
+        assert_eq!(raw(Some(long), &[]), Ok(Some(long.to_owned())));
+        let pairs = ["m:=12345678901234567890124", "i=12345678901234567890125", "n=1.50"].map(str::to_owned);
+        let expected = r#"{"i":12345678901234567890125,"m":12345678901234567890124,"n":1.50,"x":1.50e+3}"#;
+        assert_eq!(raw(Some(long), &pairs), Ok(Some(expected.to_owned())));
     }
 
     #[test]

@@ -11,8 +11,10 @@ use super::exit::{Complaint, Exit};
 
 /// For a connection.
 const CONNECT: Duration = Duration::from_secs(5);
+/// On a silent connection, how long until the other side is asked whether it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// For an answer that the host gives at once.
-const ANSWER: Duration = Duration::from_secs(30);
+pub(super) const ANSWER: Duration = Duration::from_secs(30);
 /// Longest answer that is read as a whole.
 const LONGEST: usize = 64 * 1024 * 1024;
 
@@ -48,7 +50,8 @@ impl Client {
     pub(super) fn new(target: &Target) -> Result<Self, Complaint> {
         // Fails only if it is installed already, which is as good.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let builder = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy();
+        let builder =
+            reqwest::Client::builder().connect_timeout(CONNECT).no_proxy().tcp_keepalive(KEEP_ALIVE);
         // A redirect would carry the token elsewhere.
         let builder = builder.redirect(reqwest::redirect::Policy::none());
         let (builder, base, place) = match &target.url {
@@ -84,19 +87,28 @@ impl Client {
         self.whole(self.send(Method::GET, url, None, Some(ANSWER)).await?).await
     }
 
-    /// Posts JSON (none for `None`) and reads the answer as it is.
+    /// Posts JSON (none for `None`) and reads the answer as it is. Without a bound it waits for as long as the host does:
+    /// a host that is gone closes the connection, or is found out by its keep-alive.
     pub(super) async fn post(
         &self,
         url: Url,
         body: Option<Vec<u8>>,
         bound: Option<Duration>,
     ) -> Result<Vec<u8>, Complaint> {
-        self.whole(self.send(Method::POST, url, body, Some(bound.unwrap_or(ANSWER))).await?).await
+        self.whole(self.send(Method::POST, url, body, bound).await?).await
     }
 
-    /// Opens an answer without an end.
+    /// Opens an answer without an end. Its head has a bound.
     pub(super) async fn stream(&self, url: Url) -> Result<Response, Complaint> {
-        self.send(Method::GET, url, None, None).await
+        self.stream_within(url, ANSWER).await
+    }
+
+    async fn stream_within(&self, url: Url, bound: Duration) -> Result<Response, Complaint> {
+        let opened = tokio::time::timeout(bound, self.send(Method::GET, url, None, None)).await;
+        opened.unwrap_or_else(|_| {
+            let message = format!("the host at {} did not answer within {} s", self.place, bound.as_secs());
+            Err(Complaint::new(Exit::Timeout, message))
+        })
     }
 
     async fn send(
@@ -213,5 +225,13 @@ mod tests {
         let complaint = client.get_bytes(client.path(&["x"])).await.unwrap_err();
         assert_eq!(complaint.exit, Exit::NotRunning, "{complaint:?}");
         assert!(complaint.remedy.unwrap().contains("wharf up"));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_takes_a_connection_and_says_nothing_is_given_up() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(&format!("http://{}", silent.local_addr().unwrap()));
+        let opened = client.stream_within(client.path(&["x"]), std::time::Duration::from_millis(50)).await;
+        assert_eq!(opened.unwrap_err().exit, Exit::Timeout);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use super::client::{Client, parse};
+use super::client::{ANSWER, Client, parse};
 use super::exit::{Complaint, Exit};
 use super::out;
 
@@ -36,7 +36,8 @@ struct Operation {
 
 pub(super) async fn run(action: &str, args: &Args, host: &Client) -> Result<(), Complaint> {
     let until = Instant::now() + args.timeout;
-    let mut body = host.post(host.path(&["api", "v1", "plugins", &args.plugin, action]), None, None).await?;
+    let mut body =
+        host.post(host.path(&["api", "v1", "plugins", &args.plugin, action]), None, Some(ANSWER)).await?;
     let mut operation: Operation = parse(&body)?;
     while operation.status == "running" && !args.no_wait {
         if Instant::now() >= until {

@@ -4,6 +4,9 @@
 //! several trees with our keys ([`foreign`]). One checker ([`check`]) turns a tree into a manifest or into problems, all of
 //! them at once. [`load_dir`] does so for the folder, [`watch`] says when to do it again. What to start or stop is not
 //! decided here.
+//!
+//! What `env_file` and `${file:..}` name is read with the manifest and is not watched: a change there counts from the next
+//! reading, which a touch of the manifest or a reload brings about.
 
 mod check;
 mod context;

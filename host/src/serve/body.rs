@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use wharf_core::Code;
 
 use super::guard::single;
@@ -29,6 +30,10 @@ impl<S: Sync> FromRequest<S> for JsonBody {
             Problem::new(Code::BadRequest, "more than one Content-Type header, or one that is not text")
         })?;
         let is_json = kind.is_some_and(is_json);
+        // Before a byte of it is read, or asked for with `100 Continue`.
+        if body.size_hint().lower() > LIMIT as u64 {
+            return Err(too_large());
+        }
         let bytes = read(body).await?;
         match (bytes.is_empty(), is_json) {
             (true, _) => Ok(Self(None)),
@@ -44,15 +49,17 @@ impl<S: Sync> FromRequest<S> for JsonBody {
 async fn read(body: Body) -> Result<Bytes, Problem> {
     match tokio::time::timeout(DEADLINE, Limited::new(body, LIMIT).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Problem::new(Code::TooLarge, format!("the body is longer than {LIMIT} bytes")))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => Err(Problem::new(Code::BadRequest, format!("the body broke off: {error}"))),
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", DEADLINE.as_secs());
             Err(Problem::new(Code::BadRequest, detail))
         }
     }
+}
+
+fn too_large() -> Problem {
+    Problem::new(Code::TooLarge, format!("the body is longer than {LIMIT} bytes"))
 }
 
 fn is_json(kind: &str) -> bool {

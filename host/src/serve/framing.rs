@@ -3,7 +3,8 @@
 //! hyper takes such a request by its transfer encoding and drops the other header, so no route can see it; a proxy in front
 //! may have read it the other way and let a second request through inside of its body. This reader follows the heads of the
 //! requests until the first one with a transfer encoding, which is also the last one of its connection: the door closes it.
-//! It also ends a connection whose client takes nothing of what it is sent. Knows the framing of HTTP/1.1 requests and
+//! It also ends a connection whose client takes nothing of what it is sent, and closes one whose request was not read to its
+//! end only when the client had a chance to read the answer: else the answer would be lost in a reset. Knows the framing of HTTP/1.1 requests and
 //! nothing else.
 
 use std::io;
@@ -21,6 +22,10 @@ const KEPT: usize = 64;
 /// A client that takes no byte for so long holds a connection for nothing.
 pub(super) const STALL: Duration = Duration::from_secs(30);
 
+/// How long, and for how many bytes, a request that was refused is read on before the connection is closed.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+
 /// Tells whether the connection's request with a transfer encoding also had a length.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Verdict(Arc<AtomicBool>);
@@ -33,6 +38,14 @@ pub(crate) struct Watched<T> {
     verdict: Verdict,
     /// Runs while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Runs once our side is closed while the client still sends.
+    linger: Option<Linger>,
+}
+
+#[derive(Debug)]
+struct Linger {
+    until: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 /// Where the reader stands.
@@ -57,6 +70,14 @@ impl Verdict {
 impl Scan {
     fn head() -> Self {
         Self::Head { line: Vec::with_capacity(KEPT), any: false, length: None, twice: false, chunked: false }
+    }
+
+    /// Whether there is, or may be, more of a request's body to come.
+    fn is_inside(&self) -> bool {
+        match self {
+            Self::Head { .. } => false,
+            Self::Body(_) | Self::Done => true,
+        }
     }
 
     /// Follows `bytes`; true once a request is framed twice.
@@ -127,7 +148,7 @@ impl Scan {
 impl<T> Watched<T> {
     pub(crate) fn new(inner: T) -> (Self, Verdict) {
         let verdict = Verdict::default();
-        (Self { inner, scan: Scan::head(), verdict: verdict.clone(), stall: None }, verdict)
+        (Self { inner, scan: Scan::head(), verdict: verdict.clone(), stall: None, linger: None }, verdict)
     }
 
     /// Lets the outcome of a write through, unless it has waited too long.
@@ -139,6 +160,26 @@ impl<T> Watched<T> {
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
         ready!(stall.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its answer")))
+    }
+}
+
+impl<T: AsyncRead + Unpin> Watched<T> {
+    /// Reads on and forgets, until the body is over, the client closes, or a bound is met.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 8 * 1024];
+        while let Some(linger) = self.linger.as_mut().filter(|linger| linger.left > 0)
+            && self.scan.is_inside()
+            && linger.until.as_mut().poll(cx).is_pending()
+        {
+            let mut into = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut into));
+            if read.is_err() || into.filled().is_empty() {
+                break;
+            }
+            linger.left = linger.left.saturating_sub(into.filled().len());
+            self.scan.feed(into.filled());
+        }
+        Poll::Ready(())
     }
 }
 
@@ -158,7 +199,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.bounded(cx, polled)
@@ -170,7 +211,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            let until = Box::pin(sleep(LINGER));
+            self.linger = Some(Linger { until, left: LINGER_BYTES });
+        }
+        self.poll_linger(cx).map(Ok)
     }
 
     fn poll_write_vectored(

@@ -12,9 +12,10 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::socket::{setsockopt, sockopt};
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,10 @@ const LOCAL_CONNECTIONS: usize = 128;
 /// From the first byte of a connection, or the end of an answer, to the end of the next head.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 64 * 1024;
+/// Silence on a connection after which the client's system is asked whether it lives, how often, and how many times in vain.
+const SILENCE: Duration = Duration::from_secs(60);
+const PROBE: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
 /// Rest after an accept that failed, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -164,7 +169,7 @@ impl Listening {
     /// If the unix socket cannot be made.
     pub fn serve(self, host: Host) -> Result<Server, ServeError> {
         let tasks = Tasks::default();
-        let routes = rest::router(host, tasks.ending().clone());
+        let routes = rest::router(host, tasks.clone());
         self.serve_routes(tasks, routes)
     }
 
@@ -223,6 +228,9 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
                 Ok((stream, _)) => {
                     // Without it small answers wait for the client's acknowledgement; a failure costs speed only.
                     stream.set_nodelay(true).ok();
+                    if let Err(error) = keep_alive(&stream) {
+                        tracing::debug!(%error, "no keep-alive on a connection");
+                    }
                     shared.connect(Via::Tcp, stream, permit);
                 }
                 Err(error) => pause(&error, &ending).await,
@@ -247,6 +255,16 @@ async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
             },
         }
     }
+}
+
+/// A client that is gone without a word is found out, also where nothing is ever sent to it: a log that is followed and
+/// silent.
+fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
+    let seconds = |span: Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &seconds(SILENCE))?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &seconds(PROBE))?;
+    setsockopt(stream, sockopt::TcpKeepCount, &PROBES)
 }
 
 /// Our own user and root.

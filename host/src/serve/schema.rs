@@ -1,18 +1,26 @@
 //! Arguments against a tool's `inputSchema`: compiled once per definition, kept within a bound.
 //!
-//! A schema that we cannot use is the plugin's fault, not the caller's: it is logged once, and the plugin checks alone.
+//! A schema that we cannot use is the plugin's fault, not the caller's: it is logged once, and the plugin checks alone. So
+//! it is with one that could hold a thread for long: what it may cost is told before it is compiled.
+
+mod cost;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use wharf_core::Code;
 use wharf_core::PluginId;
 use wharf_core::catalog::Tool;
 
+use self::cost::Cost;
 use crate::route::{Failure, FieldError};
+use crate::tasks::Tasks;
 
 /// Compiled schemas kept; over it, all are forgotten and made anew as they are needed.
 const KEPT: usize = 4096;
@@ -21,16 +29,39 @@ const LONGEST: usize = 256 * 1024;
 /// Problems told of one body.
 const TOLD: usize = 32;
 
+/// Arguments up to this length, and checks up to this many steps, are done on the spot.
+const SMALL: usize = 64 * 1024;
+const LIGHT: u64 = 1_000_000;
+/// How long a call waits for its check.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// Checks off the spot at a time; no schema can take more threads than these.
+const ROOM: usize = 4;
+
 /// The compiled schemas.
-#[derive(Debug, Default)]
-pub(crate) struct Schemas(Mutex<HashMap<(PluginId, String), Compiled>>);
+#[derive(Debug)]
+pub(crate) struct Schemas {
+    kept: Mutex<HashMap<(PluginId, String), Compiled>>,
+    room: Arc<Semaphore>,
+}
+
+impl Default for Schemas {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), room: Arc::new(Semaphore::new(ROOM)) }
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Compiled {
     /// What it was made of. Another definition of the same tool is another schema.
     tool: Arc<Tool>,
     /// `None`: there is no usable schema.
-    validator: Option<Arc<Validator>>,
+    schema: Option<Arc<Schema>>,
+}
+
+#[derive(Debug)]
+struct Schema {
+    validator: Validator,
+    cost: Cost,
 }
 
 #[derive(Deserialize)]
@@ -49,52 +80,113 @@ impl Retrieve for NoRemote {
 }
 
 impl Schemas {
-    /// Checks the arguments of a call, raw. Absent ones count as `{}`.
-    pub(crate) fn check(&self, tool: &Arc<Tool>, arguments: Option<&str>) -> Result<(), Box<Failure>> {
-        let Some(validator) = self.validator(tool) else { return Ok(()) };
-        let bad = |errors: Vec<FieldError>| {
-            let detail = errors.first().map_or_else(String::new, |e| format!("{}: {}", e.pointer, e.detail));
-            Box::new(Failure {
-                plugin: Some(tool.plugin.as_str().into()),
-                tool: Some(tool.name.as_str().into()),
-                errors,
-                ..Failure::new(Code::InvalidArguments, detail.trim_start_matches(": "))
-            })
+    /// Checks the arguments of a call, raw. Absent ones count as `{}`. Large checks leave the runtime's threads alone; one
+    /// that does not come to its end in time leaves the arguments to the plugin.
+    pub(crate) async fn check(
+        self: &Arc<Self>,
+        tasks: &Tasks,
+        tool: &Arc<Tool>,
+        arguments: Option<&RawValue>,
+    ) -> Result<(), Box<Failure>> {
+        let text = arguments.map_or("{}", RawValue::get);
+        if let Some(compiled) = self.known(tool).filter(|_| text.len() <= SMALL) {
+            let Some(schema) = compiled.schema else { return Ok(()) };
+            let value = parse(text)?;
+            match schema.cost.work(&value) {
+                Some(work) if work <= LIGHT => return schema.errors(tool, &value),
+                Some(_) => {}
+                None => {
+                    left_to_the_plugin(tool, "the arguments are too large for its inputSchema");
+                    return Ok(());
+                }
+            }
+        }
+        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+            left_to_the_plugin(tool, "too many large arguments are checked at the moment");
+            return Ok(());
         };
-        let value: Value = serde_json::from_str(arguments.unwrap_or("{}")).map_err(|error| {
-            Failure::new(Code::BadRequest, format!("the arguments are not JSON: {error}"))
-        })?;
-        let errors: Vec<FieldError> = validator
-            .iter_errors(&value)
+        let (schemas, owned, text) = (Arc::clone(self), Arc::clone(tool), text.to_owned());
+        let work = tasks.blocking(move || {
+            // Until the work ends, and not until its caller stops waiting.
+            let _room = room;
+            schemas.check_here(&owned, &text)
+        });
+        if let Ok(Ok(checked)) = tokio::time::timeout(DEADLINE, work).await {
+            return checked;
+        }
+        left_to_the_plugin(tool, "its inputSchema took too long");
+        Ok(())
+    }
+
+    /// Checks on this thread, however long it takes.
+    fn check_here(&self, tool: &Arc<Tool>, text: &str) -> Result<(), Box<Failure>> {
+        let schema = match self.known(tool) {
+            Some(compiled) => compiled.schema,
+            None => self.keep(tool),
+        };
+        let Some(schema) = schema else { return Ok(()) };
+        let value = parse(text)?;
+        if schema.cost.work(&value).is_none() {
+            left_to_the_plugin(tool, "the arguments are too large for its inputSchema");
+            return Ok(());
+        }
+        schema.errors(tool, &value)
+    }
+
+    fn known(&self, tool: &Arc<Tool>) -> Option<Compiled> {
+        let key = (tool.plugin.clone(), tool.name.clone());
+        let known = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        known.filter(|compiled| same(&compiled.tool, tool))
+    }
+
+    fn keep(&self, tool: &Arc<Tool>) -> Option<Arc<Schema>> {
+        // Outside of the lock: a large schema must not hold up the calls of other tools.
+        let schema = compile(tool).map(Arc::new);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        let key = (tool.plugin.clone(), tool.name.clone());
+        kept.insert(key, Compiled { tool: Arc::clone(tool), schema: schema.clone() });
+        schema
+    }
+}
+
+impl Schema {
+    fn errors(&self, tool: &Tool, value: &Value) -> Result<(), Box<Failure>> {
+        let errors: Vec<FieldError> = self
+            .validator
+            .iter_errors(value)
             .take(TOLD)
             // Masked: an answer must not repeat megabytes, or a secret, of the question.
             .map(|e| FieldError { pointer: e.instance_path().to_string(), detail: e.masked().to_string() })
             .collect();
-        if errors.is_empty() { Ok(()) } else { Err(bad(errors)) }
+        let Some(first) = errors.first() else { return Ok(()) };
+        let detail = format!("{}: {}", first.pointer, first.detail);
+        Err(Box::new(Failure {
+            plugin: Some(tool.plugin.as_str().into()),
+            tool: Some(tool.name.as_str().into()),
+            errors,
+            ..Failure::new(Code::InvalidArguments, detail.trim_start_matches(": "))
+        }))
     }
+}
 
-    fn validator(&self, tool: &Arc<Tool>) -> Option<Arc<Validator>> {
-        let key = (tool.plugin.clone(), tool.name.clone());
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(compiled) = known.filter(|compiled| same(&compiled.tool, tool)) {
-            return compiled.validator;
-        }
-        // Outside of the lock: a large schema must not hold up the calls of other tools.
-        let validator = compile(tool).map(Arc::new);
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT {
-            kept.clear();
-        }
-        kept.insert(key, Compiled { tool: Arc::clone(tool), validator: validator.clone() });
-        validator
-    }
+fn parse(text: &str) -> Result<Value, Box<Failure>> {
+    serde_json::from_str(text).map_err(|error| {
+        Box::new(Failure::new(Code::BadRequest, format!("the arguments are not JSON: {error}")))
+    })
+}
+
+fn left_to_the_plugin(tool: &Tool, why: &str) {
+    tracing::warn!(plugin = %tool.plugin, tool = %tool.name, why, "the arguments of a call were not checked; the plugin checks alone");
 }
 
 fn same(one: &Arc<Tool>, other: &Arc<Tool>) -> bool {
     Arc::ptr_eq(one, other) || one.definition.get() == other.definition.get()
 }
 
-fn compile(tool: &Tool) -> Option<Validator> {
+fn compile(tool: &Tool) -> Option<Schema> {
     let warn = |why: &str| {
         tracing::warn!(plugin = %tool.plugin, tool = %tool.name, why, "the tool's inputSchema is not usable; arguments are not checked");
     };
@@ -104,13 +196,17 @@ fn compile(tool: &Tool) -> Option<Validator> {
     }
     let definition: Definition =
         serde_json::from_str(tool.definition.get()).map_err(|e| warn(&e.to_string())).ok()?;
+    let schema = definition.input_schema?;
+    // Before it is compiled: that alone would follow each reference.
+    let cost = cost::of(&schema).map_err(warn).ok()?;
     // Linear regular expressions only: a plugin's pattern must not hold a thread of the host.
-    jsonschema::options()
+    let validator = jsonschema::options()
         .with_retriever(NoRemote)
         .with_pattern_options(PatternOptions::regex())
-        .build(&definition.input_schema?)
+        .build(&schema)
         .map_err(|error| warn(&error.masked().to_string()))
-        .ok()
+        .ok()?;
+    Some(Schema { validator, cost })
 }
 
 #[cfg(test)]
@@ -148,8 +244,8 @@ mod tests {
     fn each_problem_has_its_place() {
         let schemas = Schemas::default();
         let tool = tool(&schema());
-        assert!(schemas.check(&tool, Some("{\"n\": 1, \"list\": [\"a\"]}")).is_ok());
-        let failure = schemas.check(&tool, Some("{\"n\": \"geheim\", \"list\": [\"a\", 2]}")).unwrap_err();
+        assert!(schemas.check_here(&tool, "{\"n\": 1, \"list\": [\"a\"]}").is_ok());
+        let failure = schemas.check_here(&tool, "{\"n\": \"geheim\", \"list\": [\"a\", 2]}").unwrap_err();
         assert_eq!(failure.code, Code::InvalidArguments);
         let mut places: Vec<_> = failure.errors.iter().map(|e| e.pointer.as_str()).collect();
         places.sort_unstable();
@@ -158,19 +254,19 @@ mod tests {
     }
 
     #[test]
-    fn absent_arguments_are_checked_as_empty_ones() {
+    fn empty_arguments_are_checked() {
         let schemas = Schemas::default();
-        let failure = schemas.check(&tool(&schema()), None).unwrap_err();
+        let failure = schemas.check_here(&tool(&schema()), "{}").unwrap_err();
         assert!(failure.detail.contains("\"n\""), "{}", failure.detail);
-        assert!(schemas.check(&tool(&json!({"type": "object"})), None).is_ok());
+        assert!(schemas.check_here(&tool(&json!({"type": "object"})), "{}").is_ok());
     }
 
     #[test]
     fn a_new_definition_is_a_new_schema() {
         let schemas = Schemas::default();
-        assert!(schemas.check(&tool(&schema()), Some("{}")).is_err());
-        assert!(schemas.check(&tool(&json!({"type": "object"})), Some("{}")).is_ok());
-        assert!(schemas.check(&tool(&schema()), Some("{}")).is_err());
+        assert!(schemas.check_here(&tool(&schema()), "{}").is_err());
+        assert!(schemas.check_here(&tool(&json!({"type": "object"})), "{}").is_ok());
+        assert!(schemas.check_here(&tool(&schema()), "{}").is_err());
     }
 
     #[test]
@@ -184,7 +280,7 @@ mod tests {
             json!({"description": "x".repeat(300 * 1024), "required": ["n"]}),
         ];
         for schema in unusable {
-            assert!(schemas.check(&tool(&schema), Some("{}")).is_ok(), "{schema}");
+            assert!(schemas.check_here(&tool(&schema), "{}").is_ok(), "{schema}");
         }
     }
 
@@ -192,8 +288,46 @@ mod tests {
     fn the_problems_told_are_bounded() {
         let many = json!({"list": vec![1; 1000], "n": 1}).to_string();
         assert_eq!(
-            Schemas::default().check(&tool(&schema()), Some(&many)).unwrap_err().errors.len(),
+            Schemas::default().check_here(&tool(&schema()), &many).unwrap_err().errors.len(),
             super::TOLD
         );
+    }
+
+    /// A schema of a kilobyte that takes 2^40 steps to follow.
+    fn explosive() -> Value {
+        let mut defs = serde_json::Map::new();
+        defs.insert("a0".into(), json!({"type": "object"}));
+        for n in 1..=40 {
+            let before = json!({"$ref": format!("#/$defs/a{}", n - 1)});
+            defs.insert(format!("a{n}"), json!({"allOf": [before, before]}));
+        }
+        json!({"$ref": "#/$defs/a40", "$defs": defs})
+    }
+
+    #[tokio::test]
+    async fn a_schema_that_explodes_holds_nobody_up() {
+        let schemas = Arc::new(Schemas::default());
+        let tasks = crate::tasks::Tasks::default();
+        for _ in 0..2 * super::ROOM {
+            assert!(schemas.check(&tasks, &tool(&explosive()), None).await.is_ok());
+        }
+        assert_eq!(schemas.room.available_permits(), super::ROOM, "no thread is still at work");
+    }
+
+    #[tokio::test]
+    async fn small_and_large_arguments_are_checked_alike_and_absent_ones_are_empty() {
+        let schemas = Arc::new(Schemas::default());
+        let tasks = crate::tasks::Tasks::default();
+        let tool = tool(&schema());
+        for count in [0, 10, 100_000] {
+            let mut list = vec![json!("a"); count];
+            let good = serde_json::value::to_raw_value(&json!({"n": 1, "list": list})).unwrap();
+            assert!(schemas.check(&tasks, &tool, Some(&good)).await.is_ok(), "{count}");
+            list.push(json!(2));
+            let bad = serde_json::value::to_raw_value(&json!({"n": 1, "list": list})).unwrap();
+            let failure = schemas.check(&tasks, &tool, Some(&bad)).await.unwrap_err();
+            assert_eq!(failure.errors[0].pointer, format!("/list/{count}"));
+        }
+        assert_eq!(schemas.check(&tasks, &tool, None).await.unwrap_err().code, Code::InvalidArguments);
     }
 }

@@ -105,13 +105,34 @@ fn filter(variable: impl Fn(&str) -> Option<String>) -> (EnvFilter, Option<Strin
         Some((name, value))
     });
     let Some((name, value)) = set else { return (EnvFilter::new(DEFAULT_FILTER), None) };
-    match EnvFilter::try_new(value.to_lowercase().replace("warning", "warn")) {
+    let (level, value) = (level(value.trim()), value.trim());
+    let is_word = !value.contains(['=', ',', '[']);
+    // A bare word would be taken for the name of a module, and silence all others.
+    let read = match level {
+        Some(level) => Ok(EnvFilter::new(level)),
+        None if is_word => Err("it is neither a level nor TARGET=LEVEL".to_owned()),
+        None => EnvFilter::try_new(value).map_err(|error| error.to_string()),
+    };
+    match read {
         Ok(filter) => (filter, None),
-        Err(error) => {
-            let complaint = format!("{name}={value:?} is no log filter ({error}); using {DEFAULT_FILTER:?}");
+        Err(why) => {
+            let complaint = format!("{name}={value:?} is no log filter ({why}); using {DEFAULT_FILTER:?}");
             (EnvFilter::new(DEFAULT_FILTER), Some(complaint))
         }
     }
+}
+
+/// The level that a single word means: ours, and those of Python's `logging`.
+fn level(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "off" => "off",
+        "error" | "critical" | "fatal" => "error",
+        "warn" | "warning" => "warn",
+        "info" => "info",
+        "debug" => "debug",
+        "trace" | "notset" => "trace",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -136,6 +157,30 @@ mod tests {
             ("wharf=trace".into(), false)
         );
         assert_eq!(of(&[("RUST_LOG", "=/=")]), ("info".into(), true));
+        assert!(!of(&[("RUST_LOG", "warn,wharf=debug")]).1);
+    }
+
+    #[test]
+    fn a_word_is_a_level_or_a_mistake() {
+        let of = |word: &str| {
+            let (filter, complaint) = filter(|name| (name == "LOG_LEVEL").then(|| word.to_owned()));
+            (filter.to_string(), complaint)
+        };
+        for (word, level) in [
+            ("CRITICAL", "error"),
+            ("FATAL", "error"),
+            ("ERROR", "error"),
+            ("Warning", "warn"),
+            (" INFO ", "info"),
+            ("NOTSET", "trace"),
+        ] {
+            assert_eq!(of(word), (level.into(), None), "{word}");
+        }
+        for word in ["loud", "CRITICALLY", "20"] {
+            let (filter, complaint) = of(word);
+            assert_eq!(filter, "info");
+            assert!(complaint.unwrap().contains(word), "{word}");
+        }
     }
 
     #[test]

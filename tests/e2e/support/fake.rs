@@ -16,6 +16,8 @@ pub(crate) enum OnCall {
     NoSession,
     /// 200 and a page for people.
     Page,
+    /// 401, to this and to all else that is asked.
+    NoEntry,
 }
 
 /// A running fake. Its threads end with the test binary.
@@ -23,6 +25,7 @@ pub(crate) enum OnCall {
 pub(crate) struct Fake {
     port: u16,
     calls: Arc<AtomicUsize>,
+    closed: Arc<AtomicUsize>,
     on_call: OnCall,
 }
 
@@ -30,7 +33,7 @@ impl Fake {
     pub(crate) fn start(on_call: OnCall) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let fake = Self { port, calls: Arc::default(), on_call };
+        let fake = Self { port, calls: Arc::default(), closed: Arc::default(), on_call };
         let server = fake.clone();
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -50,6 +53,11 @@ impl Fake {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// How many sessions were ended by a `DELETE`.
+    pub(crate) fn closed(&self) -> usize {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// Serves one connection until the peer closes it. `None`: it did.
     fn serve(&self, connection: TcpStream) -> Option<()> {
         let mut reader = BufReader::new(connection.try_clone().ok()?);
@@ -57,8 +65,12 @@ impl Fake {
         loop {
             let (verb, body) = read_request(&mut reader)?;
             let answer = match verb.as_str() {
+                _ if matches!(self.on_call, OnCall::NoEntry) => reply("401 Unauthorized", "text/plain", "no"),
                 "POST" => self.answer(&serde_json::from_slice(&body).ok()?),
-                "DELETE" => reply("200 OK", "text/plain", ""),
+                "DELETE" => {
+                    self.closed.fetch_add(1, Ordering::Relaxed);
+                    reply("200 OK", "text/plain", "")
+                }
                 _ => reply("405 Method Not Allowed", "text/plain", ""),
             };
             writer.write_all(answer.as_bytes()).ok()?;
@@ -83,6 +95,7 @@ impl Fake {
                 match &self.on_call {
                     OnCall::Result(bytes) => (*bytes).to_owned(),
                     OnCall::NoSession => return reply("404 Not Found", "text/plain", "no such session"),
+                    OnCall::NoEntry => return reply("401 Unauthorized", "text/plain", "no"),
                     OnCall::Page => return reply("200 OK", "text/html", "<h1>Welcome</h1>"),
                 }
             }

@@ -86,6 +86,10 @@ impl Setup {
         self.home.path().join("state")
     }
 
+    pub(crate) fn mark(&self) -> &str {
+        &self.mark
+    }
+
     /// A path for a test's own files, outside of the folders that the host looks at.
     pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         self.home.path().join("scratch").join(name)

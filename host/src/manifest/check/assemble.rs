@@ -44,7 +44,7 @@ pub(super) fn assemble(
 ) -> Option<Manifest> {
     let path = std::path::absolute(subject.path).ok()?;
     let plugin_dir = path.parent()?;
-    let mut expander = Expander::new(ctx, plugin_dir, subject.id);
+    let mut expander = Expander::new(ctx, plugin_dir, subject);
     if let Some(path) = &file.env_file {
         expander.read_env_file(path, findings);
         env_file_names(&expander, subject, findings);
@@ -246,7 +246,7 @@ fn remote(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_
             );
         }
         let name = name.to_ascii_lowercase();
-        let value = if CREDENTIALS.contains(&name.as_str()) { hidden(value) } else { value };
+        let value = if CREDENTIALS.contains(&name.as_str()) { hidden(&name, value) } else { value };
         headers.push((name, value));
     }
     if let Some(auth) = &file.auth {
@@ -257,19 +257,22 @@ fn remote(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_
             findings.error("/auth/bearer", "`auth.bearer` and a header `authorization` exclude each other");
         }
         let mut pieces = vec![Piece::Text("Bearer ".to_owned())];
-        pieces.extend(hidden(token).into_pieces());
+        pieces.extend(hidden("", token).into_pieces());
         headers.push(("authorization".to_owned(), Template::new(pieces)));
     }
     Some(Kind::Remote(Remote { url, dialect: file.dialect, headers }))
 }
 
-/// Its text becomes secret, but for the scheme's word (`Bearer `).
-fn hidden(value: Template) -> Template {
+/// All of a credential becomes secret. Of an `Authorization` the word of a known scheme (`Bearer `) stays, since it says
+/// what is sent and nothing of the secret; any other first word may be the secret itself.
+fn hidden(name: &str, value: Template) -> Template {
+    let has_scheme = matches!(name, "authorization" | "proxy-authorization");
     let mut pieces = Vec::new();
     for piece in value.into_pieces() {
         match piece {
             Piece::Text(text) => {
-                let (scheme, rest) = text.split_at(text.find(' ').map_or(0, |at| at + 1));
+                let at = if has_scheme && pieces.is_empty() { scheme(&text) } else { 0 };
+                let (scheme, rest) = text.split_at(at);
                 pieces.extend((!scheme.is_empty()).then(|| Piece::Text(scheme.to_owned())));
                 pieces.extend((!rest.is_empty()).then(|| Piece::Secret(rest.to_owned())));
             }
@@ -277,6 +280,14 @@ fn hidden(value: Template) -> Template {
         }
     }
     Template::new(pieces)
+}
+
+/// The length of `Bearer ` or `Basic ` at the start of a text.
+fn scheme(text: &str) -> usize {
+    let known = ["bearer ", "basic "]
+        .into_iter()
+        .find(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    known.map_or(0, str::len)
 }
 
 fn header(name: &str, pointer: &str, value: &Template, findings: &mut Findings<'_>) {

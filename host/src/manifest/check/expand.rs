@@ -3,18 +3,21 @@
 
 use std::path::{Path, PathBuf};
 
-use wharf_core::PluginId;
 use wharf_core::manifest::Template;
 use wharf_core::manifest::env_file;
 use wharf_core::manifest::template::Piece;
 use wharf_core::manifest::variables::{Own, Part, Unset, Variable, parse};
 
+use super::Subject;
 use super::findings::Findings;
 use crate::manifest::context::Context;
 use crate::manifest::syntax::{ReadError, read_bounded};
 
 /// The largest file that `${file:..}` and `env_file` read.
 const MAX_BYTES: u64 = 64 * 1024;
+
+/// The variables of editors that foreign files may hold.
+const EDITORS: [&str; 4] = ["workspaceFolder", "workspaceFolderBasename", "pathSeparator", "userHome"];
 
 /// Looks variables up for one plugin.
 pub(super) struct Expander<'a> {
@@ -24,11 +27,14 @@ pub(super) struct Expander<'a> {
     data_dir: PathBuf,
     /// What `env_file` sets; the host's environment wins over it.
     pub(super) env_file: Vec<(String, String)>,
+    /// Whether another program's variables are known too.
+    foreign: bool,
 }
 
 impl<'a> Expander<'a> {
-    pub(super) fn new(ctx: &'a Context, plugin_dir: &'a Path, id: &PluginId) -> Self {
-        Self { ctx, plugin_dir, data_dir: ctx.state_dir.join("data").join(id.as_str()), env_file: Vec::new() }
+    pub(super) fn new(ctx: &'a Context, plugin_dir: &'a Path, subject: &Subject<'_>) -> Self {
+        let data_dir = ctx.state_dir.join("data").join(subject.id.as_str());
+        Self { ctx, plugin_dir, data_dir, env_file: Vec::new(), foreign: subject.foreign.is_some() }
     }
 
     /// The text at a place of the document, expanded. Problems are found and leave their part out.
@@ -70,6 +76,9 @@ impl<'a> Expander<'a> {
             Variable::Own(Own::DataDir) => path_piece(&self.data_dir),
             Variable::Own(Own::PluginDir) => path_piece(self.plugin_dir),
             Variable::Own(Own::Wharf) => path_piece(&self.ctx.wharf),
+            Variable::Env(name, Unset::Problem) if self.foreign && EDITORS.contains(&name.as_str()) => {
+                self.editors(&name)
+            }
             Variable::Env(name, unset) => {
                 self.env(&name, unset, "set it in the host's environment or in `env_file`")
             }
@@ -78,6 +87,21 @@ impl<'a> Expander<'a> {
                 self.env(&name, unset, "it is the value of this input; set it in the host's environment")
             }
             Variable::File(path) => self.file(&path),
+        }
+    }
+
+    /// What Cursor puts in for a variable of its own. The project is the folder that the file lies in.
+    fn editors(&self, name: &str) -> Result<Piece, Lack> {
+        match name {
+            "workspaceFolder" => path_piece(self.plugin_dir),
+            "workspaceFolderBasename" => {
+                path_piece(Path::new(self.plugin_dir.file_name().unwrap_or_default()))
+            }
+            "pathSeparator" => Ok(Piece::Text("/".to_owned())),
+            _ => (self.ctx.env)("HOME").map(Piece::Text).ok_or_else(|| Lack {
+                message: format!("the variable {name} has no value: HOME is not set"),
+                help: Some("set HOME in the host's environment".to_owned()),
+            }),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Every bad input by its message and place; the same content in every syntax; reports as a user sees them.
 
 mod bad_inputs;
+mod credentials;
 
 use std::path::{Path, PathBuf};
 

@@ -50,14 +50,14 @@ pub(super) async fn call(
 ) -> Answer {
     let tool = edge.host.tool(&plugin, &tool).await?;
     let wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
-    edge.schemas.check(&tool, wanted.arguments.map(RawValue::get))?;
+    edge.schemas.check(&edge.tasks, &tool, wanted.arguments).await?;
     let mut spec = spec(&tool, principal, wanted.arguments);
     spec.meta = wanted.meta.map(|meta| Arc::from(meta.to_owned()));
     spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
     if sse::wanted(&headers) {
         let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
         spec.events = Some(sender);
-        return Ok(sse::respond(progress::stream(edge.host.call(spec), events, tool)));
+        return Ok(sse::respond(progress::stream(&edge.tasks, edge.host.call(spec), events, tool)));
     }
     let settled = edge.host.call(spec).await?;
     Ok(raw_json(StatusCode::OK, answer(&tool, settled)?))
@@ -74,7 +74,7 @@ pub(super) async fn facade(
     let arguments = body.as_deref().map(serde_json::from_slice::<&RawValue>).transpose();
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
-    edge.schemas.check(&tool, arguments.map(RawValue::get))?;
+    edge.schemas.check(&edge.tasks, &tool, arguments).await?;
     let settled = edge.host.call(spec(&tool, principal, arguments)).await?;
     let about = about(&tool, &settled);
     let result = match settled.reply {

@@ -31,7 +31,7 @@ pub(super) async fn stream(State(edge): State<Edge>, headers: HeaderMap) -> Answ
     let bad = || Problem::new(Code::BadRequest, "Last-Event-ID is not the number of an event");
     let text = single(&headers, &LAST_EVENT_ID).map_err(|()| bad())?;
     let after = text.map(|text| text.trim().parse::<u64>().map_err(|_| bad())).transpose()?;
-    Ok(sse::respond(feed(edge.host.events(), after, edge.ending.clone())))
+    Ok(sse::respond(feed(edge.host.events(), after, edge.tasks.ending().clone())))
 }
 
 fn feed(

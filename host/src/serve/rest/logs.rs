@@ -64,7 +64,7 @@ pub(super) async fn read(
     let shape = if sse::wanted(&headers) { Shape::Events } else { Shape::Text };
     let (lines, live) = open(&book, filter.tail.unwrap_or(TAIL).min(MOST), since);
     let body = if follow {
-        sse::stream_body(following(lines, live, shape, edge.ending.clone()))
+        sse::stream_body(following(lines, live, shape, edge.tasks.ending().clone()))
     } else {
         lines.iter().map(|line| encode(line, shape)).collect::<Vec<_>>().concat().into()
     };

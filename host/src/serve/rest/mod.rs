@@ -18,24 +18,24 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{StatusCode, Uri};
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 use wharf_core::Code;
 
 use super::problem::Problem;
 use super::schema::Schemas;
 use crate::Host;
+use crate::tasks::Tasks;
 
 /// What every route can use.
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
     host: Host,
     schemas: Arc<Schemas>,
-    /// Cancelled when the edge stops: streams without an end of their own end then.
-    ending: CancellationToken,
+    /// Those of the edge: when they end, streams without an end of their own do.
+    tasks: Tasks,
 }
 
 /// All routes.
-pub(crate) fn router(host: Host, ending: CancellationToken) -> Router {
+pub(crate) fn router(host: Host, tasks: Tasks) -> Router {
     let routes = Router::new()
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
@@ -52,7 +52,7 @@ pub(crate) fn router(host: Host, ending: CancellationToken) -> Router {
         .route("/api/v1/plugins/{id}/tools/{tool}", get(tools::one))
         .route("/api/v1/plugins/{id}/tools/{tool}/call", post(calls::call))
         .route("/api/v1/plugins/{id}/{action}", post(plugins::command))
-        .with_state(Edge { host, schemas: Arc::default(), ending });
+        .with_state(Edge { host, schemas: Arc::default(), tasks });
     with_fallbacks(routes)
 }
 

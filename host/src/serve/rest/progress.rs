@@ -1,13 +1,14 @@
 //! A call as a stream of events: what the plugin says during it, then `result` or `error`.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+use wharf_core::Code;
 use wharf_core::catalog::Tool;
 use wharf_plugin_api::Notification;
 use wharf_plugin_api::jsonrpc;
@@ -16,6 +17,7 @@ use super::calls;
 use crate::route::{CallEvent, Failure, Settled};
 use crate::serve::problem::Problem;
 use crate::serve::sse::{KEEP_ALIVE, PULSE, frame};
+use crate::tasks::Tasks;
 
 /// Events that wait for a slow client; the router drops what does not fit.
 pub(super) const QUEUE: usize = 64;
@@ -24,29 +26,41 @@ type Outcome = Result<Settled, Failure>;
 
 struct Live {
     /// `None` once it is over.
-    call: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    call: Option<Running>,
     /// The frame after which nothing comes.
     last: Option<Bytes>,
     events: mpsc::Receiver<CallEvent>,
     tool: Arc<Tool>,
 }
 
-/// The frames of a call. Dropping the stream drops the call.
-pub(super) fn stream(
-    call: impl Future<Output = Outcome> + Send + 'static,
+/// The call's task. Dropped, it is ended.
+struct Running(JoinHandle<Outcome>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The frames of a call. Dropping the stream drops the call. The call runs by itself: a client that reads slowly, or not at
+/// all, neither stretches its deadline nor keeps its place among the plugin's calls.
+pub(super) fn stream<F: Future<Output = Outcome> + Send + 'static>(
+    tasks: &Tasks,
+    call: F,
     events: mpsc::Receiver<CallEvent>,
     tool: Arc<Tool>,
-) -> impl Stream<Item = Bytes> + Send + 'static {
-    stream::unfold(Live { call: Some(Box::pin(call)), last: None, events, tool }, next)
+) -> impl Stream<Item = Bytes> + Send + use<F> {
+    let call = Running(tasks.spawn(tracing::Span::current(), call));
+    stream::unfold(Live { call: Some(call), last: None, events, tool }, next)
 }
 
 async fn next(mut live: Live) -> Option<(Bytes, Live)> {
-    if let Some(call) = &mut live.call {
-        // Not biased: a flood of events must not keep the call from being polled.
+    if let Some(Running(call)) = &mut live.call {
+        // Not biased: a flood of events must not hide the end.
         tokio::select! {
             Some(event) = live.events.recv() => return Some((event_frame(event), live)),
             outcome = call => {
-                live.last = Some(outcome_frame(&live.tool, outcome));
+                live.last = Some(outcome_frame(&live.tool, outcome.unwrap_or_else(|error| Err(lost(&error)))));
                 live.call = None;
             }
             () = tokio::time::sleep(KEEP_ALIVE) => return Some((PULSE, live)),
@@ -57,6 +71,12 @@ async fn next(mut live: Live) -> Option<(Bytes, Live)> {
         return Some((event_frame(event), live));
     }
     live.last.take().map(|last| (last, live))
+}
+
+/// The task's end without an outcome.
+fn lost(error: &JoinError) -> Failure {
+    tracing::error!(%error, "a streamed call ended without an outcome; this is a bug of wharf");
+    Failure::new(Code::Internal, "the call met a bug of wharf; its log has the details")
 }
 
 fn event_frame(event: CallEvent) -> Bytes {
@@ -95,6 +115,7 @@ mod tests {
     use super::super::calls::tests::{settled, tool};
     use super::{QUEUE, stream};
     use crate::route::{CallEvent, Failure};
+    use crate::tasks::Tasks;
 
     fn notification(method: &'static str, json: &str) -> CallEvent {
         let params = RawValue::from_string(json.to_owned()).unwrap();
@@ -115,7 +136,7 @@ mod tests {
             sender.send(notification("notifications/other", "{}")).await.unwrap();
             Ok(settled(Reply::Result(RawValue::from_string("{\r\n}".into()).unwrap())))
         };
-        let sent = all(stream(call, events, Arc::new(tool()))).await;
+        let sent = all(stream(&Tasks::default(), call, events, Arc::new(tool()))).await;
         let expected = "event: accepted\ndata: {\"call_id\":\"c-00000001-2\"}\n\n\
             event: progress\ndata: {\"progress\":1}\n\n\
             event: log\ndata: {\"data\": \"x\"}\n\n\
@@ -131,7 +152,7 @@ mod tests {
             tokio::time::sleep(super::KEEP_ALIVE * 5 / 2).await;
             Err(Failure::new(Code::Deadline, "late"))
         };
-        let sent = all(stream(call, events, Arc::new(tool()))).await;
+        let sent = all(stream(&Tasks::default(), call, events, Arc::new(tool()))).await;
         assert_eq!(sent.matches(": keep-alive\n\n").count(), 2, "{sent}");
         assert!(sent.contains("event: error\ndata: {") && sent.contains("\"code\":\"deadline\""), "{sent}");
     }
@@ -144,8 +165,29 @@ mod tests {
             let _alive = alive;
             std::future::pending().await
         };
-        let frames = Box::pin(stream(call, events, Arc::new(tool())));
+        let frames = Box::pin(stream(&Tasks::default(), call, events, Arc::new(tool())));
         drop(frames);
         assert!(gone.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_call_ends_whether_or_not_its_client_reads() {
+        let (alive, mut gone) = mpsc::channel::<()>(1);
+        let (_sender, events) = mpsc::channel(QUEUE);
+        let call = async move {
+            let _alive = alive;
+            Err(Failure::new(Code::Deadline, "late"))
+        };
+        let frames = stream(&Tasks::default(), call, events, Arc::new(tool()));
+        assert!(gone.recv().await.is_none(), "the call is over, and nothing was read of it");
+        assert!(all(frames).await.contains("\"code\":\"deadline\""));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_ends_its_stream_with_an_error() {
+        let (_sender, events) = mpsc::channel(QUEUE);
+        let call = async { panic!("boom") };
+        let sent = all(stream(&Tasks::default(), call, events, Arc::new(tool()))).await;
+        assert!(sent.contains("\"code\":\"internal\"") && !sent.contains("boom"), "{sent}");
     }
 }
