@@ -251,6 +251,12 @@ impl Edges {
         rest.ends_with(b",\"id\":").then(|| number(id)).flatten()
     }
 
+    /// Only its first bytes are known.
+    pub(crate) fn of_head(bytes: &[u8]) -> Self {
+        let head = bytes.get(..EDGE).unwrap_or(bytes).to_vec();
+        Self { head, tail: Vec::new() }
+    }
+
     fn add(&mut self, bytes: &[u8]) {
         let more = (EDGE - self.head.len()).min(bytes.len());
         self.head.extend_from_slice(bytes.get(..more).unwrap_or_default());

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use memchr::memchr2;
 
+use crate::frame::Edges;
+
 /// What the buffer may keep between events; more is given back.
 const IDLE_CAPACITY: usize = 64 << 10;
 /// A reconnection time beyond this is not believed.
@@ -57,6 +59,8 @@ pub struct Parser {
     block: Block,
     last_id: String,
     retry: Option<Duration>,
+    /// How the data of the last event that was over the bound began.
+    dropped: Option<Edges>,
 }
 
 /// The event under construction.
@@ -83,6 +87,7 @@ impl Parser {
             block: Block::default(),
             last_id: String::new(),
             retry: None,
+            dropped: None,
         }
     }
 
@@ -130,6 +135,7 @@ impl Parser {
                 continue;
             }
             if self.block.size() + line.len() > self.max.saturating_add(FIELD_NAME) {
+                self.dropped = Some(head(&self.block, line));
                 self.block = Block::default();
                 self.skipping = Some(false);
                 return Some(Err(SseError::TooLarge { max: self.max }));
@@ -138,6 +144,11 @@ impl Parser {
                 self.retry = Some(retry);
             }
         }
+    }
+
+    /// How the data of the last event that was over the bound began, once: it may tell whose answer it was.
+    pub fn take_dropped(&mut self) -> Option<Edges> {
+        self.dropped.take()
     }
 
     /// The id to resume after, empty if the stream gave none.
@@ -201,6 +212,7 @@ impl Parser {
         if held + self.block.size() <= self.max.saturating_add(FIELD_NAME) {
             return None;
         }
+        self.dropped = Some(head(&self.block, self.buf.get(self.start..).unwrap_or_default()));
         self.block = Block::default();
         self.skipping = Some(true);
         self.start = self.buf.len();
@@ -220,6 +232,13 @@ impl Parser {
             Err(_) => Err(SseError::NotUtf8),
         })
     }
+}
+
+/// How an event's data began: in an earlier line, or in this one.
+fn head(block: &Block, line: &[u8]) -> Edges {
+    let value = line.strip_prefix(b"data:").unwrap_or_default();
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    Edges::of_head(if block.has_data { &block.data } else { value })
 }
 
 /// What a line may hold beside its value, so that the bound speaks of data: `data: ` and a little more.

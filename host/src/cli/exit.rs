@@ -88,10 +88,10 @@ impl Complaint {
         let code = Code::ALL.iter().copied().find(|code| Some(code.as_str()) == problem.code.as_deref());
         let title = problem.title.unwrap_or_else(|| format!("the host answered with status {status}"));
         let mut complaint = Self::new(code.map_or_else(|| exit_of_status(status), exit_of_code), title);
+        // What concerns the whole stands in the detail already.
+        let places = problem.errors.into_iter().filter(|place| !place.pointer.is_empty());
         complaint.details.extend(problem.detail);
-        complaint.details.extend(
-            problem.errors.into_iter().map(|Place { pointer, detail }| format!("{pointer}: {detail}")),
-        );
+        complaint.details.extend(places.map(|Place { pointer, detail }| format!("{pointer}: {detail}")));
         complaint.remedy = code.and_then(remedy_of_code).map(str::to_owned);
         complaint
     }

@@ -78,6 +78,8 @@ pub(super) struct Manifest {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ManifestProblem {
+    #[serde(default)]
+    pub(super) severity: String,
     pub(super) line: Option<u32>,
     pub(super) column: Option<u32>,
     pub(super) message: String,
@@ -113,6 +115,10 @@ fn row(plugin: &Plugin, now: SystemTime) -> Vec<String> {
         [first, rest @ ..] => format!("{first}+{}", rest.len()),
     };
     let cause = plugin.cause.as_ref().map(|cause| first_line(&format!("{}: {}", cause.code, cause.detail)));
+    // A plugin that runs by its last good manifest does not look well.
+    let wrong = plugin.manifest.problems.iter().find(|problem| problem.severity == "error");
+    let cause = cause
+        .or_else(|| wrong.map(|wrong| first_line(&format!("its manifest is wrong now: {}", wrong.message))));
     vec![
         plugin.id.clone(),
         plugin.state.clone(),
@@ -157,5 +163,14 @@ pub(super) mod tests {
     fn a_plugin_is_one_row() {
         let row = row(&plugin(), UNIX_EPOCH + Duration::from_secs(60));
         assert_eq!(row, ["db", "backoff", "60s", "10+1", "3", "2", "exited: exited with code 1"]);
+    }
+
+    #[test]
+    fn a_wrong_manifest_shows_though_the_plugin_runs() {
+        let mut running = plugin();
+        running.cause = None;
+        running.manifest.problems[0].severity = "error".to_owned();
+        let row = row(&running, UNIX_EPOCH);
+        assert_eq!(row.last().unwrap(), "its manifest is wrong now: bad");
     }
 }

@@ -29,6 +29,14 @@ enum Shape {
 }
 
 impl Messages {
+    /// Whose answer the last event over the bound was, if its beginning tells.
+    pub(crate) fn take_dropped_answer(&mut self) -> Option<u64> {
+        match &mut self.shape {
+            Shape::Events(parser) => parser.take_dropped()?.answers(),
+            Shape::Unknown | Shape::Json(_) | Shape::Ended => None,
+        }
+    }
+
     pub(crate) fn of(response: Response<Incoming>, max: usize) -> Self {
         let events = media_type(&response).eq_ignore_ascii_case("text/event-stream");
         let shape = if events { Shape::Unknown } else { Shape::Json(Vec::new()) };

@@ -12,8 +12,8 @@ use reqwest::Url;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_core::sse::Event;
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Cause, CauseKind, Full as QueueFull, Hello, Inbox, Link, Notification, Reply,
-    Request, Scope, async_trait, jsonrpc,
+    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full as QueueFull, Hello, Inbox, Link,
+    Notification, Reply, Request, Scope, async_trait, jsonrpc,
 };
 
 use super::handshake::{self, HostScope};
@@ -165,6 +165,11 @@ impl Wire {
                 Err(error) => return Cause::new(CauseKind::LinkLost, error.detail),
             };
             self.options.note("wharf", &format!("dropped from the event stream: {dropped}"));
+            // Whoever waits for an answer that was too long need not wait for the deadline.
+            if let Some(id) = messages.take_dropped_answer() {
+                let error = CallError::new(CallErrorKind::Protocol, Delivery::Unknown, dropped.clone());
+                self.pending.failed(id, error);
+            }
             if let Some(why) = strikes.unreadable(&dropped) {
                 return Cause::new(CauseKind::ProtocolGarbage, why);
             }

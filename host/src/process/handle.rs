@@ -16,7 +16,7 @@ use wharf_core::manifest::Stop;
 use wharf_plugin_api::ExitReport;
 
 use super::proc::{self, Pid};
-use super::spawn::Launch;
+use super::spawn::{Launch, Unkillable};
 use super::sweep::{self, Swept};
 use super::wire::{Order, Report};
 use super::{memory, wire};
@@ -40,14 +40,6 @@ const DRAIN_BUDGET: Duration = Duration::from_secs(1);
 
 /// After the order to kill: when a waiter no longer believes that it will end. More than all the steps above together.
 const GONE_BUDGET: Duration = Duration::from_secs(15);
-
-/// A process tree survived being killed: it hangs in the kernel.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the process tree of pid {pid} does not end although it was killed; it hangs in the kernel")]
-pub struct Unkillable {
-    /// Its main process.
-    pub pid: u32,
-}
 
 /// A process, shared. Dropping the last clone kills the tree.
 #[derive(Clone, Debug)]

@@ -28,8 +28,8 @@ mod sweep;
 mod wire;
 
 pub use exe::NotInitialised;
-pub use handle::{ProcessHandle, Unkillable};
-pub use spawn::{Launch, Process, SpawnError, spawn};
+pub use handle::ProcessHandle;
+pub use spawn::{Launch, Process, SpawnError, Unkillable, spawn};
 pub use wire::Stage;
 
 /// How processes are kept from outliving the host, in the API's words.

@@ -62,6 +62,14 @@ pub struct Process {
     pub handle: ProcessHandle,
 }
 
+/// A process tree survived being killed: it hangs in the kernel.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the process tree of pid {pid} does not end although it was killed; it hangs in the kernel")]
+pub struct Unkillable {
+    /// Its main process.
+    pub pid: u32,
+}
+
 /// Why a process was not started. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -8,7 +8,7 @@ use wharf_plugin_api::{CallErrorKind, Cause, CauseKind, Delivery, Link, Scope};
 use super::{connect, target};
 use crate::dialect::testkit::fake::{Fake, Seen, endpoint, event, handler, status, stream};
 use crate::dialect::testkit::{Call, Ear, options, request, result, spawn_call, within};
-use crate::dialect::{Connected, Lost};
+use crate::dialect::{Connected, Lost, Options};
 
 type Stream = Arc<Mutex<Option<mpsc::Sender<String>>>>;
 
@@ -49,6 +49,27 @@ async fn linked(fake: &Fake, ear: &Ear) -> (Arc<dyn Link>, Lost) {
 
 async fn refused(fake: &Fake) -> Cause {
     within(connect(fake.endpoint("/sse"), Arc::new(Ear::default()), options())).await.err().expect("refused")
+}
+
+#[tokio::test]
+async fn an_answer_over_the_bound_fails_its_call_at_once_and_no_other() {
+    let (fake, stream) = server("/messages?sessionId=7").await;
+    let small = Options { max_message: 1000, ..options() };
+    let connected = within(connect(fake.endpoint("/sse"), Arc::new(Ear::default()), small)).await;
+    let Connected { link, lost: _lost } = connected.expect("connected");
+    let calls = ["big", "small"]
+        .map(|n| spawn_call(&link, &Call::new(false), request("tools/call", &json!({"n": n}).to_string())));
+    for (n, answer) in [("big", "y".repeat(5000)), ("small", "fits".to_owned())] {
+        let sent = fake.first(|seen| seen.body["params"]["n"] == n).await;
+        // The keys in the order of every server that was seen: the id before the result.
+        let raw = format!(r#"{{"jsonrpc":"2.0","id":{},"result":"{answer}"}}"#, sent.body["id"]);
+        let tx = stream.lock().await.clone().expect("a stream");
+        tx.send(format!("event: message\ndata: {raw}\n\n")).await.expect("open");
+    }
+    let [big, small] = calls;
+    let error = within(big).await.expect("joined").unwrap_err();
+    assert_eq!((error.kind, error.delivery), (CallErrorKind::Protocol, Delivery::Unknown));
+    assert_eq!(result(within(small).await.expect("joined")), "fits");
 }
 
 #[tokio::test]

@@ -72,13 +72,8 @@ pub(super) async fn list(State(edge): State<Edge>, Asked(filter): Asked<Filter>)
 }
 
 pub(super) async fn one(State(edge): State<Edge>, Names((plugin, name)): Names<(String, String)>) -> Answer {
-    let catalog = edge.host.catalog();
-    let tool = match catalog.tool(&plugin, &name) {
-        Some(tool) => tool,
-        None if edge.host.state_of(&plugin).is_none() => return Err(Failure::no_plugin(&plugin).into()),
-        None => return Err(Failure::no_tool(&plugin, &name).into()),
-    };
-    let response: Response = json(StatusCode::OK, &view(tool, is_available(&edge, tool), Detail::Full));
+    let tool = edge.host.tool(&plugin, &name).await?;
+    let response: Response = json(StatusCode::OK, &view(&tool, is_available(&edge, &tool), Detail::Full));
     Ok(response)
 }
 

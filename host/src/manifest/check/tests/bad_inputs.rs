@@ -142,7 +142,7 @@ pub(super) const BAD: &[(&str, &str)] = &[
     ),
     (
         "url = 'http://a/mcp'\n[stop]\nterm = '1h'\n",
-        "3:8 `stop.term` (1h) is longer than 60s / give calls in flight their time with `stop.drain`",
+        "3:8 `stop.term` (3600s) is longer than 60s / give calls in flight their time with `stop.drain`",
     ),
     (
         "url = 'https://a/mcp'\n[health]\nprobe = 'http:/health'\n",
