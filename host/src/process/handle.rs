@@ -374,11 +374,11 @@ mod tests {
         control.set_nonblocking(true).unwrap();
         let child = tokio::process::Command::new("true").spawn().unwrap();
         let shim = Shim::new(control, child).unwrap();
-        let (asked, mut asks) = tokio::sync::mpsc::unbounded_channel();
+        let (asked, mut asks) = tokio::sync::mpsc::channel(16);
         let (answer, answers) = mpsc::channel::<Swept>();
         let answers = Mutex::new(answers);
         let sweep = move |_, _: &str, _| {
-            asked.send(()).unwrap();
+            asked.blocking_send(()).unwrap();
             answers.lock().unwrap().recv().unwrap()
         };
         let handle = guard_with(shim, guarded(dir.path()), Arc::new(sweep), &tasks);

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The places of one host's instances, by plugin and number.
+/// A plugin's id, and the number of an instance.
+type Slot = (Arc<str>, u32);
+
+/// The places of one host's instances.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
-    all: Mutex<HashMap<(Arc<str>, u32), Arc<Semaphore>>>,
+    all: Mutex<HashMap<Slot, Arc<Semaphore>>>,
 }
 
 /// The place of an instance, taken until this is dropped.
