@@ -83,7 +83,8 @@ fn describe_instance(text: &mut String, instance: &Instance, now: SystemTime) {
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "unknown".to_owned(),
     };
-    writeln!(text, "    last exit: {how}, {} ago; its last lines on stderr:", age(&exit.at, now)).ok();
+    let said = if exit.stderr_tail.is_empty() { "it had said nothing" } else { "its last lines on stderr:" };
+    writeln!(text, "    last exit: {how}, {} ago; {said}", age(&exit.at, now)).ok();
     for line in &exit.stderr_tail {
         writeln!(text, "      {line}").ok();
     }

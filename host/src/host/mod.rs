@@ -195,6 +195,10 @@ impl Host {
     /// If there is no such plugin or tool, or the plugin is not available.
     pub async fn tool(&self, plugin: &str, name: &str) -> Result<Arc<Tool>, Failure> {
         let handle = self.0.table.load().get(plugin).cloned().ok_or_else(|| Failure::no_plugin(plugin))?;
+        // The way of nearly every call: nothing to wait for, nothing to subscribe to.
+        if let Ok(tool) = self.offered(&handle, name) {
+            return Ok(tool);
+        }
         let wait = handle.manifest().map_or(Duration::ZERO, |manifest| manifest.limits.queue_wait.0);
         let until = tokio::time::Instant::now() + wait;
         let mut catalogs = self.0.catalog_changed.subscribe();

@@ -140,6 +140,9 @@ impl Call {
 
     /// An instance that takes the call; waits until then for one that has a free place, or is about to be ready.
     async fn pick(&self, until: Instant) -> Result<Picked, Failure> {
+        if let Some(picked) = self.plugin.pick() {
+            return Ok(picked);
+        }
         let (mut changes, freed) = (self.plugin.changes(), self.plugin.freed());
         loop {
             changes.mark_unchanged();
