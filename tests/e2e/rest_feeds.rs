@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::procs::kill9;
-use crate::support::sse::Events;
+use crate::support::sse::{Event, Events};
 use crate::support::{Manifest, TestHost, mock};
 
 #[tokio::test]
@@ -11,22 +11,22 @@ async fn events_are_told_in_order_and_can_be_joined_late() {
     let host = TestHost::with([("mock", mock())]).await;
     host.until_state("mock", "ready").await;
     let from = |id: &str| host.request(reqwest::Method::GET, "/api/v1/events").header("last-event-id", id);
-    let mut all = Events::open(from("0")).await;
-    let ready = all
-        .until("the plugin is ready", |event| {
-            event.name == "plugin.state" && event.data.contains("\"ready\"")
-        })
-        .await;
+    // A state and the catalog that follows from it are told by different owners, in either order.
+    let told = |name: &'static str, part: &'static str| {
+        let opening = from("0");
+        async move {
+            let mut all = Events::open(opening).await;
+            all.until(name, |event| event.name == name && event.data.contains(part)).await
+        }
+    };
+    let ready = told("plugin.state", "\"to\":\"ready\"").await;
     assert!(ready.data.contains("\"mock\""), "{ready:?}");
-    let id: u64 = ready.id.parse().expect("ids are numbers");
-    all.until("its tools are told", |event| event.name == "catalog.changed").await;
-    let mut late = Events::open(from(&ready.id)).await;
+    let catalog = told("catalog.changed", "mock/echo").await;
+    let number = |event: &Event| -> u64 { event.id.parse().expect("ids are numbers") };
+    let earlier = number(&ready).min(number(&catalog));
+    let mut late = Events::open(from(&earlier.to_string())).await;
     let next = late.next().await.expect("the stream goes on");
-    assert_eq!(
-        next.id.parse::<u64>().unwrap(),
-        id + 1,
-        "a late reader misses nothing and gets nothing twice"
-    );
+    assert_eq!(number(&next), earlier + 1, "a late reader misses nothing and gets nothing twice");
     // A call is told to those who listen, and not kept.
     host.call("mock", "echo", json!({ "message": "x" })).await;
     let finished = late.until("the call is told", |event| event.name == "call.finished").await;
