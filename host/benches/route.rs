@@ -72,7 +72,7 @@ fn floor(bencher: Bencher<'_, '_>) {
     let world = World::new(1, 1);
     let link = Answers::new(1);
     let ask = Request { method: "tools/call".into(), params: arguments(SMALL) };
-    let scope: Arc<dyn Scope> = Arc::new(Nobody(Caller { principal: "bench".into() }));
+    let scope: Arc<dyn Scope> = Arc::new(Nobody(Caller::new("bench")));
     bencher.with_inputs(|| (ask.clone(), Arc::clone(&scope))).bench_local_values(|(ask, scope)| {
         let reply = world.runtime.block_on(link.request(ask, scope)).expect("the link answers");
         assert!(is_right(&reply));
@@ -136,16 +136,7 @@ fn id() -> PluginId {
 }
 
 fn spec(tool: &str, bytes: usize) -> CallSpec {
-    CallSpec {
-        plugin: id(),
-        method: "tools/call".into(),
-        tool: Some(tool.to_owned()),
-        payload: arguments(bytes),
-        meta: None,
-        timeout: None,
-        caller: Caller { principal: "bench".into() },
-        events: None,
-    }
+    CallSpec::tool(id(), tool, arguments(bytes), Caller::new("bench"))
 }
 
 /// Arguments of about this size.

@@ -45,6 +45,7 @@ pub(crate) mod dialect;
 pub mod events;
 pub mod host;
 pub mod manifest;
+pub(crate) mod mcp;
 pub mod mock;
 pub mod native;
 pub mod plugin;

@@ -23,7 +23,7 @@ pub mod plugin;
 pub use cause::{Cause, CauseKind, ExitReport};
 pub use error::{CallError, CallErrorKind, Delivery};
 pub use jsonrpc::{Id, Notification, Reply, Request, RpcError};
-pub use plugin::{Caller, Full, Hello, Inbox, Launch, Link, Plugin, Scope, Stage};
+pub use plugin::{Caller, Client, Era, Full, Hello, Inbox, Launch, Link, Plugin, Scope, Stage};
 
 /// Re-exported so that implementors of the traits need no version of their own.
 pub use async_trait::async_trait;

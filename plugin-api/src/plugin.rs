@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::cause::Cause;
@@ -74,11 +75,17 @@ pub trait Scope: Send + Sync {
     /// A notification of the plugin that belongs to this call (progress, log message).
     fn event(&self, notification: Notification);
 
-    /// A request of the plugin to the caller of this call (sampling, elicitation, roots).
+    /// A request of the plugin to the caller of this call (sampling, elicitation, roots). Dropping the future takes it back.
     ///
     /// # Errors
     /// If the caller cannot be asked.
     async fn ask(&self, request: Request) -> Result<Reply, CallError>;
+
+    /// Whether a caller stands behind it, whom the plugin may mean when it asks or tells something without saying of which
+    /// request it speaks. False for what the host asks for itself.
+    fn is_call(&self) -> bool {
+        true
+    }
 
     /// Who calls.
     fn caller(&self) -> &Caller;
@@ -160,9 +167,85 @@ pub struct Hello {
 pub struct Caller {
     /// Under which name the caller was let in; rates, shares and idempotency keys are counted under it.
     pub principal: Arc<str>,
+    /// What the caller's own MCP client can do.
+    pub client: Arc<Client>,
+    /// The caller's MCP session with the host, if it has one.
+    pub session: Option<Arc<str>>,
+}
+
+/// What an MCP client says of itself. A modern plugin is told exactly this; nobody asks the client for more.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its `ClientCapabilities`, a JSON object, as it came.
+    pub capabilities: Arc<RawValue>,
+    /// Its `clientInfo`, if it gave one.
+    pub info: Option<Arc<RawValue>>,
+    /// The least severe level of log messages that it wants; `None`: it wants none.
+    pub log_level: Option<Arc<str>>,
+}
+
+/// The two ways in which MCP is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Era {
+    /// Up to 2025-11-25: `initialize`, sessions, requests in both directions.
+    Legacy,
+    /// From 2026-07-28: every request stands for itself.
+    Modern,
 }
 
 /// The link's queue has no room, or the link is gone; nothing was sent.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the plugin's queue is full")]
 pub struct Full;
+
+// === impl Hello ===
+
+impl Hello {
+    /// How the connection speaks.
+    #[must_use]
+    pub fn era(&self) -> Era {
+        Era::of(&self.revision)
+    }
+}
+
+// === impl Era ===
+
+impl Era {
+    /// The first modern revision.
+    pub const FIRST_MODERN: &'static str = "2026-07-28";
+
+    /// The era of a revision. Revisions are dates, which sort as texts.
+    #[must_use]
+    pub fn of(revision: &str) -> Self {
+        if revision < Self::FIRST_MODERN { Self::Legacy } else { Self::Modern }
+    }
+
+    /// Its name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+        }
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    /// A caller without an MCP client: it can be asked nothing.
+    pub fn new(principal: impl Into<Arc<str>>) -> Self {
+        Self { principal: principal.into(), client: Arc::default(), session: None }
+    }
+}
+
+// === impl Client ===
+
+impl Default for Client {
+    /// One that can do nothing.
+    fn default() -> Self {
+        let nothing = RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Self { capabilities: nothing.into(), info: None, log_level: None }
+    }
+}

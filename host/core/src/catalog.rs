@@ -1,10 +1,17 @@
 //! The merged, immutable picture of what all plugins offer. A call is resolved by one look-up in it.
+//!
+//! A client sees it through a [`Face`]: all plugins under exposed names, the plugins of one group likewise, or one plugin
+//! under its own names. What a face offers is put on a [`Shelf`] when the catalog is made, so that no request builds a list.
 
-use std::collections::{BTreeSet, HashMap};
+mod shelf;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use wharf_plugin_api::Era;
 
+pub use self::shelf::{Item, Kind, Shelf};
 use crate::id::PluginId;
 
 /// What all plugins offer, at one moment. Replaced as a whole, never changed.
@@ -16,6 +23,35 @@ pub struct Catalog {
     plugins: BTreeSet<PluginId>,
     tools: Vec<Arc<Tool>>,
     by_name: HashMap<PluginId, HashMap<String, Arc<Tool>>>,
+    shelves: BTreeMap<Face, Arc<Shelf>>,
+}
+
+/// Which part of the catalog a client sees.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Face {
+    /// All plugins, under exposed names.
+    All,
+    /// The plugins of a group, under exposed names.
+    Group(Arc<str>),
+    /// One plugin, under its own names.
+    Plugin(PluginId),
+}
+
+/// What one plugin brings into the catalog.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Whose it is.
+    pub plugin: PluginId,
+    /// The groups that it belongs to.
+    pub groups: BTreeSet<Arc<str>>,
+    /// The prefix of exposed names; empty for none.
+    pub namespace: String,
+    /// How it speaks MCP.
+    pub era: Era,
+    /// Its tools, in its order.
+    pub tools: Vec<Arc<Tool>>,
+    /// Its prompts, resources and resource templates, each in its order, as it sent them.
+    pub others: Vec<(Kind, Arc<RawValue>)>,
 }
 
 /// A tool as it is offered.
@@ -38,18 +74,58 @@ pub struct Tool {
 // === impl Catalog ===
 
 impl Catalog {
-    /// A catalog of these plugins' tools. Their order is kept.
-    pub fn new(
-        version: u64,
-        plugins: BTreeSet<PluginId>,
-        tools: impl IntoIterator<Item = Arc<Tool>>,
-    ) -> Self {
-        let mut out = Self { version, plugins, ..Self::default() };
-        for tool in tools {
-            out.by_name.entry(tool.plugin.clone()).or_default().insert(tool.name.clone(), Arc::clone(&tool));
-            out.tools.push(tool);
+    /// A catalog of what these plugins offer, in the order of their ids.
+    #[must_use]
+    pub fn new(version: u64, offers: &[Offer]) -> Self {
+        let mut out = Self { version, ..Self::default() };
+        let mut faces: BTreeMap<Face, Vec<&Offer>> = BTreeMap::new();
+        faces.insert(Face::All, offers.iter().collect());
+        for offer in offers {
+            out.plugins.insert(offer.plugin.clone());
+            let names = out.by_name.entry(offer.plugin.clone()).or_default();
+            for tool in &offer.tools {
+                names.insert(tool.name.clone(), Arc::clone(tool));
+                out.tools.push(Arc::clone(tool));
+            }
+            faces.insert(Face::Plugin(offer.plugin.clone()), vec![offer]);
+            for group in &offer.groups {
+                faces.entry(Face::Group(Arc::clone(group))).or_default().push(offer);
+            }
         }
+        out.shelves = faces
+            .into_iter()
+            .map(|(face, offers)| {
+                let shelf = Shelf::new(&face, &offers);
+                (face, Arc::new(shelf))
+            })
+            .collect();
         out
+    }
+
+    /// What a face offers; `None` if no plugin that is listed stands behind it.
+    #[must_use]
+    pub fn shelf(&self, face: &Face) -> Option<&Arc<Shelf>> {
+        self.shelves.get(face)
+    }
+
+    /// Whether every face lists the same things.
+    #[must_use]
+    pub fn lists_the_same(&self, other: &Self) -> bool {
+        let ids = |catalog: &Self| -> Vec<_> {
+            catalog
+                .tools
+                .iter()
+                .map(|tool| (tool.plugin.clone(), tool.exposed.clone(), tool.upstream.clone()))
+                .collect()
+        };
+        self.shelves.len() == other.shelves.len()
+            && ids(self) == ids(other)
+            && self.shelves.iter().all(|(face, shelf)| {
+                other
+                    .shelves
+                    .get(face)
+                    .is_some_and(|other| Kind::ALL.iter().all(|kind| shelf.lists_the_same(other, *kind)))
+            })
     }
 
     /// All tools, by plugin and then in the order in which the plugin lists them.

@@ -5,6 +5,7 @@
 //! So every decision can be tested with any order of events, stale and repeated ones included.
 
 pub mod admit;
+pub mod ask;
 pub mod backoff;
 pub mod bucket;
 pub mod catalog;

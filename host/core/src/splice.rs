@@ -37,6 +37,39 @@ pub fn with_field(object: &RawValue, key: &str, value: &RawValue) -> Option<Box<
     edit(object, key, &|_| Some(value.to_owned()))
 }
 
+/// The object without these keys, every other byte as it was. `None` if it is no object.
+#[must_use]
+pub fn without_fields(object: &RawValue, keys: &[&str]) -> Option<Box<RawValue>> {
+    let text = object.get();
+    let members = Members::of(object)?.0;
+    if !members.iter().any(|(name, _)| keys.contains(&name.as_ref())) {
+        return Some(object.to_owned());
+    }
+    // A member reaches from the end of the one before it (or the brace) to the end of its value.
+    let mut out = String::with_capacity(text.len());
+    let mut copied = 0;
+    let mut kept = false;
+    let open = text.find('{')? + 1;
+    let mut from = open;
+    for (name, value) in &members {
+        let end = value.get().as_ptr() as usize - text.as_ptr() as usize + value.get().len();
+        if keys.contains(&name.as_ref()) {
+            out.push_str(text.get(copied..from)?);
+            copied = end;
+        } else if !kept && copied > open {
+            // What was before it is gone, its comma with it.
+            out.push_str(text.get(copied..end)?.trim_start().strip_prefix(',')?);
+            copied = end;
+            kept = true;
+        } else {
+            kept = true;
+        }
+        from = end;
+    }
+    out.push_str(text.get(copied..)?);
+    raw(out)
+}
+
 /// `params` whose `_meta.progressToken` is `token`. Unknown keys of `_meta` stay. What is no object stays as it is,
 /// since no token can be added to it.
 #[must_use]

@@ -106,7 +106,7 @@ pub(crate) fn too_late() -> Cause {
 
 impl HostScope {
     pub(crate) fn until(deadline: tokio::time::Instant) -> Arc<dyn Scope> {
-        Arc::new(Self { caller: Caller { principal: "wharf".into() }, deadline: deadline.into_std() })
+        Arc::new(Self { caller: Caller::new("wharf"), deadline: deadline.into_std() })
     }
 }
 
@@ -125,6 +125,10 @@ impl Scope for HostScope {
     async fn ask(&self, request: Request) -> Result<Reply, CallError> {
         let detail = format!("nobody can be asked {:?} here", shortened(&request.method));
         Err(CallError::new(CallErrorKind::Protocol, Delivery::NotDelivered, detail))
+    }
+
+    fn is_call(&self) -> bool {
+        false
     }
 
     fn caller(&self) -> &Caller {

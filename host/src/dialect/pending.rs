@@ -262,7 +262,7 @@ mod tests {
         let witness = Arc::new(Witness {
             pending: Arc::clone(&pending),
             held: AtomicU32::new(0),
-            caller: Caller { principal: "tester".into() },
+            caller: Caller::new("tester"),
         });
         let ticket = pending.open(Arc::clone(&witness) as Arc<dyn Scope>, None).expect("room");
         assert!(pending.sent(ticket.id()));

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use wharf_core::PluginId;
-use wharf_core::catalog::{Catalog, Tool};
+use wharf_core::catalog::{Catalog, Kind, Offer, Tool};
 use wharf_core::manifest::Manifest;
+use wharf_plugin_api::Era;
 
 use super::{Inner, Table};
 use crate::plugin::PluginHandle;
-use crate::plugin::prove::ListedTool;
+use crate::plugin::prove::{ListedTool, Proof};
 
 /// Between the namespace and the name of a tool.
 const SEPARATOR: &str = "__";
@@ -28,16 +29,16 @@ pub(super) async fn keep(inner: Arc<Inner>) {
 
 fn refresh(inner: &Inner) {
     let before = inner.catalog.load_full();
-    let (plugins, tools) = collect(&inner.table.load());
-    let same_tools = same(&before, &tools);
-    if same_tools && before.plugins() == &plugins {
+    let offers = collect(&inner.table.load());
+    let after = Catalog::new(before.version + 1, &offers);
+    let same = before.lists_the_same(&after);
+    if same && before.plugins() == after.plugins() {
         return;
     }
-    let version = before.version + u64::from(!same_tools);
-    let after = Arc::new(Catalog::new(version, plugins, tools));
+    let after = Arc::new(if same { Catalog::new(before.version, &offers) } else { after });
     inner.catalog.store(Arc::clone(&after));
     inner.catalog_changed.send_replace(());
-    if !same_tools {
+    if !same {
         inner.services.events.publish("catalog.changed", difference(&before, &after));
     }
 }
@@ -53,29 +54,34 @@ fn difference(before: &Catalog, after: &Catalog) -> Value {
     })
 }
 
-fn same(before: &Catalog, tools: &[Arc<Tool>]) -> bool {
-    let key = |tool: &Arc<Tool>| (tool.plugin.clone(), tool.exposed.clone(), tool.upstream.clone());
-    before.tools().count() == tools.len()
-        && before
-            .tools()
-            .zip(tools)
-            .all(|(a, b)| key(a) == key(b) && a.definition.get() == b.definition.get())
+/// What every plugin that is listed offers.
+fn collect(table: &Table) -> Vec<Offer> {
+    let listed = table.values().filter(|plugin| plugin.is_listed());
+    listed.filter_map(|plugin| Some(offer(plugin, &*plugin.manifest()?, &*plugin.proof()?))).collect()
 }
 
-fn collect(table: &Table) -> (BTreeSet<PluginId>, Vec<Arc<Tool>>) {
-    let (mut plugins, mut tools) = (BTreeSet::new(), Vec::new());
-    for plugin in table.values().filter(|plugin| plugin.is_listed()) {
-        if let (Some(manifest), Some(proof)) = (plugin.manifest(), plugin.proof()) {
-            plugins.insert(plugin.core.id.clone());
-            offer(plugin, &manifest, &proof.tools, &mut tools);
-        }
+fn offer(plugin: &PluginHandle, manifest: &Manifest, proof: &Proof) -> Offer {
+    let hello = plugin.best().and_then(|snapshot| snapshot.hello.clone());
+    let of = |kind, list: &[Arc<RawValue>]| {
+        list.iter().map(move |raw| (kind, Arc::clone(raw))).collect::<Vec<_>>()
+    };
+    Offer {
+        plugin: plugin.core.id.clone(),
+        groups: manifest.groups.clone(),
+        namespace: manifest.namespace.clone(),
+        era: hello.map_or(Era::Legacy, |hello| hello.era()),
+        tools: tools(plugin, manifest, &proof.tools),
+        others: [
+            of(Kind::Prompt, &proof.prompts),
+            of(Kind::Resource, &proof.resources),
+            of(Kind::Template, &proof.templates),
+        ]
+        .concat(),
     }
-    (plugins, tools)
 }
 
-fn offer(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool], tools: &mut Vec<Arc<Tool>>) {
-    let filter = manifest.tools.compile();
-    let mut names = BTreeSet::new();
+fn tools(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool]) -> Vec<Arc<Tool>> {
+    let (filter, mut names, mut tools) = (manifest.tools.compile(), BTreeSet::new(), Vec::new());
     for tool in listed.iter().filter(|tool| filter.lets(&tool.name)) {
         let name = manifest.tools.rename.get(&tool.name).unwrap_or(&tool.name);
         if !names.insert(name) {
@@ -94,4 +100,5 @@ fn offer(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool], tool
             definition: Arc::clone(&tool.definition),
         }));
     }
+    tools
 }

@@ -1,6 +1,7 @@
 //! The host: all wiring is here, read top to bottom. It is also the one door for every edge.
 
 mod catalog;
+pub(crate) mod clients;
 mod info;
 mod operations;
 mod registry;

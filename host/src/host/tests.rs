@@ -26,16 +26,8 @@ fn manifest() -> Manifest {
 }
 
 fn call() -> CallSpec {
-    CallSpec {
-        plugin: PluginId::new("mine").unwrap(),
-        method: "tools/call".into(),
-        tool: Some("t".into()),
-        payload: Some(RawValue::from_string("{}".into()).unwrap().into()),
-        meta: None,
-        timeout: None,
-        caller: Caller { principal: "test".into() },
-        events: None,
-    }
+    let arguments = RawValue::from_string("{}".into()).unwrap().into();
+    CallSpec::tool(PluginId::new("mine").unwrap(), "t", Some(arguments), Caller::new("test"))
 }
 
 /// Waits until the plugin's tools stand in the catalog.

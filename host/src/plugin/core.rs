@@ -10,6 +10,7 @@ use wharf_core::{InstanceNo, PluginId};
 use super::instance::InstanceHandle;
 use super::prove::Proof;
 use super::services::Services;
+use super::watch::Watch;
 use crate::process::logs::LogBook;
 
 /// What a plugin's supervisors share with its handle.
@@ -17,6 +18,7 @@ pub(crate) struct PluginCore {
     pub(crate) id: PluginId,
     pub(crate) log: Arc<LogBook>,
     pub(super) proof: ArcSwapOption<Proof>,
+    pub(crate) watch: Arc<Watch>,
     /// Bumped with every snapshot of an instance, for those who wait for a change.
     pub(super) changed: watch::Sender<u64>,
     pub(super) roster: ArcSwap<Vec<InstanceHandle>>,
@@ -40,6 +42,7 @@ impl PluginCore {
             id,
             log,
             proof: ArcSwapOption::empty(),
+            watch: Arc::default(),
             changed: watch::Sender::new(0),
             roster: ArcSwap::default(),
             deciding: Mutex::default(),

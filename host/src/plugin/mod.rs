@@ -10,6 +10,7 @@ pub(crate) mod handle;
 pub(crate) mod inbox;
 pub(crate) mod instance;
 pub(crate) mod kinds;
+pub(crate) mod notice;
 pub(crate) mod probe;
 pub(crate) mod prove;
 mod report;
@@ -20,6 +21,7 @@ pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;
 pub mod view;
+pub(crate) mod watch;
 
 pub(crate) use handle::PluginHandle;
 pub(crate) use instance::{InstanceHandle, Setup, Snapshot};

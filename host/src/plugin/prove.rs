@@ -24,8 +24,9 @@ const MAX_NAME: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Proof {
     pub(crate) tools: Vec<ListedTool>,
-    pub(crate) resources: Vec<Box<RawValue>>,
-    pub(crate) prompts: Vec<Box<RawValue>>,
+    pub(crate) prompts: Vec<Arc<RawValue>>,
+    pub(crate) resources: Vec<Arc<RawValue>>,
+    pub(crate) templates: Vec<Arc<RawValue>>,
 }
 
 /// A tool as the plugin lists it.
@@ -45,7 +46,7 @@ pub(crate) struct HostScope {
 
 #[derive(Deserialize)]
 struct Page {
-    #[serde(default, alias = "resources", alias = "prompts")]
+    #[serde(default, alias = "resources", alias = "resourceTemplates", alias = "prompts")]
     tools: Option<Vec<Box<RawValue>>>,
     #[serde(default, rename = "nextCursor")]
     next_cursor: Option<String>,
@@ -88,15 +89,23 @@ pub(crate) async fn prove(link: &dyn Link, deadline: std::time::Instant) -> Resu
     } else {
         Vec::new()
     };
-    let resources = if capabilities.resources.is_some() {
-        list(link, "resources/list", &scope).await?
-    } else {
-        Vec::new()
-    };
-    let prompts =
-        if capabilities.prompts.is_some() { list(link, "prompts/list", &scope).await? } else { Vec::new() };
+    let has_resources = capabilities.resources.is_some();
+    let resources = shared(has_resources, link, "resources/list", &scope).await?;
+    let templates = shared(has_resources, link, "resources/templates/list", &scope).await?;
+    let prompts = shared(capabilities.prompts.is_some(), link, "prompts/list", &scope).await?;
     let tools = unique(tools.into_iter().map(listed_tool).collect::<Result<_, _>>()?);
-    Ok(Proof { tools, resources, prompts })
+    Ok(Proof { tools, prompts, resources, templates })
+}
+
+/// A list, if the plugin says that it has it.
+async fn shared(
+    has: bool,
+    link: &dyn Link,
+    method: &'static str,
+    scope: &Arc<HostScope>,
+) -> Result<Vec<Arc<RawValue>>, Cause> {
+    let entries = if has { list(link, method, scope).await? } else { Vec::new() };
+    Ok(entries.into_iter().map(Into::into).collect())
 }
 
 fn listed_tool(definition: Box<RawValue>) -> Result<ListedTool, Cause> {
@@ -194,7 +203,7 @@ fn failed(method: &str, error: &CallError) -> Cause {
 impl HostScope {
     /// A scope of the host's own, until `deadline`.
     pub(crate) fn until(deadline: std::time::Instant) -> Arc<Self> {
-        Arc::new(Self { caller: Caller { principal: "wharf".into() }, deadline })
+        Arc::new(Self { caller: Caller::new("wharf"), deadline })
     }
 
     /// A scope of the host's own, for a time from now.
@@ -218,6 +227,10 @@ impl Scope for HostScope {
             RpcError::METHOD_NOT_FOUND,
             format!("nobody is there to answer {}", request.method),
         )))
+    }
+
+    fn is_call(&self) -> bool {
+        false
     }
 
     fn caller(&self) -> &Caller {

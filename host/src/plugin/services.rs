@@ -8,6 +8,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wharf_core::bucket::Bucket;
 
 use super::kinds::places::Places;
+use super::notice::Notices;
 use crate::clock::Clock;
 use crate::dialect::{self, HttpClient};
 use crate::events::EventBus;
@@ -26,6 +27,7 @@ pub(crate) struct Services {
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     pub(crate) events: Arc<EventBus>,
+    pub(crate) notices: Notices,
     pub(crate) starts: Starts,
     /// Rung when the catalog may have changed.
     pub(crate) catalog_dirty: Notify,
@@ -57,6 +59,7 @@ impl Services {
             clock: Clock::start(),
             tasks,
             events: Arc::default(),
+            notices: Notices::default(),
             starts: Starts::default(),
             catalog_dirty: Notify::new(),
             places: Places::default(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use wharf_core::PluginId;
-use wharf_core::manifest::{Command, Dialect, Kind, Manifest, Template};
+use wharf_core::manifest::{Command, Dialect, EraChoice, Kind, Manifest, Template};
 use wharf_plugin_api::{
     CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link, Notification,
     Plugin, RawValue, Reply, Request, Scope, async_trait,
@@ -242,6 +242,9 @@ pub(crate) fn manifest(id: &str) -> Manifest {
         required: false,
         enabled: true,
         namespace: id.to_owned(),
+        groups: Default::default(),
+        era: EraChoice::Legacy,
+        isolation: Default::default(),
         replicas: 1,
         balance: wharf_core::manifest::Balance::default(),
         tools: Default::default(),

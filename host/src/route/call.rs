@@ -65,12 +65,15 @@ impl Call {
             // Room for it was made by whoever listens; one who is gone misses nothing.
             events.try_send(CallEvent::Accepted(self.id.clone())).ok();
         }
-        let scope = Arc::new(CallScope::new(self.spec.caller.clone(), deadline.into_std(), events));
+        let (caller, asks) = (self.spec.caller.clone(), self.spec.asks.take());
+        let scope = Arc::new(CallScope::new(caller, deadline.into_std(), events, asks));
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
         let _permit = self.admit(patience).await?;
-        let (instance, reply) = self.attempts(request, &scope, patience, deadline).await?;
-        Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply })
+        let (picked, reply) = self.attempts(request, &scope, patience, deadline).await?;
+        let (instance, era) = (picked.n, picked.link.hello().era());
+        let undeclared = scope.undeclared();
+        Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply, era, undeclared })
     }
 
     async fn admit(&self, until: Instant) -> Result<impl Drop + use<>, Failure> {
@@ -99,14 +102,14 @@ impl Call {
         scope: &Arc<CallScope>,
         mut patience: Instant,
         deadline: Instant,
-    ) -> Result<(wharf_core::InstanceNo, Reply), Failure> {
+    ) -> Result<(Picked, Reply), Failure> {
         let mut attempt = 0;
         loop {
             let picked = self.pick(patience).await?;
             let error = match self.attempt(&picked, request.clone(), scope, deadline).await {
                 Ok(reply) => {
                     picked.instance.load.count_answer();
-                    return Ok((picked.n, reply));
+                    return Ok((picked, reply));
                 }
                 Err(error) => error,
             };

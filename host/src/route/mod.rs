@@ -10,4 +10,4 @@ pub mod spec;
 mod tests;
 
 pub use failure::{Failure, FieldError};
-pub use spec::{CallEvent, CallSpec, Settled};
+pub use spec::{Ask, CallEvent, CallSpec, Payload, Settled};

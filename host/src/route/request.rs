@@ -1,16 +1,67 @@
 //! The MCP request that a call becomes: raw pieces put together, nothing parsed.
 
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
 use wharf_core::splice;
 use wharf_plugin_api::Request;
 
-use super::spec::CallSpec;
+use super::spec::{CallSpec, Payload};
 
-/// Builds the request. For `tools/call` the payload is the arguments, and the name is the tool's at the plugin; absent
-/// arguments stay absent (some servers tell them from `{}`).
+/// Builds the request. Absent arguments stay absent (some servers tell them from `{}`).
 pub(crate) fn build(spec: &CallSpec, upstream_tool: Option<&str>) -> Result<Request, serde_json::Error> {
-    let Some(name) = upstream_tool else {
-        return Ok(Request { method: spec.method.clone(), params: spec.payload.clone() });
+    let params = match (&spec.payload, upstream_tool) {
+        (Payload::Call { arguments, meta }, name) => {
+            let name = name.or(spec.tool.as_deref()).unwrap_or_default();
+            Some(splice::call_params(name, arguments.as_deref(), meta.as_deref())?.into())
+        }
+        (Payload::Params(Some(params)), Some(name)) if spec.tool.is_some() => Some(named(params, name)?),
+        (Payload::Params(params), _) => params.clone(),
     };
-    let params = splice::call_params(name, spec.payload.as_deref(), spec.meta.as_deref())?;
-    Ok(Request { method: spec.method.clone(), params: Some(params.into()) })
+    Ok(Request { method: spec.method.clone(), params })
+}
+
+/// The params with the tool's name at the plugin; the same bytes where that is the name they hold.
+fn named(params: &Arc<RawValue>, name: &str) -> Result<Arc<RawValue>, serde_json::Error> {
+    let name = serde_json::value::to_raw_value(name)?;
+    if splice::field(params, "name").is_some_and(|given| given.get() == name.get()) {
+        return Ok(Arc::clone(params));
+    }
+    Ok(splice::with_field(params, "name", &name).map_or_else(|| Arc::clone(params), Into::into))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::value::RawValue;
+    use wharf_core::PluginId;
+    use wharf_plugin_api::Caller;
+
+    use super::build;
+    use crate::route::{CallSpec, Payload};
+
+    fn raw(json: &str) -> Arc<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap().into()
+    }
+
+    fn spec() -> CallSpec {
+        CallSpec::tool(PluginId::new("p").unwrap(), "offered", None, Caller::new("test"))
+    }
+
+    #[test]
+    fn params_of_a_client_keep_every_byte_but_the_name() {
+        let sent = r#"{ "x":1.0, "name" : "offered" ,"arguments":{"b":[ 1e2 ]},"task":{"ttl":5}}"#;
+        let spec = CallSpec { payload: Payload::Params(Some(raw(sent))), ..spec() };
+        let built = build(&spec, Some("own")).unwrap().params.unwrap();
+        assert_eq!(built.get(), sent.replace("offered", "own"));
+        let same = build(&spec, Some("offered")).unwrap().params.unwrap();
+        assert_eq!(same.get(), sent);
+    }
+
+    #[test]
+    fn absent_arguments_stay_absent() {
+        let built = build(&spec(), Some("own")).unwrap().params.unwrap();
+        assert_eq!(built.get(), r#"{"name":"own"}"#);
+    }
 }

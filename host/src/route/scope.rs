@@ -1,12 +1,14 @@
 //! What belongs to one call while it is at a plugin.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use wharf_core::ask::{Capability, Declared, needed};
 use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, RpcError, Scope, async_trait};
 
-use super::spec::CallEvent;
+use super::spec::{Ask, CallEvent};
 
 /// The scope of one call, over all its attempts.
 #[derive(Debug)]
@@ -15,17 +17,43 @@ pub(crate) struct CallScope {
     deadline: Instant,
     sent: AtomicBool,
     events: Option<mpsc::Sender<CallEvent>>,
+    asks: Option<mpsc::Sender<Ask>>,
+    undeclared: Mutex<Vec<Capability>>,
 }
 
 impl CallScope {
-    pub(crate) fn new(caller: Caller, deadline: Instant, events: Option<mpsc::Sender<CallEvent>>) -> Self {
-        Self { caller, deadline, sent: AtomicBool::new(false), events }
+    pub(crate) fn new(
+        caller: Caller,
+        deadline: Instant,
+        events: Option<mpsc::Sender<CallEvent>>,
+        asks: Option<mpsc::Sender<Ask>>,
+    ) -> Self {
+        Self { caller, deadline, sent: AtomicBool::new(false), events, asks, undeclared: Mutex::default() }
     }
 
     /// Whether a byte of it was handed over.
     pub(crate) fn was_sent(&self) -> bool {
         self.sent.load(Ordering::Acquire)
     }
+
+    /// What was asked for and not declared, so far.
+    pub(crate) fn undeclared(&self) -> Vec<Capability> {
+        self.undeclared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes a question that the caller's client cannot be asked, and refuses it.
+    fn lacks(&self, capability: Capability) -> RpcError {
+        let mut undeclared = self.undeclared.lock().unwrap_or_else(PoisonError::into_inner);
+        if !undeclared.contains(&capability) {
+            undeclared.push(capability);
+        }
+        refused(format!("the client of this call did not declare the capability {}", capability.as_str()))
+    }
+}
+
+/// The answer to what cannot be asked.
+fn refused(text: String) -> RpcError {
+    RpcError::new(RpcError::METHOD_NOT_FOUND, text)
 }
 
 #[async_trait]
@@ -47,8 +75,19 @@ impl Scope for CallScope {
     }
 
     async fn ask(&self, request: Request) -> Result<Reply, CallError> {
-        let text = format!("the caller of this call cannot answer {}", request.method);
-        Ok(Reply::Error(RpcError::new(RpcError::METHOD_NOT_FOUND, text)))
+        let Some(capability) = needed(&request.method, request.params.as_deref()) else {
+            return Ok(Reply::Error(refused(format!("no client can be asked {}", request.method))));
+        };
+        if !Declared::of(&self.caller.client.capabilities).has(capability) {
+            return Ok(Reply::Error(self.lacks(capability)));
+        }
+        let nobody = || Reply::Error(refused("the caller of this call can no longer be asked".to_owned()));
+        let (reply, answered) = oneshot::channel();
+        let Some(asks) = &self.asks else { return Ok(nobody()) };
+        if asks.send(Ask { request, reply }).await.is_err() {
+            return Ok(nobody());
+        }
+        Ok(answered.await.unwrap_or_else(|_| nobody()))
     }
 
     fn caller(&self) -> &Caller {

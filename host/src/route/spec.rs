@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use wharf_core::ask::Capability;
 use wharf_core::{CallId, InstanceNo, PluginId};
-use wharf_plugin_api::{Caller, Notification, Reply};
+use wharf_plugin_api::{Caller, Era, Notification, Reply, Request};
 
 /// A request on its way to a plugin.
 #[derive(Debug)]
@@ -18,16 +19,31 @@ pub struct CallSpec {
     pub method: Cow<'static, str>,
     /// For `tools/call`: the name under which the tool is offered.
     pub tool: Option<String>,
-    /// For `tools/call`: the arguments, raw, absent if the caller gave none. Otherwise the whole params.
-    pub payload: Option<Arc<RawValue>>,
-    /// `_meta` to pass on, raw: a JSON object.
-    pub meta: Option<Arc<RawValue>>,
+    /// What goes to the plugin.
+    pub payload: Payload,
     /// How long the caller wants to wait; bounded by the manifest.
     pub timeout: Option<Duration>,
     /// Who calls.
     pub caller: Caller,
     /// Where progress and log notifications of this call go, if the caller wants them. Bounded; what does not fit is dropped.
     pub events: Option<mpsc::Sender<CallEvent>>,
+    /// Where the plugin's questions to the caller go. `None`: nobody can be asked.
+    pub asks: Option<mpsc::Sender<Ask>>,
+}
+
+/// What goes to the plugin, raw.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// The pieces of a `tools/call`.
+    Call {
+        /// The arguments, absent if the caller gave none.
+        arguments: Option<Arc<RawValue>>,
+        /// `_meta` to pass on: a JSON object.
+        meta: Option<Arc<RawValue>>,
+    },
+    /// The whole params as an MCP client sent them, what is its own hop's business taken out. Of a `tools/call` the name is
+    /// replaced by the one at the plugin; all else passes byte for byte.
+    Params(Option<Arc<RawValue>>),
 }
 
 /// What a plugin says during a call.
@@ -37,6 +53,16 @@ pub enum CallEvent {
     Accepted(CallId),
     /// `notifications/progress`, `notifications/message` and the like.
     Notification(Notification),
+}
+
+/// What a plugin asks of the caller during a call (sampling, elicitation, roots). Whoever drops it refuses; a `reply` that is
+/// closed was taken back by the plugin, or its call has ended.
+#[derive(Debug)]
+pub struct Ask {
+    /// The request, as the plugin sent it.
+    pub request: Request,
+    /// Takes the caller's answer.
+    pub reply: oneshot::Sender<Reply>,
 }
 
 /// An answered call.
@@ -50,4 +76,45 @@ pub struct Settled {
     pub duration: Duration,
     /// The answer; a JSON-RPC error of the plugin is an answer too.
     pub reply: Reply,
+    /// How the plugin that answered speaks MCP: the answer is in its words.
+    pub era: Era,
+    /// What the plugin asked for and the caller's client had not declared, in order, each once.
+    pub undeclared: Vec<Capability>,
+}
+
+// === impl CallSpec ===
+
+impl CallSpec {
+    /// A request with the params of an MCP client, nobody listening.
+    pub fn new(
+        plugin: PluginId,
+        method: impl Into<Cow<'static, str>>,
+        params: Option<Arc<RawValue>>,
+        caller: Caller,
+    ) -> Self {
+        Self {
+            plugin,
+            method: method.into(),
+            tool: None,
+            payload: Payload::Params(params),
+            timeout: None,
+            caller,
+            events: None,
+            asks: None,
+        }
+    }
+
+    /// A call of the tool that is offered as `tool`, nobody listening.
+    pub fn tool(
+        plugin: PluginId,
+        tool: impl Into<String>,
+        arguments: Option<Arc<RawValue>>,
+        caller: Caller,
+    ) -> Self {
+        Self {
+            tool: Some(tool.into()),
+            payload: Payload::Call { arguments, meta: None },
+            ..Self::new(plugin, "tools/call", None, caller)
+        }
+    }
 }

@@ -19,16 +19,8 @@ fn answers(answers: &[Answer]) -> Script {
 }
 
 fn call(kit: &Kit, timeout: Option<Duration>) -> impl Future<Output = Result<Settled, Failure>> + use<> {
-    let spec = CallSpec {
-        plugin: kit.plugin.core.id.clone(),
-        method: "tools/call".into(),
-        tool: Some("t".to_owned()),
-        payload: None,
-        meta: None,
-        timeout,
-        caller: Caller { principal: "test".into() },
-        events: None,
-    };
+    let spec =
+        CallSpec { timeout, ..CallSpec::tool(kit.plugin.core.id.clone(), "t", None, Caller::new("test")) };
     let call = Call {
         id: CallId::new(0, 1),
         spec,

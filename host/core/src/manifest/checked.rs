@@ -1,12 +1,15 @@
 //! A manifest after all checks: what the host launches from.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use wharf_plugin_api::Plugin;
 
-use super::sections::{Balance, Dialect, Health, Limits, Restart, Retry, Stop, ToolFilter};
+use super::sections::{
+    Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Stop, ToolFilter,
+};
 use super::template::Template;
 use crate::id::PluginId;
 
@@ -27,6 +30,12 @@ pub struct Manifest {
     pub enabled: bool,
     /// The prefix of exposed names.
     pub namespace: String,
+    /// The groups that it belongs to.
+    pub groups: BTreeSet<Arc<str>>,
+    /// Which way of speaking MCP it is spoken to in.
+    pub era: EraChoice,
+    /// Whether clients share the instances.
+    pub isolation: Isolation,
     /// Instances side by side.
     pub replicas: u32,
     /// Which instance takes the next call.
@@ -127,6 +136,9 @@ impl Manifest {
             kind: Kind::Embedded(Embedded(plugin)),
             required: false,
             enabled: true,
+            groups: BTreeSet::new(),
+            era: EraChoice::default(),
+            isolation: Isolation::default(),
             replicas: 1,
             balance: Balance::default(),
             tools: ToolFilter::default(),
@@ -141,7 +153,10 @@ impl Manifest {
     /// Whether a process launched by `other` does not do for this one; a change of anything else takes effect in place.
     #[must_use]
     pub fn launches_otherwise(&self, other: &Self) -> bool {
-        self.kind != other.kind || self.stop != other.stop || self.limits.result != other.limits.result
+        self.kind != other.kind
+            || self.era != other.era
+            || self.stop != other.stop
+            || self.limits.result != other.limits.result
     }
 
     /// The API's word for what kind of plugin it is.

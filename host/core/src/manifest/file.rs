@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::sections::{Balance, Dialect, Health, Limits, Restart, Retry, Stop, ToolFilter};
+use super::sections::{
+    Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Stop, ToolFilter,
+};
 
 /// A wharf plugin manifest. One of `command`, `url` and `library` is needed.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -54,6 +56,16 @@ pub struct PluginFile {
     /// The prefix of its tools' exposed names, `<namespace>__<tool>`. Default: the id.
     #[serde(default)]
     pub namespace: Option<String>,
+    /// Groups that it belongs to: `/groups/NAME/mcp` offers the plugins of one group.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub groups: Vec<Group>,
+    /// Which way of speaking MCP it is spoken to in.
+    #[serde(default)]
+    pub era: EraChoice,
+    /// Whether clients share the instances.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// How many instances run side by side.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 64))]
@@ -86,6 +98,11 @@ pub struct PluginFile {
     #[serde(default)]
     pub stop: Stop,
 }
+
+/// The name of a group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Group(#[schemars(regex(pattern = r"^[a-z0-9][a-z0-9_-]{0,63}$"))] pub String);
 
 /// `auto`, or a port number.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -32,6 +32,31 @@ pub enum Balance {
     RoundRobin,
 }
 
+/// Which of the two ways of speaking MCP the server is spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EraChoice {
+    /// It is asked at the first start, and the answer is remembered.
+    #[default]
+    Auto,
+    /// `initialize` and sessions: up to revision 2025-11-25.
+    Legacy,
+    /// Requests that stand for themselves: from revision 2026-07-28.
+    Modern,
+}
+
+/// Whether clients share the instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// All clients use the same instances.
+    #[default]
+    Shared,
+    /// Each MCP session of a client gets an instance of its own, which ends with the session. Callers without a session share
+    /// the plugin's own instances.
+    Session,
+}
+
 /// How an instance is probed while it is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {

@@ -133,3 +133,40 @@ proptest! {
         prop_assert_eq!(parsed(&made.expect("made")), json!({"name": name, "arguments": arguments, "_meta": meta}));
     }
 }
+
+#[test]
+fn fields_are_taken_out_and_every_other_byte_stays() {
+    let table = [
+        (r#"{"a":1,"b":2,"c":3}"#, &["a"][..], r#"{"b":2,"c":3}"#),
+        (r#"{"a":1,"b":2,"c":3}"#, &["b"], r#"{"a":1,"c":3}"#),
+        (r#"{"a":1,"b":2,"c":3}"#, &["c"], r#"{"a":1,"b":2}"#),
+        (r#"{"a":1,"b":2,"c":3}"#, &["a", "b"], r#"{"c":3}"#),
+        (r#"{"a":1,"b":2,"c":3}"#, &["a", "c"], r#"{"b":2}"#),
+        (r#"{ "a" : [1, {"a":2}] , "b":1.0e1 }"#, &["a"], r#"{ "b":1.0e1 }"#),
+        (r#"{"a":1,"a":2}"#, &["a"], "{}"),
+        (r#"{ "x":1 }"#, &["a"], r#"{ "x":1 }"#),
+        ("{}", &["a"], "{}"),
+    ];
+    for (from, keys, expected) in table {
+        let from = RawValue::from_string(from.to_owned()).unwrap();
+        assert_eq!(super::without_fields(&from, keys).unwrap().get(), expected, "{from} {keys:?}");
+    }
+    assert!(super::without_fields(&RawValue::from_string("[1]".to_owned()).unwrap(), &["a"]).is_none());
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_is_taken_out_is_gone_and_the_rest_is_equal(
+        keys in proptest::collection::vec("[a-d]{1,2}", 0..8), out in proptest::collection::vec("[a-d]{1,2}", 0..3), gap in "[ \n\t]{0,2}"
+    ) {
+        let unique: std::collections::BTreeMap<String, usize> = keys.iter().cloned().zip(0..).collect();
+        let body: Vec<String> = unique.iter().map(|(k, v)| format!("{gap}\"{k}\"{gap}:{gap}{v}{gap}")).collect();
+        let object = RawValue::from_string(format!("{{{}}}", body.join(","))).unwrap();
+        let out: Vec<&str> = out.iter().map(String::as_str).collect();
+        let left = super::without_fields(&object, &out).unwrap();
+        let left: std::collections::BTreeMap<String, usize> = serde_json::from_str(left.get()).unwrap();
+        let expected: std::collections::BTreeMap<String, usize> =
+            unique.into_iter().filter(|(key, _)| !out.contains(&key.as_str())).collect();
+        proptest::prop_assert_eq!(left, expected);
+    }
+}

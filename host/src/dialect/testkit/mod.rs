@@ -121,7 +121,7 @@ impl Call {
             sent: Notify::new(),
             times_sent: Mutex::new(0),
             listens,
-            caller: Caller { principal: "tester".into() },
+            caller: Caller::new("tester"),
         })
     }
 

@@ -4,14 +4,12 @@
 /// What to write instead, or to know, for each.
 const LATER: &[(&str, &str)] = &[
     ("/standby", "use `replicas`"),
-    ("/isolation", "all callers share the instances"),
     ("/idle_stop", "the plugin runs until it is stopped"),
     ("/start", "every enabled plugin is started with the host"),
     (
         "/depends_on",
         "plugins are started side by side; a call to one that is not ready waits `limits.queue_wait`",
     ),
-    ("/era", "it is detected"),
     ("/targets", "write a manifest per endpoint, each with its `url`"),
     ("/sandbox", "run the command in a sandbox of your own"),
     ("/breaker", "leave it out"),

@@ -17,7 +17,7 @@ use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
 use super::params::Names;
 use super::{Edge, progress, raw_json};
-use crate::route::{CallEvent, CallSpec, Failure, Settled};
+use crate::route::{CallEvent, CallSpec, Failure, Payload, Settled};
 use crate::serve::auth::Principal;
 use crate::serve::body::JsonBody;
 use crate::serve::facade::{self, Unwrapped};
@@ -52,7 +52,9 @@ pub(super) async fn call(
     let wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
     edge.schemas.check(&edge.tasks, &tool, wanted.arguments).await?;
     let mut spec = spec(&tool, principal, wanted.arguments);
-    spec.meta = wanted.meta.map(|meta| Arc::from(meta.to_owned()));
+    if let Payload::Call { meta, .. } = &mut spec.payload {
+        *meta = wanted.meta.map(|meta| Arc::from(meta.to_owned()));
+    }
     spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
     if sse::wanted(&headers) {
         let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
@@ -117,22 +119,14 @@ fn must_be_object(what: &str, json: Option<&RawValue>) -> Result<(), Problem> {
 }
 
 fn spec(tool: &Tool, principal: Principal, arguments: Option<&RawValue>) -> CallSpec {
-    CallSpec {
-        plugin: PluginId::clone(&tool.plugin),
-        method: "tools/call".into(),
-        tool: Some(tool.name.as_str().into()),
-        payload: arguments.map(|arguments| Arc::from(arguments.to_owned())),
-        meta: None,
-        timeout: None,
-        caller: Caller { principal: principal.0 },
-        events: None,
-    }
+    let arguments = arguments.map(|arguments| Arc::from(arguments.to_owned()));
+    CallSpec::tool(PluginId::clone(&tool.plugin), tool.name.as_str(), arguments, Caller::new(principal.0))
 }
 
 /// The body of an answered call. The plugin's result is put in as it came.
 pub(super) fn answer(tool: &Tool, settled: Settled) -> Result<Vec<u8>, Problem> {
     let about = about(tool, &settled);
-    let Settled { call_id, instance, duration, reply } = settled;
+    let Settled { call_id, instance, duration, reply, .. } = settled;
     let result = match reply {
         Reply::Result(result) => result,
         Reply::Error(error) => return Err(refused(about, error)),
@@ -170,7 +164,7 @@ pub(super) mod tests {
     use serde_json::value::RawValue;
     use wharf_core::catalog::Tool;
     use wharf_core::{CallId, Code, InstanceNo, PluginId};
-    use wharf_plugin_api::{Reply, RpcError};
+    use wharf_plugin_api::{Era, Reply, RpcError};
 
     use super::{answer, must_be_object, parse};
     use crate::route::Settled;
@@ -192,6 +186,8 @@ pub(super) mod tests {
             instance: InstanceNo(3),
             duration: Duration::from_millis(4),
             reply,
+            era: Era::Legacy,
+            undeclared: Vec::new(),
         }
     }
 

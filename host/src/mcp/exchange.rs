@@ -1,0 +1,85 @@
+//! One request and what goes back for it: messages on the way, then the answer.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use wharf_plugin_api::{Id, Reply, RpcError, jsonrpc};
+
+/// What a request comes to. Every message in it is one whole JSON-RPC message on one line, without its end.
+pub(crate) struct Exchange {
+    /// What goes out before the answer: notifications and, to a legacy client, requests. A transport drains it while it polls
+    /// `answer`, and once more after that.
+    pub(crate) events: mpsc::Receiver<Bytes>,
+    /// Resolves, once. A modern request is cancelled by dropping it; a legacy one goes on elsewhere if its transport wants
+    /// that (the end of a legacy connection is no cancellation).
+    pub(crate) answer: Pin<Box<dyn Future<Output = Answered> + Send>>,
+}
+
+/// The end of an exchange.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    /// The answer; `None` after a cancellation by the client, which wants none.
+    pub(crate) message: Option<Bytes>,
+    pub(crate) kind: AnswerKind,
+}
+
+/// What a transport may have to say beside the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerKind {
+    /// A result, or an error that somebody made who looked at the request.
+    Handled,
+    /// There is no such method here.
+    UnknownMethod,
+    /// The client lacks a capability that is needed.
+    MissingCapability,
+    /// The request itself is wrong.
+    BadRequest,
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// An exchange that is over: an error at once.
+    pub(crate) fn refused(id: &Id, error: RpcError) -> Self {
+        let answered = Answered::new(id, &Reply::Error(error));
+        Self { events: mpsc::channel(1).1, answer: Box::pin(std::future::ready(answered)) }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").finish_non_exhaustive()
+    }
+}
+
+// === impl Answered ===
+
+impl Answered {
+    /// An answer whose error code tells what kind it is.
+    pub(crate) fn new(id: &Id, reply: &Reply) -> Self {
+        let kind = match reply {
+            Reply::Result(_) => AnswerKind::Handled,
+            Reply::Error(error) => AnswerKind::of(error.code),
+        };
+        let mut message = jsonrpc::response(id, reply);
+        jsonrpc::single_line(&mut message);
+        Self { message: Some(message.into()), kind }
+    }
+}
+
+// === impl AnswerKind ===
+
+impl AnswerKind {
+    /// The kind that an error code stands for.
+    pub(crate) fn of(code: i64) -> Self {
+        match code {
+            RpcError::METHOD_NOT_FOUND => Self::UnknownMethod,
+            -32021 => Self::MissingCapability,
+            -32700 | -32600 | -32020 | -32022 => Self::BadRequest,
+            _ => Self::Handled,
+        }
+    }
+}

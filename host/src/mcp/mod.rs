@@ -1,0 +1,85 @@
+//! The MCP server side of a host, without a transport: sessions, eras, lists, calls, subscriptions.
+//!
+//! A transport (HTTP in `serve`, a pipe in `edge_stdio`) turns bytes into messages and asks here; what it gets back is
+//! messages again. Nothing here knows HTTP, a status, or how a message is framed.
+//!
+//! ```text
+//! posted bytes -> ladder (which era?) -> legacy: Session::request | modern: Mcp::modern -> Exchange -> messages
+//! ```
+
+pub(crate) mod exchange;
+pub(crate) mod session;
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use wharf_core::catalog::Face;
+use wharf_plugin_api::{Id, Reply, RpcError};
+
+pub(crate) use self::exchange::{AnswerKind, Answered, Exchange};
+pub(crate) use self::session::{Feed, Session};
+use crate::Host;
+
+/// The MCP side of a host. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Mcp {
+    host: Host,
+}
+
+/// A client as its transport sees it: who it is, and which part of the catalog it came for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Visitor {
+    pub(crate) principal: Arc<str>,
+    pub(crate) face: Face,
+}
+
+/// A modern request, whose envelope was read and is right (the ladder's work).
+#[derive(Clone, Debug)]
+pub(crate) struct ModernRequest {
+    pub(crate) id: Id,
+    pub(crate) method: String,
+    pub(crate) params: Option<Arc<RawValue>>,
+    /// The `Mcp-Param-*` headers that came with it, lower-case name without the prefix, value as sent. `None`: a transport
+    /// without headers, where they need not be.
+    pub(crate) param_headers: Option<Vec<(String, String)>>,
+}
+
+impl Mcp {
+    pub(crate) fn new(host: Host) -> Self {
+        Self { host }
+    }
+
+    /// Whether anything stands behind a face; a transport answers "not found" where nothing does.
+    pub(crate) fn has(&self, face: &Face) -> bool {
+        match face {
+            Face::All => true,
+            Face::Plugin(id) => self.host.state_of(id.as_str()).is_some(),
+            Face::Group(_) => self.host.catalog().shelf(face).is_some(),
+        }
+    }
+
+    /// Opens a legacy session by the params of its `initialize`. The reply is the answer to it.
+    ///
+    /// # Errors
+    /// The answer, if there is no session.
+    pub(crate) async fn initialize(
+        &self,
+        visitor: Visitor,
+        params: Option<Arc<RawValue>>,
+    ) -> Result<(Arc<Session>, Reply), RpcError> {
+        let _ = (visitor, params);
+        std::future::ready(Err(RpcError::new(RpcError::METHOD_NOT_FOUND, "not there yet"))).await
+    }
+
+    /// An open session. `None` if it is unknown, has ended, or belongs to another visitor.
+    pub(crate) fn session(&self, id: &str, visitor: &Visitor) -> Option<Arc<Session>> {
+        let _ = (id, visitor);
+        None
+    }
+
+    /// Answers one modern request. Dropping the answer's future cancels it.
+    pub(crate) fn modern(&self, visitor: Visitor, request: ModernRequest) -> Exchange {
+        let _ = visitor;
+        Exchange::refused(&request.id, RpcError::new(RpcError::METHOD_NOT_FOUND, "not there yet"))
+    }
+}
