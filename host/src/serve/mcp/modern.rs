@@ -1,0 +1,129 @@
+//! Streamable HTTP of 2026-07-28: each request by itself, and its end of the connection is its end.
+
+use bytes::Bytes;
+use axum::response::Response;
+use futures_util::{Stream, StreamExt, stream};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wharf_plugin_api::{Id, Reply, RpcError};
+
+use super::McpEdge;
+use super::head;
+use crate::mcp::{Answered, Exchange, ModernRequest, Visitor};
+use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
+use crate::tasks::Tasks;
+
+/// The request that has no end of its own.
+const LISTEN: &str = "subscriptions/listen";
+
+/// Answers a request. Dropped, it is cancelled.
+pub(super) async fn answer(edge: &McpEdge, visitor: Visitor, request: ModernRequest) -> Response {
+    let (id, is_listen) = (request.id.clone(), request.method == LISTEN);
+    let mut exchange = edge.mcp.modern(visitor, request);
+    let first = tokio::select! {
+        // What was said before the answer comes before the answer.
+        biased;
+        Some(event) = exchange.events.recv() => Some(event),
+        answered = &mut exchange.answer => return at_once(exchange.events, answered),
+        // From here on it is told that we live.
+        () = tokio::time::sleep(KEEP_ALIVE) => None,
+    };
+    let begun = stream::iter([first.map_or(PULSE, |event| frame("message", None, &event))]);
+    let live = Live::new(&edge.tasks, exchange, id, is_listen);
+    sse::respond(begun.chain(live.frames()))
+}
+
+/// JSON, unless something was said in the very last moment.
+fn at_once(mut events: mpsc::Receiver<Bytes>, answered: Answered) -> Response {
+    let mut said: Vec<Bytes> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+    if said.is_empty() {
+        return head::answered(answered);
+    }
+    said.extend(answered.message);
+    sse::respond(stream::iter(said).map(|message| frame("message", None, &message)))
+}
+
+/// A stream of messages and the answer they precede.
+struct Live {
+    /// `None` once it is over.
+    call: Option<Running>,
+    /// The message after which nothing comes.
+    last: Option<Bytes>,
+    events: mpsc::Receiver<Bytes>,
+    id: Id,
+    /// Fires when the host ends, for what has no end of its own.
+    ending: Option<CancellationToken>,
+}
+
+/// The answer's task. Dropped, it is ended. It runs by itself: a client that reads slowly stretches no deadline.
+struct Running(JoinHandle<Answered>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Live {
+    fn new(tasks: &Tasks, exchange: Exchange, id: Id, is_listen: bool) -> Self {
+        let call = Running(tasks.spawn(tracing::Span::current(), exchange.answer));
+        let ending = is_listen.then(|| tasks.ending().clone());
+        Self { call: Some(call), last: None, events: exchange.events, id, ending }
+    }
+
+    fn frames(self) -> impl Stream<Item = Bytes> + Send {
+        stream::unfold(self, |mut live| async move { live.next().await.map(|frame| (frame, live)) })
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(Running(call)) = &mut self.call {
+            let ending = self.ending.clone();
+            // Not biased: a flood of events must not hide the end.
+            tokio::select! {
+                Some(event) = self.events.recv() => return Some(frame("message", None, &event)),
+                answered = call => {
+                    let lost = |error| lost(&self.id, &error);
+                    self.last = answered.unwrap_or_else(lost).message;
+                    self.call = None;
+                }
+                () = fired(ending) => {
+                    self.last = closed(&self.id).message;
+                    self.call = None;
+                }
+                () = tokio::time::sleep(KEEP_ALIVE) => return Some(PULSE),
+            }
+        }
+        if let Ok(event) = self.events.try_recv() {
+            return Some(frame("message", None, &event));
+        }
+        self.last.take().map(|message| frame("message", None, &message))
+    }
+}
+
+async fn fired(ending: Option<CancellationToken>) {
+    match ending {
+        Some(ending) => ending.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A subscription ends with an empty result, so that its client knows an end from a broken connection.
+fn closed(id: &Id) -> Answered {
+    let result = json!({
+        "resultType": "complete",
+        "_meta": { "io.modelcontextprotocol/subscriptionId": id },
+    });
+    match serde_json::value::to_raw_value(&result) {
+        Ok(result) => Answered::new(id, &Reply::Result(result)),
+        Err(error) => Answered::new(id, &Reply::Error(RpcError::new(RpcError::INTERNAL, error.to_string()))),
+    }
+}
+
+/// The task's end without an answer.
+fn lost(id: &Id, error: &tokio::task::JoinError) -> Answered {
+    tracing::error!(%error, "a request ended without an answer; this is a bug of wharf");
+    let text = "the request met a bug of wharf; its log has the details";
+    Answered::new(id, &Reply::Error(RpcError::new(RpcError::INTERNAL, text)))
+}
