@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod exchange;
+pub(crate) mod ladder;
 pub(crate) mod session;
 
 use std::sync::Arc;
