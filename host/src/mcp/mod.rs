@@ -8,6 +8,9 @@
 //! ```
 
 pub(crate) mod exchange;
+pub(crate) mod ladder;
+pub(crate) mod params;
+pub(crate) mod park;
 pub(crate) mod session;
 
 use std::sync::Arc;
