@@ -42,6 +42,7 @@
 pub mod cli;
 pub(crate) mod clock;
 pub(crate) mod dialect;
+pub(crate) mod edge_stdio;
 pub mod events;
 pub mod host;
 pub mod manifest;

@@ -15,6 +15,7 @@ mod facade;
 mod framing;
 mod guard;
 mod listen;
+mod mcp;
 mod problem;
 mod rest;
 mod schema;
@@ -39,7 +40,7 @@ mod tests {
 
     #[test]
     fn the_reference_names_every_route_of_the_router() {
-        let source = include_str!("rest/mod.rs");
+        let source = concat!(include_str!("rest/mod.rs"), include_str!("mcp/mod.rs"));
         let routes = source.lines().filter_map(|line| {
             let (path, rest) = line.trim().strip_prefix(".route(\"")?.split_once("\", ")?;
             let method = rest.split('(').next()?.to_uppercase();

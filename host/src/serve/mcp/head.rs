@@ -63,11 +63,15 @@ async fn face(parts: &mut Parts, edge: &McpEdge) -> Result<Face, Problem> {
     if key == "name" {
         return Ok(Face::Group(value.into()));
     }
-    let id: Result<PluginId, _> = value.parse();
-    id.map(Face::Plugin).map_err(|_| no_plugin(value))
+    parsed_plugin(value)
 }
 
-fn nothing(face: &Face) -> Problem {
+pub(super) fn parsed_plugin(id: &str) -> Result<Face, Problem> {
+    PluginId::new(id).map(Face::Plugin).map_err(|_| no_plugin(id))
+}
+
+/// There is no such face.
+pub(super) fn nothing(face: &Face) -> Problem {
     match face {
         Face::Plugin(id) => no_plugin(id.as_str()),
         Face::Group(name) => Problem::new(Code::NotFound, format!("no plugin that is listed belongs to a group {name:?}")),

@@ -1,9 +1,8 @@
 //! Streamable HTTP of 2026-07-28: each request by itself, and its end of the connection is its end.
 
-use bytes::Bytes;
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -11,12 +10,10 @@ use wharf_plugin_api::{Id, Reply, RpcError};
 
 use super::McpEdge;
 use super::head;
+use crate::edge_stdio::talk::{LISTEN, closed};
 use crate::mcp::{Answered, Exchange, ModernRequest, Visitor};
 use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
 use crate::tasks::Tasks;
-
-/// The request that has no end of its own.
-const LISTEN: &str = "subscriptions/listen";
 
 /// Answers a request. Dropped, it is cancelled.
 pub(super) async fn answer(edge: &McpEdge, visitor: Visitor, request: ModernRequest) -> Response {
@@ -106,18 +103,6 @@ async fn fired(ending: Option<CancellationToken>) {
     match ending {
         Some(ending) => ending.cancelled().await,
         None => std::future::pending().await,
-    }
-}
-
-/// A subscription ends with an empty result, so that its client knows an end from a broken connection.
-fn closed(id: &Id) -> Answered {
-    let result = json!({
-        "resultType": "complete",
-        "_meta": { "io.modelcontextprotocol/subscriptionId": id },
-    });
-    match serde_json::value::to_raw_value(&result) {
-        Ok(result) => Answered::new(id, &Reply::Result(result)),
-        Err(error) => Answered::new(id, &Reply::Error(RpcError::new(RpcError::INTERNAL, error.to_string()))),
     }
 }
 
