@@ -1,5 +1,6 @@
 //! The host: all wiring is here, read top to bottom. It is also the one door for every edge.
 
+mod awaited;
 mod catalog;
 pub(crate) mod clients;
 mod info;

@@ -7,11 +7,16 @@
 //! posted bytes -> ladder (which era?) -> legacy: Session::request | modern: Mcp::modern -> Exchange -> messages
 //! ```
 
+pub(crate) mod capabilities;
 pub(crate) mod exchange;
+pub(crate) mod failure;
+pub(crate) mod forward;
 pub(crate) mod ladder;
+pub(crate) mod lists;
 pub(crate) mod params;
 pub(crate) mod park;
 pub(crate) mod session;
+pub(crate) mod translate;
 
 use std::sync::Arc;
 

@@ -115,12 +115,12 @@ impl Repeated {
         }
         match (header, value) {
             (None, None) => Ok(()),
-            (None, Some(_)) => {
-                Err(mismatch(format!("the header Mcp-Param-{name} is missing, and the argument {at} is there")))
-            }
-            (Some(_), None) => {
-                Err(mismatch(format!("the header Mcp-Param-{name} is there, and the argument {at} is missing")))
-            }
+            (None, Some(_)) => Err(mismatch(format!(
+                "the header Mcp-Param-{name} is missing, and the argument {at} is there"
+            ))),
+            (Some(_), None) => Err(mismatch(format!(
+                "the header Mcp-Param-{name} is there, and the argument {at} is missing"
+            ))),
             (Some((_, raw)), Some(value)) => match decoded(raw) {
                 None => Err(mismatch(format!("the header Mcp-Param-{name} cannot be decoded: {raw:?}"))),
                 Some(text) if same(&text, value) => Ok(()),

@@ -110,8 +110,11 @@ impl Park {
 
     /// Keeps a call that has asked, and makes its client's answer.
     fn leave(&self, live: Live, origin: &Origin) -> Result<Box<RawValue>, Box<Live>> {
-        let Some((token, asked)) = token().and_then(|token| live.asked(&token).map(|asked| (token, asked))) else {
-            tracing::error!("a call could not be kept for its client: no random token, or questions that are no JSON");
+        let Some((token, asked)) = token().and_then(|token| live.asked(&token).map(|asked| (token, asked)))
+        else {
+            tracing::error!(
+                "a call could not be kept for its client: no random token, or questions that are no JSON"
+            );
             return Err(Box::new(live));
         };
         let (door, entered) = oneshot::channel();
@@ -120,7 +123,10 @@ impl Park {
             let mut seats = self.0.seats();
             if seats.len() >= self.0.most {
                 drop(seats);
-                tracing::warn!(most = self.0.most, "a plugin's question was refused: too many calls wait for clients");
+                tracing::warn!(
+                    most = self.0.most,
+                    "a plugin's question was refused: too many calls wait for clients"
+                );
                 return Err(Box::new(live));
             }
             seats.insert(token.clone(), Seat { binding, door });

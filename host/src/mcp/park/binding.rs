@@ -100,7 +100,8 @@ mod tests {
     fn the_same_request_is_the_same_however_it_is_written() {
         let digester = Digester::default();
         let first = digester.binding(&origin(r#"{"name":"t","arguments":{"a":1,"b":[2]},"_meta":{"x":1}}"#));
-        let again = r#"{ "requestState":"s", "arguments" : {"b":[2],"a":1}, "inputResponses":{}, "name":"t" }"#;
+        let again =
+            r#"{ "requestState":"s", "arguments" : {"b":[2],"a":1}, "inputResponses":{}, "name":"t" }"#;
         assert!(first == digester.binding(&origin(again)));
     }
 

@@ -15,7 +15,7 @@ use crate::route::{Ask, CallEvent, Failure, Settled};
 /// Questions that come within this of each other are asked together.
 const TOGETHER: Duration = Duration::from_millis(25);
 /// But none waits longer than this for others.
-const PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// Open questions of one call. A plugin that asks more at once is told no.
 const MOST_OPEN: usize = 64;
 
@@ -177,6 +177,9 @@ async fn at(until: Option<Instant>) {
 
 impl fmt::Debug for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Live").field("open", &self.open).field("ended", &self.call.is_none()).finish_non_exhaustive()
+        f.debug_struct("Live")
+            .field("open", &self.open)
+            .field("ended", &self.call.is_none())
+            .finish_non_exhaustive()
     }
 }

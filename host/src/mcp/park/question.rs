@@ -61,7 +61,8 @@ fn fits(method: &str, answer: &RawValue) -> bool {
                 && elicited.content.is_none_or(|content| content.get().starts_with('{'))
         }),
         "sampling/createMessage" => serde_json::from_str::<Sampled<'_>>(json).is_ok_and(|sampled| {
-            matches!(sampled.role.as_str(), "assistant" | "user") && sampled.content.get().starts_with(['{', '['])
+            matches!(sampled.role.as_str(), "assistant" | "user")
+                && sampled.content.get().starts_with(['{', '['])
         }),
         "roots/list" => json.starts_with('{') && serde_json::from_str::<Rooted>(json).is_ok(),
         _ => false,
@@ -184,7 +185,10 @@ mod tests {
     #[test]
     fn a_plugin_may_name_its_question_and_the_client_sees_the_name_alone() {
         let table = [
-            (Some(r#"{ "message":"?" }"#), r#""3":{"method":"elicitation/create","params":{ "message":"?" }}"#),
+            (
+                Some(r#"{ "message":"?" }"#),
+                r#""3":{"method":"elicitation/create","params":{ "message":"?" }}"#,
+            ),
             (None, r#""3":{"method":"elicitation/create"}"#),
             (
                 Some(r#"{"message":"?","_meta":{"wharf/input-key":"user_name"}}"#),

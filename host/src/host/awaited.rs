@@ -1,0 +1,66 @@
+//! Waiting for a plugin on its way up, for what is not asked by the name of a tool.
+
+use std::time::Duration;
+
+use wharf_core::PluginId;
+use wharf_core::catalog::Face;
+use wharf_core::pick::Outlook;
+
+use super::Host;
+use crate::plugin::PluginHandle;
+use crate::route::Failure;
+use crate::route::call::unavailable;
+
+impl Host {
+    /// Waits until what a plugin offers stands in the catalog: at most its `limits.queue_wait`, and only while it is on its
+    /// way there.
+    ///
+    /// # Errors
+    /// If there is no such plugin, or it is not available.
+    pub(crate) async fn listed(&self, plugin: &PluginId) -> Result<(), Failure> {
+        let handle = self.0.table.load().get(plugin).cloned();
+        let handle = handle.ok_or_else(|| Failure::no_plugin(plugin.as_str()))?;
+        if self.catalog().plugins().contains(plugin) {
+            return Ok(());
+        }
+        let wait = handle.manifest().map_or(Duration::ZERO, |manifest| manifest.limits.queue_wait.0);
+        let until = tokio::time::Instant::now() + wait;
+        let mut catalogs = self.0.catalog_changed.subscribe();
+        let mut changes = handle.changes();
+        loop {
+            catalogs.mark_unchanged();
+            changes.mark_unchanged();
+            if self.catalog().plugins().contains(plugin) {
+                return Ok(());
+            }
+            let failure = || unavailable(&handle, self.0.services.clock);
+            if handle.outlook() == Outlook::Fail {
+                return Err(failure());
+            }
+            tokio::select! {
+                _ = catalogs.changed() => {}
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(until) => return Err(failure()),
+            }
+        }
+    }
+
+    /// The plugins of a face that are not listed yet, and whose namespace this exposed name has.
+    pub(crate) fn may_offer(&self, face: &Face, name: &str) -> Vec<PluginId> {
+        let catalog = self.catalog();
+        let fits = |plugin: &PluginHandle| {
+            let Some(manifest) = plugin.manifest() else { return false };
+            let in_face = match face {
+                Face::All => true,
+                Face::Group(group) => manifest.groups.contains(group),
+                Face::Plugin(id) => *id == plugin.core.id,
+            };
+            in_face
+                && (matches!(face, Face::Plugin(_)) || name.starts_with(manifest.namespace.as_str()))
+                && !catalog.plugins().contains(&plugin.core.id)
+                && plugin.outlook() == Outlook::Wait
+        };
+        let table = self.0.table.load();
+        table.values().filter(|plugin| fits(plugin)).map(|plugin| plugin.core.id.clone()).collect()
+    }
+}
