@@ -1,11 +1,14 @@
 //! `wharf stdio`: MCP on stdin and stdout. On the host that runs, over its socket; else on a host in this process, which
 //! ends with the input. Stdout carries messages and nothing else.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, stdin, stdout};
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 use wharf_core::PluginId;
 use wharf_core::catalog::Face;
@@ -37,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// One plugin, under its own names
-    #[arg(long, value_name = "ID", conflicts_with = "group")]
+    #[arg(long, value_name = "ID", conflicts_with = "group", value_parser = plugin_id)]
     plugin: Option<PluginId>,
     /// The plugins of one group
     #[arg(long, value_name = "NAME")]
@@ -49,10 +52,23 @@ pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
     // Fails only if it is installed already, which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = up::runtime()?;
+    let log = telemetry::init(args.host.log_format, &state)?;
     let ended = runtime.block_on(serve(&args, target, &state));
     // A read of stdin that nobody answers is left behind.
     runtime.shutdown_timeout(up::RUNTIME);
+    up::close(log);
     ended
+}
+
+fn plugin_id(text: &str) -> Result<PluginId, String> {
+    PluginId::new(text).map_err(|error| error.to_string())
+}
+
+/// Stdin or stdout, by tokio's pool for files: it may be a pipe, a file or a terminal.
+fn opened(fd: BorrowedFd<'_>) -> Result<File, Complaint> {
+    let owned = fd.try_clone_to_owned();
+    let owned = owned.map_err(|error| Complaint::new(Exit::Failure, "no stdin or stdout").detail(error.to_string()))?;
+    Ok(File::from_std(owned.into()))
 }
 
 async fn serve(args: &Args, target: &Target, state: &Path) -> Result<(), Complaint> {
@@ -102,9 +118,9 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut from_host, mut to_host) = tokio::io::split(connection);
-    let mut output = stdout();
+    let (mut input, mut output) = (opened(io::stdin().as_fd())?, opened(io::stdout().as_fd())?);
     let up = async {
-        let copied = tokio::io::copy(&mut stdin(), &mut to_host).await;
+        let copied = tokio::io::copy(&mut input, &mut to_host).await;
         // The host answers what it has and closes its side.
         to_host.shutdown().await.ok();
         copied.is_ok()
@@ -147,11 +163,12 @@ async fn own(args: &Args, state: &Path, host: Host, signals: &mut Signals) -> Re
             return Err(error.into());
         }
     };
+    let (input, output) = (opened(io::stdin().as_fd())?, opened(io::stdout().as_fd())?);
     let visitor = Visitor { principal: PRINCIPAL.into(), face: args.face() };
     let known = mcp.has(&visitor.face);
     if known {
         tokio::select! {
-            () = edge_stdio::serve(mcp, visitor, stdin(), stdout(), tasks) => tracing::info!("the input has ended"),
+            () = edge_stdio::serve(mcp, visitor, input, output, tasks) => tracing::info!("the input has ended"),
             signal = signals.next() => tracing::info!(signal, "ending; a second signal ends at once"),
         }
     }

@@ -76,7 +76,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
 }
 
 /// Writes what is left of the log, and tells what was lost.
-pub(super) fn close(log: telemetry::Log) {
+pub(super) fn close(log: telemetry::Guard) {
     let dropped = log.dropped();
     drop(log);
     if dropped > 0 {

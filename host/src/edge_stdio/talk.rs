@@ -13,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 use wharf_core::splice;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
+use crate::mcp::failure::INVALID_REQUEST;
 use crate::mcp::ladder::{self, Classified, LegacyBody, LegacyMessage, ModernMessage, Rejection};
 use crate::mcp::{Answered, Exchange, Feed, Mcp, ModernRequest, Session, Visitor};
 use crate::tasks::Tasks;
 
 /// Requests of one client in flight. The bound of a session, and as much for requests without one.
 const IN_FLIGHT: u32 = 128;
+/// No JSON.
+const PARSE_ERROR: i64 = -32700;
 /// The code of "too many at once".
 const OVERLOADED: i64 = -32010;
 /// The one revision that knows batches.
@@ -94,7 +97,7 @@ impl Talk {
 
     /// Answers what is no message.
     pub(crate) fn refuse_line(&self, why: &str) {
-        self.reject(&Rejection { id: None, error: RpcError::new(RpcError::PARSE_ERROR, why) });
+        self.reject(&Rejection { id: None, error: RpcError::new(PARSE_ERROR, why) });
     }
 
     /// No more comes in: waits for the answers in flight, at most `within`, then ends all.
@@ -149,7 +152,7 @@ impl Talk {
         let allowed = locked(&self.session).as_ref().is_some_and(|session| session.revision() == BATCHES);
         if !allowed {
             let text = "only sessions of 2025-03-26 know batches; send each message by itself";
-            return self.reject(&Rejection { id: None, error: RpcError::new(RpcError::INVALID_REQUEST, text) });
+            return self.reject(&Rejection { id: None, error: RpcError::new(INVALID_REQUEST, text) });
         }
         for message in messages {
             self.legacy(message).await;
@@ -159,7 +162,7 @@ impl Talk {
     async fn initialize(&self, id: Id, params: Option<Arc<RawValue>>) {
         if locked(&self.session).is_some() {
             let text = "the session was opened already; open a connection of its own for another one";
-            return self.fail(&id, RpcError::new(RpcError::INVALID_REQUEST, text));
+            return self.fail(&id, RpcError::new(INVALID_REQUEST, text));
         }
         match self.mcp.initialize(self.visitor.clone(), params).await {
             Err(error) => self.fail(&id, error),
@@ -167,7 +170,7 @@ impl Talk {
                 // Two at the same time: the first one stays.
                 if let Some(second) = self.keep(&session) {
                     second.end();
-                    let error = RpcError::new(RpcError::INVALID_REQUEST, "the session was opened already");
+                    let error = RpcError::new(INVALID_REQUEST, "the session was opened already");
                     return self.fail(&id, error);
                 }
                 self.say(Answered::new(&id, &reply).message);
@@ -211,7 +214,7 @@ impl Talk {
             return self.say(empty.ok().and_then(|reply| Answered::new(id, &reply).message));
         }
         let text = "there is no session: send `initialize`, or a request with the envelope of a modern revision";
-        self.fail(id, RpcError::new(RpcError::INVALID_REQUEST, text));
+        self.fail(id, RpcError::new(INVALID_REQUEST, text));
     }
 
     // --- modern ---
@@ -227,7 +230,7 @@ impl Talk {
             if modern.contains_key(&id) {
                 drop(modern);
                 let text = "a request with this id is in flight already";
-                return self.fail(&id, RpcError::new(RpcError::INVALID_REQUEST, text));
+                return self.fail(&id, RpcError::new(INVALID_REQUEST, text));
             }
             modern.insert(id.clone(), entry);
         }

@@ -10,6 +10,7 @@ use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{Id, RpcError};
 
 use super::McpEdge;
+use crate::mcp::failure::INVALID_REQUEST;
 use crate::mcp::ladder::{self, Head, LEGACY, Rejection};
 use crate::mcp::{AnswerKind, Answered, Visitor};
 use crate::route::Failure;
@@ -169,7 +170,7 @@ impl Refusal {
     }
 
     pub(super) fn bad(id: Option<&Id>, text: &str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, id, RpcError::new(RpcError::INVALID_REQUEST, text))
+        Self::new(StatusCode::BAD_REQUEST, id, RpcError::new(INVALID_REQUEST, text))
     }
 
     pub(super) fn no_session(id: Option<&Id>) -> Self {
