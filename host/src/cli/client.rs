@@ -114,8 +114,13 @@ impl Client {
     }
 
     /// Asks for the connection itself, which from then on speaks `protocol`.
-    pub(super) async fn upgrade(&self, url: Url, protocol: &'static str) -> Result<reqwest::Upgraded, Complaint> {
-        let asked = self.http.get(url).header(header::CONNECTION, "upgrade").header(header::UPGRADE, protocol);
+    pub(super) async fn upgrade(
+        &self,
+        url: Url,
+        protocol: &'static str,
+    ) -> Result<reqwest::Upgraded, Complaint> {
+        let asked =
+            self.http.get(url).header(header::CONNECTION, "upgrade").header(header::UPGRADE, protocol);
         let asked = self.token.iter().fold(asked, |asked, token| asked.bearer_auth(token));
         let opened = tokio::time::timeout(ANSWER, async {
             let response = asked.send().await.map_err(|error| self.unanswered(&error))?;
@@ -125,7 +130,8 @@ impl Client {
             }
             Err(Complaint::of_problem(status, &self.whole(response).await?))
         });
-        let late = |_| Err(Complaint::new(Exit::Timeout, format!("the host at {} did not answer", self.place)));
+        let late =
+            |_| Err(Complaint::new(Exit::Timeout, format!("the host at {} did not answer", self.place)));
         opened.await.unwrap_or_else(late)
     }
 

@@ -52,11 +52,11 @@ pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
     // Fails only if it is installed already, which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = up::runtime()?;
-    let log = telemetry::init(args.host.log_format, &state)?;
-    let ended = runtime.block_on(serve(&args, target, &state));
+    let mut log = None;
+    let ended = runtime.block_on(serve(&args, target, &state, &mut log));
     // A read of stdin that nobody answers is left behind.
     runtime.shutdown_timeout(up::RUNTIME);
-    up::close(log);
+    log.map(up::close);
     ended
 }
 
@@ -67,22 +67,31 @@ fn plugin_id(text: &str) -> Result<PluginId, String> {
 /// Stdin or stdout, by tokio's pool for files: it may be a pipe, a file or a terminal.
 fn opened(fd: BorrowedFd<'_>) -> Result<File, Complaint> {
     let owned = fd.try_clone_to_owned();
-    let owned = owned.map_err(|error| Complaint::new(Exit::Failure, "no stdin or stdout").detail(error.to_string()))?;
+    let owned = owned
+        .map_err(|error| Complaint::new(Exit::Failure, "no stdin or stdout").detail(error.to_string()))?;
     Ok(File::from_std(owned.into()))
 }
 
-async fn serve(args: &Args, target: &Target, state: &Path) -> Result<(), Complaint> {
+/// Only a host has a log, and only one of each state folder.
+type Log = Option<telemetry::Guard>;
+
+async fn serve(args: &Args, target: &Target, state: &Path, log: &mut Log) -> Result<(), Complaint> {
     let mut signals = Signals::new()?;
     let client = Client::new(target)?;
     let until = Instant::now() + IN_BETWEEN;
     loop {
         match args.attach(&client).await {
             Ok(connection) => return relay(connection, &mut signals).await,
-            Err(complaint) if complaint.exit != Exit::NotRunning || target.url.is_some() => return Err(complaint),
+            Err(complaint) if complaint.exit != Exit::NotRunning || target.url.is_some() => {
+                return Err(complaint);
+            }
             Err(_) => {}
         }
         match Host::start(Options { plugins: args.host.plugins.clone(), state: state.to_owned() }).await {
-            Ok(host) => return own(args, state, host, &mut signals).await,
+            Ok(host) => {
+                *log = Some(telemetry::init(args.host.log_format, state)?);
+                return own(args, state, host, &mut signals).await;
+            }
             Err(StartError::InUse(_)) if Instant::now() < until => sleep(LOOK).await,
             Err(error) => return Err(error.into()),
         }
@@ -155,7 +164,8 @@ async fn own(args: &Args, state: &Path, host: Host, signals: &mut Signals) -> Re
         None => Listening::local(&settings),
     };
     let (mcp, tasks) = (Mcp::new(host.clone()), Tasks::default());
-    let server = listening.and_then(|listening| listening.serve_beside(host.clone(), mcp.clone(), tasks.clone()));
+    let server =
+        listening.and_then(|listening| listening.serve_beside(host.clone(), mcp.clone(), tasks.clone()));
     let server = match server {
         Ok(server) => server,
         Err(error) => {

@@ -91,7 +91,11 @@ async fn take_lines(framer: &mut Framer, talk: &Talk) {
 }
 
 /// Writes until there is nobody left who could say something.
-async fn write<W: AsyncWrite + Unpin>(mut writer: W, mut queue: mpsc::Receiver<Bytes>, over: CancellationToken) {
+async fn write<W: AsyncWrite + Unpin>(
+    mut writer: W,
+    mut queue: mpsc::Receiver<Bytes>,
+    over: CancellationToken,
+) {
     while let Some(message) = queue.recv().await {
         let written = timeout(STALL, line(&mut writer, &message, queue.is_empty())).await;
         match written {

@@ -102,7 +102,8 @@ impl Talk {
 
     /// No more comes in: waits for the answers in flight, at most `within`, then ends all.
     pub(crate) async fn finish(&self, within: Duration) {
-        let closed: Vec<_> = locked(&self.modern).values().filter_map(|modern| modern.closed.clone()).collect();
+        let closed: Vec<_> =
+            locked(&self.modern).values().filter_map(|modern| modern.closed.clone()).collect();
         closed.iter().for_each(CancellationToken::cancel);
         let all = self.room.acquire_many(IN_FLIGHT);
         if !within.is_zero() && tokio::time::timeout(within, all).await.is_err() {
@@ -213,7 +214,8 @@ impl Talk {
             let empty = to_raw_value(&json!({})).map(Reply::Result);
             return self.say(empty.ok().and_then(|reply| Answered::new(id, &reply).message));
         }
-        let text = "there is no session: send `initialize`, or a request with the envelope of a modern revision";
+        let text =
+            "there is no session: send `initialize`, or a request with the envelope of a modern revision";
         self.fail(id, RpcError::new(INVALID_REQUEST, text));
     }
 
@@ -276,7 +278,8 @@ impl Talk {
     fn permit(&self, id: &Id) -> Option<OwnedSemaphorePermit> {
         let permit = Arc::clone(&self.room).try_acquire_owned().ok();
         if permit.is_none() {
-            let text = format!("{IN_FLIGHT} requests of this client are in flight already; wait for their answers");
+            let text =
+                format!("{IN_FLIGHT} requests of this client are in flight already; wait for their answers");
             self.fail(id, RpcError::new(OVERLOADED, text));
         }
         permit

@@ -51,7 +51,8 @@ impl FromRequestParts<McpEdge> for Visit {
             return Err(nothing(&face));
         }
         // The door puts it there; without it nobody is anybody.
-        let principal = parts.extensions.get::<Principal>().map_or_else(|| "anonymous".into(), |found| found.0.clone());
+        let principal =
+            parts.extensions.get::<Principal>().map_or_else(|| "anonymous".into(), |found| found.0.clone());
         Ok(Self(Visitor { principal, face }))
     }
 }
@@ -75,7 +76,9 @@ pub(super) fn parsed_plugin(id: &str) -> Result<Face, Problem> {
 pub(super) fn nothing(face: &Face) -> Problem {
     match face {
         Face::Plugin(id) => no_plugin(id.as_str()),
-        Face::Group(name) => Problem::new(Code::NotFound, format!("no plugin that is listed belongs to a group {name:?}")),
+        Face::Group(name) => {
+            Problem::new(Code::NotFound, format!("no plugin that is listed belongs to a group {name:?}"))
+        }
         Face::All => Problem::new(Code::NotFound, "nothing is there"),
     }
 }
@@ -235,8 +238,14 @@ mod tests {
 
     #[test]
     fn a_session_has_a_revision_that_has_sessions() {
-        for (version, known) in [("2025-11-25", true), ("2024-11-05", true), ("2026-07-28", false), ("1", false)] {
-            assert_eq!(legacy_version(&with(&[("mcp-protocol-version", version)]), None).is_ok(), known, "{version}");
+        for (version, known) in
+            [("2025-11-25", true), ("2024-11-05", true), ("2026-07-28", false), ("1", false)]
+        {
+            assert_eq!(
+                legacy_version(&with(&[("mcp-protocol-version", version)]), None).is_ok(),
+                known,
+                "{version}"
+            );
         }
         assert!(legacy_version(&HeaderMap::new(), None).is_ok());
     }

@@ -75,7 +75,9 @@ fn open(edge: &McpEdge, visitor: &Visitor, headers: &HeaderMap) -> Result<Respon
     let tracks = edge.streams.of(&session);
     let after = single(headers, &LAST_EVENT_ID)
         .map_err(|()| Refusal::bad(None, "Last-Event-ID is there more than once, or is not visible ASCII"))?;
-    let gone = || Refusal::other(StatusCode::NOT_FOUND, None, "no stream of this session has such an event (any more)");
+    let gone = || {
+        Refusal::other(StatusCode::NOT_FOUND, None, "no stream of this session has such an event (any more)")
+    };
     match after {
         Some(after) => Ok(sse::respond(tracks.resume(after).ok_or_else(gone)?)),
         None => Ok(sse::respond(tracks.feed().ok_or_else(gone)?)),
@@ -115,7 +117,9 @@ async fn one(edge: &McpEdge, session: &Arc<Session>, message: LegacyMessage) -> 
                     head::answered(Answered { message: Some(message), kind: crate::mcp::AnswerKind::Handled })
                 }
                 // Cancelled by its client, which waits for nothing any more.
-                First::Answered(Answered { message: None, kind: _ }) => sse::respond(futures_util::stream::empty()),
+                First::Answered(Answered { message: None, kind: _ }) => {
+                    sse::respond(futures_util::stream::empty())
+                }
                 First::Streams(event) => {
                     let track = held.stream(event);
                     stream(tracks.read(&track))
@@ -151,7 +155,9 @@ fn batch(
     let mut exchanges = Vec::new();
     for message in messages {
         match message {
-            LegacyMessage::Request { id, method, params } => exchanges.push(session.request(id, &method, params)),
+            LegacyMessage::Request { id, method, params } => {
+                exchanges.push(session.request(id, &method, params))
+            }
             LegacyMessage::Notification { method, params } => session.notification(&method, params),
             LegacyMessage::Response { id, reply } => session.response(id.as_ref(), reply),
         }

@@ -88,10 +88,12 @@ async fn message(
         Err(rejection) => return Ok(head::answered(rejection.answered())),
     };
     Ok(match classified {
-        Classified::Modern(ModernMessage::Request(request)) => match head::accepts_both(&headers, &request.id) {
-            Ok(()) => modern::answer(&edge, visitor, request).await,
-            Err(refusal) => refusal.into_response(),
-        },
+        Classified::Modern(ModernMessage::Request(request)) => {
+            match head::accepts_both(&headers, &request.id) {
+                Ok(()) => modern::answer(&edge, visitor, request).await,
+                Err(refusal) => refusal.into_response(),
+            }
+        }
         // What there is to tell a modern server is told by closing the stream that it is about.
         Classified::Modern(ModernMessage::Notification { .. }) => accepted(),
         Classified::Legacy(body) => {

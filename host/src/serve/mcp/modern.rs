@@ -112,3 +112,83 @@ fn lost(id: &Id, error: &tokio::task::JoinError) -> Answered {
     let text = "the request met a bug of wharf; its log has the details";
     Answered::new(id, &Reply::Error(RpcError::new(RpcError::INTERNAL, text)))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::StreamExt;
+    use http_body_util::BodyExt;
+    use tokio::sync::mpsc;
+    use wharf_plugin_api::Id;
+
+    use super::{Live, at_once};
+    use crate::mcp::{AnswerKind, Answered, Exchange};
+    use crate::tasks::Tasks;
+
+    fn answered(text: &'static str) -> Answered {
+        Answered { message: Some(Bytes::from_static(text.as_bytes())), kind: AnswerKind::MissingCapability }
+    }
+
+    async fn all(live: Live) -> String {
+        live.frames()
+            .map(|frame| String::from_utf8(frame.to_vec()).unwrap())
+            .collect::<Vec<_>>()
+            .await
+            .concat()
+    }
+
+    #[tokio::test]
+    async fn an_answer_alone_has_the_status_of_its_kind_and_one_with_events_is_a_stream() {
+        let (out, events) = mpsc::channel(1);
+        let alone = at_once(events, answered("{}"));
+        assert_eq!(
+            (alone.status().as_u16(), alone.headers()["content-type"].as_bytes()),
+            (400, &b"application/json"[..])
+        );
+        drop(out);
+        let (out, events) = mpsc::channel(1);
+        out.send(Bytes::from_static(b"1")).await.unwrap();
+        let both = at_once(events, answered("2"));
+        assert_eq!(
+            (both.status().as_u16(), both.headers()["x-accel-buffering"].as_bytes()),
+            (200, &b"no"[..])
+        );
+        let body = both.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "event: message\ndata: 1\n\nevent: message\ndata: 2\n\n");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_dropped_ends_its_request() {
+        let (alive, mut gone) = mpsc::channel::<()>(1);
+        let answer = Box::pin(async move {
+            let _alive = alive;
+            std::future::pending().await
+        });
+        let exchange = Exchange { events: mpsc::channel(1).1, answer };
+        drop(Live::new(&Tasks::default(), exchange, Id::number(1), false));
+        assert!(gone.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_subscription_ends_with_a_result_when_the_host_does() {
+        let tasks = Tasks::default();
+        let pending = || Exchange { events: mpsc::channel(1).1, answer: Box::pin(std::future::pending()) };
+        let live = Live::new(&tasks, pending(), Id::text("s"), true);
+        tasks.ending().cancel();
+        let sent = all(live).await;
+        assert!(sent.contains(r#""id":"s""#) && sent.contains(r#"subscriptionId":"s""#), "{sent}");
+        let mut call = Live::new(&tasks, pending(), Id::number(1), false);
+        tokio::select! {
+            biased;
+            _ = call.next() => panic!("a call is not cut off"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_is_answered() {
+        let exchange = Exchange { events: mpsc::channel(1).1, answer: Box::pin(async { panic!("boom") }) };
+        let sent = all(Live::new(&Tasks::default(), exchange, Id::number(1), false)).await;
+        assert!(sent.contains("-32603") && !sent.contains("boom"), "{sent}");
+    }
+}

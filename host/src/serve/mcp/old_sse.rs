@@ -62,7 +62,8 @@ pub(super) async fn message(
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let Query(Which { session }) = which.map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?;
+    let Query(Which { session }) =
+        which.map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?;
     let talk = edge.old.find(&session).filter(|talk| *talk.visitor() == visitor);
     let Some(talk) = talk else { return Ok(Refusal::no_session(None).into_response()) };
     talk.take(&body.unwrap_or_default()).await;
@@ -80,12 +81,16 @@ impl OldSessions {
 
     fn add(&self, talk: &Arc<Talk>) -> Result<String, Problem> {
         let mut secret = [0; 16];
-        getrandom::fill(&mut secret)
-            .map_err(|error| Problem::new(Code::Internal, format!("the system gives no randomness: {error}")))?;
+        getrandom::fill(&mut secret).map_err(|error| {
+            Problem::new(Code::Internal, format!("the system gives no randomness: {error}"))
+        })?;
         let id = format!("{:032x}", u128::from_be_bytes(secret));
         let mut all = self.locked();
         if all.len() >= MOST {
-            return Err(Problem::new(Code::Overloaded, format!("{MOST} of these connections are open already")));
+            return Err(Problem::new(
+                Code::Overloaded,
+                format!("{MOST} of these connections are open already"),
+            ));
         }
         all.insert(id.clone(), Arc::clone(talk));
         Ok(id)

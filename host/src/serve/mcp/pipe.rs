@@ -9,8 +9,8 @@ use http::{HeaderValue, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use wharf_core::catalog::Face;
 use wharf_core::Code;
+use wharf_core::catalog::Face;
 
 use super::McpEdge;
 use super::head::{nothing, parsed_plugin};
@@ -48,7 +48,9 @@ pub(super) async fn open(
     let is_ours = wanted.is_some_and(|wanted| wanted.eq_ignore_ascii_case(PROTOCOL));
     let upgrade = request.extensions_mut().remove::<OnUpgrade>().filter(|_| is_ours);
     let Some(upgrade) = upgrade else {
-        let text = format!("this is for `Connection: upgrade` and `Upgrade: {PROTOCOL}`; it is what `wharf stdio` uses");
+        let text = format!(
+            "this is for `Connection: upgrade` and `Upgrade: {PROTOCOL}`; it is what `wharf stdio` uses"
+        );
         return Err(Problem::new(Code::BadRequest, text));
     };
     let permit = Arc::clone(&edge.pipes)
@@ -66,7 +68,8 @@ pub(super) async fn open(
         }
         drop(permit);
     });
-    let headers = [(CONNECTION, HeaderValue::from_static("upgrade")), (UPGRADE, HeaderValue::from_static(PROTOCOL))];
+    let headers =
+        [(CONNECTION, HeaderValue::from_static("upgrade")), (UPGRADE, HeaderValue::from_static(PROTOCOL))];
     let response: Response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
     Ok(response)
 }

@@ -137,7 +137,8 @@ impl Tracks {
             // Who opens a feed learns at once that it stands.
             feed.is_some().then_some(PULSE)
         };
-        let joined = Joined { first, reader, feed, session: Arc::clone(&self.session), tasks: self.tasks.clone() };
+        let joined =
+            Joined { first, reader, feed, session: Arc::clone(&self.session), tasks: self.tasks.clone() };
         stream::unfold(joined, |mut joined| async move { joined.next().await.map(|frame| (frame, joined)) })
     }
 }
@@ -145,7 +146,8 @@ impl Tracks {
 impl Requests {
     /// Streams that are over go when there are too many of them. One that is not over is held by the bound on requests.
     fn tidy(&mut self) {
-        let done: Vec<_> = self.tracks.iter().filter(|track| track.is_done()).map(|t| (t.number(), t.bytes())).collect();
+        let done: Vec<_> =
+            self.tracks.iter().filter(|track| track.is_done()).map(|t| (t.number(), t.bytes())).collect();
         let (mut count, mut bytes) = (done.len(), done.iter().map(|(_, bytes)| bytes).sum::<usize>());
         for (number, size) in done {
             if count <= FINISHED && bytes <= FINISHED_BYTES {

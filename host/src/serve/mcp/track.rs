@@ -159,7 +159,11 @@ impl Reader {
             return None;
         }
         if let Some(lost) = log.first.checked_sub(self.next).filter(|lost| *lost > 0) {
-            tracing::warn!(stream = self.track.number, lost, "a client was too slow, or away too long, for its stream");
+            tracing::warn!(
+                stream = self.track.number,
+                lost,
+                "a client was too slow, or away too long, for its stream"
+            );
             self.next = log.first;
         }
         let found = log.get(self.next).cloned()?;

@@ -144,3 +144,62 @@ async fn forward(exchange: Exchange, out: mpsc::Sender<Bytes>) {
         out.send(message).await.ok();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{merged, run};
+    use crate::mcp::{AnswerKind, Answered, Exchange};
+    use crate::serve::mcp::track::{Kept, Track};
+
+    /// An exchange that says these things and then answers.
+    fn exchange(said: &'static [&'static str], answer: Option<&'static str>) -> Exchange {
+        let (out, events) = mpsc::channel(1);
+        let answer = async move {
+            for event in said {
+                out.send(Bytes::from_static(event.as_bytes())).await.unwrap();
+            }
+            let message = answer.map(|text| Bytes::from_static(text.as_bytes()));
+            Answered { message, kind: AnswerKind::Handled }
+        };
+        Exchange { events, answer: Box::pin(answer) }
+    }
+
+    async fn written(exchange: Exchange) -> Vec<String> {
+        let track = Arc::new(Track::new(1, Kept::default()));
+        run(exchange, Some(&track)).await;
+        track.finish();
+        let mut reader = track.join(Some(0)).unwrap();
+        let mut out = Vec::new();
+        while let Some(frame) = reader.next(&CancellationToken::new()).await {
+            let text = String::from_utf8(frame.to_vec()).unwrap();
+            out.push(text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap().to_owned());
+        }
+        out
+    }
+
+    #[tokio::test]
+    async fn what_is_said_comes_before_the_answer() {
+        assert_eq!(written(exchange(&["1", "2", "3"], Some("4"))).await, ["1", "2", "3", "4"]);
+        assert_eq!(written(exchange(&["1"], None)).await, ["1"], "a cancelled request has no answer");
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_over_when_each_of_it_is() {
+        let batch =
+            merged(vec![exchange(&["1", "2"], Some("3")), exchange(&[], None), exchange(&[], Some("4"))]);
+        let mut all = written(batch).await;
+        all.sort();
+        assert_eq!(all, ["1", "2", "3", "4"]);
+    }
+
+    #[tokio::test]
+    async fn an_exchange_that_nobody_reads_goes_on() {
+        run(exchange(&["1", "2", "3"], Some("4")), None).await;
+    }
+}
