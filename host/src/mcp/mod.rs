@@ -12,7 +12,9 @@ pub(crate) mod exchange;
 pub(crate) mod failure;
 pub(crate) mod forward;
 pub(crate) mod ladder;
+pub(crate) mod listen;
 pub(crate) mod lists;
+pub(crate) mod modern;
 pub(crate) mod params;
 pub(crate) mod park;
 pub(crate) mod session;
@@ -32,6 +34,7 @@ use crate::Host;
 #[derive(Clone, Debug)]
 pub(crate) struct Mcp {
     host: Host,
+    modern: modern::Modern,
 }
 
 /// A client as its transport sees it: who it is, and which part of the catalog it came for.
@@ -54,7 +57,8 @@ pub(crate) struct ModernRequest {
 
 impl Mcp {
     pub(crate) fn new(host: Host) -> Self {
-        Self { host }
+        let modern = modern::Modern::new(host.tasks().clone());
+        Self { host, modern }
     }
 
     /// Whether anything stands behind a face; a transport answers "not found" where nothing does.
@@ -83,11 +87,5 @@ impl Mcp {
     pub(crate) fn session(&self, id: &str, visitor: &Visitor) -> Option<Arc<Session>> {
         let _ = (id, visitor);
         None
-    }
-
-    /// Answers one modern request. Dropping the answer's future cancels it.
-    pub(crate) fn modern(&self, visitor: Visitor, request: ModernRequest) -> Exchange {
-        let _ = visitor;
-        Exchange::refused(&request.id, RpcError::new(RpcError::METHOD_NOT_FOUND, "not there yet"))
     }
 }
