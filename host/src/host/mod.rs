@@ -114,7 +114,7 @@ impl Host {
         Self::begin(options).await
     }
 
-    async fn begin(options: Options) -> Result<Self, StartError> {
+    pub(crate) async fn begin(options: Options) -> Result<Self, StartError> {
         let tasks = Tasks::default();
         let state = options.state.clone();
         let lock = tasks.blocking(move || own(&state)).await.unwrap_or_else(|panic| {

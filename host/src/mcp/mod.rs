@@ -11,8 +11,13 @@ pub(crate) mod capabilities;
 pub(crate) mod exchange;
 pub(crate) mod failure;
 pub(crate) mod forward;
+mod legacy;
+mod level;
 pub(crate) mod lists;
 pub(crate) mod session;
+pub(crate) mod tasks;
+#[cfg(test)]
+pub(crate) mod testkit;
 pub(crate) mod translate;
 
 use std::sync::Arc;
@@ -23,12 +28,16 @@ use wharf_plugin_api::{Id, Reply, RpcError};
 
 pub(crate) use self::exchange::{AnswerKind, Answered, Exchange};
 pub(crate) use self::session::{Feed, Session};
+use self::session::Sessions;
+use self::tasks::TaskTable;
 use crate::Host;
 
 /// The MCP side of a host. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Mcp {
     host: Host,
+    sessions: Arc<Sessions>,
+    tasks: Arc<TaskTable>,
 }
 
 /// A client as its transport sees it: who it is, and which part of the catalog it came for.
@@ -51,7 +60,7 @@ pub(crate) struct ModernRequest {
 
 impl Mcp {
     pub(crate) fn new(host: Host) -> Self {
-        Self { host }
+        Self { host, sessions: Arc::default(), tasks: Arc::default() }
     }
 
     /// Whether anything stands behind a face; a transport answers "not found" where nothing does.
@@ -72,14 +81,12 @@ impl Mcp {
         visitor: Visitor,
         params: Option<Arc<RawValue>>,
     ) -> Result<(Arc<Session>, Reply), RpcError> {
-        let _ = (visitor, params);
-        std::future::ready(Err(RpcError::new(RpcError::METHOD_NOT_FOUND, "not there yet"))).await
+        self.sessions.open(&self.host, visitor, Arc::clone(&self.tasks), params.as_deref()).await
     }
 
     /// An open session. `None` if it is unknown, has ended, or belongs to another visitor.
     pub(crate) fn session(&self, id: &str, visitor: &Visitor) -> Option<Arc<Session>> {
-        let _ = (id, visitor);
-        None
+        self.sessions.get(id, visitor)
     }
 
     /// Answers one modern request. Dropping the answer's future cancels it.
