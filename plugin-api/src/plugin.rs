@@ -117,7 +117,7 @@ pub trait Inbox: Send + Sync {
 }
 
 /// Which launch this is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Launch {
     /// The number of the instance within its plugin, from 0.
     pub instance: u32,
@@ -125,6 +125,8 @@ pub struct Launch {
     pub generation: u64,
     /// When the connection must be open and proven at the latest.
     pub deadline: Instant,
+    /// The one client that the instance is for, where each has its own. `None`: clients share it.
+    pub client: Option<Arc<Client>>,
 }
 
 /// A step of an opening that the host shows its users.

@@ -3,7 +3,12 @@
 //! A client sees it through a [`Face`]: all plugins under exposed names, the plugins of one group likewise, or one plugin
 //! under its own names. What a face offers is put on a [`Shelf`] when the catalog is made, so that no request builds a list.
 
+mod apart;
+mod entry;
 mod shelf;
+mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,7 +16,8 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use wharf_plugin_api::Era;
 
-pub use self::shelf::{Item, Kind, Shelf};
+use self::entry::Listed;
+pub use self::shelf::{Collision, Item, Kind, Owner, Shelf};
 use crate::id::PluginId;
 
 /// What all plugins offer, at one moment. Replaced as a whole, never changed.
@@ -63,7 +69,7 @@ pub struct Tool {
     pub name: String,
     /// Its name at the plugin.
     pub upstream: String,
-    /// `<namespace>__<name>`, or the name alone where the namespace is empty.
+    /// Its name beside the tools of other plugins ([`crate::names::exposed`]).
     pub exposed: String,
     /// What it does, in the plugin's words.
     pub description: Option<String>,
@@ -78,24 +84,25 @@ impl Catalog {
     #[must_use]
     pub fn new(version: u64, offers: &[Offer]) -> Self {
         let mut out = Self { version, ..Self::default() };
-        let mut faces: BTreeMap<Face, Vec<&Offer>> = BTreeMap::new();
-        faces.insert(Face::All, offers.iter().collect());
-        for offer in offers {
+        let listed: Vec<Listed> = offers.iter().map(Listed::of).collect();
+        let mut faces: BTreeMap<Face, Vec<&Listed>> = BTreeMap::new();
+        faces.insert(Face::All, listed.iter().collect());
+        for (offer, listed) in offers.iter().zip(&listed) {
             out.plugins.insert(offer.plugin.clone());
             let names = out.by_name.entry(offer.plugin.clone()).or_default();
             for tool in &offer.tools {
                 names.insert(tool.name.clone(), Arc::clone(tool));
                 out.tools.push(Arc::clone(tool));
             }
-            faces.insert(Face::Plugin(offer.plugin.clone()), vec![offer]);
+            faces.insert(Face::Plugin(offer.plugin.clone()), vec![listed]);
             for group in &offer.groups {
-                faces.entry(Face::Group(Arc::clone(group))).or_default().push(offer);
+                faces.entry(Face::Group(Arc::clone(group))).or_default().push(listed);
             }
         }
         out.shelves = faces
             .into_iter()
-            .map(|(face, offers)| {
-                let shelf = Shelf::new(&face, &offers);
+            .map(|(face, listed)| {
+                let shelf = Shelf::new(&face, &listed);
                 (face, Arc::new(shelf))
             })
             .collect();
@@ -106,6 +113,12 @@ impl Catalog {
     #[must_use]
     pub fn shelf(&self, face: &Face) -> Option<&Arc<Shelf>> {
         self.shelves.get(face)
+    }
+
+    /// What several plugins list: not offered under that key where all are seen.
+    #[must_use]
+    pub fn collisions(&self) -> &[Collision] {
+        self.shelves.get(&Face::All).map_or(&[], |shelf| &shelf.collisions)
     }
 
     /// Whether every face lists the same things.

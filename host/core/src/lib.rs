@@ -15,6 +15,7 @@ pub mod id;
 pub mod lifecycle;
 pub mod manifest;
 pub mod moment;
+pub mod names;
 pub mod pick;
 pub mod settle;
 pub mod splice;

@@ -32,7 +32,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Link};
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Client, Delivery, Link};
 
 use crate::process::logs::LogBook;
 use crate::tasks::Tasks;
@@ -54,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) instance: u32,
     /// Which launch of it.
     pub(crate) generation: u64,
+    /// The one client that the connection is for; `None`: clients share it.
+    pub(crate) client: Option<Arc<Client>>,
 }
 
 /// A connection whose handshake is done.

@@ -86,7 +86,8 @@ impl Supervisor {
     fn open(&mut self, g: Generation) {
         let Some(inbox) = self.inbox.clone() else { return };
         let deadline = self.start_deadline();
-        let launch = Launch { instance: self.n.0, generation: g.0, deadline: deadline.into_std() };
+        let launch =
+            Launch { instance: self.n.0, generation: g.0, deadline: deadline.into_std(), client: None };
         let plugin = Arc::clone(&self.setup.plugin);
         let stop = &self.setup.manifest.stop;
         let clean_up = CLEAN_UP + stop.grace.0 + stop.term.0;

@@ -30,6 +30,7 @@ pub(crate) fn options() -> Options {
         log: Arc::new(LogBook::new(std::env::temp_dir(), "test", Vec::new())),
         instance: 0,
         generation: 1,
+        client: None,
     }
 }
 

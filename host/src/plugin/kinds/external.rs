@@ -78,7 +78,7 @@ impl External {
     async fn try_ports(&self, launch: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let mut tries = 1;
         loop {
-            match self.launch(launch, &inbox).await {
+            match self.launch(&launch, &inbox).await {
                 Err(cause)
                     if cause.kind == CauseKind::PortInUse && self.may_choose() && tries < PORT_TRIES =>
                 {
@@ -94,7 +94,7 @@ impl External {
         self.command.port == Some(PortChoice::Auto)
     }
 
-    async fn launch(&self, launch: Launch, inbox: &Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
+    async fn launch(&self, launch: &Launch, inbox: &Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let place = self.place(launch, &**inbox).await?;
         let (mut lease, program) = self.look(launch.instance).await?;
         let late = Late { port: lease.as_ref().map(PortLease::port), replica: launch.instance };
@@ -123,7 +123,7 @@ impl External {
     }
 
     /// Waits until nothing of the instance's last process is left.
-    async fn place(&self, launch: Launch, inbox: &dyn Inbox) -> Result<Place, Cause> {
+    async fn place(&self, launch: &Launch, inbox: &dyn Inbox) -> Result<Place, Cause> {
         let taking = self.common.services.places.take(&self.common.label, launch.instance);
         let deadline = Instant::from_std(launch.deadline);
         tokio::select! {
@@ -149,7 +149,7 @@ impl External {
         looked.unwrap_or_else(|panic| Err(Cause::new(CauseKind::SpawnFailed, panic.to_string())))
     }
 
-    fn spec(&self, program: PathBuf, launch: Launch, late: Late) -> process::Launch {
+    fn spec(&self, program: PathBuf, launch: &Launch, late: Late) -> process::Launch {
         let command = &self.command;
         process::Launch {
             program,
@@ -168,7 +168,7 @@ impl External {
     async fn connect(
         &self,
         process: Process,
-        launch: Launch,
+        launch: &Launch,
         late: Late,
         inbox: &Arc<dyn Inbox>,
     ) -> Result<Connected, Cause> {
@@ -294,7 +294,7 @@ mod tests {
     }
 
     fn launch(within: Duration) -> Launch {
-        Launch { instance: 0, generation: 2, deadline: (Instant::now() + within).into_std() }
+        Launch { instance: 0, generation: 2, deadline: (Instant::now() + within).into_std(), client: None }
     }
 
     fn inbox() -> Arc<GenerationInbox> {

@@ -45,7 +45,7 @@ struct Common {
 }
 
 impl Common {
-    fn options(&self, launch: Launch) -> dialect::Options {
+    fn options(&self, launch: &Launch) -> dialect::Options {
         dialect::Options {
             label: Arc::clone(&self.label),
             max_message: usize::try_from(self.manifest.limits.result.0).unwrap_or(usize::MAX),
@@ -54,6 +54,7 @@ impl Common {
             log: Arc::clone(&self.log),
             instance: launch.instance,
             generation: launch.generation,
+            client: launch.client.clone(),
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct RemoteServer {
 impl Plugin for RemoteServer {
     async fn open(&self, launch: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let connected = tokio::select! {
-            connected = self.connect(launch, &inbox) => connected?,
+            connected = self.connect(&launch, &inbox) => connected?,
             () = inbox.cancelled() => return Err(Cause::new(CauseKind::Requested, "no longer wanted")),
         };
         let Connected { link, lost } = connected;
@@ -35,7 +35,7 @@ impl Plugin for RemoteServer {
 }
 
 impl RemoteServer {
-    async fn connect(&self, launch: Launch, inbox: &Arc<dyn Inbox>) -> Result<Connected, Cause> {
+    async fn connect(&self, launch: &Launch, inbox: &Arc<dyn Inbox>) -> Result<Connected, Cause> {
         let late = Late { port: None, replica: launch.instance };
         let headers: Vec<(String, String)> =
             self.remote.headers.iter().map(|(name, value)| (name.clone(), value.render(late))).collect();

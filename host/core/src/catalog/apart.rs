@@ -1,0 +1,52 @@
+//! How two plugins that list one URI are kept apart where both are seen: each under its URI behind its plugin's id.
+//!
+//! `file:///a` of the plugin `my_files` becomes `my-files+file:///a`. A scheme has no `_` and begins with a letter. The
+//! scheme `ui` is what clients know MCP apps by, so there the id stands behind it: `ui://my-files+a`.
+
+use crate::id::PluginId;
+
+const UI: &str = "ui://";
+
+/// What stands before `+`.
+fn label(plugin: &PluginId) -> String {
+    let id = plugin.as_str().replace('_', "-");
+    if id.starts_with(|c: char| c.is_ascii_digit()) { format!("p{id}") } else { id }
+}
+
+/// A URI, or a URI template, of a plugin where another plugin lists the same.
+pub(super) fn apart(plugin: &PluginId, uri: &str) -> String {
+    match uri.strip_prefix(UI) {
+        Some(rest) => format!("{UI}{}+{rest}", label(plugin)),
+        None => format!("{}+{uri}", label(plugin)),
+    }
+}
+
+/// The plugin's own URI, if this is one of it kept apart.
+pub(super) fn own(plugin: &PluginId, seen: &str) -> Option<String> {
+    let behind = |text: &str| Some(text.strip_prefix(&label(plugin))?.strip_prefix('+')?.to_owned());
+    match seen.strip_prefix(UI) {
+        Some(rest) => Some(format!("{UI}{}", behind(rest)?)),
+        None => behind(seen),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{apart, own};
+    use crate::id::PluginId;
+
+    #[test]
+    fn a_uri_kept_apart_is_one_and_leads_back() {
+        for (id, uri, seen) in [
+            ("my_files", "file:///a", "my-files+file:///a"),
+            ("0x", "file:///a", "p0x+file:///a"),
+            ("app", "ui://page/1", "ui://app+page/1"),
+            ("app", "a+b://{c}", "app+a+b://{c}"),
+        ] {
+            let plugin = PluginId::new(id).unwrap();
+            assert_eq!(apart(&plugin, uri), seen);
+            assert_eq!(own(&plugin, seen).as_deref(), Some(uri));
+            assert_eq!(own(&plugin, uri), None);
+        }
+    }
+}
