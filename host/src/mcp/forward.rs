@@ -9,7 +9,7 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use wharf_core::PluginId;
-use wharf_core::catalog::{Face, Item, Kind, Shelf};
+use wharf_core::catalog::{Face, Item, Kind};
 use wharf_core::splice;
 use wharf_plugin_api::{Caller, RpcError};
 
@@ -99,11 +99,11 @@ pub(crate) async fn owner(host: &Host, face: &Face, uri: &str) -> Result<(Plugin
     }
     let catalog = host.catalog();
     let shelf = catalog.shelf(face).ok_or_else(|| no_resource(uri))?;
-    let listed = shelf.find(Kind::Resource, uri).or_else(|| shelf.find(Kind::Template, uri));
-    if let Some(item) = listed {
+    // A completion names a template as it is listed.
+    if let Some(item) = shelf.find(Kind::Template, uri) {
         return Ok((item.plugin.clone(), item.upstream.clone()));
     }
-    only(shelf).map(|plugin| (plugin, uri.to_owned())).ok_or_else(|| no_resource(uri))
+    shelf.owner_of_uri(uri).map(|owner| (owner.plugin, owner.uri)).ok_or_else(|| no_resource(uri))
 }
 
 /// The error for a URI that nobody owns.
@@ -234,14 +234,6 @@ async fn expected(host: &Host, face: &Face, name: &str) -> Result<(), RpcError> 
     match failed.into_iter().find_map(Result::err) {
         Some(failure) if !offered => Err(failure::error(&failure)),
         Some(_) | None => Ok(()),
-    }
-}
-
-/// The one plugin of a shelf.
-fn only(shelf: &Shelf) -> Option<PluginId> {
-    match shelf.plugins.as_slice() {
-        [(plugin, _)] => Some(plugin.clone()),
-        _ => None,
     }
 }
 

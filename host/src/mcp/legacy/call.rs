@@ -1,14 +1,14 @@
 //! A request of a legacy session at its plugin: what the plugin says on the way, what it asks, and its answer in the
 //! words of the client's era.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
-use wharf_core::catalog::{Face, Kind};
+use wharf_core::catalog::{Collision, Kind, Shelf};
 use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Era, Notification, Reply, RpcError, jsonrpc};
 
@@ -123,10 +123,15 @@ fn answer(session: &Session, method: &str, plugin: &PluginId, settled: Settled) 
         Era::Modern => translate::to_legacy(complete(result)?),
     };
     note_task(session, plugin, &result);
-    Ok(Reply::Result(match renamed_uris(session, plugin) {
-        Some(known) => translate::with_uris(result, method, &|uri| known.get(uri).cloned()),
-        None => result,
-    }))
+    let shelf = session.shelf();
+    if !keeps_apart(&shelf, plugin) {
+        return Ok(Reply::Result(result));
+    }
+    let seen = |uri: &str| match shelf.uri_as_seen(plugin, uri) {
+        Cow::Borrowed(same) if same == uri => None,
+        other => Some(other.into_owned()),
+    };
+    Ok(Reply::Result(translate::with_uris(result, method, &seen)))
 }
 
 /// A result that is the answer, and not a promise that a legacy client cannot follow.
@@ -147,14 +152,8 @@ fn note_task(session: &Session, plugin: &PluginId, result: &RawValue) {
     }
 }
 
-/// The URIs that the face shows under another name than the plugin, if there are any.
-fn renamed_uris(session: &Session, plugin: &PluginId) -> Option<HashMap<String, String>> {
-    if matches!(session.visitor.face, Face::Plugin(_)) {
-        return None;
-    }
-    let catalog = session.host.catalog();
-    let items = catalog.shelf(&session.visitor.face)?.items(Kind::Resource);
-    let renamed = items.iter().filter(|item| item.plugin == *plugin && item.key != item.upstream);
-    let known: HashMap<_, _> = renamed.map(|item| (item.upstream.clone(), item.key.clone())).collect();
-    (!known.is_empty()).then_some(known)
+/// Whether the face shows any URI of this plugin under another name; if not, no result needs to be looked into.
+fn keeps_apart(shelf: &Shelf, plugin: &PluginId) -> bool {
+    let uris = |collision: &&Collision| matches!(collision.kind, Kind::Resource | Kind::Template);
+    shelf.collisions.iter().filter(uris).any(|collision| collision.plugins.contains(plugin))
 }

@@ -60,10 +60,10 @@ impl Session {
 
     fn updated(&self, plugin: &PluginId, params: Option<&RawValue>) {
         let Ok(upstream) = forward::text(params, "uri") else { return };
-        for uri in self.wants.subscribed(plugin, &upstream) {
-            // Of a part of what is subscribed to, the client is told the part, where it has the plugin's own name for it.
-            let told = if upstream.starts_with(uri.trim_end_matches('/')) { upstream.as_str() } else { uri.as_str() };
-            let renamed = to_raw_value(told).ok().zip(params);
+        let shelf = self.shelf();
+        let seen = shelf.uri_as_seen(plugin, &upstream);
+        if self.wants.subscribed(plugin, &upstream) {
+            let renamed = to_raw_value(&seen).ok().zip(params);
             let params = renamed.and_then(|(uri, params)| splice::with_field(params, "uri", &uri));
             let message = line(jsonrpc::notification("notifications/resources/updated", params.as_deref()));
             self.queue.push_once(message);

@@ -90,15 +90,15 @@ impl Wants {
         gone.is_some()
     }
 
-    /// The client's URIs that a change of this one at a plugin concerns: itself, or what it is a part of.
-    pub(super) fn subscribed(&self, plugin: &PluginId, upstream: &str) -> Vec<String> {
+    /// Whether a change of this URI at a plugin concerns a subscription: to it, or to what it is a part of.
+    pub(super) fn subscribed(&self, plugin: &PluginId, upstream: &str) -> bool {
         let concerns = |subscription: &Subscription| {
             let part = upstream.strip_prefix(subscription.upstream.trim_end_matches('/'));
             subscription.plugin == *plugin
                 && part.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
-        resources.iter().filter(|(_, one)| concerns(one)).map(|(uri, _)| uri.clone()).collect()
+        resources.values().any(concerns)
     }
 
     /// Wants log messages from this level up, of every plugin of a face.
