@@ -86,7 +86,12 @@ pub(crate) async fn forward(
 }
 
 /// A request whose plugin is known already.
-pub(crate) fn to(plugin: &PluginId, caller: Caller, method: &str, params: Option<Arc<RawValue>>) -> Forwarded {
+pub(crate) fn to(
+    plugin: &PluginId,
+    caller: Caller,
+    method: &str,
+    params: Option<Arc<RawValue>>,
+) -> Forwarded {
     let token = params.as_deref().and_then(progress_token);
     let params = params.map(without_hop);
     Forwarded::listening(CallSpec::new(plugin.clone(), method.to_owned(), params, caller), token)

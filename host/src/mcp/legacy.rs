@@ -120,7 +120,9 @@ fn no_method(method: &str) -> RpcError {
 fn set_level(session: &Session, params: Option<&RawValue>) -> Result<Reply, RpcError> {
     let name = forward::text(params, "level")?;
     let level = Level::named(&name).ok_or_else(|| {
-        bad(format!("params.level {name:?} is none of debug, info, notice, warning, error, critical, alert, emergency"))
+        bad(format!(
+            "params.level {name:?} is none of debug, info, notice, warning, error, critical, alert, emergency"
+        ))
     })?;
     session.set_level(level);
     Ok(nothing())

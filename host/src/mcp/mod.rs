@@ -27,8 +27,8 @@ use wharf_core::catalog::Face;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
 pub(crate) use self::exchange::{AnswerKind, Answered, Exchange};
-pub(crate) use self::session::{Feed, Session};
 use self::session::Sessions;
+pub(crate) use self::session::{Feed, Session};
 use self::tasks::TaskTable;
 use crate::Host;
 

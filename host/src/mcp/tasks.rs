@@ -54,7 +54,12 @@ impl TaskTable {
     }
 
     /// The list of a plugin's tasks without those that are known to be another principal's.
-    pub(crate) fn without_others(&self, principal: &str, plugin: &PluginId, result: Box<RawValue>) -> Box<RawValue> {
+    pub(crate) fn without_others(
+        &self,
+        principal: &str,
+        plugin: &PluginId,
+        result: Box<RawValue>,
+    ) -> Box<RawValue> {
         let Some(tasks) = splice::field(&result, "tasks") else { return result };
         let Some(all) = splice::items(tasks.get().as_bytes(), usize::MAX) else { return result };
         let others = |task: &&RawValue| {
@@ -90,7 +95,8 @@ mod tests {
         table.note(&"bob".into(), &p, "1");
         assert!(table.owns("ann", &p, "1"));
         assert!(!table.owns("bob", &p, "1") && !table.owns("ann", &q, "1"));
-        let list = RawValue::from_string(r#"{"tasks":[{"taskId":"1"}, {"taskId":"2","n":1.0}]}"#.into()).unwrap();
+        let list =
+            RawValue::from_string(r#"{"tasks":[{"taskId":"1"}, {"taskId":"2","n":1.0}]}"#.into()).unwrap();
         assert_eq!(table.without_others("ann", &p, list.clone()).get(), list.get());
         let bobs = table.without_others("bob", &p, list);
         assert_eq!(bobs.get(), r#"{"tasks":[{"taskId":"2","n":1.0}]}"#);

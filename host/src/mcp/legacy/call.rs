@@ -57,7 +57,11 @@ pub(super) async fn settle(
 }
 
 /// One call of the plugin. All that it says before its answer is said to the client before the answer.
-async fn at_the_plugin(session: &Arc<Session>, forwarded: Forwarded, out: &Outlet) -> Result<Settled, Failure> {
+async fn at_the_plugin(
+    session: &Arc<Session>,
+    forwarded: Forwarded,
+    out: &Outlet,
+) -> Result<Settled, Failure> {
     let Forwarded { spec, mut events, token } = forwarded;
     let plugin = spec.plugin.clone();
     let (asks, mut asked) = mpsc::channel(ASKS);
@@ -96,7 +100,9 @@ fn said(session: &Session, plugin: &PluginId, token: Option<&RawValue>, event: C
     let message = match &**method {
         "notifications/progress" => {
             let told = token.zip(params.as_deref());
-            let Some(told) = told.and_then(|(token, params)| translate::with_token(params, token)) else { return };
+            let Some(told) = told.and_then(|(token, params)| translate::with_token(params, token)) else {
+                return;
+            };
             jsonrpc::notification(method, Some(&told))
         }
         "notifications/message" => {
@@ -140,7 +146,10 @@ fn complete(result: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
     if kind.is_none_or(|kind| kind == "\"complete\"") {
         return Ok(result);
     }
-    let text = format!("the plugin answered with a result of type {}, which this client cannot take", kind.unwrap_or_default());
+    let text = format!(
+        "the plugin answered with a result of type {}, which this client cannot take",
+        kind.unwrap_or_default()
+    );
     Err(RpcError::new(RpcError::INTERNAL, text))
 }
 

@@ -59,7 +59,8 @@ pub(super) fn wanted(settled: &Settled) -> Result<Option<Wanted>, RpcError> {
     if splice::field(result, "resultType").is_none_or(|kind| kind.get() != "\"input_required\"") {
         return Ok(None);
     }
-    let broken = |what: String| RpcError::new(RpcError::INTERNAL, format!("the plugin wants input, but {what}"));
+    let broken =
+        |what: String| RpcError::new(RpcError::INTERNAL, format!("the plugin wants input, but {what}"));
     let requests = match splice::field(result, "inputRequests") {
         None => BTreeMap::new(),
         Some(given) => serde_json::from_str(given.get())
@@ -109,9 +110,11 @@ impl Rounds {
         }
         let until = *self.until.get_or_insert_with(|| Instant::now() + TIME);
         let answers = tokio::time::timeout_at(until, ask(session, wanted.requests, out)).await;
-        let answers = answers.map_err(|_| over(format!("the client did not answer within {} s", TIME.as_secs())))??;
+        let answers =
+            answers.map_err(|_| over(format!("the client did not answer within {} s", TIME.as_secs())))??;
         let params = with_answers(self.params.as_deref(), answers.as_deref(), wanted.state.as_deref());
-        let params = params.ok_or_else(|| over("params that are no object cannot carry the answers".to_owned()))?;
+        let params =
+            params.ok_or_else(|| over("params that are no object cannot carry the answers".to_owned()))?;
         let spec = CallSpec {
             tool: self.tool.clone(),
             timeout: Some(until.saturating_duration_since(Instant::now())),
@@ -136,7 +139,9 @@ async fn ask(
     for InputRequest { method, params } in requests.values() {
         let lacks = match needed(method, params.as_deref()) {
             Some(capability) if declared.has(capability) => continue,
-            Some(capability) => format!("the capability {}, which this client did not declare", capability.as_str()),
+            Some(capability) => {
+                format!("the capability {}, which this client did not declare", capability.as_str())
+            }
             None => format!("an answer to {method}, which no client can be asked"),
         };
         return Err(RpcError::new(INVALID_REQUEST, format!("the plugin needs {lacks}")));

@@ -65,7 +65,11 @@ impl Asks {
     ///
     /// # Errors
     /// If it cannot be asked now.
-    pub(in crate::mcp) fn ask(self: &Arc<Self>, request: &Request, outlet: &Outlet) -> Result<Asked, RpcError> {
+    pub(in crate::mcp) fn ask(
+        self: &Arc<Self>,
+        request: &Request,
+        outlet: &Outlet,
+    ) -> Result<Asked, RpcError> {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, answer) = oneshot::channel();
         {
@@ -86,13 +90,17 @@ impl Asks {
 
     /// The client answers. What answers nothing that is open is dropped and counted.
     pub(super) fn answer(&self, id: Option<&Id>, reply: Reply) {
-        let known = id.and_then(Id::as_u64).and_then(|id| {
-            self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
-        });
+        let known = id
+            .and_then(Id::as_u64)
+            .and_then(|id| self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id));
         let taken = known.is_some_and(|waiting| waiting.send(reply).is_ok());
         if !taken {
             let strays = self.strays.fetch_add(1, Ordering::Relaxed) + 1;
-            tracing::debug!(id = id.map(Id::as_str), strays, "a client answered what it was not asked, or no more");
+            tracing::debug!(
+                id = id.map(Id::as_str),
+                strays,
+                "a client answered what it was not asked, or no more"
+            );
         }
     }
 

@@ -54,7 +54,9 @@ impl Session {
             }
             // Whom it concerns only its sender knows.
             method if own => self.say(method, params),
-            method => tracing::debug!(%plugin, method, "a notification that is meant for no session was dropped"),
+            method => {
+                tracing::debug!(%plugin, method, "a notification that is meant for no session was dropped")
+            }
         }
     }
 

@@ -127,7 +127,11 @@ fn client(params: &RawValue) -> Result<Client, RpcError> {
         Some(given) if given.get().starts_with('{') => given.to_owned().into(),
         Some(_) => return Err(bad("params.capabilities must be an object")),
     };
-    Ok(Client { capabilities, info: object("clientInfo").map(|info| info.to_owned().into()), log_level: None })
+    Ok(Client {
+        capabilities,
+        info: object("clientInfo").map(|info| info.to_owned().into()),
+        log_level: None,
+    })
 }
 
 fn answer(session: &Session, told: &Introduction) -> Result<Reply, RpcError> {
@@ -144,7 +148,8 @@ fn answer(session: &Session, told: &Introduction) -> Result<Reply, RpcError> {
 /// 128 random bits, as hexadecimal digits.
 fn secret() -> Result<String, RpcError> {
     let mut bytes = [0_u8; 16];
-    let failed = |error| RpcError::new(RpcError::INTERNAL, format!("the system gives no random numbers: {error}"));
+    let failed =
+        |error| RpcError::new(RpcError::INTERNAL, format!("the system gives no random numbers: {error}"));
     getrandom::fill(&mut bytes).map_err(failed)?;
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
