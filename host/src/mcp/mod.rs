@@ -13,11 +13,16 @@ pub(crate) mod failure;
 pub(crate) mod forward;
 pub(crate) mod ladder;
 pub(crate) mod listen;
+mod legacy;
+mod level;
 pub(crate) mod lists;
 pub(crate) mod modern;
 pub(crate) mod params;
 pub(crate) mod park;
 pub(crate) mod session;
+pub(crate) mod tasks;
+#[cfg(test)]
+pub(crate) mod testkit;
 pub(crate) mod translate;
 
 use std::sync::Arc;
@@ -27,7 +32,9 @@ use wharf_core::catalog::Face;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
 pub(crate) use self::exchange::{AnswerKind, Answered, Exchange};
+use self::session::Sessions;
 pub(crate) use self::session::{Feed, Session};
+use self::tasks::TaskTable;
 use crate::Host;
 
 /// The MCP side of a host. Cheap to clone.
@@ -35,6 +42,8 @@ use crate::Host;
 pub(crate) struct Mcp {
     host: Host,
     modern: modern::Modern,
+    sessions: Arc<Sessions>,
+    tasks: Arc<TaskTable>,
 }
 
 /// A client as its transport sees it: who it is, and which part of the catalog it came for.
@@ -58,7 +67,7 @@ pub(crate) struct ModernRequest {
 impl Mcp {
     pub(crate) fn new(host: Host) -> Self {
         let modern = modern::Modern::new(host.tasks().clone());
-        Self { host, modern }
+        Self { host, modern, sessions: Arc::default(), tasks: Arc::default() }
     }
 
     /// Whether anything stands behind a face; a transport answers "not found" where nothing does.
@@ -79,13 +88,11 @@ impl Mcp {
         visitor: Visitor,
         params: Option<Arc<RawValue>>,
     ) -> Result<(Arc<Session>, Reply), RpcError> {
-        let _ = (visitor, params);
-        std::future::ready(Err(RpcError::new(RpcError::METHOD_NOT_FOUND, "not there yet"))).await
+        self.sessions.open(&self.host, visitor, Arc::clone(&self.tasks), params.as_deref()).await
     }
 
     /// An open session. `None` if it is unknown, has ended, or belongs to another visitor.
     pub(crate) fn session(&self, id: &str, visitor: &Visitor) -> Option<Arc<Session>> {
-        let _ = (id, visitor);
-        None
+        self.sessions.get(id, visitor)
     }
 }
