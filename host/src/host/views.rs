@@ -30,7 +30,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         restarts: snapshots.iter().map(|snapshot| snapshot.restarts).sum(),
         namespace: manifest.as_ref().map(|manifest| manifest.namespace.clone()),
         description: manifest.as_ref().and_then(|manifest| manifest.description.clone()),
-        era: hello.as_ref().map(|_| "legacy"),
+        era: hello.as_ref().map(|hello| hello.era().as_str()),
         dialect: hello.as_ref().map(|hello| hello.dialect),
         protocol_version: hello.as_ref().map(|hello| hello.revision.clone()),
         server_info: hello.and_then(|hello| hello.server_info.clone()),
