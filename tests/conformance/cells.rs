@@ -1,5 +1,8 @@
 //! The cells: which upstream, at which endpoint, at which revision; each measured once, however many tests ask.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::OnceCell;
 
@@ -50,7 +53,7 @@ impl Row {
                 )
             })
         });
-        checks.chain(self.content.iter().map(|found| format!("[{}] content: {found}", self.name)))
+        checks.chain(self.content.iter().map(|found| format!("[{}] {found}", self.name)))
     }
 }
 
@@ -92,7 +95,7 @@ pub(crate) async fn through_the_host() -> &'static [Row] {
         let faults: Vec<String> = direct().await.iter().flat_map(Row::failures).collect();
         assert!(faults.is_empty(), "the fixture itself fails, so a host cannot pass:\n{}", faults.join("\n"));
         let fixture = Fixture::start(Era::Dual).await;
-        let hosts = UPSTREAMS.map(|(era, dialect)| through(era, dialect, &fixture.url));
+        let hosts = UPSTREAMS.map(|(era, dialect)| whatever_happens(era, dialect, &fixture.url));
         let rows = stream::iter(hosts).buffered(2).collect().await;
         fixture.end().await;
         rows
@@ -100,10 +103,23 @@ pub(crate) async fn through_the_host() -> &'static [Row] {
     .await
 }
 
+/// A host that does not even start is one row of failures, and hides no other.
+async fn whatever_happens(era: Era, dialect: Dialect, direct: &str) -> Row {
+    let row = AssertUnwindSafe(through(era, dialect, direct)).catch_unwind().await;
+    row.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let why = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+        Row { name: name_of(era, dialect), cells: Vec::new(), content: vec![format!("not measured: {why}")] }
+    })
+}
+
 async fn through(era: Era, dialect: Dialect, direct: &str) -> Row {
     let plugin = fixture::manifest(era, dialect).await;
     let host: TestHost = Setup::new().plugin("fixture", &plugin).flag("--no-auth").start().await;
-    host.until_state("fixture", "ready").await;
+    let stays = ["ready", "misconfigured", "quarantined", "fatal"];
+    let settled =
+        host.until("fixture", "settled", |view| stays.iter().any(|state| view["state"] == *state)).await;
+    assert_eq!(settled["state"], "ready", "{settled}");
     let mut cells = Vec::new();
     // One after the other: a run changes the fixture's lists, which another would take for its own change.
     for endpoint in ENDPOINTS {
@@ -112,7 +128,11 @@ async fn through(era: Era, dialect: Dialect, direct: &str) -> Row {
         }
     }
     let content = content::differences(direct, &format!("{}{}", host.base, ENDPOINTS[0])).await;
-    Row { name: format!("{era}, {dialect}"), cells, content }
+    Row { name: name_of(era, dialect), cells, content }
+}
+
+fn name_of(era: Era, dialect: Dialect) -> String {
+    format!("{era}, {dialect}")
 }
 
 async fn cell(url: &str, endpoint: &'static str, revision: Revision) -> Cell {

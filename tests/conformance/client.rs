@@ -19,7 +19,7 @@ pub(crate) async fn measured() -> &'static [Row] {
             format!("\"${PROGRAM}\" --exact --ignored --nocapture --test-threads=1 {}", driver::NAME);
         let mut cells = Vec::new();
         for revision in Revision::ALL {
-            let side = Side::Client { command: &command, env: &env };
+            let side = Side::Client { command: &command, env: &env, done: driver::DONE };
             let report = suite::run(side, revision, |scenario| scenario.starts_with("auth/")).await;
             cells.push(Cell { endpoint: "", revision, report });
         }

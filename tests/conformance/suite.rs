@@ -27,8 +27,8 @@ pub(crate) enum Revision {
 pub(crate) enum Side<'a> {
     /// It is a client of the server at this URL.
     Server { url: &'a str },
-    /// It is the server of a client, which this command line starts.
-    Client { command: &'a str, env: &'a [(&'a str, &'a str)] },
+    /// It is the server of a client, which this command line starts, and which says `done` in the end.
+    Client { command: &'a str, env: &'a [(&'a str, &'a str)], done: &'a str },
 }
 
 /// What a run came to.
@@ -116,7 +116,7 @@ async fn execute(suite: &Servers, side: Side<'_>, revision: Revision, home: &Pat
     command.arg(suite.bin("conformance"));
     match side {
         Side::Server { url } => command.args(["server", "--url", url]),
-        Side::Client { command: line, env } => {
+        Side::Client { command: line, env, .. } => {
             command.args(["client", "--command", line]).envs(env.iter().copied())
         }
     };
@@ -185,17 +185,21 @@ fn failures(out: &Path, side: Side<'_>, scenario: &str, said: &str) -> Vec<Failu
             checks.into_iter().filter_map(|check| check.error_message).collect::<Vec<_>>().join("; ");
         return vec![failure("no result", format!("no check of the scenario succeeded: {warned}"))];
     }
-    let client_said = tail(&fs::read_to_string(folder.join("stderr.txt")).unwrap_or_default());
     let failed = checks.into_iter().filter(|check| check.status == "FAILURE");
-    failed
+    let mut failed: Vec<_> = failed
         .map(|check| {
             let why = check.error_message.unwrap_or(check.description);
-            failure(
-                &format!("{} ({})", check.id, check.name),
-                format!("{why}\n{client_said}").trim_end().to_owned(),
-            )
+            failure(&format!("{} ({})", check.id, check.name), why)
         })
-        .collect()
+        .collect();
+    if let Side::Client { done, .. } = side {
+        let [told, complained] = ["stdout.txt", "stderr.txt"]
+            .map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default());
+        if !told.contains(done) || !failed.is_empty() {
+            failed.push(failure("the client itself", format!("it said:\n{}", tail(&complained))));
+        }
+    }
+    failed
 }
 
 /// The folder of a scenario's result: `[server-]SCENARIO-TIME`. Names begin with one another, so the time is looked at.

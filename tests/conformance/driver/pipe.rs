@@ -14,7 +14,7 @@ use crate::fixture::Era;
 use crate::peer::{envelope, greeting};
 use crate::support::{Manifest, WHARF, eventually};
 
-/// The suite gives a client thirty seconds in all.
+/// The bound of one answer; the driver as a whole has its own.
 const BOUND: Duration = Duration::from_secs(20);
 
 /// A session with a host of one plugin.
@@ -95,12 +95,16 @@ impl Pipe {
     }
 
     /// Waits until the host says that its plugin is ready: some of the suite's servers list nothing to wait for.
-    async fn ready(&self) {
+    async fn ready(&mut self) {
         let state = self.home.path().join("state");
+        let host = &mut self.host;
         eventually("the plugin to be ready", async || {
+            if let Some(status) = host.try_wait().expect("a child can be looked at") {
+                panic!("the host ended with {status}");
+            }
             let mut command = Command::new(WHARF);
             command.args(["status", "server", "--json", "--state"]).arg(&state).stdin(Stdio::null());
-            let output = command.output().await.expect("the command starts");
+            let output = command.kill_on_drop(true).output().await.expect("the command starts");
             let view: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
             let said = || format!("{view} {}", String::from_utf8_lossy(&output.stderr));
             if view["state"] == "ready" { Ok(()) } else { Err(said()) }
