@@ -15,15 +15,7 @@ pub(crate) struct Servers(PathBuf);
 impl Servers {
     /// `@modelcontextprotocol/server-*` of npm.
     pub(crate) fn node() -> Self {
-        Self(installed("node", &["package.json", "package-lock.json", ".npmrc"], |home, deps| {
-            require("npm", "Node.js 20 or newer with npm", &["--version"]);
-            for pin in ["package.json", "package-lock.json", ".npmrc"] {
-                fs::copy(deps.join(pin), home.join(pin)).expect("the pins can be copied");
-            }
-            run(Command::new("npm")
-                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-                .current_dir(home));
-        }))
+        Self::npm("node", "")
     }
 
     /// `mcp-server-time` and `mcp-server-git` of PyPI.
@@ -40,6 +32,21 @@ impl Servers {
     pub(crate) fn bin(&self, name: &str) -> PathBuf {
         let found = ["node_modules/.bin", "bin"].map(|folder| self.0.join(folder).join(name));
         found.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("{:?} has no {name}", self.0))
+    }
+
+    /// What the npm pins in this folder of `tests/deps` name.
+    pub(crate) fn npm(name: &str, folder: &str) -> Self {
+        let pins = ["package.json", "package-lock.json", ".npmrc"];
+        let paths = pins.map(|pin| format!("{folder}{pin}"));
+        Self(installed(name, &paths.each_ref().map(String::as_str), |home, deps| {
+            require("npm", "Node.js 20 or newer with npm", &["--version"]);
+            for (pin, path) in pins.iter().zip(&paths) {
+                fs::copy(deps.join(path), home.join(pin)).expect("the pins can be copied");
+            }
+            run(Command::new("npm")
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+                .current_dir(home));
+        }))
     }
 
     fn venv(name: &str, pins: &str) -> Self {
