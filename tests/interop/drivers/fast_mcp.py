@@ -42,7 +42,10 @@ async def call(client, tool, given):
     async def on_progress(done, total, _message):
         progress.append([done, total])
 
-    result = await client.call_tool(tool, given, progress_handler=on_progress, raise_on_error=False)
+    try:
+        result = await client.call_tool(tool, given, progress_handler=on_progress, raise_on_error=False)
+    except Exception as error:
+        return dict(tool=tool, error=repr(error))
     text = "\n".join(getattr(block, "text", f"<{block.type}>") for block in result.content)
     return dict(tool=tool, text=text, failed=result.is_error, progress=progress, asked=list(asked))
 

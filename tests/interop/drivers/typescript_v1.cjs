@@ -39,9 +39,13 @@ async function main({ to, calls }) {
     asked = [];
     const progress = [];
     const onprogress = (event) => progress.push([event.progress, event.total]);
-    const result = await client.callTool({ name: tool, arguments: given }, undefined, { onprogress });
-    const text = result.content.map((block) => block.text ?? `<${block.type}>`).join("\n");
-    report.calls.push({ tool, text, failed: result.isError === true, progress, asked });
+    try {
+      const result = await client.callTool({ name: tool, arguments: given }, undefined, { onprogress });
+      const text = result.content.map((block) => block.text ?? `<${block.type}>`).join("\n");
+      report.calls.push({ tool, text, failed: result.isError === true, progress, asked });
+    } catch (error) {
+      report.calls.push({ tool, error: String(error) });
+    }
   }
   process.stdout.write(JSON.stringify(report) + "\n");
   await client.close();
