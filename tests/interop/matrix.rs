@@ -114,7 +114,9 @@ async fn claude_connects(host: &TestHost, claude: &Client, upstreams: &[Upstream
     for id in std::iter::once("all").chain(upstreams.iter().map(|upstream| upstream.id)) {
         let found = match &report {
             Err(error) => vec![error.clone()],
-            Ok(report) if report["connected"].as_array().is_some_and(|names| names.contains(&json!(id))) => vec![],
+            Ok(report) if report["connected"].as_array().is_some_and(|names| names.contains(&json!(id))) => {
+                vec![]
+            }
             Ok(report) => vec![format!("not connected: {}", report["said"])],
         };
         cells.insert((claude.name.to_owned(), id), found);
@@ -157,7 +159,8 @@ fn problems(client: &Client, report: &Result<Value, String>, calls: &[Call], pre
         if !report["listed"].as_array().is_some_and(|names| names.contains(&json!(name))) {
             found.push(format!("{name} is not listed"));
         }
-        let done = report["calls"].as_array().and_then(|calls| calls.iter().find(|done| done["tool"] == name));
+        let done =
+            report["calls"].as_array().and_then(|calls| calls.iter().find(|done| done["tool"] == name));
         match done {
             Some(done) => found.extend(amiss(client, call, done).map(|what| format!("{what}: {done}"))),
             None => found.push(format!("{name} was not called")),
@@ -174,7 +177,8 @@ fn amiss(client: &Client, call: &Call, done: &Value) -> Option<String> {
     if done["failed"] != call.failed {
         return Some(format!("failed is not {}", call.failed));
     }
-    let seen: Vec<_> = done["progress"].as_array().into_iter().flatten().map(|event| event[0].as_f64()).collect();
+    let seen: Vec<_> =
+        done["progress"].as_array().into_iter().flatten().map(|event| event[0].as_f64()).collect();
     let all: Vec<_> = (1..=call.steps).map(|step| Some(f64::from(step))).collect();
     let hasty = client.skill == Skill::Hasty && !seen.is_empty() && all.starts_with(&seen);
     if seen != all && !hasty {
@@ -188,9 +192,15 @@ fn amiss(client: &Client, call: &Call, done: &Value) -> Option<String> {
 
 /// Prints the table and fails for each cell that is not right.
 fn conclude(cells: &Cells) {
-    let columns: Vec<_> = cells.keys().map(|(_, column)| *column).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+    let columns: Vec<_> = cells
+        .keys()
+        .map(|(_, column)| *column)
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect();
     let rows: std::collections::BTreeSet<_> = cells.keys().map(|(row, _)| row).collect();
-    let mut table = format!("{:<28}{}\n", "", columns.iter().map(|column| format!("{column:<14}")).collect::<String>());
+    let mut table =
+        format!("{:<28}{}\n", "", columns.iter().map(|column| format!("{column:<14}")).collect::<String>());
     for row in rows {
         let mark = |column: &&str| match cells.get(&(row.clone(), *column)) {
             Some(found) if found.is_empty() => "ok",
@@ -206,5 +216,11 @@ fn conclude(cells: &Cells) {
         .filter(|(_, found)| !found.is_empty())
         .map(|((row, column), found)| format!("{row} x {column}:\n  {}", found.join("\n  ")))
         .collect();
-    assert!(wrong.is_empty(), "{} of {} cells are wrong\n{table}\n{}", wrong.len(), cells.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cells are wrong\n{table}\n{}",
+        wrong.len(),
+        cells.len(),
+        wrong.join("\n")
+    );
 }

@@ -53,7 +53,11 @@ pub(crate) fn all(repo: &Path) -> Vec<Upstream> {
         },
         Upstream {
             id: "gate-http",
-            manifest: on_port(gate().args(["--outputTransport", "streamableHttp", "--stateful"]), "http", "mcp"),
+            manifest: on_port(
+                gate().args(["--outputTransport", "streamableHttp", "--stateful"]),
+                "http",
+                "mcp",
+            ),
             calls: of_everything(),
         },
         Upstream {
@@ -93,7 +97,12 @@ pub(crate) fn of_everything() -> Vec<Call> {
         call("echo", json!({ "message": "grüße ☂" }), "Echo: grüße ☂"),
         call("get-sum", json!({ "a": 40, "b": 2 }), "42"),
         Call { steps: 4, ..call(long, json!({ "duration": 0.2, "steps": 4 }), done) },
-        asks("trigger-sampling-request", json!({ "prompt": "?" }), "sampled by interop", "sampling/createMessage"),
+        asks(
+            "trigger-sampling-request",
+            json!({ "prompt": "?" }),
+            "sampled by interop",
+            "sampling/createMessage",
+        ),
         asks("trigger-elicitation-request", json!({}), "Name: interop", "elicitation/create"),
     ]
 }
@@ -127,7 +136,8 @@ fn on_port(manifest: Manifest, dialect: &str, path: &str) -> Manifest {
 fn a_repository(at: &Path) {
     let git = |args: &[&str]| {
         let identity = ["-c", "user.name=interop", "-c", "user.email=interop@localhost"];
-        let output = Command::new("git").arg("-C").arg(at).args(identity).args(args).output().expect("git is there");
+        let output =
+            Command::new("git").arg("-C").arg(at).args(identity).args(args).output().expect("git is there");
         assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
     std::fs::create_dir_all(at).expect("the scratch folder is writable");

@@ -42,7 +42,8 @@ impl Session {
         let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
             "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": { "name": "crowd", "version": "1" } } });
         let response = send(session.post().json(&hello)).await;
-        let id = response.headers().get("mcp-session-id").expect("a session").to_str().expect("ASCII").to_owned();
+        let id =
+            response.headers().get("mcp-session-id").expect("a session").to_str().expect("ASCII").to_owned();
         let answer = Messages::of(response).answer().await;
         assert_eq!(answer["result"]["protocolVersion"], LEGACY, "{answer}");
         session.legacy = Some(id);
@@ -107,7 +108,8 @@ async fn send(request: RequestBuilder) -> Response {
 
 impl Messages {
     fn of(response: Response) -> Self {
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind =
+            response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let stream = kind.starts_with("text/event-stream");
         Self { stream, response, rest: Vec::new(), ready: VecDeque::new() }
     }

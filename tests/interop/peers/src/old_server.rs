@@ -49,7 +49,9 @@ impl ServerHandler for Old {
         let text = match &*call.name {
             "add" => (number(&arguments, "a")? + number(&arguments, "b")?).to_string(),
             "count" => count(number(&arguments, "to")?, &context).await?,
-            "ask" => ask(arguments.get("question").and_then(Value::as_str).unwrap_or_default(), &context).await?,
+            "ask" => {
+                ask(arguments.get("question").and_then(Value::as_str).unwrap_or_default(), &context).await?
+            }
             other => return Err(ErrorData::invalid_params(format!("no tool {other}"), None)),
         };
         Ok(CallToolResult::success(vec![Content::text(text)]))
@@ -89,10 +91,8 @@ async fn ask(question: &str, context: &RequestContext<RoleServer>) -> Result<Str
 }
 
 fn tool(name: &'static str, description: &'static str, properties: Value) -> Tool {
-    let schema = JsonObject::from_iter([
-        ("type".to_owned(), json!("object")),
-        ("properties".to_owned(), properties),
-    ]);
+    let schema =
+        JsonObject::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), properties)]);
     Tool::new(Cow::Borrowed(name), description, Arc::new(schema))
 }
 

@@ -13,7 +13,10 @@ fn the_old_server_dies_of_a_modern_probe() {
     let task = json!({ "to": { "command": [OLD_SERVER] }, "calls": [] });
     let output = Command::new(CLIENT).arg(task.to_string()).output().expect("the client starts");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "rmcp's own client probes in place and finds a dead server: {output:?}");
+    assert!(
+        !output.status.success(),
+        "rmcp's own client probes in place and finds a dead server: {output:?}"
+    );
     assert!(said.contains("ExpectedInitializeRequest"), "{said}");
 }
 
