@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::support::host::Setup;
-use crate::support::{PATIENCE, TestHost, eventually, mock};
+use crate::support::{Manifest, PATIENCE, TestHost, eventually, mock};
 use crate::wire::{Messages, Session};
 
 const SESSIONS: u64 = 64;
@@ -40,7 +40,9 @@ async fn what_belongs_to_one_of_many_sessions_reaches_that_session_alone() {
     let setup = Setup::new();
     let ledger = setup.scratch("ledger");
     let all = i64::try_from(SESSIONS).unwrap() * i64::try_from(IN_FLIGHT).unwrap();
-    let plugin = mock().arg("--ledger").path(&ledger).set("limits.concurrency", all);
+    // No deadline of the host's may end what a session cancels.
+    let limits = |manifest: Manifest| manifest.set("limits.concurrency", all).set("limits.call_timeout", "10m");
+    let plugin = limits(mock().arg("--ledger").path(&ledger));
     let host = setup.plugin("mock", &plugin).start().await;
     host.until_state("mock", "ready").await;
 

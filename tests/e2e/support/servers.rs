@@ -15,27 +15,20 @@ pub(crate) struct Servers(PathBuf);
 impl Servers {
     /// `@modelcontextprotocol/server-*` of npm.
     pub(crate) fn node() -> Self {
-        Self::npm("node", "")
-    }
-
-    /// The official conformance suite of npm, and a Node.js that is new enough for it.
-    pub(crate) fn conformance() -> Self {
-        Self::npm("conformance", "conformance/")
+        Self(installed("node", &["package.json", "package-lock.json", ".npmrc"], |home, deps| {
+            require("npm", "Node.js 20 or newer with npm", &["--version"]);
+            for pin in ["package.json", "package-lock.json", ".npmrc"] {
+                fs::copy(deps.join(pin), home.join(pin)).expect("the pins can be copied");
+            }
+            run(Command::new("npm")
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+                .current_dir(home));
+        }))
     }
 
     /// `mcp-server-time` and `mcp-server-git` of PyPI.
     pub(crate) fn python() -> Self {
         Self::venv("python", "requirements-servers.txt")
-    }
-
-    /// The clients and servers of npm that the interop tests use, and a Node.js that is new enough for all of them.
-    pub(crate) fn peers() -> Self {
-        Self::npm("interop-node", "interop-node/")
-    }
-
-    /// A Python environment with a client of the interop tests: the pins lie in a folder of this name.
-    pub(crate) fn python_client(name: &str) -> Self {
-        Self::venv(name, &format!("{name}/requirements.txt"))
     }
 
     /// `mcp-server-sqlite` of PyPI beside an `mcp` that it cannot work with: it crashes at import.
@@ -47,26 +40,6 @@ impl Servers {
     pub(crate) fn bin(&self, name: &str) -> PathBuf {
         let found = ["node_modules/.bin", "bin"].map(|folder| self.0.join(folder).join(name));
         found.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("{:?} has no {name}", self.0))
-    }
-
-    /// Where the packages of an npm set lie.
-    pub(crate) fn modules(&self) -> PathBuf {
-        self.0.join("node_modules")
-    }
-
-    /// What the pins in this folder of `tests/deps` name.
-    fn npm(name: &str, folder: &str) -> Self {
-        let pins = ["package.json", "package-lock.json", ".npmrc"];
-        let paths = pins.map(|pin| format!("{folder}{pin}"));
-        Self(installed(name, &paths.each_ref().map(String::as_str), |home, deps| {
-            require("npm", "Node.js 20 or newer with npm", &["--version"]);
-            for (pin, path) in pins.iter().zip(&paths) {
-                fs::copy(deps.join(path), home.join(pin)).expect("the pins can be copied");
-            }
-            run(Command::new("npm")
-                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-                .current_dir(home));
-        }))
     }
 
     fn venv(name: &str, pins: &str) -> Self {
