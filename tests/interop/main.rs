@@ -11,7 +11,7 @@
 )]
 
 #[path = "../e2e/support/mod.rs"]
-#[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+#[allow(dead_code, unused_imports, reason = "shared with the end-to-end tests, which use all of it")]
 mod support;
 
 mod clients;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::clients::peer;
+use crate::clients::{self, peer};
 use crate::support::Manifest;
 use crate::support::servers::Servers;
 
@@ -37,7 +37,7 @@ fn call(tool: &'static str, arguments: Value, text: &'static str) -> Call {
 
 /// All of them. `repo` becomes a git repository.
 pub(crate) fn all(repo: &Path) -> Vec<Upstream> {
-    let (servers, peers, python) = (Servers::node(), Servers::peers(), Servers::python());
+    let (servers, peers, python) = (Servers::node(), clients::peers(), Servers::python());
     let everything = servers.bin("mcp-server-everything");
     let gate = || {
         let over = format!("{} stdio", everything.display());
