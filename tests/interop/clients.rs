@@ -53,7 +53,7 @@ impl Clients {
         let script = |program: &Path, name: &'static str, file: &str, skill| Client {
             name,
             skill,
-            argv: vec![program.to_owned(), drivers().join(file)],
+            argv: vec![program.to_owned(), ours("drivers").join(file)],
             node_path: modules.clone(),
         };
         Self {
@@ -121,6 +121,7 @@ pub(crate) fn peer(name: &str) -> PathBuf {
     path
 }
 
-fn drivers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/drivers")
+/// A file of this folder.
+pub(crate) fn ours(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop").join(path)
 }

@@ -185,8 +185,9 @@ fn amiss(client: &Client, call: &Call, done: &Value) -> Option<String> {
     if done["failed"] != call.failed {
         return Some(format!("failed is not {}", call.failed));
     }
-    let seen: Vec<_> =
-        done["progress"].as_array().into_iter().flatten().map(|event| event[0].as_f64()).collect();
+    // TypeScript 2 counts the rounds of questions as progress too, without a total.
+    let told = done["progress"].as_array().into_iter().flatten().filter(|event| !event[1].is_null());
+    let seen: Vec<_> = told.map(|event| event[0].as_f64()).collect();
     let all: Vec<_> = (1..=call.steps).map(|step| Some(f64::from(step))).collect();
     let hasty = client.skill == Skill::Hasty && !seen.is_empty() && all.starts_with(&seen);
     if seen != all && !hasty {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::clients::{self, peer};
+use crate::clients::{self, ours, peer};
 use crate::support::Manifest;
 use crate::support::servers::Servers;
 
@@ -80,6 +80,11 @@ pub(crate) fn all(repo: &Path) -> Vec<Upstream> {
             manifest: Manifest::command(peer("interop-rust-old-server")),
             calls: of_old_rust(),
         },
+        Upstream {
+            id: "asking",
+            manifest: Manifest::command(python.bin("python3")).path(&ours("servers/asking.py")),
+            calls: of_asking(),
+        },
         Upstream { id: "context7", manifest: context7(), calls: of_context7() },
         Upstream {
             id: "context7-http",
@@ -120,6 +125,15 @@ fn of_old_rust() -> Vec<Call> {
             asks: Some("sampling/createMessage"),
             ..call("ask", json!({ "question": "?" }), "it says: sampled by interop")
         },
+    ]
+}
+
+fn of_asking() -> Vec<Call> {
+    let asks = |tool, text, asks| Call { asks: Some(asks), ..call(tool, json!({}), text) };
+    vec![
+        Call { steps: 3, ..call("count", json!({ "to": 3 }), "counted to 3") },
+        asks("greet", "Hello, interop", "elicitation/create"),
+        asks("speak", "it says: sampled by interop", "sampling/createMessage"),
     ]
 }
 
