@@ -49,7 +49,8 @@ impl Servers {
         }))
     }
 
-    fn venv(name: &str, pins: &str) -> Self {
+    /// A Python environment with the pins of this file of `tests/deps`.
+    pub(crate) fn venv(name: &str, pins: &str) -> Self {
         Self(installed(name, &[pins], |home, deps| {
             require("python3", "Python 3.11 or newer with venv", &["-c", "import venv, ensurepip"]);
             run(Command::new("python3").args(["-m", "venv"]).arg(home));
