@@ -214,9 +214,10 @@ async fn mind(own: Arc<Own>, owned: Arc<Owned>, core: Arc<super::core::PluginCor
 
 impl Own {
     fn pick(&self) -> Option<Picked> {
-        let limit = self.gate.concurrency();
-        let inflight = self.handle.load.enter(limit)?;
-        // Counted in before it is looked at: a drain that begins now waits for this call.
+        // One that does not serve is not entered: leaving it would wake those that wait for it.
+        self.handle.now().link.as_ref()?;
+        let inflight = self.handle.load.enter(self.gate.concurrency())?;
+        // Counted in before it is looked at again: a drain that begins now waits for this call.
         let link = self.handle.now().link.clone()?;
         Some(Picked::new(self.handle.clone(), link, inflight))
     }

@@ -1,16 +1,18 @@
 //! A plugin without a process, scripted by tests: the supervisor and the router see the real traits.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use wharf_core::PluginId;
 use wharf_core::manifest::{Command, Dialect, EraChoice, Kind, Manifest, Template};
 use wharf_plugin_api::{
     CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link, Notification,
-    Plugin, RawValue, Reply, Request, Scope, async_trait,
+    Plugin, RawValue, Reply, Request, RpcError, Scope, async_trait,
 };
 
 use super::instance::Setup;
@@ -62,6 +64,41 @@ pub(crate) struct Script {
     /// How to end the newest connection from outside.
     pub(crate) kill: Mutex<Vec<oneshot::Sender<Cause>>>,
     pub(crate) pings_fail: std::sync::atomic::AtomicBool,
+    /// Else a legacy one.
+    pub(crate) revision: Option<&'static str>,
+    pub(crate) capabilities: Option<&'static str>,
+    /// What the lists other than that of tools, and other requests that are no calls, are answered with; else `{}`.
+    pub(crate) replies: Mutex<HashMap<&'static str, Result<&'static str, i64>>>,
+    /// Subscriptions to such resources are refused.
+    pub(crate) refused: Mutex<Vec<&'static str>>,
+    /// What clients wanted, as it came: method and params, in order.
+    pub(crate) wants: Mutex<Vec<(String, Value)>>,
+    /// The listens so far, in order.
+    pub(crate) listens: Mutex<Vec<Listened>>,
+    /// How many of them are open.
+    pub(crate) listening: Arc<AtomicUsize>,
+    /// No listen is acknowledged.
+    pub(crate) silent: std::sync::atomic::AtomicBool,
+    /// What was launched, in order.
+    pub(crate) launches: Mutex<Vec<Launch>>,
+    /// The host's ear for each connection, in order.
+    pub(crate) inboxes: Mutex<Vec<Arc<dyn Inbox>>>,
+}
+
+/// A listen as the plugin sees it.
+pub(crate) struct Listened {
+    pub(crate) scope: Arc<dyn Scope>,
+    /// Ends it.
+    pub(crate) end: Option<oneshot::Sender<()>>,
+}
+
+/// Counts a listen that is open.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 pub(crate) struct Fake(pub(crate) Arc<Script>);
@@ -88,8 +125,9 @@ impl Drop for Dropped<'_> {
 
 #[async_trait]
 impl Plugin for Fake {
-    async fn open(&self, _: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
+    async fn open(&self, launch: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let script = Arc::clone(&self.0);
+        script.launches.lock().unwrap().push(launch);
         script.opened.fetch_add(1, Ordering::SeqCst);
         let next = {
             let mut all = script.openings.lock().unwrap();
@@ -111,11 +149,12 @@ impl Plugin for Fake {
         let (left, gone) = tokio::sync::watch::channel(false);
         let hello = Hello {
             dialect: "fake",
-            revision: "2025-11-25".into(),
+            revision: script.revision.unwrap_or("2025-11-25").into(),
             server_info: None,
-            capabilities: None,
+            capabilities: script.capabilities.map(raw),
             instructions: None,
         };
+        script.inboxes.lock().unwrap().push(Arc::clone(&inbox));
         let link = Arc::new(FakeLink {
             hello,
             script: Arc::clone(&script),
@@ -166,6 +205,11 @@ impl Link for FakeLink {
             }
             "ping" if self.script.pings_fail.load(Ordering::SeqCst) => std::future::pending().await,
             "ping" => Ok(Reply::Result(raw("{}"))),
+            "subscriptions/listen" => self.listen(&request, scope).await,
+            "tools/call" => self.call(&*scope).await,
+            method if method.ends_with("/list") || method == "logging/setLevel" || method.ends_with("subscribe") => {
+                Ok(self.host_asks(method, &request))
+            }
             _ => self.call(&*scope).await,
         }
     }
@@ -181,6 +225,48 @@ impl Link for FakeLink {
 }
 
 impl FakeLink {
+    fn note(&self, request: &Request) -> Value {
+        let params = request.params.as_ref().map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap());
+        self.script.wants.lock().unwrap().push((request.method.to_string(), params.clone()));
+        params
+    }
+
+    fn refuses(&self, params: &Value) -> bool {
+        self.script.refused.lock().unwrap().iter().any(|uri| params.to_string().contains(uri))
+    }
+
+    fn host_asks(&self, method: &str, request: &Request) -> Reply {
+        if !method.ends_with("/list") && self.refuses(&self.note(request)) {
+            return Reply::Error(RpcError::new(-32002, "scripted"));
+        }
+        match self.script.replies.lock().unwrap().get(method) {
+            Some(Err(code)) => Reply::Error(RpcError::new(*code, "scripted")),
+            Some(Ok(result)) => Reply::Result(raw(result)),
+            None => Reply::Result(raw("{}")),
+        }
+    }
+
+    async fn listen(&self, request: &Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
+        let params = self.note(request);
+        if self.refuses(&params) {
+            return Ok(Reply::Error(RpcError::new(RpcError::INVALID_PARAMS, "scripted")));
+        }
+        if let Some(Err(code)) = self.script.replies.lock().unwrap().get("subscriptions/listen") {
+            return Ok(Reply::Error(RpcError::new(*code, "scripted")));
+        }
+        let (end, ended) = oneshot::channel();
+        let mark = serde_json::json!({"io.modelcontextprotocol/subscriptionId": 7});
+        self.script.listening.fetch_add(1, Ordering::SeqCst);
+        let _open = Open(Arc::clone(&self.script.listening));
+        if !self.script.silent.load(Ordering::SeqCst) {
+            let told = serde_json::json!({"notifications": params["notifications"], "_meta": mark});
+            scope.event(notification("notifications/subscriptions/acknowledged", &told));
+        }
+        self.script.listens.lock().unwrap().push(Listened { scope, end: Some(end) });
+        ended.await.ok();
+        Ok(Reply::Result(raw("{}")))
+    }
+
     async fn call(&self, scope: &dyn Scope) -> Result<Reply, CallError> {
         let next = {
             let mut all = self.script.answers.lock().unwrap();
@@ -218,6 +304,10 @@ impl Script {
         let kill = self.kill.lock().unwrap().pop().expect("a connection");
         kill.send(Cause::new(CauseKind::Exited, "scripted crash")).ok();
     }
+}
+
+pub(crate) fn notification(method: &'static str, params: &Value) -> Notification {
+    Notification { method: method.into(), params: Some(raw(&params.to_string()).into()) }
 }
 
 pub(crate) fn raw(json: &str) -> Box<RawValue> {

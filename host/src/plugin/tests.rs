@@ -12,6 +12,9 @@ use wharf_plugin_api::CauseKind;
 
 use super::testkit::{Kit, Opening, Script, manifest, setup};
 
+mod own;
+mod watch;
+
 fn openings(openings: &[Opening]) -> Script {
     Script { openings: Mutex::new(openings.to_vec()), ..Script::default() }
 }

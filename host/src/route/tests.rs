@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use wharf_core::lifecycle::State;
-use wharf_core::manifest::{Balance, Manifest, Span};
+use wharf_core::manifest::{Balance, Isolation, Manifest, Span};
 use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Caller, CauseKind, Delivery};
 
 use super::call::Call;
 use super::{CallSpec, Failure, Settled};
+use crate::plugin::own::MOST;
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
 
 fn answers(answers: &[Answer]) -> Script {
@@ -19,8 +20,15 @@ fn answers(answers: &[Answer]) -> Script {
 }
 
 fn call(kit: &Kit, timeout: Option<Duration>) -> impl Future<Output = Result<Settled, Failure>> + use<> {
-    let spec =
-        CallSpec { timeout, ..CallSpec::tool(kit.plugin.core.id.clone(), "t", None, Caller::new("test")) };
+    call_of(kit, Caller::new("test"), timeout)
+}
+
+fn call_of(
+    kit: &Kit,
+    caller: Caller,
+    timeout: Option<Duration>,
+) -> impl Future<Output = Result<Settled, Failure>> + use<> {
+    let spec = CallSpec { timeout, ..CallSpec::tool(kit.plugin.core.id.clone(), "t", None, caller) };
     let call = Call {
         id: CallId::new(0, 1),
         spec,
@@ -174,4 +182,43 @@ async fn a_start_that_takes_longer_than_the_queue_allows_fails_the_call() {
     let failure = call(&kit, None).await.unwrap_err();
     assert_eq!(failure.code, Code::PluginUnavailable);
     assert_eq!(before.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_a_session_waits_for_its_own_instance_and_is_not_held_up_by_others() {
+    let apart = Manifest { isolation: Isolation::Session, ..narrow(1, 0) };
+    let kit = Kit::new(answers(&[Answer::Hangs]), apart);
+    kit.ready().await;
+    let (asks, _asked) = tokio::sync::mpsc::channel(1);
+    let _visit = kit.services.visits.join("s".into(), Arc::default(), asks);
+    let shared = call(&kit, None);
+    tokio::pin!(shared);
+    assert!(futures_util::poll!(&mut shared).is_pending());
+    let own = || call_of(&kit, Caller { session: Some("s".into()), ..Caller::new("test") }, None);
+    assert_eq!(own().await.unwrap().instance.0, 1000);
+    // Two at once find the same one; the second is refused by that one's own bounds.
+    kit.script.answers.lock().unwrap().push(Answer::Hangs);
+    let first = own();
+    tokio::pin!(first);
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert_eq!(own().await.unwrap_err().code, Code::QueueFull);
+    assert_eq!(kit.openings(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_session_too_many_is_told_so() {
+    let kit = Kit::new(Script::default(), Manifest { isolation: Isolation::Session, ..manifest("p") });
+    kit.ready().await;
+    let caller = |n: usize| Caller { session: Some(format!("s{n}").into()), ..Caller::new("test") };
+    let mut visits = Vec::new();
+    for n in 0..=MOST {
+        let (asks, _) = tokio::sync::mpsc::channel(1);
+        visits.push(kit.services.visits.join(format!("s{n}").into(), Arc::default(), asks));
+    }
+    for n in 0..MOST {
+        call_of(&kit, caller(n), None).await.unwrap();
+    }
+    let failure = call_of(&kit, caller(MOST), None).await.unwrap_err();
+    assert_eq!((failure.code, failure.delivery), (Code::Overloaded, Some(Delivery::Queued)));
+    assert!(failure.detail.contains("64 sessions"), "{}", failure.detail);
 }

@@ -1,0 +1,265 @@
+//! What clients want, told to scripted plugins of both eras.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wharf_core::lifecycle::{Event, State};
+
+use crate::plugin::notice::Notice;
+use crate::plugin::testkit::{Kit, Script, manifest, notification};
+use crate::plugin::watch::{Want, Wanted};
+
+const LEGACY: &str = r#"{"tools":{},"resources":{"subscribe":true},"logging":{}}"#;
+const MODERN: &str = r#"{"tools":{"listChanged":true},"resources":{"subscribe":true}}"#;
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn legacy() -> Script {
+    let script = Script { capabilities: Some(LEGACY), ..Script::default() };
+    script.replies.lock().unwrap().extend([
+        ("resources/list", Ok(r#"{"resources":[]}"#)),
+        ("resources/templates/list", Ok(r#"{"resourceTemplates":[]}"#)),
+    ]);
+    script
+}
+
+fn modern() -> Script {
+    Script { revision: Some("2026-07-28"), capabilities: Some(MODERN), ..legacy() }
+}
+
+async fn kit(script: Script) -> Kit {
+    let kit = Kit::new(script, manifest("p"));
+    kit.ready().await;
+    kit
+}
+
+impl Kit {
+    fn want(&self, wanted: Wanted) -> Want {
+        self.plugin.core.watch.want(wanted)
+    }
+
+    fn resource(&self, uri: &str) -> Want {
+        self.want(Wanted::Resource(uri.to_owned()))
+    }
+
+    async fn told(&self) -> bool {
+        self.plugin.core.watch.told(MINUTE).await
+    }
+
+    fn wants(&self) -> Vec<(String, Value)> {
+        std::mem::take(&mut *self.script.wants.lock().unwrap())
+    }
+
+    fn listening(&self) -> usize {
+        self.script.listening.load(Ordering::SeqCst)
+    }
+
+    /// Waits for something that nobody rings for.
+    async fn comes(&self, what: &str, mut there: impl FnMut(&Kit) -> bool) {
+        let waiting = async {
+            while !there(self) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(tokio::time::timeout(10 * MINUTE, waiting).await.is_ok(), "not {what}");
+    }
+}
+
+fn said(method: &str, params: Value) -> (String, Value) {
+    (method.to_owned(), params)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_legacy_plugin_is_told_the_union_and_no_more() {
+    let kit = kit(legacy()).await;
+    assert!(kit.told().await);
+    assert_eq!(kit.wants(), [], "nothing is wanted");
+    let one = kit.resource("u://1");
+    let same = kit.resource("u://1");
+    let _logs = (kit.want(Wanted::Logs(3)), kit.want(Wanted::Logs(1)));
+    assert!(kit.told().await);
+    assert_eq!(
+        kit.wants(),
+        [said("logging/setLevel", json!({"level": "info"})), said("resources/subscribe", json!({"uri": "u://1"}))]
+    );
+    drop(one);
+    assert!(kit.told().await);
+    assert_eq!(kit.wants(), [], "one still wants it");
+    drop(same);
+    assert!(kit.told().await);
+    assert_eq!(kit.wants(), [said("resources/unsubscribe", json!({"uri": "u://1"}))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wanted_is_told_again_after_a_restart() {
+    let kit = kit(legacy()).await;
+    let _want = kit.resource("u://1");
+    assert!(kit.told().await);
+    kit.wants();
+    kit.script.crash();
+    kit.until("down", |plugin| plugin.state() != State::Ready).await;
+    kit.ready().await;
+    assert!(kit.told().await);
+    assert_eq!(kit.wants(), [said("resources/subscribe", json!({"uri": "u://1"}))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_replica_is_told() {
+    let script = legacy();
+    let kit = Kit::new(script, wharf_core::manifest::Manifest { replicas: 2, ..manifest("p") });
+    kit.until("both", |plugin| plugin.instances().iter().all(|i| i.now().state == State::Ready)).await;
+    let _want = kit.resource("u://1");
+    assert!(kit.told().await);
+    assert_eq!(kit.wants().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_reaches_who_wants_it_and_nobody_else() {
+    let script = legacy();
+    script.refused.lock().unwrap().push("u://bad");
+    let kit = kit(script).await;
+    let (good, bad) = (kit.resource("u://good"), kit.resource("u://bad"));
+    assert!(kit.told().await);
+    assert!(good.refusal().is_none());
+    assert_eq!(bad.refusal().unwrap().code, -32002);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_offers_neither_is_asked_for_neither() {
+    let kit = kit(Script::default()).await;
+    let (resource, _logs) = (kit.resource("u://1"), kit.want(Wanted::Logs(0)));
+    assert!(kit.told().await);
+    assert_eq!(kit.wants(), []);
+    assert!(resource.refusal().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_has_reached_a_plugin_that_does_not_serve() {
+    let kit = kit(legacy()).await;
+    kit.plugin.operate(&Event::Stop).await;
+    kit.until("stopped", |plugin| plugin.state() == State::Stopped).await;
+    assert!(!kit.told().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_modern_plugin_is_listened_to_without_wants_and_its_lists_are_read_again() {
+    let kit = kit(modern()).await;
+    assert!(kit.told().await);
+    let filter = json!({"notifications": {"toolsListChanged": true}});
+    assert_eq!(kit.wants(), [said("subscriptions/listen", filter)]);
+    let before = kit.script.listings.load(Ordering::SeqCst);
+    let scope = Arc::clone(&kit.script.listens.lock().unwrap()[0].scope);
+    assert!(!scope.is_call());
+    scope.event(notification("notifications/tools/list_changed", &json!({})));
+    kit.comes("read again", |kit| kit.script.listings.load(Ordering::SeqCst) > before).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_listen_is_acknowledged_before_the_last_one_ends() {
+    let kit = kit(modern()).await;
+    assert!(kit.told().await);
+    kit.script.silent.store(true, Ordering::SeqCst);
+    let want = kit.resource("u://1");
+    kit.comes("opened", |kit| kit.script.listens.lock().unwrap().len() == 2).await;
+    assert_eq!(kit.listening(), 2, "the last one is open as long as the next is not acknowledged");
+    kit.script.silent.store(false, Ordering::SeqCst);
+    assert!(kit.told().await, "one that was not acknowledged is opened anew");
+    kit.comes("one left", |kit| kit.listening() == 1).await;
+    let last = kit.wants().pop().unwrap();
+    let both = json!({"notifications": {"toolsListChanged": true, "resourceSubscriptions": ["u://1"]}});
+    assert_eq!(last, said("subscriptions/listen", both));
+    drop(want);
+    assert!(kit.told().await);
+    kit.comes("one left", |kit| kit.listening() == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listen_that_ends_is_opened_anew_and_what_was_missed_is_read() {
+    let kit = kit(modern()).await;
+    assert!(kit.told().await);
+    let before = kit.script.listings.load(Ordering::SeqCst);
+    let end = kit.script.listens.lock().unwrap()[0].end.take().unwrap();
+    end.send(()).unwrap();
+    kit.comes("opened anew", |kit| kit.script.listens.lock().unwrap().len() == 2).await;
+    kit.comes("read again", |kit| kit.script.listings.load(Ordering::SeqCst) > before).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_resource_does_not_end_what_others_are_told() {
+    let script = modern();
+    script.refused.lock().unwrap().push("u://bad");
+    let kit = kit(script).await;
+    let good = kit.resource("u://good");
+    assert!(kit.told().await);
+    let bad = kit.resource("u://bad");
+    assert!(kit.told().await);
+    assert!(good.refusal().is_none() && bad.refusal().is_some());
+    assert_eq!(kit.listening(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_without_subscriptions_is_asked_once() {
+    let script = modern();
+    script.replies.lock().unwrap().insert("subscriptions/listen", Err(-32601));
+    let kit = kit(script).await;
+    let want = kit.resource("u://1");
+    assert!(kit.told().await);
+    assert!(want.refusal().is_some());
+    tokio::time::sleep(60 * MINUTE).await;
+    assert!(kit.wants().len() <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listen_holds_up_neither_a_drain_nor_the_end() {
+    let kit = kit(modern()).await;
+    assert!(kit.told().await);
+    kit.plugin.operate(&Event::Drain).await;
+    kit.until("drained", |plugin| plugin.state() == State::Stopped).await;
+    kit.comes("ended", |kit| kit.listening() == 0).await;
+    kit.plugin.operate(&Event::Start).await;
+    kit.ready().await;
+    assert!(kit.told().await, "and it is listened to again");
+    kit.plugin.retire();
+    kit.plugin.gone().wait_for(|gone| *gone).await.unwrap();
+    assert_eq!(kit.services.tasks.end(MINUTE).await, 0, "a task is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listen_has_no_deadline() {
+    let kit = kit(modern()).await;
+    assert!(kit.told().await);
+    tokio::time::sleep(Duration::from_secs(30 * 24 * 3600)).await;
+    assert_eq!((kit.listening(), kit.script.listens.lock().unwrap().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_plugin_says_outside_of_calls_is_told_without_our_marks() {
+    let kit = kit(modern()).await;
+    assert!(kit.told().await);
+    let mut notices = kit.services.notices.listen();
+    let scope = Arc::clone(&kit.script.listens.lock().unwrap()[0].scope);
+    let mark = "io.modelcontextprotocol/subscriptionId";
+    for (params, told) in [
+        (json!({"_meta": {mark: 7}, "uri": "u://1"}), r#"{"uri":"u://1"}"#),
+        (json!({"_meta": {mark: 7, "v": 1}, "uri": "u://1"}), r#"{"_meta":{"v":1},"uri":"u://1"}"#),
+        (json!({"uri": "u://1"}), r#"{"uri":"u://1"}"#),
+    ] {
+        scope.event(notification("notifications/resources/updated", &params));
+        let notice: Arc<Notice> = notices.recv().await.unwrap();
+        assert_eq!((notice.plugin.as_str(), notice.session.as_deref()), ("p", None));
+        assert_eq!(notice.notification.params.as_ref().unwrap().get(), told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_answers_templates_with_any_error_has_none() {
+    let script = legacy();
+    script.replies.lock().unwrap().insert("resources/templates/list", Err(-32603));
+    let kit = kit(script).await;
+    assert!(kit.plugin.proof().unwrap().templates.is_empty());
+    let broken = legacy();
+    broken.replies.lock().unwrap().insert("resources/list", Err(-32603));
+    let kit = Kit::new(broken, manifest("p"));
+    kit.until("refused", |plugin| plugin.state() == State::Backoff).await;
+}
