@@ -13,6 +13,7 @@ mod support;
 mod bad_manifest;
 mod bad_server;
 mod cli;
+mod eras;
 mod foreign;
 mod lifecycle;
 mod mcp_http;

@@ -282,11 +282,11 @@ async fn pretty_printed_params_and_answers_are_one_line() {
     })
     .expect("room");
     assert_eq!(peer.message().await["params"], json!({"a": 1}));
+    peer.answer(&sent["id"], json!({"a\nb": "c\r\n"})).await;
+    assert_eq!(result(within(task).await.expect("joined")), json!({"a\nb": "c\r\n"}));
     // What the plugin is answered is one line as well, however the host's side spelled it.
     peer.tell(json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create"})).await;
     assert_eq!(peer.message().await["error"]["data"], json!({"x": 1}));
-    peer.answer(&sent["id"], json!({"a\nb": "c\r\n"})).await;
-    assert_eq!(result(within(task).await.expect("joined")), json!({"a\nb": "c\r\n"}));
 }
 
 #[tokio::test]
@@ -373,3 +373,5 @@ async fn a_plugin_may_ask_only_so_much_at_once_and_may_take_it_back() {
 
 mod batches;
 mod broken;
+mod eras;
+mod unlinked;
