@@ -38,8 +38,18 @@ pub(super) struct Plugin {
     pub(super) dialect: Option<String>,
     pub(super) protocol_version: Option<String>,
     pub(super) tools: usize,
+    #[serde(default)]
+    pub(super) collisions: Vec<Collision>,
     pub(super) instances: Vec<Instance>,
     pub(super) manifest: Manifest,
+}
+
+/// A name or URI that several plugins list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Collision {
+    pub(super) kind: String,
+    pub(super) key: String,
+    pub(super) plugins: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,6 +69,7 @@ pub(super) struct Instance {
     pub(super) since: String,
     pub(super) inflight: usize,
     pub(super) rss_bytes: Option<u64>,
+    pub(super) session: Option<String>,
     pub(super) last_exit: Option<LastExit>,
 }
 
@@ -152,7 +163,8 @@ pub(super) mod tests {
                  "inflight": 0, "rss_bytes": 2097152,
                  "last_exit": {"code": 1, "signal": null, "at": "1970-01-01T00:00:00Z", "stderr_tail": ["boom"]}},
                 {"n": 1, "generation": 1, "pid": 11, "port": null, "state": "backoff", "since": "1970-01-01T00:00:00Z",
-                 "inflight": 0, "rss_bytes": null, "last_exit": null}],
+                 "inflight": 0, "rss_bytes": null, "session": "0a1b2c3d", "last_exit": null}],
+            "collisions": [{"kind": "tool", "key": "x__t", "plugins": ["db", "x"]}],
             "manifest": {"path": "/p/db.toml", "problems": [{"line": 3, "column": 1, "message": "bad", "help": "better"}]},
             "required": true, "unknown": 1
         }))

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::client::{Client, parse};
 use super::exit::Complaint;
 use super::out;
-use super::ps::{Instance, Plugin};
+use super::ps::{Collision, Instance, Plugin};
 use super::table::age;
 
 #[derive(Debug, clap::Args)]
@@ -46,6 +46,11 @@ fn describe(plugin: &Plugin, now: SystemTime) -> String {
     let spoken: Vec<&str> = spoken.into_iter().flatten().map(String::as_str).collect();
     row("speaks", if spoken.is_empty() { "not known yet".to_owned() } else { spoken.join(", ") }.as_str());
     row("tools", &format!("{}, restarts {}", plugin.tools, plugin.restarts));
+    for Collision { kind, key, plugins } in &plugin.collisions {
+        let is_name = matches!(kind.as_str(), "tool" | "prompt");
+        let remedy = if is_name { "offered for none; change a `namespace`" } else { "each has its own URI" };
+        row("collision", &format!("{kind} {key} of {}: {remedy}", plugins.join(", ")));
+    }
     row("manifest", &plugin.manifest.path);
     for problem in &plugin.manifest.problems {
         let place = match (problem.line, problem.column) {
@@ -75,6 +80,9 @@ fn describe_instance(text: &mut String, instance: &Instance, now: SystemTime) {
     }
     if let Some(bytes) = instance.rss_bytes {
         write!(text, ", {} MiB", bytes / (1024 * 1024)).ok();
+    }
+    if let Some(session) = &instance.session {
+        write!(text, ", for session {session}").ok();
     }
     text.push('\n');
     let Some(exit) = &instance.last_exit else { return };
@@ -106,13 +114,14 @@ more
   remedy    look
   speaks    external, stdio
   tools     2, restarts 3
+  collision tool x__t of db, x: offered for none; change a `namespace`
   manifest  /p/db.toml
     3:1: bad
       help: better
   instance 0#4: backoff for 60s, 0 in flight, pid 10, 2 MiB
     last exit: code 1, 60s ago; its last lines on stderr:
       boom
-  instance 1#1: backoff for 60s, 0 in flight, pid 11
+  instance 1#1: backoff for 60s, 0 in flight, pid 11, for session 0a1b2c3d
 ";
         assert_eq!(text, expected);
     }

@@ -5,16 +5,14 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use wharf_core::catalog::{Catalog, Kind, Offer, Tool};
+use wharf_core::catalog::{Catalog, Collision, Kind, Offer, Tool};
 use wharf_core::manifest::Manifest;
+use wharf_core::names;
 use wharf_plugin_api::Era;
 
 use super::{Inner, Table};
 use crate::plugin::PluginHandle;
 use crate::plugin::prove::{ListedTool, Proof};
-
-/// Between the namespace and the name of a tool.
-const SEPARATOR: &str = "__";
 
 /// Rebuilds the catalog whenever it may have changed, until the host ends.
 pub(super) async fn keep(inner: Arc<Inner>) {
@@ -38,8 +36,30 @@ fn refresh(inner: &Inner) {
     let after = Arc::new(if same { Catalog::new(before.version, &offers) } else { after });
     inner.catalog.store(Arc::clone(&after));
     inner.catalog_changed.send_replace(());
+    for collision in after.collisions().iter().filter(|one| !before.collisions().contains(one)) {
+        warn(collision);
+    }
     if !same {
         inner.services.events.publish("catalog.changed", difference(&before, &after));
+    }
+}
+
+/// Told once, when it comes up.
+fn warn(Collision { kind, key, plugins }: &Collision) {
+    let plugins = plugins.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match kind {
+        Kind::Tool | Kind::Prompt => tracing::warn!(
+            key,
+            plugins,
+            "one exposed {} name for several plugins: it is offered for none of them; give one another `namespace`",
+            kind.as_str(),
+        ),
+        Kind::Resource | Kind::Template => tracing::warn!(
+            key,
+            plugins,
+            "several plugins list one {}: where all are seen, each has it behind its plugin's id and `+`",
+            kind.as_str(),
+        ),
     }
 }
 
@@ -51,6 +71,7 @@ fn difference(before: &Catalog, after: &Catalog) -> Value {
     json!({
         "version": after.version, "tools": new.len(),
         "added": new.difference(&old).collect::<Vec<_>>(), "removed": old.difference(&new).collect::<Vec<_>>(),
+        "collisions": after.collisions(),
     })
 }
 
@@ -88,14 +109,11 @@ fn tools(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool]) -> V
             // Two tools renamed to one name: the manifest's check tells it.
             continue;
         }
-        let namespace = &manifest.namespace;
-        let exposed =
-            if namespace.is_empty() { name.clone() } else { format!("{namespace}{SEPARATOR}{name}") };
         tools.push(Arc::new(Tool {
             plugin: plugin.core.id.clone(),
             name: name.clone(),
             upstream: tool.name.clone(),
-            exposed,
+            exposed: names::exposed(&manifest.namespace, name),
             description: tool.description.clone(),
             definition: Arc::clone(&tool.definition),
         }));

@@ -8,14 +8,23 @@ use wharf_core::PluginId;
 use wharf_plugin_api::{Client, Hello};
 
 use super::Host;
+use crate::plugin::Services;
 use crate::plugin::notice::Notice;
+use crate::plugin::visit::Visit;
 use crate::plugin::watch::Watch;
 use crate::route::Ask;
 
 /// A client's session at the host. Dropping it ends the instances that the session had for itself.
 #[derive(Debug)]
 pub(crate) struct Joined {
-    _session: Arc<str>,
+    services: Arc<Services>,
+    visit: Arc<Visit>,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.services.visits.leave(&self.visit);
+    }
 }
 
 impl Host {
@@ -41,7 +50,8 @@ impl Host {
 
     /// A client's session begins. `asks` takes what the session's own instances ask outside of calls.
     pub(crate) fn join(&self, session: Arc<str>, client: Arc<Client>, asks: mpsc::Sender<Ask>) -> Joined {
-        drop((client, asks));
-        Joined { _session: session }
+        let services = Arc::clone(&self.0.services);
+        let visit = services.visits.join(session, client, asks);
+        Joined { services, visit }
     }
 }

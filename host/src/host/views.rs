@@ -15,6 +15,8 @@ use crate::process::memory;
 pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
     let clock = inner.services.clock;
     let manifest = plugin.manifest();
+    let catalog = inner.catalog.load();
+    let id = &plugin.core.id;
     let handles = plugin.instances();
     let snapshots: Vec<Arc<Snapshot>> = handles.iter().map(InstanceHandle::now).collect();
     let best = snapshots.iter().min_by_key(|snapshot| snapshot.state);
@@ -30,14 +32,15 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         restarts: snapshots.iter().map(|snapshot| snapshot.restarts).sum(),
         namespace: manifest.as_ref().map(|manifest| manifest.namespace.clone()),
         description: manifest.as_ref().and_then(|manifest| manifest.description.clone()),
-        era: hello.as_ref().map(|_| "legacy"),
+        era: hello.as_ref().map(|hello| hello.era().as_str()),
         dialect: hello.as_ref().map(|hello| hello.dialect),
         protocol_version: hello.as_ref().map(|hello| hello.revision.clone()),
         server_info: hello.and_then(|hello| hello.server_info.clone()),
-        tools: inner.catalog.load().tools_of(plugin.core.id.as_str()).count(),
+        tools: catalog.tools_of(id.as_str()).count(),
         resources: plugin.proof().map_or(0, |proof| proof.resources.len()),
         prompts: plugin.proof().map_or(0, |proof| proof.prompts.len()),
-        instances: handles.iter().zip(&snapshots).map(|(handle, now)| instance(inner, handle, now)).collect(),
+        collisions: catalog.collisions().iter().filter(|one| one.plugins.contains(id)).cloned().collect(),
+        instances: instances(inner, plugin),
         containment: manifest
             .as_ref()
             .filter(|m| matches!(m.kind, Kind::Command(_)))
@@ -76,7 +79,17 @@ fn misconfigured(plugin: &PluginHandle) -> Cause {
     Cause::new(kind, detail)
 }
 
-fn instance(inner: &Inner, handle: &InstanceHandle, now: &Snapshot) -> InstanceView {
+/// The shared ones, then those of single sessions.
+fn instances(inner: &Inner, plugin: &PluginHandle) -> Vec<InstanceView> {
+    let shared = plugin.instances();
+    let mut views: Vec<_> = shared.iter().map(|handle| instance(inner, handle, None)).collect();
+    let own = plugin.owned();
+    views.extend(own.iter().map(|own| instance(inner, &own.handle, Some(own.visit.short()))));
+    views
+}
+
+fn instance(inner: &Inner, handle: &InstanceHandle, session: Option<String>) -> InstanceView {
+    let now = handle.now();
     let clock = inner.services.clock;
     InstanceView {
         n: handle.n,
@@ -91,6 +104,7 @@ fn instance(inner: &Inner, handle: &InstanceHandle, now: &Snapshot) -> InstanceV
         inflight: handle.load.inflight(),
         // Measured off the runtime: `measured` fills it in.
         rss_bytes: None,
+        session,
         last_exit: now.last_exit.as_deref().cloned(),
     }
 }

@@ -10,7 +10,7 @@ use wharf_core::lifecycle::{Effect, Policy};
 use wharf_core::manifest::Probe;
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch};
 
-use super::inbox::GenerationInbox;
+use super::inbox::{GenerationInbox, Outside};
 use super::probe;
 use super::prove::prove;
 use super::services::roll;
@@ -34,6 +34,7 @@ impl Supervisor {
             Effect::Prove(g) => self.prove(g),
             Effect::Serve(_) => self.serve(),
             Effect::Suspend(_) => {
+                self.tending = None;
                 self.serving = false;
                 self.probe_at = None;
                 self.relist_at = None;
@@ -50,7 +51,12 @@ impl Supervisor {
         self.forget_generation();
         // A start of an earlier generation is over.
         self.leave = None;
-        let (inbox, end) = GenerationInbox::new(Arc::clone(&self.news));
+        let outside = Outside {
+            plugin: self.core.id.clone(),
+            notices: self.services.notices.clone(),
+            visit: self.visit.clone(),
+        };
+        let (inbox, end) = GenerationInbox::telling(Arc::clone(&self.news), outside);
         self.inbox = Some(Arc::clone(&inbox));
         self.end = Some(end);
         let services = Arc::clone(&self.services);
@@ -76,6 +82,7 @@ impl Supervisor {
 
     /// The last generation's things, if any are left.
     fn forget_generation(&mut self) {
+        self.tending = None;
         self.link = None;
         self.proof = None;
         self.serving = false;
@@ -86,8 +93,8 @@ impl Supervisor {
     fn open(&mut self, g: Generation) {
         let Some(inbox) = self.inbox.clone() else { return };
         let deadline = self.start_deadline();
-        let launch =
-            Launch { instance: self.n.0, generation: g.0, deadline: deadline.into_std(), client: None };
+        let client = self.visit.as_ref().map(|visit| Arc::clone(&visit.client));
+        let launch = Launch { instance: self.n.0, generation: g.0, deadline: deadline.into_std(), client };
         let plugin = Arc::clone(&self.setup.plugin);
         let stop = &self.setup.manifest.stop;
         let clean_up = CLEAN_UP + stop.grace.0 + stop.term.0;
@@ -128,10 +135,11 @@ impl Supervisor {
         self.leave = None;
         self.serving = true;
         self.answered = self.load.answered();
-        if let Some(proof) = self.proof.take() {
+        if let Some(proof) = self.proof.take().filter(|_| self.visit.is_none()) {
             self.core.publish_proof(proof, &self.services);
         }
         self.schedule_probe();
+        self.tend();
         // What changed while the lists were read.
         self.news.notify_one();
     }

@@ -67,6 +67,11 @@ impl Gate {
         }
     }
 
+    /// How many calls it lets run.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.0.load().concurrency as usize
+    }
+
     /// Lets a call in, at once or when its turn comes before `until`.
     pub(crate) async fn enter(&self, until: Instant) -> Result<OwnedSemaphorePermit, Refused> {
         let bounds = self.0.load_full();

@@ -16,6 +16,7 @@ use wharf_plugin_api::Link;
 use super::core::PluginCore;
 use super::gate::Gate;
 use super::instance::{Beginning, Command, InFlight, InstanceHandle, Predecessors, Setup, Snapshot};
+use super::own::Owned;
 use super::prove::Proof;
 use super::services::Services;
 use super::supervisor::supervise;
@@ -25,7 +26,7 @@ use crate::process::logs::LogBook;
 /// A plugin of the host.
 pub(crate) struct PluginHandle {
     pub(crate) core: Arc<PluginCore>,
-    services: Arc<Services>,
+    pub(super) services: Arc<Services>,
     pub(crate) path: PathBuf,
     pub(crate) created: Moment,
     manifest: ArcSwapOption<Manifest>,
@@ -34,6 +35,8 @@ pub(crate) struct PluginHandle {
     turn: AtomicUsize,
     /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
     surplus: Mutex<Vec<InstanceHandle>>,
+    /// The instances of single sessions.
+    pub(super) owned: Arc<Owned>,
     /// True when nothing of it is left, after it was retired.
     gone: watch::Sender<bool>,
 }
@@ -44,6 +47,14 @@ pub(crate) struct Picked {
     pub(crate) link: Arc<dyn Link>,
     pub(crate) instance: InstanceHandle,
     _inflight: InFlight,
+}
+
+// === impl Picked ===
+
+impl Picked {
+    pub(super) fn new(instance: InstanceHandle, link: Arc<dyn Link>, inflight: InFlight) -> Self {
+        Self { n: instance.n, link, instance, _inflight: inflight }
+    }
 }
 
 // === impl PluginHandle ===
@@ -61,6 +72,7 @@ impl PluginHandle {
             gate: Gate::default(),
             turn: AtomicUsize::new(0),
             surplus: Mutex::default(),
+            owned: Arc::default(),
             gone: watch::Sender::new(false),
         }
     }
@@ -98,9 +110,10 @@ impl PluginHandle {
             let n = InstanceNo(u32::try_from(n).unwrap_or(u32::MAX));
             let instance = surplus.iter().rev().find(|instance| instance.n == n).cloned();
             let before = Predecessors { plugins: leaving.to_vec(), instance };
-            roster.push(supervise(&self.core, &self.services, n, setup.clone(), beginning, before));
+            roster.push(supervise(&self.core, &self.services, n, setup.clone(), beginning, before, None));
         }
         drop(surplus);
+        self.configure_own(setup, renew, leaving);
         self.core.roster.store(Arc::new(roster));
         self.core.bump();
     }
@@ -110,11 +123,15 @@ impl PluginHandle {
         for instance in self.instances().iter() {
             instance.operate(event.clone()).await;
         }
+        for own in self.owned() {
+            own.handle.operate(event.clone()).await;
+        }
     }
 
     /// Ends all instances for good. [`PluginHandle::gone`] tells when nothing is left.
     pub(crate) fn retire(&self) {
         let mut roster = self.core.roster.swap(Arc::default()).to_vec();
+        roster.append(&mut self.owned.retire());
         let gone = self.gone.clone();
         for instance in roster.iter() {
             self.send(instance, Command::Retire);
@@ -135,7 +152,7 @@ impl PluginHandle {
     }
 
     /// Sends without waiting for a busy supervisor; commands arrive in the order in which they are sent.
-    fn send(&self, instance: &InstanceHandle, command: Command) {
+    pub(super) fn send(&self, instance: &InstanceHandle, command: Command) {
         match instance.commands.try_send(command) {
             // A supervisor that is gone needs no command.
             Ok(()) | Err(TrySendError::Closed(_)) => {}
@@ -209,7 +226,7 @@ impl PluginHandle {
             let Some(inflight) = instance.load.enter(limit) else { continue };
             // Counted in before it is looked at again: a drain that begins now waits for this call.
             let Some(link) = instance.now().link.clone() else { continue };
-            return Some(Picked { n: instance.n, link, _inflight: inflight, instance });
+            return Some(Picked::new(instance, link, inflight));
         }
     }
 

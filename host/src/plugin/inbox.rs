@@ -4,7 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
+use wharf_core::PluginId;
 use wharf_plugin_api::{CallError, Cause, Inbox, Notification, Reply, Request, RpcError, Stage, async_trait};
+
+use super::notice::{Notice, Notices};
+use super::visit::Visit;
 
 /// What the opening has told so far.
 #[derive(Clone, Debug, Default)]
@@ -32,11 +36,25 @@ pub(crate) struct GenerationInbox {
     lists_changed: std::sync::atomic::AtomicBool,
     cancel: CancellationToken,
     closed: Mutex<Option<oneshot::Sender<Cause>>>,
+    outside: Option<Outside>,
+}
+
+/// Where goes what the plugin says outside of calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Outside {
+    pub(crate) plugin: PluginId,
+    pub(crate) notices: Notices,
+    /// The session whose own instance it is.
+    pub(crate) visit: Option<Arc<Visit>>,
 }
 
 impl GenerationInbox {
     /// An ear, and where the end of the generation will be told.
     pub(crate) fn new(news: Arc<Notify>) -> (Arc<Self>, oneshot::Receiver<Cause>) {
+        Self::with(news, None)
+    }
+
+    fn with(news: Arc<Notify>, outside: Option<Outside>) -> (Arc<Self>, oneshot::Receiver<Cause>) {
         let (closed, end) = oneshot::channel();
         let inbox = Self {
             facts: Mutex::default(),
@@ -44,8 +62,14 @@ impl GenerationInbox {
             lists_changed: false.into(),
             cancel: CancellationToken::new(),
             closed: Mutex::new(Some(closed)),
+            outside,
         };
         (Arc::new(inbox), end)
+    }
+
+    /// Likewise, for an instance that clients hear.
+    pub(crate) fn telling(news: Arc<Notify>, outside: Outside) -> (Arc<Self>, oneshot::Receiver<Cause>) {
+        Self::with(news, Some(outside))
     }
 
     pub(crate) fn facts(&self) -> Facts {
@@ -55,6 +79,12 @@ impl GenerationInbox {
     /// Whether the lists changed since this was last asked.
     pub(crate) fn take_lists_changed(&self) -> bool {
         self.lists_changed.swap(false, std::sync::atomic::Ordering::AcqRel)
+    }
+
+    /// The plugin says so, or could not have been heard for a while.
+    pub(crate) fn lists_may_have_changed(&self) {
+        self.lists_changed.store(true, std::sync::atomic::Ordering::Release);
+        self.news.notify_one();
     }
 
     /// The generation is no longer wanted.
@@ -86,16 +116,23 @@ impl Inbox for GenerationInbox {
         if lists.contains(&&*notification.method)
             || notification.method == "notifications/resources/list_changed"
         {
-            self.lists_changed.store(true, std::sync::atomic::Ordering::Release);
-            self.news.notify_one();
+            self.lists_may_have_changed();
+        } else if let Some(Outside { plugin, notices, visit }) = &self.outside {
+            let session = visit.as_ref().map(|visit| Arc::clone(&visit.session));
+            notices.tell(Notice { plugin: plugin.clone(), session, notification });
         } else {
-            // No client listens to the others yet; they are not lost without a word.
             tracing::debug!(method = %notification.method, "notification that belongs to no call");
         }
     }
 
     async fn ask(&self, request: Request) -> Result<Reply, CallError> {
-        let text = format!("{} belongs to no call, and the host itself does not answer it", request.method);
+        if let Some(visit) = self.outside.as_ref().and_then(|outside| outside.visit.as_ref()) {
+            return Ok(visit.ask(request).await);
+        }
+        let text = format!(
+            "{} belongs to no call, and several clients share this instance; `isolation = \"session\"` gives each its own",
+            request.method
+        );
         Ok(Reply::Error(RpcError::new(RpcError::METHOD_NOT_FOUND, text)))
     }
 

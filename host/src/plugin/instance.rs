@@ -145,6 +145,10 @@ impl Load {
         Some(InFlight(Arc::clone(self)))
     }
 
+    pub(crate) fn freed(&self) -> Arc<Notify> {
+        Arc::clone(&self.freed)
+    }
+
     pub(crate) fn inflight(&self) -> usize {
         self.inflight.load(Ordering::Relaxed)
     }

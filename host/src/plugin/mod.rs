@@ -11,19 +11,23 @@ pub(crate) mod inbox;
 pub(crate) mod instance;
 pub(crate) mod kinds;
 pub(crate) mod notice;
+pub(crate) mod own;
 pub(crate) mod probe;
 pub(crate) mod prove;
 mod report;
 pub(crate) mod services;
 pub(crate) mod supervisor;
+mod tend;
 #[cfg(test)]
 pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;
 pub mod view;
+pub(crate) mod visit;
 pub(crate) mod watch;
 
 pub(crate) use handle::PluginHandle;
 pub(crate) use instance::{InstanceHandle, Setup, Snapshot};
 pub(crate) use services::Services;
 pub use view::{InstanceView, LastExit, OperationView, PluginView};
+pub use visit::Ask;

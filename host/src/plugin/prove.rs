@@ -44,6 +44,14 @@ pub(crate) struct HostScope {
     deadline: std::time::Instant,
 }
 
+/// Why there is no list.
+enum Unlisted {
+    /// The plugin answered this method with an error.
+    Refused(&'static str, RpcError),
+    /// Anything else.
+    Failed(Cause),
+}
+
 #[derive(Deserialize)]
 struct Page {
     #[serde(default, alias = "resources", alias = "resourceTemplates", alias = "prompts")]
@@ -85,13 +93,13 @@ pub(crate) async fn prove(link: &dyn Link, deadline: std::time::Instant) -> Resu
     // A server that declares nothing at all is asked for tools: some simple ones forget to.
     let nothing = capabilities.resources.is_none() && capabilities.prompts.is_none();
     let tools = if capabilities.tools.is_some() || nothing {
-        list(link, "tools/list", &scope).await?
+        list(link, "tools/list", &scope).await.map_err(Unlisted::into_cause)?
     } else {
         Vec::new()
     };
     let has_resources = capabilities.resources.is_some();
     let resources = shared(has_resources, link, "resources/list", &scope).await?;
-    let templates = shared(has_resources, link, "resources/templates/list", &scope).await?;
+    let templates = templates(has_resources, link, &scope).await?;
     let prompts = shared(capabilities.prompts.is_some(), link, "prompts/list", &scope).await?;
     let tools = unique(tools.into_iter().map(listed_tool).collect::<Result<_, _>>()?);
     Ok(Proof { tools, prompts, resources, templates })
@@ -104,8 +112,22 @@ async fn shared(
     method: &'static str,
     scope: &Arc<HostScope>,
 ) -> Result<Vec<Arc<RawValue>>, Cause> {
-    let entries = if has { list(link, method, scope).await? } else { Vec::new() };
+    let entries =
+        if has { list(link, method, scope).await.map_err(Unlisted::into_cause)? } else { Vec::new() };
     Ok(entries.into_iter().map(Into::into).collect())
+}
+
+/// Whoever has resources need not have templates, and some servers say so with whatever error they have at hand.
+async fn templates(has: bool, link: &dyn Link, scope: &Arc<HostScope>) -> Result<Vec<Arc<RawValue>>, Cause> {
+    const METHOD: &str = "resources/templates/list";
+    match if has { list(link, METHOD, scope).await } else { Ok(Vec::new()) } {
+        Ok(entries) => Ok(entries.into_iter().map(Into::into).collect()),
+        Err(Unlisted::Refused(_, error)) => {
+            tracing::warn!(%error, "{METHOD} was answered with an error; it has no templates then");
+            Ok(Vec::new())
+        }
+        Err(Unlisted::Failed(cause)) => Err(cause),
+    }
 }
 
 fn listed_tool(definition: Box<RawValue>) -> Result<ListedTool, Cause> {
@@ -134,7 +156,7 @@ async fn list(
     link: &dyn Link,
     method: &'static str,
     scope: &Arc<HostScope>,
-) -> Result<Vec<Box<RawValue>>, Cause> {
+) -> Result<Vec<Box<RawValue>>, Unlisted> {
     let (mut entries, mut bytes) = (Vec::new(), 0usize);
     let mut cursor: Option<String> = None;
     for _ in 0..MAX_PAGES {
@@ -149,12 +171,7 @@ async fn list(
             Reply::Result(raw) => page(method, &raw)?,
             // A list that does not exist is empty.
             Reply::Error(error) if error.code == RpcError::METHOD_NOT_FOUND => return Ok(entries),
-            Reply::Error(error) => {
-                return Err(Cause::new(
-                    CauseKind::ListFailed,
-                    format!("{method} was answered with an error: {error}"),
-                ));
-            }
+            Reply::Error(error) => return Err(Unlisted::Refused(method, error)),
         };
         for entry in page.tools.unwrap_or_default() {
             bytes = bytes.saturating_add(entry.get().len());
@@ -162,20 +179,19 @@ async fn list(
         }
         if bytes > MAX_BYTES {
             let detail = format!("{method} has more than {MAX_BYTES} bytes");
-            return Err(Cause::new(CauseKind::ListFailed, detail));
+            return Err(Cause::new(CauseKind::ListFailed, detail).into());
         }
         if entries.len() > MAX_ENTRIES {
-            return Err(Cause::new(
-                CauseKind::ListFailed,
-                format!("{method} has more than {MAX_ENTRIES} entries"),
-            ));
+            let detail = format!("{method} has more than {MAX_ENTRIES} entries");
+            return Err(Cause::new(CauseKind::ListFailed, detail).into());
         }
         match page.next_cursor {
             None => return Ok(entries),
             next => cursor = next,
         }
     }
-    Err(Cause::new(CauseKind::ListFailed, format!("{method} does not end: more than {MAX_PAGES} pages")))
+    let detail = format!("{method} does not end: more than {MAX_PAGES} pages");
+    Err(Cause::new(CauseKind::ListFailed, detail).into())
 }
 
 fn page(method: &str, raw: &RawValue) -> Result<Page, Cause> {
@@ -196,6 +212,25 @@ fn failed(method: &str, error: &CallError) -> Cause {
         CallErrorKind::Session | CallErrorKind::Cancelled | CallErrorKind::Full | _ => CauseKind::ListFailed,
     };
     Cause::new(kind, format!("{method}: {error}"))
+}
+
+// === impl Unlisted ===
+
+impl Unlisted {
+    fn into_cause(self) -> Cause {
+        match self {
+            Self::Refused(method, error) => {
+                Cause::new(CauseKind::ListFailed, format!("{method} was answered with an error: {error}"))
+            }
+            Self::Failed(cause) => cause,
+        }
+    }
+}
+
+impl From<Cause> for Unlisted {
+    fn from(cause: Cause) -> Self {
+        Self::Failed(cause)
+    }
 }
 
 // === impl HostScope ===

@@ -9,6 +9,7 @@ use wharf_core::bucket::Bucket;
 
 use super::kinds::places::Places;
 use super::notice::Notices;
+use super::visit::Visits;
 use crate::clock::Clock;
 use crate::dialect::{self, HttpClient};
 use crate::events::EventBus;
@@ -28,6 +29,7 @@ pub(crate) struct Services {
     pub(crate) tasks: Tasks,
     pub(crate) events: Arc<EventBus>,
     pub(crate) notices: Notices,
+    pub(crate) visits: Visits,
     pub(crate) starts: Starts,
     /// Rung when the catalog may have changed.
     pub(crate) catalog_dirty: Notify,
@@ -60,6 +62,7 @@ impl Services {
             tasks,
             events: Arc::default(),
             notices: Notices::default(),
+            visits: Visits::default(),
             starts: Starts::default(),
             catalog_dirty: Notify::new(),
             places: Places::default(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 use wharf_core::lifecycle::{Context, Event, Machine, Policy, State};
 use wharf_core::{Generation, InstanceNo};
 use wharf_plugin_api::{Cause, CauseKind, Hello, Link};
@@ -20,6 +21,7 @@ use super::prove::Proof;
 use super::report::first_snapshot;
 use super::services::{Leave, Services, roll};
 use super::view::LastExit;
+use super::visit::Visit;
 
 /// Commands that may wait for a supervisor; a sender waits when it is full.
 const COMMANDS: usize = 16;
@@ -77,6 +79,10 @@ pub(super) struct Supervisor {
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) last_exit: Option<Arc<LastExit>>,
     retiring: bool,
+    /// The client's session that the instance is for; `None`: all share it.
+    pub(super) visit: Option<Arc<Visit>>,
+    /// Tells the plugin what its clients want, as long as it serves.
+    pub(super) tending: Option<DropGuard>,
 }
 
 /// Starts the supervisor of one instance. It waits for what had its place before, and then begins.
@@ -87,12 +93,15 @@ pub(super) fn supervise(
     setup: Setup,
     beginning: Beginning,
     before: Predecessors,
+    visit: Option<Arc<Visit>>,
 ) -> InstanceHandle {
     let (enabled, up) = (beginning != Beginning::Off, beginning == Beginning::Up);
     let machine = Machine::new(Policy::from(&*setup.manifest), enabled, services.clock.now());
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (outcomes, outcomes_rx) = mpsc::channel(OUTCOMES);
-    let load = Load::new(Arc::clone(&core.freed));
+    // A call that leaves one instance makes room for those that wait for the same.
+    let freed = if visit.is_none() { Arc::clone(&core.freed) } else { Arc::default() };
+    let load = Load::new(freed);
     let (snapshot, snapshot_rx) = watch::channel(Arc::new(first_snapshot(&machine, up)));
     let supervisor = Supervisor {
         core: Arc::clone(core),
@@ -119,6 +128,8 @@ pub(super) fn supervise(
         snapshot,
         last_exit: None,
         retiring: false,
+        visit,
+        tending: None,
     };
     let span = tracing::info_span!(parent: None, "instance", plugin = %core.id, n = n.0);
     services.tasks.spawn(span, supervisor.run(commands_rx, outcomes_rx, before, up));
@@ -198,7 +209,7 @@ impl Supervisor {
         let cx = Context {
             now: self.services.clock.now(),
             roll: roll(),
-            last_serviceable: self.core.is_last_serviceable(self.n),
+            last_serviceable: self.visit.is_none() && self.core.is_last_serviceable(self.n),
         };
         for effect in self.machine.on(event, cx) {
             self.carry_out(effect);
@@ -294,7 +305,8 @@ impl Supervisor {
 
     /// The plugin told something outside of calls.
     pub(super) fn told(&mut self) {
-        let may = self.serving && !self.relisting;
+        // What is listed is what the shared instances list.
+        let may = self.serving && !self.relisting && self.visit.is_none();
         if may && self.inbox.as_ref().is_some_and(|inbox| inbox.take_lists_changed()) {
             self.relist_at.get_or_insert_with(|| Instant::now() + RELIST_AFTER);
         }
@@ -321,6 +333,7 @@ impl Supervisor {
 
     /// Nothing is alive: what belonged to the generation goes.
     fn forget(&mut self) {
+        self.tending = None;
         self.inbox = None;
         self.end = None;
         self.link = None;

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use wharf_core::catalog::Collision;
 use wharf_core::lifecycle::State;
 use wharf_core::{Generation, InstanceNo, PluginId};
 use wharf_plugin_api::Cause;
@@ -49,6 +50,8 @@ pub struct PluginView {
     pub resources: usize,
     /// How many prompts it offers.
     pub prompts: usize,
+    /// What it lists under a name or URI that others have too.
+    pub collisions: Vec<Collision>,
     /// Its instances.
     pub instances: Vec<InstanceView>,
     /// How its processes are kept from outliving the host.
@@ -96,6 +99,8 @@ pub struct InstanceView {
     pub inflight: usize,
     /// Resident memory of its process tree, bytes.
     pub rss_bytes: Option<u64>,
+    /// The beginning of the id of the client's session that it is for; absent for one that all share.
+    pub session: Option<String>,
     /// How it last ended.
     pub last_exit: Option<LastExit>,
 }

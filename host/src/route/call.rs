@@ -19,10 +19,11 @@ use super::scope::CallScope;
 use super::spec::{CallEvent, CallSpec, Settled};
 use crate::clock::Clock;
 use crate::events::EventBus;
-use crate::plugin::PluginHandle;
 use crate::plugin::gate::Refused;
 use crate::plugin::handle::Picked;
+use crate::plugin::own::{Crowded, Lane, MOST};
 use crate::plugin::services::roll;
+use crate::plugin::{PluginHandle, Snapshot};
 
 /// A call that is resolved: it knows its plugin, and its tool if it has one.
 pub(crate) struct Call {
@@ -69,15 +70,16 @@ impl Call {
         let scope = Arc::new(CallScope::new(caller, deadline.into_std(), events, asks));
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
-        let _permit = self.admit(patience).await?;
-        let (picked, reply) = self.attempts(request, &scope, patience, deadline).await?;
+        let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
+        let _permit = self.admit(&lane, patience).await?;
+        let (picked, reply) = self.attempts(&lane, request, &scope, patience, deadline).await?;
         let (instance, era) = (picked.n, picked.link.hello().era());
         let undeclared = scope.undeclared();
         Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply, era, undeclared })
     }
 
-    async fn admit(&self, until: Instant) -> Result<impl Drop + use<>, Failure> {
-        self.plugin.gate.enter(until).await.map_err(|refused| match refused {
+    async fn admit(&self, lane: &Lane, until: Instant) -> Result<impl Drop + use<>, Failure> {
+        self.plugin.gate_of(lane).enter(until).await.map_err(|refused| match refused {
             Refused::Full { queue } => {
                 let most = self.manifest.limits.concurrency;
                 self.full(format!("{most} calls run per instance and {queue} wait already (limits.concurrency, limits.queue)"))
@@ -91,6 +93,13 @@ impl Call {
         self.full(format!("its turn did not come within {wait} (limits.queue_wait)"))
     }
 
+    fn crowded(&self) -> Failure {
+        let detail = format!(
+            "{MOST} sessions have an instance of this plugin already; one must end first (isolation = \"session\")"
+        );
+        Failure { delivery: Some(Delivery::Queued), ..self.failure(Code::Overloaded, detail) }
+    }
+
     fn full(&self, detail: String) -> Failure {
         let retry_after = Some(Duration::from_secs(1));
         Failure { delivery: Some(Delivery::Queued), retry_after, ..self.failure(Code::QueueFull, detail) }
@@ -98,6 +107,7 @@ impl Call {
 
     async fn attempts(
         &self,
+        lane: &Lane,
         request: Request,
         scope: &Arc<CallScope>,
         mut patience: Instant,
@@ -105,7 +115,7 @@ impl Call {
     ) -> Result<(Picked, Reply), Failure> {
         let mut attempt = 0;
         loop {
-            let picked = self.pick(patience).await?;
+            let picked = self.pick(lane, patience).await?;
             let error = match self.attempt(&picked, request.clone(), scope, deadline).await {
                 Ok(reply) => {
                     picked.instance.load.count_answer();
@@ -142,20 +152,23 @@ impl Call {
     }
 
     /// An instance that takes the call; waits until then for one that has a free place, or is about to be ready.
-    async fn pick(&self, until: Instant) -> Result<Picked, Failure> {
-        if let Some(picked) = self.plugin.pick() {
+    async fn pick(&self, lane: &Lane, until: Instant) -> Result<Picked, Failure> {
+        if let Some(picked) = self.plugin.pick_in(lane) {
             return Ok(picked);
         }
-        let (mut changes, freed) = (self.plugin.changes(), self.plugin.freed());
+        let (mut changes, freed) = (self.plugin.changes(), self.plugin.freed_in(lane));
         loop {
             changes.mark_unchanged();
-            if let Some(picked) = self.plugin.pick() {
+            if let Some(picked) = self.plugin.pick_in(lane) {
                 return Ok(picked);
             }
             let left = until.saturating_duration_since(Instant::now());
-            if self.plugin.outlook() == Outlook::Fail || self.next_attempt_in() >= left {
-                let serves = matches!(self.plugin.state(), State::Ready | State::Degraded);
-                return Err(if serves { self.waited() } else { self.unavailable() });
+            let best = self.plugin.best_in(lane);
+            if self.plugin.outlook_in(lane) == Outlook::Fail || self.next_attempt_in(best.as_deref()) >= left
+            {
+                let state = best.map(|best| best.state);
+                let serves = matches!(state, Some(State::Ready | State::Degraded));
+                return Err(if serves { self.waited() } else { self.unavailable(lane) });
             }
             tokio::select! {
                 // Nobody changes a plugin that is gone: the wait ends by the time.
@@ -166,13 +179,13 @@ impl Call {
         }
     }
 
-    fn next_attempt_in(&self) -> Duration {
-        let at = self.plugin.best().and_then(|snapshot| snapshot.next_attempt);
+    fn next_attempt_in(&self, best: Option<&Snapshot>) -> Duration {
+        let at = best.and_then(|snapshot| snapshot.next_attempt);
         at.map_or(Duration::ZERO, |at| at - self.clock.now())
     }
 
-    fn unavailable(&self) -> Failure {
-        let failure = unavailable(&self.plugin, self.clock);
+    fn unavailable(&self, lane: &Lane) -> Failure {
+        let failure = unavailable_in(&self.plugin, lane, self.clock);
         Failure {
             tool: self.spec.tool.as_deref().map(Into::into),
             call_id: Some(self.id.clone()),
@@ -207,8 +220,12 @@ impl Call {
 
 /// Why a plugin takes no call now, and when that may change.
 pub(crate) fn unavailable(plugin: &PluginHandle, clock: Clock) -> Failure {
+    unavailable_in(plugin, &Lane::Shared, clock)
+}
+
+fn unavailable_in(plugin: &PluginHandle, lane: &Lane, clock: Clock) -> Failure {
     let id: &PluginId = &plugin.core.id;
-    let best = plugin.best();
+    let best = plugin.best_in(lane);
     let state = best.as_ref().map_or(State::Misconfigured, |snapshot| snapshot.state);
     let cause = best.as_ref().and_then(|snapshot| snapshot.cause.clone());
     let next = best.and_then(|snapshot| snapshot.next_attempt).map(|at| at - clock.now());
@@ -224,7 +241,7 @@ pub(crate) fn unavailable(plugin: &PluginHandle, clock: Clock) -> Failure {
         }
         (None, None) => format!("plugin {id:?} is {}", state.as_str()),
     };
-    let soon = (plugin.outlook() == Outlook::Wait).then_some(Duration::from_secs(1));
+    let soon = (plugin.outlook_in(lane) == Outlook::Wait).then_some(Duration::from_secs(1));
     Failure {
         plugin: Some(id.as_str().into()),
         retry_after: next.map(|wait| wait.max(Duration::from_secs(1))).or(soon),

@@ -9,5 +9,6 @@ pub mod spec;
 #[cfg(test)]
 mod tests;
 
+pub use crate::plugin::Ask;
 pub use failure::{Failure, FieldError};
-pub use spec::{Ask, CallEvent, CallSpec, Payload, Settled};
+pub use spec::{CallEvent, CallSpec, Payload, Settled};

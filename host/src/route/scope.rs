@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use wharf_core::ask::{Capability, Declared, needed};
 use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, RpcError, Scope, async_trait};
 
-use super::spec::{Ask, CallEvent};
+use super::spec::CallEvent;
+use crate::plugin::Ask;
 
 /// The scope of one call, over all its attempts.
 #[derive(Debug)]

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use wharf_core::ask::Capability;
 use wharf_core::{CallId, InstanceNo, PluginId};
-use wharf_plugin_api::{Caller, Era, Notification, Reply, Request};
+use wharf_plugin_api::{Caller, Era, Notification, Reply};
+
+use crate::plugin::Ask;
 
 /// A request on its way to a plugin.
 #[derive(Debug)]
@@ -53,16 +55,6 @@ pub enum CallEvent {
     Accepted(CallId),
     /// `notifications/progress`, `notifications/message` and the like.
     Notification(Notification),
-}
-
-/// What a plugin asks of the caller during a call (sampling, elicitation, roots). Whoever drops it refuses; a `reply` that is
-/// closed was taken back by the plugin, or its call has ended.
-#[derive(Debug)]
-pub struct Ask {
-    /// The request, as the plugin sent it.
-    pub request: Request,
-    /// Takes the caller's answer.
-    pub reply: oneshot::Sender<Reply>,
 }
 
 /// An answered call.

@@ -1,0 +1,98 @@
+//! The legacy words: `resources/subscribe` and `resources/unsubscribe` for each resource, `logging/setLevel` for all.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Reply, Request, RpcError};
+
+use super::{ANSWER_WITHIN, Tended, pause};
+use crate::plugin::prove::HostScope;
+use crate::plugin::watch::Union;
+
+/// By severity, from 0.
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// What the instance was told so far.
+#[derive(Debug, Default)]
+struct Told {
+    resources: BTreeSet<String>,
+    level: Option<u8>,
+}
+
+pub(super) async fn tend(tended: &Tended) {
+    let (mut told, mut failures) = (Told::default(), 0);
+    let mut changes = tended.watch.changes();
+    loop {
+        changes.mark_unchanged();
+        let union = tended.watch.union();
+        match told.become_as(&union, tended).await {
+            Ok(()) => {
+                failures = 0;
+                tended.serving.reached(union.version);
+                // The watch outlives this.
+                changes.changed().await.ok();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what its clients want could not be told; it is tried again");
+                pause(failures).await;
+                failures = failures.saturating_add(1);
+            }
+        }
+    }
+}
+
+impl Told {
+    async fn become_as(&mut self, union: &Union, tended: &Tended) -> Result<(), CallError> {
+        if tended.tells.logging.is_some() {
+            self.level(union.logs, tended).await?;
+        }
+        for uri in self.resources.difference(&union.resources).cloned().collect::<Vec<_>>() {
+            // It is no longer wanted: whatever the answer, nothing hangs on it.
+            ask(tended, "resources/unsubscribe", &json!({ "uri": uri })).await?;
+            self.resources.remove(&uri);
+        }
+        for uri in union.resources.difference(&self.resources).cloned().collect::<Vec<_>>() {
+            let refusal = if tended.tells.subscribes() {
+                ask(tended, "resources/subscribe", &json!({ "uri": uri })).await?
+            } else {
+                let text = "the plugin does not offer to tell when a resource changes";
+                Some(RpcError::new(RpcError::METHOD_NOT_FOUND, text))
+            };
+            if let Some(refusal) = &refusal {
+                tracing::warn!(uri, %refusal, "a resource is not watched");
+            }
+            tended.watch.answered(&uri, refusal);
+            self.resources.insert(uri);
+        }
+        Ok(())
+    }
+
+    /// As nobody wants any messages, only the most severe are asked for, if the plugin was told of more before.
+    async fn level(&mut self, wanted: Option<u8>, tended: &Tended) -> Result<(), CallError> {
+        let level = wanted.or(self.level.map(|_| u8::MAX)).map(|level| level.min(7));
+        if level == self.level {
+            return Ok(());
+        }
+        if let Some(name) = level.and_then(|level| LEVELS.get(usize::from(level)))
+            && let Some(refusal) = ask(tended, "logging/setLevel", &json!({ "level": name })).await?
+        {
+            tracing::warn!(%refusal, "the level of its log messages could not be set");
+        }
+        self.level = level;
+        Ok(())
+    }
+}
+
+/// Asks, and returns the error with which the plugin answered.
+async fn ask(tended: &Tended, method: &'static str, params: &Value) -> Result<Option<RpcError>, CallError> {
+    let request = Request::new(method, params).map_err(|error| {
+        CallError::new(CallErrorKind::Protocol, Delivery::NotDelivered, error.to_string())
+    })?;
+    let asking = tended.link.request(request, HostScope::within(ANSWER_WITHIN));
+    let late =
+        || CallError::new(CallErrorKind::Timeout, Delivery::Unknown, format!("{method} was not answered"));
+    match tokio::time::timeout(ANSWER_WITHIN, asking).await.unwrap_or_else(|_| Err(late()))? {
+        Reply::Result(_) => Ok(None),
+        Reply::Error(error) => Ok(Some(error)),
+    }
+}

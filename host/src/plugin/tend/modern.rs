@@ -1,0 +1,323 @@
+//! The modern words: one `subscriptions/listen`, open as long as the instance serves. What is wanted cannot be changed in it,
+//! so another one is opened, and the last one ends when that is acknowledged: nothing is missed between them.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use wharf_core::splice;
+use wharf_plugin_api::{
+    CallError, Caller, Inbox, Notification, Reply, Request, RpcError, Scope, async_trait,
+};
+
+use super::{ANSWER_WITHIN, Tells, Tended, pause};
+use crate::plugin::inbox::GenerationInbox;
+use crate::plugin::watch::Union;
+
+/// A listen has no end of its own.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// One that lasted this long did not fail; the next try is not delayed for it.
+const LASTED: Duration = Duration::from_secs(30);
+const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
+/// The mark of our own listen; nobody behind us knows it.
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// A listen that is open. Dropping it ends it.
+struct Listen {
+    /// What it asks for.
+    filter: Map<String, Value>,
+    resources: BTreeSet<String>,
+    since: Instant,
+    ended: oneshot::Receiver<Result<Reply, CallError>>,
+    _open: DropGuard,
+}
+
+/// How the opening of a listen failed.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// The plugin answered with an error.
+    #[error("subscriptions/listen was answered with an error: {0}")]
+    Refused(RpcError),
+    /// Anything else, which may pass.
+    #[error("subscriptions/listen: {0}")]
+    Passing(String),
+}
+
+/// What belongs to a listen: its notifications go the way of those that belong to nothing.
+struct ListenScope {
+    caller: Caller,
+    deadline: std::time::Instant,
+    inbox: Arc<GenerationInbox>,
+    acknowledged: Mutex<Option<oneshot::Sender<Option<Arc<RawValue>>>>>,
+}
+
+/// What the plugin agreed to.
+#[derive(Default, Deserialize)]
+struct Acknowledged {
+    #[serde(default)]
+    notifications: Honoured,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Honoured {
+    resource_subscriptions: Option<BTreeSet<String>>,
+}
+
+/// What a tending knows beside what is wanted.
+#[derive(Default)]
+struct Tending {
+    open: Option<Listen>,
+    /// Resources that no listen is opened with, as long as they are wanted.
+    bad: BTreeSet<String>,
+    failures: u32,
+    /// For a while nothing was heard.
+    missed: bool,
+}
+
+pub(super) async fn tend(tended: &Tended) {
+    let mut changes = tended.watch.changes();
+    let mut tending = Tending::default();
+    loop {
+        changes.mark_unchanged();
+        let union = tended.watch.union();
+        match tending.become_as(&union, tended).await {
+            Ok(()) => {
+                tended.serving.reached(union.version);
+                tokio::select! {
+                    // The watch outlives this.
+                    _ = changes.changed() => {}
+                    () = ended(&mut tending.open) => tending.lost().await,
+                }
+            }
+            Err(Failed::Refused(refusal)) if refusal.code == RpcError::METHOD_NOT_FOUND => {
+                return refused(tended, &refusal).await;
+            }
+            Err(Failed::Refused(refusal)) if tending.sets_aside(&union) => {
+                // One of the new ones is to blame, and no want of one client ends what others are told.
+                tracing::warn!(%refusal, "resources are not watched");
+                tending.bad.iter().for_each(|uri| tended.watch.answered(uri, Some(refusal.clone())));
+            }
+            Err(failed) => {
+                tracing::warn!(error = %failed, "its changes are not heard; the subscription is tried again");
+                tending.missed |= tending.open.is_none();
+                tending.pause().await;
+            }
+        }
+    }
+}
+
+impl Tending {
+    /// Listens for what is wanted.
+    async fn become_as(&mut self, union: &Union, tended: &Tended) -> Result<(), Failed> {
+        self.bad.retain(|uri| union.resources.contains(uri));
+        let resources: BTreeSet<String> = union.resources.difference(&self.bad).cloned().collect();
+        if !tended.tells.subscribes() {
+            settle(tended, &resources, Some(&BTreeSet::new()));
+        }
+        let filter = filter(&tended.tells, &resources);
+        if filter.is_empty() {
+            self.open = None;
+        } else if self.open.as_ref().is_none_or(|open| open.filter != filter) {
+            let (mut listen, honoured) = Listen::open(tended, filter).await?;
+            if tended.tells.subscribes() {
+                settle(tended, &resources, honoured.as_ref());
+            }
+            listen.resources = resources;
+            self.open = Some(listen);
+            if std::mem::take(&mut self.missed) {
+                tended.inbox.lists_may_have_changed();
+            }
+        }
+        Ok(())
+    }
+
+    /// The listen that was open has ended.
+    async fn lost(&mut self) {
+        tracing::debug!("a subscription ended; the next one is opened");
+        self.missed = true;
+        if self.open.take().is_some_and(|open| open.since.elapsed() >= LASTED) {
+            self.failures = 0;
+        }
+        self.pause().await;
+    }
+
+    async fn pause(&mut self) {
+        pause(self.failures).await;
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Sets aside the resources that the listen that is open does not ask for. False: there are none.
+    fn sets_aside(&mut self, union: &Union) -> bool {
+        let before = self.bad.len();
+        let asked = |uri: &&String| self.open.as_ref().is_some_and(|open| open.resources.contains(*uri));
+        self.bad.extend(union.resources.iter().filter(|uri| !asked(uri)).cloned());
+        self.bad.len() > before
+    }
+}
+
+/// Resolves when the listen that is open ends.
+async fn ended(open: &mut Option<Listen>) {
+    match open {
+        // How does not matter, nor whether its task told it.
+        Some(open) => drop((&mut open.ended).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// What there is to listen for.
+fn filter(tells: &Tells, resources: &BTreeSet<String>) -> Map<String, Value> {
+    let mut filter = Map::new();
+    let lists = [
+        ("toolsListChanged", tells.tools),
+        ("promptsListChanged", tells.prompts),
+        ("resourcesListChanged", tells.resources),
+    ];
+    for (name, _) in lists.iter().filter(|(_, listed)| listed.is_some_and(|listed| listed.list_changed)) {
+        filter.insert((*name).to_owned(), Value::Bool(true));
+    }
+    if tells.subscribes() && !resources.is_empty() {
+        let uris = resources.iter().cloned().map(Value::String).collect();
+        filter.insert("resourceSubscriptions".to_owned(), Value::Array(uris));
+    }
+    filter
+}
+
+/// Tells those who want a resource whether it is watched. `honoured`: those that are; `None`: the plugin did not say.
+fn settle(tended: &Tended, resources: &BTreeSet<String>, honoured: Option<&BTreeSet<String>>) {
+    for uri in resources {
+        let text = "the plugin does not tell when this resource changes";
+        let refusal = honoured.is_some_and(|honoured| !honoured.contains(uri));
+        tended.watch.answered(uri, refusal.then(|| RpcError::new(RpcError::METHOD_NOT_FOUND, text)));
+    }
+}
+
+/// The plugin has no such subscriptions: it is not asked again before its next start.
+async fn refused(tended: &Tended, refusal: &RpcError) {
+    tracing::warn!(%refusal, "it declares changes but takes no subscription; they are not heard");
+    let mut changes = tended.watch.changes();
+    loop {
+        changes.mark_unchanged();
+        let union = tended.watch.union();
+        for uri in &union.resources {
+            tended.watch.answered(uri, Some(refusal.clone()));
+        }
+        tended.serving.reached(union.version);
+        // The watch outlives this.
+        changes.changed().await.ok();
+    }
+}
+
+impl Listen {
+    /// Opens one, and waits for its acknowledgement. Returns the resources that the plugin agreed to watch, if it said.
+    async fn open(
+        tended: &Tended,
+        filter: Map<String, Value>,
+    ) -> Result<(Self, Option<BTreeSet<String>>), Failed> {
+        let params = serde_json::json!({ "notifications": filter });
+        let request = Request::new("subscriptions/listen", &params)
+            .map_err(|error| Failed::Passing(error.to_string()))?;
+        let (told, acknowledged) = oneshot::channel();
+        let scope = Arc::new(ListenScope {
+            caller: Caller::new("wharf"),
+            deadline: std::time::Instant::now() + FOR_EVER,
+            inbox: Arc::clone(&tended.inbox),
+            acknowledged: Mutex::new(Some(told)),
+        });
+        let (end, link) = (CancellationToken::new(), Arc::clone(&tended.link));
+        let (answered, mut ended) = oneshot::channel();
+        let (ending, own_end) = (tended.services.tasks.ending().clone(), end.clone());
+        tended.services.tasks.spawn(tracing::Span::current(), async move {
+            tokio::select! {
+                // Nobody may wait for it any more.
+                reply = link.request(request, scope) => drop(answered.send(reply)),
+                () = own_end.cancelled() => {}
+                () = ending.cancelled() => {}
+            }
+        });
+        let open = end.drop_guard();
+        let acknowledgement = tokio::select! {
+            biased;
+            Ok(acknowledgement) = acknowledged => acknowledgement,
+            outcome = &mut ended => return Err(Failed::of(outcome.ok())),
+            () = tokio::time::sleep(ANSWER_WITHIN) => {
+                return Err(Failed::Passing("it was not acknowledged".to_owned()));
+            }
+        };
+        let honoured = acknowledgement
+            .and_then(|raw| serde_json::from_str::<Acknowledged>(raw.get()).ok())
+            .and_then(|acknowledged| acknowledged.notifications.resource_subscriptions);
+        Ok((Self { filter, resources: BTreeSet::new(), since: Instant::now(), ended, _open: open }, honoured))
+    }
+}
+
+impl Failed {
+    fn of(outcome: Option<Result<Reply, CallError>>) -> Self {
+        match outcome {
+            Some(Ok(Reply::Error(error))) => Self::Refused(error),
+            Some(Ok(Reply::Result(_))) => Self::Passing("it ended before it was acknowledged".to_owned()),
+            Some(Err(error)) => Self::Passing(error.to_string()),
+            None => Self::Passing("the host is ending".to_owned()),
+        }
+    }
+}
+
+#[async_trait]
+impl Scope for ListenScope {
+    fn sent(&self) {}
+
+    fn listens(&self) -> bool {
+        false
+    }
+
+    fn event(&self, notification: Notification) {
+        if notification.method != ACKNOWLEDGED {
+            let params = notification.params.map(without_subscription);
+            return self.inbox.event(Notification { method: notification.method, params });
+        }
+        let told = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match told {
+            // It may have been given up meanwhile.
+            Some(told) => drop(told.send(notification.params)),
+            None => tracing::debug!("a subscription was acknowledged twice"),
+        }
+    }
+
+    async fn ask(&self, request: Request) -> Result<Reply, CallError> {
+        self.inbox.ask(request).await
+    }
+
+    fn is_call(&self) -> bool {
+        false
+    }
+
+    fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    fn deadline(&self) -> std::time::Instant {
+        self.deadline
+    }
+}
+
+/// The params without the mark of our listen; every other byte as it came.
+fn without_subscription(params: Arc<RawValue>) -> Arc<RawValue> {
+    let edited = || {
+        let meta = splice::field(&params, "_meta")?;
+        splice::field(meta, SUBSCRIPTION)?;
+        let meta = splice::without_fields(meta, &[SUBSCRIPTION])?;
+        let is_empty = meta.get().chars().all(|c| c.is_whitespace() || c == '{' || c == '}');
+        if is_empty {
+            splice::without_fields(&params, &["_meta"])
+        } else {
+            splice::with_field(&params, "_meta", &meta)
+        }
+    };
+    edited().map_or_else(|| Arc::clone(&params), Into::into)
+}
