@@ -64,3 +64,19 @@ impl Host {
         table.values().filter(|plugin| fits(plugin)).map(|plugin| plugin.core.id.clone()).collect()
     }
 }
+
+#[cfg(test)]
+impl Host {
+    /// Says something in the name of a plugin, outside of a call.
+    pub(crate) fn tell_for_tests(&self, plugin: &PluginId, method: &'static str, json: &str) {
+        let params = serde_json::value::RawValue::from_string(json.to_owned()).unwrap();
+        self.0.services.notices.tell(crate::plugin::notice::Notice {
+            plugin: plugin.clone(),
+            session: None,
+            notification: wharf_plugin_api::Notification {
+                method: method.into(),
+                params: Some(params.into()),
+            },
+        });
+    }
+}

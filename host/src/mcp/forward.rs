@@ -9,13 +9,13 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use wharf_core::PluginId;
-use wharf_core::catalog::{Face, Item, Kind, Shelf};
+use wharf_core::catalog::{Face, Item, Kind};
 use wharf_core::splice;
 use wharf_plugin_api::{Caller, RpcError};
 
 use super::failure;
 use crate::Host;
-use crate::route::{CallEvent, CallSpec, Payload};
+use crate::route::{CallEvent, CallSpec};
 
 /// Notifications of one call that may wait for its client; what does not fit is dropped by the call.
 const EVENTS: usize = 256;
@@ -48,6 +48,17 @@ struct Way {
     params: Option<Arc<RawValue>>,
 }
 
+impl Forwarded {
+    /// A call of which the client is told what it wants to know: progress if it gave a token, log messages if it has a level.
+    pub(crate) fn listening(spec: CallSpec, token: Option<Box<RawValue>>) -> Self {
+        if token.is_none() && spec.caller.client.log_level.is_none() {
+            return Self { spec, events: None, token };
+        }
+        let (sender, receiver) = mpsc::channel(EVENTS);
+        Self { spec: CallSpec { events: Some(sender), ..spec }, events: Some(receiver), token }
+    }
+}
+
 /// Finds the plugin that a request is for. Waits, as [`Host::tool`] does, for a plugin on its way up.
 ///
 /// # Errors
@@ -68,21 +79,22 @@ pub(crate) async fn forward(
         "completion/complete" => completion(host, face, params).await?,
         other => alone(host, face, other, params).await?,
     };
-    let token = way.params.as_deref().and_then(progress_token);
-    let (events, received) = if token.is_some() || caller.client.log_level.is_some() {
-        let (sender, receiver) = mpsc::channel(EVENTS);
-        (Some(sender), Some(receiver))
-    } else {
-        (None, None)
-    };
-    let payload = Payload::Params(way.params.map(without_hop));
-    let spec = CallSpec {
-        tool: way.tool,
-        payload,
-        events,
-        ..CallSpec::new(way.plugin, method.to_owned(), None, caller)
-    };
-    Ok(Forwarded { spec, events: received, token })
+    let params = way.params;
+    let mut forwarded = to(&way.plugin, caller, method, params);
+    forwarded.spec.tool = way.tool;
+    Ok(forwarded)
+}
+
+/// A request whose plugin is known already.
+pub(crate) fn to(
+    plugin: &PluginId,
+    caller: Caller,
+    method: &str,
+    params: Option<Arc<RawValue>>,
+) -> Forwarded {
+    let token = params.as_deref().and_then(progress_token);
+    let params = params.map(without_hop);
+    Forwarded::listening(CallSpec::new(plugin.clone(), method.to_owned(), params, caller), token)
 }
 
 /// The plugin that owns a URI of a face, and the URI there.
@@ -92,11 +104,11 @@ pub(crate) async fn owner(host: &Host, face: &Face, uri: &str) -> Result<(Plugin
     }
     let catalog = host.catalog();
     let shelf = catalog.shelf(face).ok_or_else(|| no_resource(uri))?;
-    let listed = shelf.find(Kind::Resource, uri).or_else(|| shelf.find(Kind::Template, uri));
-    if let Some(item) = listed {
+    // A completion names a template as it is listed.
+    if let Some(item) = shelf.find(Kind::Template, uri) {
         return Ok((item.plugin.clone(), item.upstream.clone()));
     }
-    only(shelf).map(|plugin| (plugin, uri.to_owned())).ok_or_else(|| no_resource(uri))
+    shelf.owner_of_uri(uri).map(|owner| (owner.plugin, owner.uri)).ok_or_else(|| no_resource(uri))
 }
 
 /// The error for a URI that nobody owns.
@@ -227,14 +239,6 @@ async fn expected(host: &Host, face: &Face, name: &str) -> Result<(), RpcError> 
     match failed.into_iter().find_map(Result::err) {
         Some(failure) if !offered => Err(failure::error(&failure)),
         Some(_) | None => Ok(()),
-    }
-}
-
-/// The one plugin of a shelf.
-fn only(shelf: &Shelf) -> Option<PluginId> {
-    match shelf.plugins.as_slice() {
-        [(plugin, _)] => Some(plugin.clone()),
-        _ => None,
     }
 }
 
