@@ -31,7 +31,7 @@ use wharf_core::splice;
 use wharf_plugin_api::jsonrpc::{self, EnvelopeError, Message};
 use wharf_plugin_api::{Era, Id, Reply, RpcError};
 
-pub(crate) use self::envelope::{Envelope, LEVELS, severity};
+pub(crate) use self::envelope::Envelope;
 pub(crate) use self::head::{Head, decoded};
 use super::ModernRequest;
 use super::exchange::{AnswerKind, Answered};

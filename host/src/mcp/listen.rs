@@ -8,6 +8,7 @@ mod filter;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -57,7 +58,7 @@ struct Watched {
     /// As the plugin knows it.
     upstream: String,
     /// Kept for as long as it is watched.
-    _want: Option<Want>,
+    want: Option<Want>,
 }
 
 /// A listen under way.
@@ -181,7 +182,7 @@ impl Listening {
             let Ok((plugin, upstream)) = forward::owner(&self.host, &self.face, &uri).await else { continue };
             let watch = self.host.watch(&plugin);
             let want = watch.map(|watch| watch.want(Wanted::Resource(upstream.clone())));
-            self.watched.push(Watched { uri, plugin, upstream, _want: want });
+            self.watched.push(Watched { uri, plugin, upstream, want });
         }
         let lists = told_by(&self.filter).iter().any(|(wanted, ..)| *wanted);
         let serves = |plugin: &PluginId| {
@@ -197,6 +198,13 @@ impl Listening {
             }
         });
         futures_util::future::join_all(told).await;
+        self.watched.retain(|watched| {
+            let refusal = watched.want.as_ref().and_then(Want::refusal);
+            if let Some(error) = &refusal {
+                tracing::debug!(plugin = %watched.plugin, uri = watched.uri, %error, "a plugin does not tell of a resource");
+            }
+            refusal.is_none()
+        });
     }
 
     async fn acknowledge(&self) -> Result<(), Gone> {
@@ -257,8 +265,12 @@ impl Listening {
         let Some(watched) = of_plugin.into_iter().find(|watched| watched.covers(&said)) else {
             return Ok(());
         };
-        if watched.upstream == said && watched.uri != said {
-            let uri = to_raw_value(&watched.uri).ok();
+        let seen = match watched.upstream == said {
+            true => Cow::Borrowed(watched.uri.as_str()),
+            false => self.shelf.uri_as_seen(&notice.plugin, &said),
+        };
+        if seen != said {
+            let uri = to_raw_value(&seen).ok();
             let params = params.zip(uri).and_then(|(params, uri)| splice::with_field(params, "uri", &uri));
             return self.say(&notice.notification.method, params.as_deref()).await;
         }

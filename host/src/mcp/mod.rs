@@ -12,9 +12,9 @@ pub(crate) mod exchange;
 pub(crate) mod failure;
 pub(crate) mod forward;
 pub(crate) mod ladder;
-pub(crate) mod listen;
 mod legacy;
 mod level;
+pub(crate) mod listen;
 pub(crate) mod lists;
 pub(crate) mod modern;
 pub(crate) mod params;
@@ -41,9 +41,9 @@ use crate::Host;
 #[derive(Clone, Debug)]
 pub(crate) struct Mcp {
     host: Host,
-    modern: modern::Modern,
     sessions: Arc<Sessions>,
     tasks: Arc<TaskTable>,
+    modern: modern::Modern,
 }
 
 /// A client as its transport sees it: who it is, and which part of the catalog it came for.
@@ -67,7 +67,7 @@ pub(crate) struct ModernRequest {
 impl Mcp {
     pub(crate) fn new(host: Host) -> Self {
         let modern = modern::Modern::new(host.tasks().clone());
-        Self { host, modern, sessions: Arc::default(), tasks: Arc::default() }
+        Self { host, sessions: Arc::default(), tasks: Arc::default(), modern }
     }
 
     /// Whether anything stands behind a face; a transport answers "not found" where nothing does.

@@ -5,30 +5,29 @@
 
 mod answer;
 mod hearing;
-pub(crate) mod owners;
 #[cfg(test)]
 pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use wharf_core::catalog::{Face, Kind};
-use wharf_core::splice;
+use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Caller, Era, Reply, RpcError};
 
 use self::answer::Answer;
 use self::hearing::Hearing;
-use self::owners::Owners;
 use super::exchange::{Answered, Exchange};
 use super::forward::{self, Forwarded, bad};
 use super::ladder::{Envelope, MODERN};
 use super::listen::{self, Listens};
 use super::park::{Live, Origin, Park, Passed, bad_state};
-use super::{Mcp, ModernRequest, Visitor, capabilities, lists, params};
+use super::{Mcp, ModernRequest, Visitor, capabilities, lists, params, translate};
 use crate::Host;
 use crate::route::Payload;
 use crate::tasks::Tasks;
@@ -44,7 +43,6 @@ const ASKS: usize = 16;
 pub(crate) struct Modern {
     pub(crate) park: Park,
     pub(crate) listens: Listens,
-    pub(crate) owners: Owners,
 }
 
 /// A request under way.
@@ -58,7 +56,7 @@ struct Asking {
 
 impl Modern {
     pub(crate) fn new(tasks: Tasks) -> Self {
-        Self { park: Park::new(tasks), listens: Listens::default(), owners: Owners::default() }
+        Self { park: Park::new(tasks), listens: Listens::default() }
     }
 }
 
@@ -163,7 +161,7 @@ pub(crate) fn open_to_questions(
         }
     }
     let early = brought.answers.filter(|_| legacy);
-    Ok(Live::new(host.call(spec), asked, events, early))
+    Ok(Live::new(spec.plugin.clone(), host.call(spec), asked, events, early))
 }
 
 // === impl Asking ===
@@ -237,6 +235,7 @@ impl Asking {
             params,
         };
         let live = self.live(&origin).await?;
+        let plugin = live.plugin.clone();
         let hearing = Hearing::new(&self.envelope, self.out.clone());
         let passed = self.mcp.modern.park.pass(live, &origin, &mut |event| hearing.hear(event)).await;
         let outcome = match passed {
@@ -244,21 +243,35 @@ impl Asking {
             Passed::Ended(outcome) => outcome,
         };
         let uri = forward::text(origin.params.as_deref(), "uri").ok();
-        let answer = Answer::of(outcome, &method, uri.as_deref());
-        if method == "tools/call"
-            && let (Reply::Result(result), Some(plugin)) = (&answer.reply, self.called())
-        {
-            self.mcp.modern.owners.note(result, &plugin);
+        let mut answer = Answer::of(outcome, &method, uri.as_deref());
+        if let Reply::Result(result) = answer.reply {
+            self.note_task(&plugin, &result);
+            answer.reply = Reply::Result(self.with_uris(&plugin, &method, result));
         }
         Ok(answer)
     }
 
-    /// Whose tool this request names.
-    fn called(&self) -> Option<wharf_core::PluginId> {
-        let name = forward::text(self.request.params.as_deref(), "name").ok()?;
+    /// A task that was begun is this principal's.
+    fn note_task(&self, plugin: &PluginId, result: &RawValue) {
+        if splice::field(result, "resultType").map(RawValue::get) == Some("\"task\"")
+            && let Ok(task) = forward::text(Some(result), "taskId")
+        {
+            self.mcp.tasks.note(&self.visitor.principal, plugin, &task);
+        }
+    }
+
+    /// The result with the URIs of this face, where that keeps those of two plugins apart.
+    fn with_uris(&self, plugin: &PluginId, method: &str, result: Box<RawValue>) -> Box<RawValue> {
         let catalog = self.mcp.host.catalog();
-        let item = catalog.shelf(&self.visitor.face)?.find(Kind::Tool, &name)?;
-        Some(item.plugin.clone())
+        let Some(shelf) = catalog.shelf(&self.visitor.face).filter(|shelf| !shelf.collisions.is_empty())
+        else {
+            return result;
+        };
+        let seen = |uri: &str| match shelf.uri_as_seen(plugin, uri) {
+            Cow::Borrowed(same) if same == uri => None,
+            other => Some(other.into_owned()),
+        };
+        translate::with_uris(result, method, &seen)
     }
 
     /// The call that this request begins, or goes on with.
@@ -289,23 +302,26 @@ impl Asking {
             return Ok(face.clone());
         }
         let task = forward::text(self.request.params.as_deref(), "taskId")?;
-        let plugin = match face {
-            Face::Plugin(plugin) => {
-                self.mcp.host.listed(plugin).await.map_err(|failure| super::failure::error(&failure))?;
-                plugin.clone()
+        let (tasks, principal) = (&self.mcp.tasks, &self.visitor.principal);
+        if let Face::Plugin(plugin) = face {
+            self.mcp.host.listed(plugin).await.map_err(|failure| super::failure::error(&failure))?;
+        }
+        let catalog = self.mcp.host.catalog();
+        let within = catalog.shelf(face).map_or(&[][..], |shelf| &shelf.plugins);
+        // A legacy plugin's tasks are other ones, which only its own clients know.
+        let modern = within.iter().filter(|(_, era)| *era == Era::Modern).map(|(plugin, _)| plugin);
+        let modern: Vec<_> = modern.collect();
+        let plugin = match (face, modern.as_slice()) {
+            (Face::Plugin(_), []) => return Err(no_method(method)),
+            // What nobody began through us can only be at the one plugin of the face.
+            (Face::Plugin(_), [one, ..]) => {
+                tasks.owner(one, &task).is_none_or(|owner| owner == *principal).then_some(*one)
             }
-            Face::All | Face::Group(_) => {
-                let catalog = self.mcp.host.catalog();
-                let within = catalog.shelf(face).map_or(&[][..], |shelf| &shelf.plugins);
-                let owner = self.mcp.modern.owners.of(&task);
-                let owner = owner.filter(|owner| within.iter().any(|(plugin, _)| plugin == owner));
-                owner.ok_or_else(|| bad(format!("Unknown task: {task}")))?
+            (Face::All | Face::Group(_), all) => {
+                all.iter().copied().find(|one| tasks.owns(principal, one, &task))
             }
         };
-        // A legacy plugin's tasks are other ones, which only its own clients know.
-        if self.mcp.host.hello(&plugin).is_some_and(|hello| hello.era() == Era::Legacy) {
-            return Err(no_method(method));
-        }
+        let plugin = plugin.cloned().ok_or_else(|| bad(format!("Unknown task: {task}")))?;
         Ok(Face::Plugin(plugin))
     }
 

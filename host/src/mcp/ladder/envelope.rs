@@ -8,20 +8,13 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use wharf_plugin_api::{Client, Id, RpcError};
 
+use super::super::level::Level;
+
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const INFO: &str = "io.modelcontextprotocol/clientInfo";
 const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 const PROGRESS_TOKEN: &str = "progressToken";
-
-/// The severities of log messages, least severe first.
-pub(crate) const LEVELS: [&str; 8] =
-    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-
-/// The rank of a level in [`LEVELS`].
-pub(crate) fn severity(level: &str) -> Option<u8> {
-    LEVELS.iter().position(|known| *known == level).and_then(|at| u8::try_from(at).ok())
-}
 
 /// What a modern request says of its client.
 #[derive(Clone, Debug)]
@@ -133,8 +126,9 @@ impl Envelope {
             }
         };
         let level = |raw| {
-            let level = text(raw).filter(|level| severity(level).is_some());
-            level.map(Arc::from).ok_or_else(|| bad(&[LOG_LEVEL], &format!("is not one of {LEVELS:?}")))
+            let level = text(raw).and_then(|level| Level::named(&level));
+            let level = level.map(|level| Arc::from(level.as_str()));
+            level.ok_or_else(|| bad(&[LOG_LEVEL], "is none of the levels from debug to emergency"))
         };
         let token = |raw| {
             Id::from_raw(raw).ok_or_else(|| bad(&[PROGRESS_TOKEN], "is neither a string nor an integer"))

@@ -4,16 +4,16 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
-use wharf_core::splice;
 use wharf_plugin_api::{Notification, jsonrpc};
 
-use super::super::ladder::{Envelope, severity};
+use super::super::ladder::Envelope;
+use super::super::level::Level;
 use super::super::translate;
 use crate::route::CallEvent;
 
 pub(super) struct Hearing {
     token: Option<Box<RawValue>>,
-    level: Option<u8>,
+    level: Option<Level>,
     out: mpsc::Sender<Bytes>,
 }
 
@@ -22,7 +22,7 @@ impl Hearing {
         let token = envelope.progress_token.as_ref();
         Self {
             token: token.and_then(|token| RawValue::from_string(token.as_str().to_owned()).ok()),
-            level: envelope.client.log_level.as_deref().and_then(severity),
+            level: envelope.client.log_level.as_deref().and_then(Level::named),
             out,
         }
     }
@@ -45,9 +45,7 @@ impl Hearing {
                 Some(jsonrpc::notification(method, Some(&params)))
             }
             "notifications/message" => {
-                let level = splice::field(params, "level")?;
-                let level: String = serde_json::from_str(level.get()).ok()?;
-                (severity(&level)? >= self.level?).then(|| jsonrpc::notification(method, Some(params)))
+                self.level?.lets(Some(params)).then(|| jsonrpc::notification(method, Some(params)))
             }
             _ => None,
         }
@@ -81,11 +79,10 @@ mod tests {
             .collect()
     }
 
-    const SAID: [(&str, &str); 5] = [
+    const SAID: [(&str, &str); 4] = [
         ("notifications/progress", "{\"progressToken\":7,\n\"progress\":1.0}"),
         ("notifications/message", r#"{"level":"info","data":1}"#),
         ("notifications/message", r#"{"level":"error","data":2}"#),
-        ("notifications/message", r#"{"level":"odd","data":3}"#),
         ("notifications/tools/list_changed", "{}"),
     ];
 

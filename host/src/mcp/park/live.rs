@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use wharf_core::PluginId;
 
 use super::question::Question;
 use crate::route::{Ask, CallEvent, Failure, Settled};
@@ -27,6 +28,8 @@ pub(crate) type Hear<'a> = dyn FnMut(CallEvent) + Send + 'a;
 
 /// A call under way.
 pub(crate) struct Live {
+    /// Whose call it is.
+    pub(crate) plugin: PluginId,
     /// `None` once it has ended.
     call: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
     /// How it ended while nobody was there.
@@ -50,12 +53,22 @@ pub(crate) enum Step {
 
 impl Live {
     pub(crate) fn new(
+        plugin: PluginId,
         call: impl Future<Output = Outcome> + Send + 'static,
         asks: mpsc::Receiver<Ask>,
         events: Option<mpsc::Receiver<CallEvent>>,
         early: Option<Box<RawValue>>,
     ) -> Self {
-        Self { call: Some(Box::pin(call)), outcome: None, asks, events, open: Vec::new(), asked: 0, early }
+        Self {
+            plugin,
+            call: Some(Box::pin(call)),
+            outcome: None,
+            asks,
+            events,
+            open: Vec::new(),
+            asked: 0,
+            early,
+        }
     }
 
     /// Drives the call until it has ended, or has asked and asks no more for a moment.

@@ -60,7 +60,11 @@ fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> (Live, Plugin
         running.1 = true;
         Ok(settled(result))
     };
-    (Live::new(call, asked, Some(heard), early.map(raw)), Plugin { asks, end }, events)
+    (
+        Live::new(PluginId::new("p").unwrap(), call, asked, Some(heard), early.map(raw)),
+        Plugin { asks, end },
+        events,
+    )
 }
 
 impl Plugin {
