@@ -1,10 +1,12 @@
-//! Waiting for a plugin on its way up, for what is not asked by the name of a tool.
+//! What the MCP side asks beside calls that needs the table of plugins: waiting for one on its way up, and a word to the
+//! instances that a session has for itself.
 
 use std::time::Duration;
 
 use wharf_core::PluginId;
 use wharf_core::catalog::Face;
 use wharf_core::pick::Outlook;
+use wharf_plugin_api::{Era, Notification};
 
 use super::Host;
 use crate::plugin::PluginHandle;
@@ -62,6 +64,18 @@ impl Host {
         };
         let table = self.0.table.load();
         table.values().filter(|plugin| fits(plugin)).map(|plugin| plugin.core.id.clone()).collect()
+    }
+
+    /// Tells the legacy instances that a session has for itself. A modern one knows no notification of a client.
+    pub(crate) fn notify_own(&self, session: &str, notification: &Notification) {
+        let table = self.0.table.load();
+        let owned = table.values().flat_map(|plugin| plugin.owned());
+        for own in owned.filter(|own| *own.visit.session == *session) {
+            let Some(link) = own.handle.now().link.clone() else { continue };
+            if link.hello().era() == Era::Legacy && link.notify(notification.clone()).is_err() {
+                tracing::warn!(instance = %own.handle.n, method = %notification.method, "an instance was not told: its queue is full");
+            }
+        }
     }
 }
 

@@ -67,7 +67,9 @@ pub(super) fn notification(session: &Session, method: &str, params: Option<Arc<R
             }
         }
         "notifications/roots/list_changed" => {
-            session.tell_own_instances(Notification { method: method.to_owned().into(), params });
+            // An instance that many share would take it for every client's.
+            let notification = Notification { method: method.to_owned().into(), params };
+            session.host.notify_own(session.id(), &notification);
         }
         method => tracing::debug!(method, "a notification of a client was dropped"),
     }

@@ -152,7 +152,14 @@ impl Link for ActorLink {
                 self.actor.uris.iter().map(|u| format!(r#"{{"uri":"{u}","name":"r"}}"#)).collect(),
             ),
             "resources/templates/list" => list("resourceTemplates", Vec::new()),
-            "ping" | "logging/setLevel" => Ok(Reply::Result(raw("{}"))),
+            "resources/subscribe"
+                if request.params.as_deref().is_some_and(|params| params.get().contains("refused")) =>
+            {
+                Ok(Reply::Error(RpcError::new(-9, "not this one")))
+            }
+            "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
+                Ok(Reply::Result(raw("{}")))
+            }
             _ => {
                 let given =
                     request.params.as_deref().map_or_else(String::new, |params| params.get().to_owned());

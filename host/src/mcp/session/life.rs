@@ -7,7 +7,6 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 use wharf_core::catalog::Shelf;
-use wharf_plugin_api::Notification;
 
 use super::table::Sessions;
 use super::{Outlet, Session, relay};
@@ -71,12 +70,6 @@ impl Session {
     /// What its face offers now.
     pub(in crate::mcp) fn shelf(&self) -> Arc<Shelf> {
         self.host.catalog().shelf(&self.visitor.face).cloned().unwrap_or_default()
-    }
-
-    /// Tells the instances that the session has for itself; one that many share would take it for every client's.
-    pub(in crate::mcp) fn tell_own_instances(&self, notification: Notification) {
-        // No instance is a session's own as long as the host starts none for it.
-        tracing::debug!(session = self.shown(), method = %notification.method, "no instance of its own to tell");
     }
 
     /// Enough of its id to tell it from others in a log; the whole is a secret of its client.

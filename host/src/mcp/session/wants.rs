@@ -40,13 +40,13 @@ struct Subscription {
 struct Standing {
     watch: Arc<Watch>,
     wanted: Wanted,
-    _want: Want,
+    want: Want,
 }
 
 impl Standing {
     fn new(watch: Arc<Watch>, wanted: Wanted) -> Self {
-        let _want = watch.want(wanted.clone());
-        Self { watch, wanted, _want }
+        let want = watch.want(wanted.clone());
+        Self { watch, wanted, want }
     }
 
     /// Whether it stands where the plugin is now.
@@ -59,7 +59,7 @@ impl Wants {
     /// Subscribes to a resource, and waits a while for the plugin to be told.
     ///
     /// # Errors
-    /// If there are too many, or the plugin is gone.
+    /// If there are too many, or the plugin refuses or is gone.
     pub(in crate::mcp) async fn subscribe(
         &self,
         host: &Host,
@@ -76,12 +76,19 @@ impl Wants {
                 return Err(RpcError::new(BUSY, text));
             }
             let standing = Standing::new(Arc::clone(&watch), Wanted::Resource(upstream.clone()));
-            resources.insert(uri, Subscription { plugin: plugin.clone(), upstream, standing });
+            resources.insert(uri.clone(), Subscription { plugin: plugin.clone(), upstream, standing });
         }
         if !watch.told(PATIENCE).await {
             tracing::debug!(%plugin, "a subscription waits for its plugin");
         }
-        Ok(())
+        let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        match resources.get(&uri).and_then(|subscription| subscription.standing.want.refusal()) {
+            Some(refusal) => {
+                resources.remove(&uri);
+                Err(refusal)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Takes a subscription back. False: there was none.
