@@ -207,7 +207,11 @@ impl Link for FakeLink {
             "ping" => Ok(Reply::Result(raw("{}"))),
             "subscriptions/listen" => self.listen(&request, scope).await,
             "tools/call" => self.call(&*scope).await,
-            method if method.ends_with("/list") || method == "logging/setLevel" || method.ends_with("subscribe") => {
+            method
+                if method.ends_with("/list")
+                    || method == "logging/setLevel"
+                    || method.ends_with("subscribe") =>
+            {
                 Ok(self.host_asks(method, &request))
             }
             _ => self.call(&*scope).await,
@@ -226,7 +230,8 @@ impl Link for FakeLink {
 
 impl FakeLink {
     fn note(&self, request: &Request) -> Value {
-        let params = request.params.as_ref().map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap());
+        let params =
+            request.params.as_ref().map_or(Value::Null, |raw| serde_json::from_str(raw.get()).unwrap());
         self.script.wants.lock().unwrap().push((request.method.to_string(), params.clone()));
         params
     }

@@ -81,7 +81,10 @@ async fn a_legacy_plugin_is_told_the_union_and_no_more() {
     assert!(kit.told().await);
     assert_eq!(
         kit.wants(),
-        [said("logging/setLevel", json!({"level": "info"})), said("resources/subscribe", json!({"uri": "u://1"}))]
+        [
+            said("logging/setLevel", json!({"level": "info"})),
+            said("resources/subscribe", json!({"uri": "u://1"}))
+        ]
     );
     drop(one);
     assert!(kit.told().await);
