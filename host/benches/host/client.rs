@@ -26,7 +26,16 @@ pub(crate) struct Http {
     headers: String,
     out: Vec<u8>,
     buffer: Vec<u8>,
+    head: Range<usize>,
     body: Range<usize>,
+}
+
+/// A client of MCP over HTTP on one connection, in the words of either era.
+pub(crate) struct McpHttp {
+    http: Http,
+    path: &'static str,
+    meta: &'static str,
+    next: u64,
 }
 
 impl Http {
@@ -35,7 +44,7 @@ impl Http {
         stream.set_nodelay(true)?;
         let headers =
             format!("host: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n");
-        Ok(Self { stream, headers, out: Vec::new(), buffer: Vec::new(), body: 0..0 })
+        Ok(Self { stream, headers, out: Vec::new(), buffer: Vec::new(), head: 0..0, body: 0..0 })
     }
 
     /// Reads a JSON document.
@@ -69,6 +78,14 @@ impl Http {
         self.buffer.get(self.body.clone()).unwrap_or_default()
     }
 
+    /// A header of the last answer.
+    fn header(&self, name: &str) -> Option<String> {
+        let head = std::str::from_utf8(self.buffer.get(self.head.clone())?).ok()?;
+        let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+        let (_, value) = fields.find(|(given, _)| given.eq_ignore_ascii_case(name))?;
+        Some(value.trim().to_owned())
+    }
+
     fn text(&self) -> String {
         String::from_utf8_lossy(self.body()).into_owned()
     }
@@ -95,6 +112,7 @@ impl Http {
         while self.buffer.len() < head + length {
             self.read().await?;
         }
+        self.head = 0..head;
         self.body = head..head + length;
         Ok(status)
     }
@@ -110,6 +128,56 @@ impl Http {
     }
 }
 
+impl McpHttp {
+    /// A client that sends each request for itself (revision 2026-07-28).
+    pub(crate) fn modern(mut http: Http, path: &'static str) -> Self {
+        http.headers.push_str(
+            "accept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: p0__echo\r\n",
+        );
+        let meta = r#","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"bench","version":"0"}}"#;
+        Self { http, path, meta, next: 1 }
+    }
+
+    /// A client with a session (revision 2025-11-25).
+    pub(crate) async fn legacy(mut http: Http, path: &'static str) -> Outcome<Self> {
+        http.headers.push_str("accept: application/json, text/event-stream\r\n");
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "0"}}});
+        let status = http.send("POST", path, &hello.to_string()).await?;
+        let session = http.header("mcp-session-id").filter(|_| status == 200);
+        let session = session.ok_or_else(|| format!("initialize: {status} {}", http.text()))?;
+        http.headers.push_str(&format!("mcp-session-id: {session}\r\nmcp-protocol-version: 2025-11-25\r\n"));
+        match http.send("POST", path, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await? {
+            202 => Ok(Self { http, path, meta: "", next: 1 }),
+            status => Err(format!("initialized: {status} {}", http.text()).into()),
+        }
+    }
+
+    /// One call of the tool `echo` of plugin `p0`, under its exposed name.
+    pub(crate) async fn echo(&mut self) -> Outcome<()> {
+        let (id, meta) = (self.next, self.meta);
+        self.next += 1;
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"p0__echo","arguments":{{"message":"m{id}"}}{meta}}}}}"#
+        );
+        let status = self.http.send("POST", self.path, &body).await?;
+        let answer = serde_json::from_slice::<Answer<'_>>(self.http.body()).ok();
+        let right = answer.is_some_and(|answer| answer.id == id && answer.says(id));
+        if status == 200 && right {
+            Ok(())
+        } else {
+            Err(format!("echo: {status} {}", self.http.text()).into())
+        }
+    }
+}
+
+impl Answer<'_> {
+    fn says(&self, id: u64) -> bool {
+        let said = self.result.content.first().map(|content| content.text);
+        said.and_then(|text| text.strip_prefix('m')).is_some_and(|text| text.parse() == Ok(id))
+    }
+}
+
 fn status_of(head: &str) -> Outcome<u16> {
     Ok(head.split(' ').nth(1).ok_or("no status")?.parse()?)
 }
@@ -117,8 +185,12 @@ fn status_of(head: &str) -> Outcome<u16> {
 fn length_of(head: &str) -> Outcome<usize> {
     let fields = head.lines().filter_map(|line| line.split_once(':'));
     let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    let (_, length) = lengths.next().ok_or("an answer without a length")?;
-    Ok(length.trim().parse()?)
+    match lengths.next() {
+        Some((_, length)) => Ok(length.trim().parse()?),
+        // 202 has nothing to say.
+        None if matches!(status_of(head)?, 202 | 204) => Ok(0),
+        None => Err("an answer without a length".into()),
+    }
 }
 
 /// A mock that the benchmark speaks to by itself.
@@ -232,10 +304,9 @@ impl Direct {
 
     /// The id of the answer in the line, if it is right.
     fn answered(&self) -> Outcome<u64> {
-        let Answer { id, result } = serde_json::from_slice(&self.line)?;
-        let said = result.content.first().map(|content| content.text);
-        if said.and_then(|text| text.strip_prefix('m')).is_some_and(|text| text.parse() == Ok(id)) {
-            return Ok(id);
+        let answer: Answer<'_> = serde_json::from_slice(&self.line)?;
+        if answer.says(answer.id) {
+            return Ok(answer.id);
         }
         Err(format!("a wrong answer: {}", String::from_utf8_lossy(&self.line)).into())
     }

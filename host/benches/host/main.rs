@@ -12,6 +12,7 @@
 mod client;
 mod life;
 mod load;
+mod mcp;
 mod proc;
 mod report;
 
@@ -84,6 +85,8 @@ async fn measure(report: &mut Report, size: Size) -> Outcome<()> {
     life::memory(report).await?;
     eprintln!("latency and throughput ..");
     load::measure(report, size).await?;
+    eprintln!("/mcp ..");
+    mcp::measure(report, size).await?;
     eprintln!("deaths ..");
     life::deaths(report, size).await
 }

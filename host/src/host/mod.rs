@@ -1,5 +1,6 @@
 //! The host: all wiring is here, read top to bottom. It is also the one door for every edge.
 
+mod awaited;
 mod catalog;
 pub(crate) mod clients;
 mod info;
@@ -113,7 +114,7 @@ impl Host {
         Self::begin(options).await
     }
 
-    async fn begin(options: Options) -> Result<Self, StartError> {
+    pub(crate) async fn begin(options: Options) -> Result<Self, StartError> {
         let tasks = Tasks::default();
         let state = options.state.clone();
         let lock = tasks.blocking(move || own(&state)).await.unwrap_or_else(|panic| {

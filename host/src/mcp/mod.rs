@@ -7,8 +7,23 @@
 //! posted bytes -> ladder (which era?) -> legacy: Session::request | modern: Mcp::modern -> Exchange -> messages
 //! ```
 
+pub(crate) mod capabilities;
 pub(crate) mod exchange;
+pub(crate) mod failure;
+pub(crate) mod forward;
+pub(crate) mod ladder;
+mod legacy;
+mod level;
+pub(crate) mod listen;
+pub(crate) mod lists;
+pub(crate) mod modern;
+pub(crate) mod params;
+pub(crate) mod park;
 pub(crate) mod session;
+pub(crate) mod tasks;
+#[cfg(test)]
+pub(crate) mod testkit;
+pub(crate) mod translate;
 
 use std::sync::Arc;
 
@@ -17,13 +32,18 @@ use wharf_core::catalog::Face;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
 pub(crate) use self::exchange::{AnswerKind, Answered, Exchange};
+use self::session::Sessions;
 pub(crate) use self::session::{Feed, Session};
+use self::tasks::TaskTable;
 use crate::Host;
 
 /// The MCP side of a host. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Mcp {
     host: Host,
+    sessions: Arc<Sessions>,
+    tasks: Arc<TaskTable>,
+    modern: modern::Modern,
 }
 
 /// A client as its transport sees it: who it is, and which part of the catalog it came for.
@@ -46,7 +66,8 @@ pub(crate) struct ModernRequest {
 
 impl Mcp {
     pub(crate) fn new(host: Host) -> Self {
-        Self { host }
+        let modern = modern::Modern::new(host.tasks().clone());
+        Self { host, sessions: Arc::default(), tasks: Arc::default(), modern }
     }
 
     /// Whether anything stands behind a face; a transport answers "not found" where nothing does.
@@ -67,19 +88,11 @@ impl Mcp {
         visitor: Visitor,
         params: Option<Arc<RawValue>>,
     ) -> Result<(Arc<Session>, Reply), RpcError> {
-        let _ = (visitor, params);
-        std::future::ready(Err(RpcError::new(RpcError::METHOD_NOT_FOUND, "not there yet"))).await
+        self.sessions.open(&self.host, visitor, Arc::clone(&self.tasks), params.as_deref()).await
     }
 
     /// An open session. `None` if it is unknown, has ended, or belongs to another visitor.
     pub(crate) fn session(&self, id: &str, visitor: &Visitor) -> Option<Arc<Session>> {
-        let _ = (id, visitor);
-        None
-    }
-
-    /// Answers one modern request. Dropping the answer's future cancels it.
-    pub(crate) fn modern(&self, visitor: Visitor, request: ModernRequest) -> Exchange {
-        let _ = visitor;
-        Exchange::refused(&request.id, RpcError::new(RpcError::METHOD_NOT_FOUND, "not there yet"))
+        self.sessions.get(id, visitor)
     }
 }

@@ -15,15 +15,7 @@ pub(crate) struct Servers(PathBuf);
 impl Servers {
     /// `@modelcontextprotocol/server-*` of npm.
     pub(crate) fn node() -> Self {
-        Self(installed("node", &["package.json", "package-lock.json", ".npmrc"], |home, deps| {
-            require("npm", "Node.js 20 or newer with npm", &["--version"]);
-            for pin in ["package.json", "package-lock.json", ".npmrc"] {
-                fs::copy(deps.join(pin), home.join(pin)).expect("the pins can be copied");
-            }
-            run(Command::new("npm")
-                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-                .current_dir(home));
-        }))
+        Self::npm("node", "")
     }
 
     /// `mcp-server-time` and `mcp-server-git` of PyPI.
@@ -42,7 +34,23 @@ impl Servers {
         found.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("{:?} has no {name}", self.0))
     }
 
-    fn venv(name: &str, pins: &str) -> Self {
+    /// What the npm pins in this folder of `tests/deps` name.
+    pub(crate) fn npm(name: &str, folder: &str) -> Self {
+        let pins = ["package.json", "package-lock.json", ".npmrc"];
+        let paths = pins.map(|pin| format!("{folder}{pin}"));
+        Self(installed(name, &paths.each_ref().map(String::as_str), |home, deps| {
+            require("npm", "Node.js 20 or newer with npm", &["--version"]);
+            for (pin, path) in pins.iter().zip(&paths) {
+                fs::copy(deps.join(path), home.join(pin)).expect("the pins can be copied");
+            }
+            run(Command::new("npm")
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+                .current_dir(home));
+        }))
+    }
+
+    /// A Python environment with the pins of this file of `tests/deps`.
+    pub(crate) fn venv(name: &str, pins: &str) -> Self {
         Self(installed(name, &[pins], |home, deps| {
             require("python3", "Python 3.11 or newer with venv", &["-c", "import venv, ensurepip"]);
             run(Command::new("python3").args(["-m", "venv"]).arg(home));

@@ -9,9 +9,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
+use wharf_core::manifest::EraChoice;
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Caller, Cause, Delivery, Inbox, Link, Notification, Reply, Request, RpcError,
-    Scope, Stage, async_trait,
+    CallError, CallErrorKind, Caller, Cause, Client, Delivery, Inbox, Link, Notification, Reply, Request,
+    RpcError, Scope, Stage, async_trait,
 };
 
 use super::Options;
@@ -31,6 +32,7 @@ pub(crate) fn options() -> Options {
         instance: 0,
         generation: 1,
         client: None,
+        era: EraChoice::Legacy,
     }
 }
 
@@ -117,12 +119,17 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(listens: bool) -> Arc<Self> {
+        Self::of(listens, Client::default())
+    }
+
+    /// A call of a client.
+    pub(crate) fn of(listens: bool, client: Client) -> Arc<Self> {
         Arc::new(Self {
             heard: Heard::default(),
             sent: Notify::new(),
             times_sent: Mutex::new(0),
             listens,
-            caller: Caller::new("tester"),
+            caller: Caller { client: Arc::new(client), ..Caller::new("tester") },
         })
     }
 
@@ -150,6 +157,10 @@ impl Scope for Call {
         match request.method.as_ref() {
             "elicitation/create" => {
                 Ok(Reply::Result(RawValue::from_string(r#"{"action":"accept"}"#.to_owned()).expect("JSON")))
+            }
+            "roots/list" => {
+                let roots = r#"{"roots":[{"uri":"file:///mine"}]}"#;
+                Ok(Reply::Result(RawValue::from_string(roots.to_owned()).expect("JSON")))
             }
             _ => Err(CallError::new(CallErrorKind::Protocol, Delivery::NotDelivered, "not asked")),
         }

@@ -1,0 +1,85 @@
+//! What a legacy server says and asks without a word about which call it means.
+
+use serde_json::value::RawValue;
+use wharf_plugin_api::Client;
+
+use super::*;
+
+fn with(capabilities: &str) -> Client {
+    let raw = RawValue::from_string(capabilities.to_owned()).expect("JSON");
+    Client { capabilities: raw.into(), ..Client::default() }
+}
+
+async fn calling(link: &Arc<dyn Link>, peer: &mut Peer, call: &Arc<Call>) {
+    drop(spawn_call(link, call, request("tools/call", "{}")));
+    peer.message().await;
+}
+
+async fn asked(peer: &mut Peer, method: &str) -> Value {
+    peer.tell(json!({"jsonrpc": "2.0", "id": "q", "method": method})).await;
+    peer.message().await
+}
+
+#[tokio::test]
+async fn a_question_goes_to_the_one_caller_and_to_nobody_if_there_are_two() {
+    let ear = Ear::default();
+    let (link, _lost, mut peer) = connected_with(options(), &ear).await;
+    calling(&link, &mut peer, &Call::new(false)).await;
+    assert_eq!(asked(&mut peer, "elicitation/create").await["result"], json!({"action": "accept"}));
+    calling(&link, &mut peer, &Call::new(false)).await;
+    let refused = asked(&mut peer, "elicitation/create").await;
+    let words = refused["error"]["message"].as_str().expect("an error");
+    assert!(words.contains("several calls") && words.contains("isolation = \"session\""), "{words}");
+    assert_eq!(asked(&mut peer, "ping").await["result"], json!({}));
+    assert!(ear.asked.borrow().is_empty());
+}
+
+#[tokio::test]
+async fn an_instance_of_one_client_asks_that_client_whatever_it_does() {
+    let own = Options { client: Some(Arc::new(with(r#"{"elicitation":{}}"#))), ..options() };
+    let (stdout, stdin, mut peer) = pipes();
+    let (connected, ()) = within(async {
+        tokio::join!(connect(stdout, stdin, Arc::new(Ear::default()), own), async {
+            let hello = peer.message().await;
+            assert_eq!(hello["params"]["capabilities"], json!({"elicitation": {}}), "its client's, no more");
+            assert_eq!(hello["params"]["clientInfo"]["name"], "wharf");
+            peer.settle(&hello, "2025-11-25").await;
+            peer.message().await;
+        })
+    })
+    .await;
+    let Connected { link, lost: _lost } = connected.expect("connected");
+    calling(&link, &mut peer, &Call::new(false)).await;
+    calling(&link, &mut peer, &Call::new(false)).await;
+    assert_eq!(asked(&mut peer, "elicitation/create").await["result"], json!({"action": "accept"}));
+}
+
+#[tokio::test]
+async fn roots_are_asked_of_a_caller_who_has_some() {
+    let (link, _lost, mut peer) = connected().await;
+    assert_eq!(asked(&mut peer, "roots/list").await["result"], json!({"roots": []}));
+    calling(&link, &mut peer, &Call::new(false)).await;
+    assert_eq!(asked(&mut peer, "roots/list").await["result"], json!({"roots": []}));
+    let (link, _lost, mut peer) = connected().await;
+    let call = Call::of(false, with(r#"{"roots":{}}"#));
+    calling(&link, &mut peer, &call).await;
+    assert_eq!(asked(&mut peer, "roots/list").await["result"], json!({"roots": [{"uri": "file:///mine"}]}));
+}
+
+#[tokio::test]
+async fn log_messages_reach_the_one_caller_and_of_several_none() {
+    let ear = Ear::default();
+    let (link, _lost, mut peer) = connected_with(options(), &ear).await;
+    let message = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "secret"}});
+    peer.tell(message.clone()).await;
+    ear.heard.at_least(1).await;
+    let (one, two) = (Call::new(true), Call::new(true));
+    calling(&link, &mut peer, &one).await;
+    peer.tell(message.clone()).await;
+    one.heard.at_least(1).await;
+    calling(&link, &mut peer, &two).await;
+    peer.tell(message).await;
+    peer.tell(json!({"jsonrpc": "2.0", "method": "notifications/after"})).await;
+    assert_eq!(ear.heard.at_least(2).await[1].0, "notifications/after");
+    assert_eq!((one.heard.all().len(), two.heard.all().len()), (1, 0));
+}

@@ -1,0 +1,53 @@
+//! What leaves for a plugin: the client's bytes without its hop.
+
+use std::sync::Arc;
+
+use wharf_plugin_api::RawValue;
+
+use super::{progress_token, text, without_hop};
+
+fn raw(json: &str) -> Arc<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap().into()
+}
+
+#[test]
+fn the_hop_is_taken_out_and_all_else_stays() {
+    let table = [
+        (r#"{"name":"t","_meta":{}}"#, r#"{"name":"t","_meta":{}}"#),
+        (
+            r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","traceparent":"00-a"},"name":"t","arguments":{"n":1.0}}"#,
+            r#"{"_meta":{"traceparent":"00-a"},"name":"t","arguments":{"n":1.0}}"#,
+        ),
+        (
+            r#"{"_meta":{"v/k":1e2,"io.modelcontextprotocol/logLevel":"debug","io.modelcontextprotocol/related-task":{"taskId":"1"}}}"#,
+            r#"{"_meta":{"v/k":1e2,"io.modelcontextprotocol/related-task":{"taskId":"1"}}}"#,
+        ),
+        (r#"{"_meta":{"io.modelcontextprotocol\/clientInfo":{}}}"#, r#"{"_meta":{}}"#),
+        (
+            r#"{"arguments":{"_meta":{"io.modelcontextprotocol/clientInfo":{}}}}"#,
+            r#"{"arguments":{"_meta":{"io.modelcontextprotocol/clientInfo":{}}}}"#,
+        ),
+        (r#"[1.0,"io.modelcontextprotocol/clientInfo"]"#, r#"[1.0,"io.modelcontextprotocol/clientInfo"]"#),
+    ];
+    for (given, expected) in table {
+        assert_eq!(without_hop(raw(given)).get(), expected);
+    }
+}
+
+#[test]
+fn a_progress_token_is_a_string_or_an_integer() {
+    for (token, taken) in
+        [("1", true), ("\"1\"", true), ("1.0", false), ("null", false), ("{}", false), ("true", false)]
+    {
+        let found = progress_token(&raw(&format!(r#"{{"_meta":{{"progressToken":{token}}}}}"#)));
+        assert_eq!(found.map(|found| found.get().to_owned()), taken.then(|| token.to_owned()));
+    }
+    assert!(progress_token(&raw(r#"{"progressToken":1}"#)).is_none());
+}
+
+#[test]
+fn a_member_that_must_be_a_string_is_said_to() {
+    let refused = text(Some(&raw(r#"{"name":1}"#)), "name").unwrap_err();
+    assert_eq!((refused.code, refused.message.as_str()), (-32602, "params.name must be a string"));
+    assert!(text(None, "name").is_err());
+}

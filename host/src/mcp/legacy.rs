@@ -1,0 +1,164 @@
+//! The methods of a legacy session. What a plugin must answer goes on in [`call`]; all else is answered here.
+
+mod call;
+mod rounds;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use wharf_core::splice;
+use wharf_plugin_api::{Era, Id, Notification, Reply, RpcError};
+
+use super::exchange::{AnswerKind, Answered, Exchange};
+use super::failure::{INVALID_REQUEST, NO_RESOURCE};
+use super::forward::{self, bad};
+use super::level::Level;
+use super::lists;
+use super::session::{Outlet, Session};
+
+/// Messages of one request that wait for its transport; what does not fit is dropped, and a question refused.
+const EVENTS: usize = 256;
+
+/// Takes up a request. The work is done as the answer is polled.
+pub(super) fn request(
+    session: &Arc<Session>,
+    id: Id,
+    method: &str,
+    params: Option<Arc<RawValue>>,
+) -> Exchange {
+    if method != "ping" {
+        session.initialized();
+    }
+    let open = session.opened();
+    let ticket = match session.inflight.begin(&id) {
+        Ok(ticket) => ticket,
+        Err(refused) => return Exchange::refused(&id, refused),
+    };
+    let (out, events) = mpsc::channel(EVENTS);
+    let (session, method) = (Arc::clone(session), method.to_owned());
+    let answer = async move {
+        let _open = open;
+        let reply = tokio::select! {
+            biased;
+            () = ticket.cancelled() => return Answered { message: None, kind: AnswerKind::Handled },
+            () = session.ended().cancelled() => {
+                Reply::Error(RpcError::new(INVALID_REQUEST, "the session has ended"))
+            }
+            reply = answer(&session, &method, params, Outlet::Call(out)) => reply,
+        };
+        Answered::new(&id, &reply)
+    };
+    Exchange { events, answer: Box::pin(answer) }
+}
+
+/// Takes note of a notification. There is nobody to tell that it means nothing.
+pub(super) fn notification(session: &Session, method: &str, params: Option<Arc<RawValue>>) {
+    match method {
+        "notifications/initialized" => session.initialized(),
+        "notifications/cancelled" => {
+            let id = params.as_deref().and_then(|params| splice::field(params, "requestId"));
+            match id.and_then(Id::from_raw) {
+                Some(id) => session.inflight.cancel(&id),
+                None => tracing::debug!("a cancellation without the id of a request was dropped"),
+            }
+        }
+        "notifications/roots/list_changed" => {
+            // An instance that many share would take it for every client's.
+            let notification = Notification { method: method.to_owned().into(), params };
+            session.host.notify_own(session.id(), &notification);
+        }
+        method => tracing::debug!(method, "a notification of a client was dropped"),
+    }
+}
+
+async fn answer(session: &Arc<Session>, method: &str, params: Option<Arc<RawValue>>, out: Outlet) -> Reply {
+    match dispatch(session, method, params, out).await {
+        Ok(reply) => reply,
+        Err(error) => Reply::Error(error),
+    }
+}
+
+async fn dispatch(
+    session: &Arc<Session>,
+    method: &str,
+    params: Option<Arc<RawValue>>,
+    out: Outlet,
+) -> Result<Reply, RpcError> {
+    let face = &session.visitor.face;
+    if let Some(kind) = lists::kind(method) {
+        let list = lists::list(&session.host, face, Era::Legacy, kind, params.as_deref()).await?;
+        return Ok(Reply::Result(list));
+    }
+    match method {
+        "ping" => Ok(nothing()),
+        "initialize" => Err(RpcError::new(INVALID_REQUEST, "this session is initialized already")),
+        "logging/setLevel" => set_level(session, params.as_deref()),
+        "resources/subscribe" => subscribe(session, params.as_deref()).await.map_err(in_legacy_words),
+        "resources/unsubscribe" => unsubscribe(session, params.as_deref()).await.map_err(in_legacy_words),
+        "resources/read" => call::run(session, method, params, out).await.map_err(in_legacy_words),
+        // Methods of the modern era, which mean nothing within a session.
+        "server/discover" | "subscriptions/listen" => Err(no_method(method)),
+        _ if method.starts_with("tasks/") => tasks::run(session, method, params, out).await,
+        _ => call::run(session, method, params, out).await,
+    }
+}
+
+/// The empty result: no key at all.
+fn nothing() -> Reply {
+    RawValue::from_string("{}".to_owned()).map_or_else(
+        |error| Reply::Error(RpcError::new(RpcError::INTERNAL, error.to_string())),
+        Reply::Result,
+    )
+}
+
+fn no_method(method: &str) -> RpcError {
+    RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}"))
+}
+
+fn set_level(session: &Session, params: Option<&RawValue>) -> Result<Reply, RpcError> {
+    let name = forward::text(params, "level")?;
+    let level = Level::named(&name).ok_or_else(|| {
+        bad(format!(
+            "params.level {name:?} is none of debug, info, notice, warning, error, critical, alert, emergency"
+        ))
+    })?;
+    session.set_level(level);
+    Ok(nothing())
+}
+
+async fn subscribe(session: &Session, params: Option<&RawValue>) -> Result<Reply, RpcError> {
+    let uri = forward::text(params, "uri")?;
+    let host = &session.host;
+    let (plugin, upstream) = forward::owner(host, &session.visitor.face, &uri).await?;
+    let told = host.hello(&plugin).is_some_and(|hello| {
+        let resources = hello.capabilities.as_deref().and_then(|all| splice::field(all, "resources"));
+        let subscribe = resources.and_then(|resources| splice::field(resources, "subscribe"));
+        subscribe.is_some_and(|subscribe| subscribe.get() == "true")
+    });
+    if !told {
+        let text = format!("plugin {plugin} does not tell of changes of its resources");
+        return Err(RpcError::new(RpcError::METHOD_NOT_FOUND, text));
+    }
+    session.wants.subscribe(host, uri, plugin, upstream).await?;
+    Ok(nothing())
+}
+
+async fn unsubscribe(session: &Session, params: Option<&RawValue>) -> Result<Reply, RpcError> {
+    let uri = forward::text(params, "uri")?;
+    if !session.wants.unsubscribe(&uri) {
+        // There is nothing to take back; that the resource exists is all that can be asked for.
+        forward::owner(&session.host, &session.visitor.face, &uri).await?;
+    }
+    Ok(nothing())
+}
+
+/// Our own word that nobody has a resource, with the code of the legacy revisions.
+fn in_legacy_words(error: RpcError) -> RpcError {
+    let about_a_uri = error.data.as_deref().is_some_and(|data| splice::field(data, "uri").is_some());
+    let ours = error.code == RpcError::INVALID_PARAMS && about_a_uri;
+    RpcError { code: if ours { NO_RESOURCE } else { error.code }, ..error }
+}

@@ -1,0 +1,75 @@
+//! The tasks of 2025-11-25, between legacy clients and legacy plugins: each goes to the plugin that began it, and to nobody
+//! whose it is not.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use wharf_core::PluginId;
+use wharf_core::catalog::Face;
+use wharf_plugin_api::{Era, Reply, RpcError};
+
+use super::{call, no_method};
+use crate::mcp::forward::{self, bad};
+use crate::mcp::session::{Outlet, Session};
+
+/// Answers a method of tasks.
+///
+/// # Errors
+/// The answer, if there is none of the plugin.
+pub(super) async fn run(
+    session: &Arc<Session>,
+    method: &str,
+    params: Option<Arc<RawValue>>,
+    out: Outlet,
+) -> Result<Reply, RpcError> {
+    match method {
+        "tasks/list" => list(session, method, params, out).await,
+        "tasks/get" | "tasks/result" | "tasks/cancel" => {
+            let task = forward::text(params.as_deref(), "taskId")?;
+            let plugin = owner(session, &task).ok_or_else(|| bad(format!("Unknown task: {task}")))?;
+            let forwarded = forward::to(&plugin, session.caller(), method, params);
+            call::settle(session, method, forwarded, out).await
+        }
+        _ => call::run(session, method, params, out).await,
+    }
+}
+
+/// The plugin at which a task of the client is. What nobody began through us can only be at the one plugin of the face.
+fn owner(session: &Session, task: &str) -> Option<PluginId> {
+    let principal = &session.visitor.principal;
+    let plugins = legacy_plugins(session);
+    if let Some(plugin) = plugins.iter().find(|plugin| session.tasks.owns(principal, plugin, task)) {
+        return Some(plugin.clone());
+    }
+    match &session.visitor.face {
+        Face::Plugin(plugin) if session.tasks.owner(plugin, task).is_none() => {
+            plugins.contains(plugin).then(|| plugin.clone())
+        }
+        Face::Plugin(_) | Face::All | Face::Group(_) => None,
+    }
+}
+
+async fn list(
+    session: &Arc<Session>,
+    method: &str,
+    params: Option<Arc<RawValue>>,
+    out: Outlet,
+) -> Result<Reply, RpcError> {
+    let plugin = match &session.visitor.face {
+        Face::Plugin(plugin) if legacy_plugins(session).contains(plugin) => plugin.clone(),
+        Face::Plugin(_) | Face::All | Face::Group(_) => return Err(no_method(method)),
+    };
+    Ok(match call::run(session, method, params, out).await? {
+        Reply::Result(result) => {
+            let principal = &session.visitor.principal;
+            Reply::Result(session.tasks.without_others(principal, &plugin, result))
+        }
+        error @ Reply::Error(_) => error,
+    })
+}
+
+fn legacy_plugins(session: &Session) -> Vec<PluginId> {
+    let catalog = session.host.catalog();
+    let plugins = catalog.shelf(&session.visitor.face).map(|shelf| shelf.plugins.clone()).unwrap_or_default();
+    plugins.into_iter().filter(|(_, era)| *era == Era::Legacy).map(|(plugin, _)| plugin).collect()
+}

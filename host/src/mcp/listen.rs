@@ -1,0 +1,315 @@
+//! `subscriptions/listen`: what a modern client wants to be told, for as long as its request is open.
+//!
+//! The plugins are told what is wanted before the client is told that it is heard, so that a change right after the
+//! acknowledgement is not missed. Lists are compared as this client last saw them; changes that come close together are
+//! told once. Whoever reads too slowly to be told each change is told that everything it asked for may have changed.
+
+mod filter;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, watch};
+use wharf_core::catalog::{Face, Kind, Shelf};
+use wharf_core::lifecycle::State;
+use wharf_core::{PluginId, splice};
+use wharf_plugin_api::{Id, Reply, RpcError, jsonrpc};
+
+use self::filter::Filter;
+use super::exchange::{Answered, Exchange};
+use super::{Mcp, ModernRequest, Visitor, failure, forward};
+use crate::Host;
+use crate::plugin::notice::Notice;
+use crate::plugin::watch::{Want, Wanted};
+
+/// Open listens of one principal. Each holds a connection, so a client with more has lost count of them.
+const MOST: usize = 64;
+/// Messages that wait for a transport. Then the listen itself waits, and what it misses meanwhile is told as changed.
+const EVENTS: usize = 64;
+/// How long the plugins have to take note before the client is told that it is heard.
+const UNTIL_TOLD: Duration = Duration::from_millis(500);
+/// Changes of lists that come within this of each other are told once: servers tell several at a start.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// The key of a listen's id in what is told of it.
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// How many listens each principal has. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listens(Arc<Mutex<HashMap<Arc<str>, usize>>>);
+
+/// One of them.
+#[derive(Debug)]
+struct Counted(Listens, Arc<str>);
+
+/// A resource that is watched.
+#[derive(Debug)]
+struct Watched {
+    /// As the client knows it.
+    uri: String,
+    plugin: PluginId,
+    /// As the plugin knows it.
+    upstream: String,
+    /// Kept for as long as it is watched.
+    want: Option<Want>,
+}
+
+/// A listen under way.
+struct Listening {
+    host: Host,
+    face: Face,
+    id: Id,
+    out: mpsc::Sender<Bytes>,
+    filter: Filter,
+    watched: Vec<Watched>,
+    /// The lists, as the client was told of them last.
+    shelf: Arc<Shelf>,
+    _counted: Counted,
+}
+
+/// The client is gone.
+struct Gone;
+
+/// Answers a listen.
+pub(super) fn open(mcp: &Mcp, visitor: Visitor, request: &ModernRequest) -> Exchange {
+    let filter = match Filter::read(request.params.as_deref()) {
+        Ok(filter) => filter,
+        Err(error) => return Exchange::refused(&request.id, error),
+    };
+    let Some(counted) = mcp.modern.listens.one_more(&visitor.principal) else {
+        let text =
+            format!("{MOST} listens of this client are open; close one, or ask for more in one of them");
+        return Exchange::refused(&request.id, RpcError::new(failure::BUSY, text));
+    };
+    let (out, events) = mpsc::channel(EVENTS);
+    let (host, id) = (mcp.host.clone(), request.id.clone());
+    let shelf = shelf(&host, &visitor.face);
+    let listening = Listening {
+        host,
+        face: visitor.face,
+        id,
+        out,
+        filter,
+        watched: Vec::new(),
+        shelf,
+        _counted: counted,
+    };
+    let mcp = mcp.clone();
+    Exchange { events, answer: Box::pin(listening.answered(mcp)) }
+}
+
+fn shelf(host: &Host, face: &Face) -> Arc<Shelf> {
+    host.catalog().shelf(face).cloned().unwrap_or_default()
+}
+
+/// Which kinds of lists a notification is about.
+fn told_by(filter: &Filter) -> [(bool, &'static str, &'static [Kind]); 3] {
+    [
+        (filter.tools, "notifications/tools/list_changed", &[Kind::Tool]),
+        (filter.prompts, "notifications/prompts/list_changed", &[Kind::Prompt]),
+        (filter.resources, "notifications/resources/list_changed", &[Kind::Resource, Kind::Template]),
+    ]
+}
+
+/// Params that say of which listen they are, whatever else they say.
+fn marked(params: Option<&RawValue>, id: &Id) -> Option<Box<RawValue>> {
+    let id: &RawValue = serde_json::from_str(id.as_str()).ok()?;
+    let meta = |meta: Option<&RawValue>| {
+        let own = meta.and_then(|meta| splice::with_field(meta, SUBSCRIPTION, id));
+        own.or_else(|| to_raw_value(&json!({ SUBSCRIPTION: id })).ok())
+    };
+    let Some(params) = params.filter(|params| params.get().starts_with('{')) else {
+        return to_raw_value(&json!({ "_meta": meta(None)? })).ok();
+    };
+    splice::with_field(params, "_meta", &*meta(splice::field(params, "_meta"))?)
+}
+
+// === impl Listens ===
+
+impl Listens {
+    fn one_more(&self, principal: &Arc<str>) -> Option<Counted> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(Arc::clone(principal)).or_default();
+        (*count < MOST).then(|| {
+            *count += 1;
+            Counted(self.clone(), Arc::clone(principal))
+        })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.1);
+            }
+        }
+    }
+}
+
+// === impl Listening ===
+
+impl Listening {
+    async fn answered(mut self, mcp: Mcp) -> Answered {
+        // Both from before the wants on: what happens while they are made known is told after the acknowledgement.
+        let (notices, changes) = (self.host.notices(), self.host.catalog_changes());
+        self.shelf = shelf(&self.host, &self.face);
+        self.watch().await;
+        if self.acknowledge().await.is_err() {
+            return self.ended();
+        }
+        let ending = self.host.tasks().ending().clone();
+        tokio::select! {
+            () = ending.cancelled() => {}
+            _ = self.tell(mcp, notices, changes) => {}
+        }
+        self.ended()
+    }
+
+    /// Makes known what is wanted, and waits until the plugins that serve have heard it.
+    async fn watch(&mut self) {
+        for uri in std::mem::take(&mut self.filter.uris) {
+            // What nobody owns is not watched; the acknowledgement says so.
+            let Ok((plugin, upstream)) = forward::owner(&self.host, &self.face, &uri).await else { continue };
+            let watch = self.host.watch(&plugin);
+            let want = watch.map(|watch| watch.want(Wanted::Resource(upstream.clone())));
+            self.watched.push(Watched { uri, plugin, upstream, want });
+        }
+        let lists = told_by(&self.filter).iter().any(|(wanted, ..)| *wanted);
+        let serves = |plugin: &PluginId| {
+            matches!(self.host.state_of(plugin.as_str()), Some(State::Ready | State::Degraded))
+        };
+        let concerned = self.shelf.plugins.iter().map(|(plugin, _)| plugin).filter(|plugin| {
+            serves(plugin) && (lists || self.watched.iter().any(|watched| watched.plugin == **plugin))
+        });
+        let told = concerned.filter_map(|plugin| self.host.watch(plugin).map(|watch| (plugin, watch)));
+        let told = told.map(|(plugin, watch)| async move {
+            if !watch.told(UNTIL_TOLD).await {
+                tracing::debug!(%plugin, "a listen was acknowledged before the plugin had heard of it");
+            }
+        });
+        futures_util::future::join_all(told).await;
+        self.watched.retain(|watched| {
+            let refusal = watched.want.as_ref().and_then(Want::refusal);
+            if let Some(error) = &refusal {
+                tracing::debug!(plugin = %watched.plugin, uri = watched.uri, %error, "a plugin does not tell of a resource");
+            }
+            refusal.is_none()
+        });
+    }
+
+    async fn acknowledge(&self) -> Result<(), Gone> {
+        let uris: Vec<_> = self.watched.iter().map(|watched| watched.uri.as_str()).collect();
+        let params = to_raw_value(&json!({ "notifications": self.filter.honoured(&uris) })).ok();
+        self.say("notifications/subscriptions/acknowledged", params.as_deref()).await
+    }
+
+    async fn tell(
+        &mut self,
+        mcp: Mcp,
+        mut notices: broadcast::Receiver<Arc<Notice>>,
+        mut changes: watch::Receiver<()>,
+    ) -> Result<(), Gone> {
+        loop {
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() || !mcp.has(&self.face) {
+                        return Ok(());
+                    }
+                    tokio::time::sleep(TOGETHER).await;
+                    changes.mark_unchanged();
+                    self.tell_lists().await?;
+                }
+                notice = notices.recv() => match notice {
+                    Ok(notice) => self.tell_notice(&notice).await?,
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::info!(missed, "a listen fell behind; everything that it asked for is told as changed");
+                        self.tell_all().await?;
+                    }
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+                () = self.out.closed() => return Err(Gone),
+            }
+        }
+    }
+
+    /// Tells the lists that are not what the client was told of last.
+    async fn tell_lists(&mut self) -> Result<(), Gone> {
+        let now = shelf(&self.host, &self.face);
+        for (wanted, method, kinds) in told_by(&self.filter) {
+            if wanted && kinds.iter().any(|kind| !now.lists_the_same(&self.shelf, *kind)) {
+                self.say(method, None).await?;
+            }
+        }
+        self.shelf = now;
+        Ok(())
+    }
+
+    async fn tell_notice(&self, notice: &Notice) -> Result<(), Gone> {
+        // What a session's own instance says is for that session.
+        if notice.session.is_some() || notice.notification.method != "notifications/resources/updated" {
+            return Ok(());
+        }
+        let params = notice.notification.params.as_deref();
+        let Ok(said) = forward::text(params, "uri") else { return Ok(()) };
+        let of_plugin = self.watched.iter().filter(|watched| watched.plugin == notice.plugin);
+        let Some(watched) = of_plugin.into_iter().find(|watched| watched.covers(&said)) else {
+            return Ok(());
+        };
+        let seen = match watched.upstream == said {
+            true => Cow::Borrowed(watched.uri.as_str()),
+            false => self.shelf.uri_as_seen(&notice.plugin, &said),
+        };
+        if seen != said {
+            let uri = to_raw_value(&seen).ok();
+            let params = params.zip(uri).and_then(|(params, uri)| splice::with_field(params, "uri", &uri));
+            return self.say(&notice.notification.method, params.as_deref()).await;
+        }
+        self.say(&notice.notification.method, params).await
+    }
+
+    /// Nothing is known of what was missed but what it could have been.
+    async fn tell_all(&mut self) -> Result<(), Gone> {
+        for watched in &self.watched {
+            let params = to_raw_value(&json!({ "uri": watched.uri })).ok();
+            self.say("notifications/resources/updated", params.as_deref()).await?;
+        }
+        self.tell_lists().await
+    }
+
+    async fn say(&self, method: &str, params: Option<&RawValue>) -> Result<(), Gone> {
+        let mut message = jsonrpc::notification(method, marked(params, &self.id).as_deref());
+        jsonrpc::single_line(&mut message);
+        self.out.send(message.into()).await.map_err(|_| Gone)
+    }
+
+    fn ended(&self) -> Answered {
+        let result =
+            format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION}":{}}}}}"#, self.id.as_str());
+        let reply = RawValue::from_string(result).map_or_else(
+            |_| Reply::Error(RpcError::new(RpcError::INTERNAL, "the id of the listen is no JSON")),
+            Reply::Result,
+        );
+        Answered::new(&self.id, &reply)
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    /// Whether what a plugin says of a URI is about this: it may speak of a part of it.
+    fn covers(&self, said: &str) -> bool {
+        said.strip_prefix(self.upstream.as_str()).is_some_and(|rest| {
+            rest.is_empty() || self.upstream.ends_with('/') || rest.starts_with(['/', '?', '#'])
+        })
+    }
+}

@@ -1,0 +1,337 @@
+//! The server side of the modern era: each request stands for itself, and says who asks.
+//!
+//! What comes here was let through by the ladder. Nothing is kept of a client between two requests but what waits for its
+//! answers (`park`) and what it listens to (`listen`), each of which ends by itself.
+
+mod answer;
+mod hearing;
+#[cfg(test)]
+pub(crate) mod testkit;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::mpsc;
+use wharf_core::catalog::{Face, Kind};
+use wharf_core::{PluginId, splice};
+use wharf_plugin_api::{Caller, Era, Reply, RpcError};
+
+use self::answer::Answer;
+use self::hearing::Hearing;
+use super::exchange::{Answered, Exchange};
+use super::forward::{self, Forwarded, bad};
+use super::ladder::{Envelope, MODERN};
+use super::listen::{self, Listens};
+use super::park::{Live, Origin, Park, Passed, bad_state};
+use super::{Mcp, ModernRequest, Visitor, capabilities, lists, params, translate};
+use crate::Host;
+use crate::route::Payload;
+use crate::tasks::Tasks;
+
+/// Notifications of one request that wait for their transport. What does not fit is dropped, as everywhere on the way of a
+/// call: neither the plugin nor the answer waits for a client that does not read.
+const EVENTS: usize = 256;
+/// Questions of a plugin that wait to be collected.
+const ASKS: usize = 16;
+
+/// What the modern side keeps. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Modern {
+    pub(crate) park: Park,
+    pub(crate) listens: Listens,
+}
+
+/// A request under way.
+struct Asking {
+    mcp: Mcp,
+    visitor: Visitor,
+    envelope: Envelope,
+    request: ModernRequest,
+    out: mpsc::Sender<Bytes>,
+}
+
+impl Modern {
+    pub(crate) fn new(tasks: Tasks) -> Self {
+        Self { park: Park::new(tasks), listens: Listens::default() }
+    }
+}
+
+impl Mcp {
+    /// Answers one modern request. Dropping the answer's future cancels it.
+    pub(crate) fn modern(&self, visitor: Visitor, request: ModernRequest) -> Exchange {
+        let envelope = match Envelope::read(request.params.as_deref()) {
+            Ok(envelope) => envelope,
+            Err(error) => return Exchange::refused(&request.id, error),
+        };
+        if request.method == "subscriptions/listen" {
+            return listen::open(self, visitor, &request);
+        }
+        let (out, events) = mpsc::channel(EVENTS);
+        let asking = Asking { mcp: self.clone(), visitor, envelope, request, out };
+        Exchange { events, answer: Box::pin(asking.answered()) }
+    }
+}
+
+/// Whether this method went with the legacy era. A plugin is not asked: what it answers would be of another era.
+fn is_removed(method: &str) -> bool {
+    matches!(
+        method,
+        "initialize"
+            | "ping"
+            | "logging/setLevel"
+            | "resources/subscribe"
+            | "resources/unsubscribe"
+            | "tasks/list"
+            | "tasks/result"
+            | "roots/list"
+            | "sampling/createMessage"
+            | "elicitation/create"
+    )
+}
+
+/// The capability that a method is part of.
+fn part_of(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/list" | "tools/call" => Some("tools"),
+        "prompts/list" | "prompts/get" => Some("prompts"),
+        "resources/list" | "resources/templates/list" | "resources/read" => Some("resources"),
+        "completion/complete" => Some("completions"),
+        _ => None,
+    }
+}
+
+/// Whether a plugin may ask during this.
+fn may_ask(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read")
+}
+
+fn no_method(method: &str) -> RpcError {
+    RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}"))
+}
+
+/// What a client brings back: the answers, and the token.
+pub(crate) struct Brought {
+    pub(crate) answers: Option<Box<RawValue>>,
+    pub(crate) state: Option<String>,
+}
+
+impl Brought {
+    /// # Errors
+    /// -32602, if either is not what it must be.
+    pub(crate) fn of(params: Option<&RawValue>) -> Result<Self, RpcError> {
+        let given =
+            |key| params.and_then(|params| splice::field(params, key)).filter(|value| value.get() != "null");
+        let answers = given("inputResponses");
+        if answers.is_some_and(|answers| !answers.get().starts_with('{')) {
+            return Err(bad("params.inputResponses must be an object"));
+        }
+        let state = given("requestState").map(|state| serde_json::from_str(state.get())).transpose();
+        let state = state.map_err(|_| bad("params.requestState must be a string"))?;
+        Ok(Self { answers: answers.map(ToOwned::to_owned), state })
+    }
+}
+
+/// Readies a request of a legacy plugin for questions. What a modern client answers with is between it and us.
+///
+/// # Errors
+/// [`bad_state`], if the client brings a token: no call waits under it.
+pub(crate) fn open_to_questions(
+    forwarded: Forwarded,
+    host: &Host,
+    brought: Brought,
+) -> Result<Live, RpcError> {
+    let Forwarded { mut spec, events, .. } = forwarded;
+    let legacy = host.hello(&spec.plugin).is_some_and(|hello| hello.era() == Era::Legacy);
+    let (asks, asked) = mpsc::channel(ASKS);
+    if legacy {
+        if brought.state.is_some() {
+            return Err(bad_state());
+        }
+        if let (Some(_), Payload::Params(Some(params))) = (&brought.answers, &spec.payload)
+            && let Some(bare) = splice::without_fields(params, &["inputResponses", "requestState"])
+        {
+            spec.payload = Payload::Params(Some(bare.into()));
+        }
+        if may_ask(&spec.method) {
+            spec.asks = Some(asks);
+        }
+    }
+    let early = brought.answers.filter(|_| legacy);
+    Ok(Live::new(spec.plugin.clone(), host.call(spec), asked, events, early))
+}
+
+// === impl Asking ===
+
+impl Asking {
+    async fn answered(self) -> Answered {
+        let id = self.request.id.clone();
+        let Answer { reply, kind } = self.answer().await.unwrap_or_else(Answer::refused);
+        Answered { kind, ..Answered::new(&id, &reply) }
+    }
+
+    /// # Errors
+    /// What we refuse by ourselves, whoever is behind the request.
+    async fn answer(self) -> Result<Answer, RpcError> {
+        let method = self.request.method.as_str();
+        if is_removed(method) {
+            return Err(no_method(method));
+        }
+        if method == "server/discover" {
+            return self.discover().await.map(Answer::result);
+        }
+        self.must_be_advertised()?;
+        if let Some(kind) = lists::kind(method) {
+            return self.list(kind).await.map(Answer::result);
+        }
+        self.forward().await
+    }
+
+    async fn discover(&self) -> Result<Box<RawValue>, RpcError> {
+        let own = capabilities::introduce(&self.mcp.host, &self.visitor.face, Era::Modern).await?;
+        let mut out = format!(
+            r#"{{"resultType":"complete","supportedVersions":["{}"],"capabilities":{}"#,
+            MODERN.join("\",\""),
+            own.capabilities,
+        );
+        if let Some(instructions) = own.instructions {
+            out.push_str(r#","instructions":"#);
+            out.push_str(to_raw_value(&instructions).map_err(|_| bad("instructions"))?.get());
+        }
+        // As of a list: a plugin may come with the next moment.
+        let info = own.server_info;
+        out.push_str(&format!(
+            r#","ttlMs":0,"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{info}}}}}"#
+        ));
+        RawValue::from_string(out)
+            .map_err(|error| RpcError::new(RpcError::INTERNAL, format!("the answer is not JSON: {error}")))
+    }
+
+    /// A face of several declares everything; one plugin's own face declares what that plugin does.
+    fn must_be_advertised(&self) -> Result<(), RpcError> {
+        let (Face::Plugin(plugin), Some(part)) = (&self.visitor.face, part_of(&self.request.method)) else {
+            return Ok(());
+        };
+        // Of a plugin that was never there nothing is known; it fails where it is called.
+        let Some(hello) = self.mcp.host.hello(plugin) else { return Ok(()) };
+        let declared = hello.capabilities.as_deref().and_then(|all| splice::field(all, part));
+        declared.map(|_| ()).ok_or_else(|| no_method(&self.request.method))
+    }
+
+    async fn list(&self, kind: Kind) -> Result<Box<RawValue>, RpcError> {
+        let (host, face) = (&self.mcp.host, &self.visitor.face);
+        lists::list(host, face, Era::Modern, kind, self.request.params.as_deref()).await
+    }
+
+    async fn forward(self) -> Result<Answer, RpcError> {
+        let (method, params) = (self.request.method.clone(), self.request.params.clone());
+        let origin = Origin {
+            principal: Arc::clone(&self.visitor.principal),
+            face: self.visitor.face.clone(),
+            method: method.clone(),
+            params,
+        };
+        let live = self.live(&origin).await?;
+        let plugin = live.plugin.clone();
+        let hearing = Hearing::new(&self.envelope, self.out.clone());
+        let passed = self.mcp.modern.park.pass(live, &origin, &mut |event| hearing.hear(event)).await;
+        let outcome = match passed {
+            Passed::Asked(result) => return Ok(Answer::result(result)),
+            Passed::Ended(outcome) => outcome,
+        };
+        let uri = forward::text(origin.params.as_deref(), "uri").ok();
+        let mut answer = Answer::of(outcome, &method, uri.as_deref());
+        if let Reply::Result(result) = answer.reply {
+            self.note_task(&plugin, &result);
+            answer.reply = Reply::Result(self.with_uris(&plugin, &method, result));
+        }
+        Ok(answer)
+    }
+
+    /// A task that was begun is this principal's.
+    fn note_task(&self, plugin: &PluginId, result: &RawValue) {
+        if splice::field(result, "resultType").map(RawValue::get) == Some("\"task\"")
+            && let Ok(task) = forward::text(Some(result), "taskId")
+        {
+            self.mcp.tasks.note(&self.visitor.principal, plugin, &task);
+        }
+    }
+
+    /// The result with the URIs of this face, where that keeps those of two plugins apart.
+    fn with_uris(&self, plugin: &PluginId, method: &str, result: Box<RawValue>) -> Box<RawValue> {
+        let catalog = self.mcp.host.catalog();
+        let Some(shelf) = catalog.shelf(&self.visitor.face).filter(|shelf| !shelf.collisions.is_empty())
+        else {
+            return result;
+        };
+        let seen = |uri: &str| match shelf.uri_as_seen(plugin, uri) {
+            Cow::Borrowed(same) if same == uri => None,
+            other => Some(other.into_owned()),
+        };
+        translate::with_uris(result, method, &seen)
+    }
+
+    /// The call that this request begins, or goes on with.
+    async fn live(&self, origin: &Origin) -> Result<Live, RpcError> {
+        let (host, park) = (&self.mcp.host, &self.mcp.modern.park);
+        let brought = Brought::of(origin.params.as_deref())?;
+        if let Some(token) = brought.state.as_deref().filter(|token| park.knows(token)) {
+            let mut live = park.resume(token, origin).await?;
+            if let Some(answers) = &brought.answers {
+                live.answer(answers);
+            }
+            return Ok(live);
+        }
+        let face = self.of_task().await?;
+        let client = Arc::new(self.envelope.client.clone());
+        let caller = Caller { client, ..Caller::new(Arc::clone(&origin.principal)) };
+        let forwarded = forward::forward(host, &face, caller, &origin.method, origin.params.clone()).await?;
+        if origin.method == "tools/call" {
+            self.must_have_headers()?;
+        }
+        open_to_questions(forwarded, host, brought)
+    }
+
+    /// The face to go by: a task's request goes to the plugin whose task it is.
+    async fn of_task(&self) -> Result<Face, RpcError> {
+        let (method, face) = (self.request.method.as_str(), &self.visitor.face);
+        if !matches!(method, "tasks/get" | "tasks/update" | "tasks/cancel") {
+            return Ok(face.clone());
+        }
+        let task = forward::text(self.request.params.as_deref(), "taskId")?;
+        let (tasks, principal) = (&self.mcp.tasks, &self.visitor.principal);
+        if let Face::Plugin(plugin) = face {
+            self.mcp.host.listed(plugin).await.map_err(|failure| super::failure::error(&failure))?;
+        }
+        let catalog = self.mcp.host.catalog();
+        let within = catalog.shelf(face).map_or(&[][..], |shelf| &shelf.plugins);
+        // A legacy plugin's tasks are other ones, which only its own clients know.
+        let modern = within.iter().filter(|(_, era)| *era == Era::Modern).map(|(plugin, _)| plugin);
+        let modern: Vec<_> = modern.collect();
+        let plugin = match (face, modern.as_slice()) {
+            (Face::Plugin(_), []) => return Err(no_method(method)),
+            // What nobody began through us can only be at the one plugin of the face.
+            (Face::Plugin(_), [one, ..]) => {
+                tasks.owner(one, &task).is_none_or(|owner| owner == *principal).then_some(*one)
+            }
+            (Face::All | Face::Group(_), all) => {
+                all.iter().copied().find(|one| tasks.owns(principal, one, &task))
+            }
+        };
+        let plugin = plugin.cloned().ok_or_else(|| bad(format!("Unknown task: {task}")))?;
+        Ok(Face::Plugin(plugin))
+    }
+
+    fn must_have_headers(&self) -> Result<(), RpcError> {
+        let Some(headers) = &self.request.param_headers else { return Ok(()) };
+        let params = self.request.params.as_deref();
+        let name = forward::text(params, "name")?;
+        let catalog = self.mcp.host.catalog();
+        let tool = catalog.shelf(&self.visitor.face).and_then(|shelf| shelf.find(Kind::Tool, &name));
+        let arguments = params.and_then(|params| splice::field(params, "arguments"));
+        tool.map_or(Ok(()), |tool| params::check(&tool.definition, arguments, headers))
+    }
+}

@@ -1,0 +1,200 @@
+//! What a call came to, in the words of the modern era.
+
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
+use wharf_core::ask::Capability;
+use wharf_core::splice;
+use wharf_plugin_api::{Era, Reply, RpcError};
+
+use super::super::exchange::AnswerKind;
+use super::super::failure::{self, NO_RESOURCE};
+use super::super::forward::no_resource;
+use super::super::park::Outcome;
+use super::super::translate;
+use crate::route::Settled;
+
+/// The client lacks a capability that the request needs.
+const MISSING_CAPABILITY: i64 = -32021;
+/// A legacy plugin wants a URL to be opened first. No modern message may bear this code.
+const URL_NEEDED: i64 = -32042;
+
+/// An answer, and what a transport may have to say beside it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) reply: Reply,
+    pub(super) kind: AnswerKind,
+}
+
+impl Answer {
+    pub(super) fn result(result: Box<RawValue>) -> Self {
+        Self { reply: Reply::Result(result), kind: AnswerKind::Handled }
+    }
+
+    /// An error of ours, which is of the kind that its code says.
+    pub(super) fn refused(error: RpcError) -> Self {
+        let kind = AnswerKind::of(error.code);
+        Self { reply: Reply::Error(error), kind }
+    }
+
+    /// An error that somebody made who looked at the request. Only a method that is not there, and a capability that is
+    /// missing, are then told beside the message as well.
+    fn told(error: RpcError) -> Self {
+        let kind = match AnswerKind::of(error.code) {
+            kind @ (AnswerKind::UnknownMethod | AnswerKind::MissingCapability) => kind,
+            AnswerKind::Handled | AnswerKind::BadRequest => AnswerKind::Handled,
+        };
+        Self { reply: Reply::Error(error), kind }
+    }
+
+    /// The end of a call. `uri` is what it was about, if it was about one.
+    pub(super) fn of(outcome: Outcome, method: &str, uri: Option<&str>) -> Self {
+        let Settled { reply, era, undeclared, .. } = match outcome {
+            Ok(settled) => settled,
+            Err(failure) => return Self::told(failure::error(&failure)),
+        };
+        // What was refused to the plugin is why it failed, as far as anybody can know.
+        if !undeclared.is_empty() && failed(&reply) {
+            return Self::told(missing(&undeclared));
+        }
+        match (reply, era) {
+            (Reply::Result(result), _) => Self::result(translate::to_modern(result, method)),
+            (Reply::Error(error), Era::Modern) => Self::told(error),
+            (Reply::Error(error), Era::Legacy) => Self::told(modern_error(error, uri)),
+        }
+    }
+}
+
+/// Whether the answer says that it did not work.
+fn failed(reply: &Reply) -> bool {
+    match reply {
+        Reply::Error(_) => true,
+        Reply::Result(result) => splice::field(result, "isError").is_some_and(|flag| flag.get() == "true"),
+    }
+}
+
+/// The error that asks a client to come again with these capabilities.
+pub(crate) fn missing(capabilities: &[Capability]) -> RpcError {
+    let mut all = Map::new();
+    for capability in capabilities {
+        if let Ok(Value::Object(one)) = serde_json::from_str(capability.required()) {
+            merge(&mut all, one);
+        }
+    }
+    let names: Vec<_> = capabilities.iter().map(|capability| capability.as_str()).collect();
+    let text = format!("the client did not declare what this needs: {}", names.join(", "));
+    let data = to_raw_value(&json!({ "requiredCapabilities": all })).ok();
+    RpcError { data, ..RpcError::new(MISSING_CAPABILITY, text) }
+}
+
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+/// A legacy plugin's error. Codes that the modern era gave up are replaced; every other passes as it is.
+fn modern_error(error: RpcError, uri: Option<&str>) -> RpcError {
+    match error.code {
+        NO_RESOURCE => RpcError {
+            message: error.message,
+            data: error.data.or_else(|| no_resource(uri?).data),
+            code: RpcError::INVALID_PARAMS,
+        },
+        URL_NEEDED => RpcError { code: RpcError::INTERNAL, ..error },
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::value::RawValue;
+    use serde_json::{Value, json};
+    use wharf_core::ask::Capability;
+    use wharf_core::{CallId, Code, InstanceNo};
+    use wharf_plugin_api::{Era, Reply, RpcError};
+
+    use super::{Answer, missing};
+    use crate::mcp::AnswerKind;
+    use crate::route::{Failure, Settled};
+
+    fn answer(era: Era, reply: Reply, undeclared: &[Capability]) -> (Value, AnswerKind) {
+        let settled = Settled {
+            call_id: CallId::new(1, 1),
+            instance: InstanceNo(0),
+            duration: Duration::ZERO,
+            reply,
+            era,
+            undeclared: undeclared.to_vec(),
+        };
+        shown(Answer::of(Ok(settled), "resources/read", Some("a://b")))
+    }
+
+    fn shown(answer: Answer) -> (Value, AnswerKind) {
+        let shown = match answer.reply {
+            Reply::Result(result) => serde_json::from_str(result.get()).unwrap(),
+            Reply::Error(error) => serde_json::to_value(&error).unwrap(),
+        };
+        (shown, answer.kind)
+    }
+
+    fn result(json: &str) -> Reply {
+        Reply::Result(RawValue::from_string(json.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn a_legacy_result_gets_what_every_modern_one_has() {
+        let (shown, kind) = answer(Era::Legacy, result(r#"{"contents":[]}"#), &[]);
+        let expected = json!({"contents": [], "resultType": "complete", "ttlMs": 0, "cacheScope": "private"});
+        assert_eq!((shown, kind), (expected, AnswerKind::Handled));
+    }
+
+    #[test]
+    fn what_failed_for_want_of_a_capability_says_which() {
+        let lacks = [Capability::Sampling, Capability::ElicitationForm, Capability::ElicitationUrl];
+        let required = json!({"sampling": {}, "elicitation": {"form": {}, "url": {}}});
+        for reply in [Reply::Error(RpcError::new(-32000, "no")), result(r#"{"isError" : true}"#)] {
+            let (shown, kind) = answer(Era::Legacy, reply, &lacks);
+            assert_eq!((shown["code"].as_i64(), kind), (Some(-32021), AnswerKind::MissingCapability));
+            assert_eq!(shown["data"]["requiredCapabilities"], required);
+        }
+        // What worked all the same stands.
+        for good in [r#"{"isError":false}"#, r#"{"x":"isError"}"#] {
+            assert_eq!(answer(Era::Legacy, result(good), &lacks).1, AnswerKind::Handled, "{good}");
+        }
+        assert_eq!(answer(Era::Legacy, result(r#"{"isError":true}"#), &[]).1, AnswerKind::Handled);
+        assert_eq!(missing(&[]).code, -32021);
+    }
+
+    #[test]
+    fn a_plugins_error_is_its_answer() {
+        let error = |code| Reply::Error(RpcError::new(code, "no"));
+        let table = [
+            (Era::Modern, -32602, -32602, AnswerKind::Handled),
+            (Era::Modern, -32600, -32600, AnswerKind::Handled),
+            (Era::Modern, -32601, -32601, AnswerKind::UnknownMethod),
+            (Era::Modern, -32021, -32021, AnswerKind::MissingCapability),
+            (Era::Legacy, -32002, -32602, AnswerKind::Handled),
+            (Era::Legacy, -32042, -32603, AnswerKind::Handled),
+            (Era::Legacy, -32000, -32000, AnswerKind::Handled),
+        ];
+        for (era, code, expected, kind) in table {
+            let (shown, told) = answer(era, error(code), &[]);
+            assert_eq!((shown["code"].as_i64(), told), (Some(expected), kind), "{code}");
+        }
+        let (shown, _) = answer(Era::Legacy, error(-32002), &[]);
+        assert_eq!(shown["data"]["uri"], "a://b");
+    }
+
+    #[test]
+    fn our_own_failure_is_told_in_band() {
+        let (shown, kind) = shown(Answer::of(Err(Failure::new(Code::Deadline, "late")), "tools/call", None));
+        assert_eq!((shown["code"].as_i64(), kind), (Some(-32015), AnswerKind::Handled));
+    }
+}

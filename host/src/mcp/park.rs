@@ -1,0 +1,207 @@
+//! Calls that wait for their client: how one that can only be answered, never asked, answers a plugin that asks.
+//!
+//! A legacy plugin asks in the middle of a call, on a connection that stays open. A modern client (and a caller over REST)
+//! gets the questions as the end of its request and brings the answers with its next. In between the live call is kept
+//! here, under a token that is all its client can show: unguessable, good for one use, and for the same request of the same
+//! principal only. A call that nobody comes back for is cancelled at its plugin.
+//!
+//! ```text
+//! request -> Live::next -> ended: the answer
+//!                       -> asked: Park::leave -> input_required + token        (a task polls the call)
+//! request + answers + token -> Park::resume -> the Live again -> answered -> Live::next -> ...
+//! ```
+//!
+//! What is not here: which plugin is called, and what a result means.
+
+mod binding;
+mod live;
+mod question;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use wharf_plugin_api::RpcError;
+
+pub(crate) use self::binding::Origin;
+use self::binding::{Binding, Digester};
+pub(crate) use self::live::{Hear, Live, Outcome, Step};
+use crate::tasks::Tasks;
+
+/// Calls that wait at the same time. Each holds a place among its plugin's calls, so it is these that run out first.
+const MOST: usize = 1024;
+/// How long a call waits for its client: a person may have to be found.
+const EXPIRY: Duration = Duration::from_mins(10);
+/// What our tokens begin with.
+const PREFIX: &str = "w1.";
+
+/// The calls that wait. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Park(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    seats: Mutex<HashMap<String, Seat>>,
+    digester: Digester,
+    tasks: Tasks,
+    most: usize,
+}
+
+/// A waiting call.
+#[derive(Debug)]
+struct Seat {
+    binding: Binding,
+    /// Takes who goes on with the call.
+    door: oneshot::Sender<oneshot::Sender<Live>>,
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub(crate) enum Passed {
+    /// The call is over.
+    Ended(Outcome),
+    /// The client is asked: a whole result, `input_required`.
+    Asked(Box<RawValue>),
+}
+
+/// Frees the seat of a call whose task ends, however it ends.
+struct Seated(Arc<Inner>, String);
+
+/// The answer to a token that is not good. It says the same for all reasons, so that nothing can be learnt by trying.
+pub(crate) fn bad_state() -> RpcError {
+    RpcError::new(
+        RpcError::INVALID_PARAMS,
+        "requestState is unknown, expired, used already, or of another request; send the request again without it",
+    )
+}
+
+// === impl Park ===
+
+impl Park {
+    pub(crate) fn new(tasks: Tasks) -> Self {
+        Self::bounded(tasks, MOST)
+    }
+
+    fn bounded(tasks: Tasks, most: usize) -> Self {
+        let seats = Mutex::default();
+        Self(Arc::new(Inner { seats, digester: Digester::default(), tasks, most }))
+    }
+
+    /// Goes on with a call until it has ended, or waits for its client. Dropping the future cancels the call.
+    pub(crate) async fn pass(&self, mut live: Live, origin: &Origin, hear: &mut Hear<'_>) -> Passed {
+        loop {
+            match live.next(hear).await {
+                Step::Ended(outcome) => return Passed::Ended(outcome),
+                Step::Asked => match self.leave(live, origin) {
+                    Ok(asked) => return Passed::Asked(asked),
+                    // The plugin is told no, and the call goes on to whatever end that gives it.
+                    Err(refused) => {
+                        live = *refused;
+                        live.refuse("too many calls wait for their clients; try again later");
+                    }
+                },
+            }
+        }
+    }
+
+    /// Keeps a call that has asked, and makes its client's answer.
+    fn leave(&self, live: Live, origin: &Origin) -> Result<Box<RawValue>, Box<Live>> {
+        let Some((token, asked)) = token().and_then(|token| live.asked(&token).map(|asked| (token, asked)))
+        else {
+            tracing::error!(
+                "a call could not be kept for its client: no random token, or questions that are no JSON"
+            );
+            return Err(Box::new(live));
+        };
+        let (door, entered) = oneshot::channel();
+        {
+            let binding = self.0.digester.binding(origin);
+            let mut seats = self.0.seats();
+            if seats.len() >= self.0.most {
+                drop(seats);
+                tracing::warn!(
+                    most = self.0.most,
+                    "a plugin's question was refused: too many calls wait for clients"
+                );
+                return Err(Box::new(live));
+            }
+            seats.insert(token.clone(), Seat { binding, door });
+        }
+        let seated = Seated(Arc::clone(&self.0), token);
+        let ending = self.0.tasks.ending().clone();
+        // The call is moved out of its client's request: this task is all that polls it until somebody comes back.
+        self.0.tasks.spawn(tracing::Span::current(), async move {
+            let (live, seated) = (live, seated);
+            tokio::select! {
+                () = wait(live, entered) => {}
+                () = ending.cancelled() => {}
+            }
+            drop(seated);
+        });
+        Ok(asked)
+    }
+
+    /// Takes the call that waits under this token. Of two who try at once, one gets it.
+    ///
+    /// # Errors
+    /// [`bad_state`], if no call waits under it for this request.
+    pub(crate) async fn resume(&self, token: &str, origin: &Origin) -> Result<Live, RpcError> {
+        let binding = self.0.digester.binding(origin);
+        let seat = {
+            let mut seats = self.0.seats();
+            // Who shows a token that is not for this request must not end the call that waits.
+            if seats.get(token).is_none_or(|seat| seat.binding != binding) {
+                return Err(bad_state());
+            }
+            seats.remove(token).ok_or_else(bad_state)?
+        };
+        let (sender, live) = oneshot::channel();
+        // Between the look and the door the call's time may have come.
+        seat.door.send(sender).map_err(|_| bad_state())?;
+        live.await.map_err(|_| bad_state())
+    }
+
+    /// Whether a call waits under this token, for whomever.
+    pub(crate) fn knows(&self, token: &str) -> bool {
+        token.starts_with(PREFIX) && self.0.seats().contains_key(token)
+    }
+}
+
+/// Polls a call that waits, until somebody comes for it or nobody does.
+async fn wait(mut live: Live, entered: oneshot::Receiver<oneshot::Sender<Live>>) {
+    let came = tokio::select! {
+        came = entered => came.ok(),
+        () = live.idle() => None,
+        () = tokio::time::sleep(EXPIRY) => {
+            tracing::info!(after = ?EXPIRY, "a call was cancelled: its client never answered the plugin's questions");
+            None
+        }
+    };
+    // Who came may be gone again; then the call is, too.
+    came.and_then(|came| came.send(live).err());
+}
+
+fn token() -> Option<String> {
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).ok()?;
+    let digits = random.iter().map(|byte| format!("{byte:02x}"));
+    Some(digits.fold(PREFIX.to_owned(), |token, digits| token + &digits))
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn seats(&self) -> MutexGuard<'_, HashMap<String, Seat>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.0.seats().remove(&self.1);
+    }
+}

@@ -1,0 +1,198 @@
+//! A call under way whose plugin may ask: whoever holds it drives it, and dropping it cancels the call.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use wharf_core::PluginId;
+
+use super::question::Question;
+use crate::route::{Ask, CallEvent, Failure, Settled};
+
+/// Questions that come within this of each other are asked together.
+const TOGETHER: Duration = Duration::from_millis(25);
+/// But none waits longer than this for others.
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
+/// Open questions of one call. A plugin that asks more at once is told no.
+const MOST_OPEN: usize = 64;
+
+/// How a call ends.
+pub(crate) type Outcome = Result<Settled, Failure>;
+
+/// Takes what the plugin says during the call.
+pub(crate) type Hear<'a> = dyn FnMut(CallEvent) + Send + 'a;
+
+/// A call under way.
+pub(crate) struct Live {
+    /// Whose call it is.
+    pub(crate) plugin: PluginId,
+    /// `None` once it has ended.
+    call: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    /// How it ended while nobody was there.
+    outcome: Option<Outcome>,
+    asks: mpsc::Receiver<Ask>,
+    events: Option<mpsc::Receiver<CallEvent>>,
+    open: Vec<Question>,
+    /// Questions so far.
+    asked: usize,
+    /// Answers that came with the very first request, for questions that were not asked yet.
+    early: Option<Box<RawValue>>,
+}
+
+/// What a call comes to next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Ended(Outcome),
+    /// It asks, and goes on when it is answered.
+    Asked,
+}
+
+impl Live {
+    pub(crate) fn new(
+        plugin: PluginId,
+        call: impl Future<Output = Outcome> + Send + 'static,
+        asks: mpsc::Receiver<Ask>,
+        events: Option<mpsc::Receiver<CallEvent>>,
+        early: Option<Box<RawValue>>,
+    ) -> Self {
+        Self {
+            plugin,
+            call: Some(Box::pin(call)),
+            outcome: None,
+            asks,
+            events,
+            open: Vec::new(),
+            asked: 0,
+            early,
+        }
+    }
+
+    /// Drives the call until it has ended, or has asked and asks no more for a moment.
+    pub(crate) async fn next(&mut self, hear: &mut Hear<'_>) -> Step {
+        let begun = Instant::now();
+        let mut first = (!self.open.is_empty()).then_some(begun);
+        let mut last = begun;
+        loop {
+            if let Some(outcome) = self.outcome.take() {
+                self.hear_all(hear);
+                return Step::Ended(outcome);
+            }
+            let until = first.map(|first| (last + TOGETHER).min(first + PATIENCE));
+            tokio::select! {
+                outcome = running(&mut self.call) => self.ended(outcome),
+                Some(ask) = self.asks.recv() => {
+                    self.take(ask);
+                    last = Instant::now();
+                    first = first.or(Some(last)).filter(|_| !self.open.is_empty());
+                }
+                Some(event) = heard(&mut self.events) => hear(event),
+                () = at(until) => {
+                    self.open.retain(Question::is_open);
+                    if !self.open.is_empty() {
+                        return Step::Asked;
+                    }
+                    first = None;
+                }
+            }
+        }
+    }
+
+    /// Drives the call while its client is away. Never resolves.
+    pub(super) async fn idle(&mut self) {
+        loop {
+            tokio::select! {
+                outcome = running(&mut self.call) => self.ended(outcome),
+                Some(ask) = self.asks.recv() => self.take(ask),
+                // Progress of a request that was answered goes nowhere.
+                Some(event) = heard(&mut self.events) => drop(event),
+            }
+        }
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        self.call = None;
+        self.open.clear();
+        self.outcome = Some(outcome);
+    }
+
+    fn take(&mut self, ask: Ask) {
+        self.asked += 1;
+        self.open.retain(Question::is_open);
+        let question = Question::new(ask, self.asked, |key| self.open.iter().any(|open| open.key == key));
+        if self.open.len() >= MOST_OPEN {
+            return question.refuse("too many questions of one call are open");
+        }
+        let question = match &self.early {
+            Some(early) => question.answered_by(early),
+            None => Some(question),
+        };
+        self.open.extend(question);
+    }
+
+    /// Gives the plugin the answers that fit. What is missing, or does not fit, is asked again; what was not asked is nothing.
+    pub(crate) fn answer(&mut self, answers: &RawValue) {
+        let open = std::mem::take(&mut self.open);
+        self.open = open.into_iter().filter_map(|question| question.answered_by(answers)).collect();
+    }
+
+    /// Tells the plugin no.
+    pub(super) fn refuse(&mut self, why: &str) {
+        self.open.drain(..).for_each(|question| question.refuse(why));
+    }
+
+    /// The result that asks the client all that is open.
+    pub(super) fn asked(&self, token: &str) -> Option<Box<RawValue>> {
+        let mut out = r#"{"resultType":"input_required","inputRequests":{"#.to_owned();
+        for (n, question) in self.open.iter().enumerate() {
+            if n > 0 {
+                out.push(',');
+            }
+            question.write(&mut out)?;
+        }
+        out.push_str(r#"},"requestState":"#);
+        out.push_str(to_raw_value(token).ok()?.get());
+        out.push('}');
+        RawValue::from_string(out).ok()
+    }
+
+    /// What was said before the end comes before the end.
+    fn hear_all(&mut self, hear: &mut Hear<'_>) {
+        while let Some(event) = self.events.as_mut().and_then(|events| events.try_recv().ok()) {
+            hear(event);
+        }
+    }
+}
+
+async fn running(call: &mut Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>) -> Outcome {
+    match call {
+        Some(call) => call.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn heard(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEvent> {
+    match events {
+        Some(events) => events.recv().await,
+        None => None,
+    }
+}
+
+async fn at(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live")
+            .field("open", &self.open)
+            .field("ended", &self.call.is_none())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,97 @@
+//! The requests of a session that are under way, by the client's own ids.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+use wharf_plugin_api::{Id, RpcError};
+
+use crate::mcp::failure::{BUSY, INVALID_REQUEST};
+
+/// Requests of one session at a time, at most.
+pub(super) const MOST: usize = 64;
+
+type Table = Arc<Mutex<HashMap<Id, CancellationToken>>>;
+
+/// The requests that are under way. An id keeps its type: `1` is not `"1"`.
+#[derive(Debug, Default)]
+pub(in crate::mcp) struct Inflight(Table);
+
+/// A request under way; dropping it makes its id free again.
+#[derive(Debug)]
+pub(in crate::mcp) struct Ticket {
+    table: Table,
+    id: Id,
+    cancelled: CancellationToken,
+}
+
+impl Inflight {
+    /// Takes up a request.
+    ///
+    /// # Errors
+    /// If its id is in use, or too many are under way.
+    pub(in crate::mcp) fn begin(&self, id: &Id) -> Result<Ticket, RpcError> {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.contains_key(id) {
+            let text = format!("the id {id} belongs to a request that is still under way");
+            return Err(RpcError::new(INVALID_REQUEST, text));
+        }
+        if table.len() >= MOST {
+            let text = format!("{MOST} requests of this session are under way already; wait for one of them");
+            return Err(RpcError::new(BUSY, text));
+        }
+        let cancelled = CancellationToken::new();
+        table.insert(id.clone(), cancelled.clone());
+        Ok(Ticket { table: Arc::clone(&self.0), id: id.clone(), cancelled })
+    }
+
+    /// The client wants no answer to it any more. One that is answered already is none of our business.
+    pub(in crate::mcp) fn cancel(&self, id: &Id) {
+        let cancelled = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        if let Some(cancelled) = cancelled {
+            cancelled.cancel();
+        }
+    }
+}
+
+impl Ticket {
+    /// Resolves when the client cancels it.
+    pub(in crate::mcp) async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wharf_plugin_api::Id;
+
+    use super::{Inflight, MOST};
+
+    #[tokio::test]
+    async fn ids_are_told_apart_by_type_and_given_back() {
+        let inflight = Inflight::default();
+        let number = inflight.begin(&Id::number(1)).unwrap();
+        let text = inflight.begin(&Id::text("1")).unwrap();
+        assert_eq!(inflight.begin(&Id::number(1)).unwrap_err().code, -32600);
+        inflight.cancel(&Id::text("1"));
+        text.cancelled().await;
+        assert!(!number.cancelled.is_cancelled());
+        drop(number);
+        assert!(inflight.begin(&Id::number(1)).is_ok());
+    }
+
+    #[test]
+    fn there_are_only_so_many() {
+        let inflight = Inflight::default();
+        let tickets: Vec<_> = (0..MOST as u64).map(|n| inflight.begin(&Id::number(n)).unwrap()).collect();
+        assert_eq!(inflight.begin(&Id::text("more")).unwrap_err().code, -32010);
+        drop(tickets);
+        assert!(inflight.begin(&Id::text("more")).is_ok());
+    }
+}

@@ -1,0 +1,79 @@
+//! The task of a session: hears the host, relays what the session's own instances ask, and ends what is idle.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, watch};
+use wharf_core::catalog::Shelf;
+
+use super::table::Sessions;
+use super::{Outlet, Session, relay};
+use crate::host::clients::Joined;
+use crate::plugin::notice::Notice;
+use crate::route::Ask;
+
+/// What a session hears; taken before the client gets its answer, so that nothing is missed in between.
+#[derive(Debug)]
+pub(super) struct Ears {
+    pub(super) joined: Joined,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) notices: broadcast::Receiver<Arc<Notice>>,
+    pub(super) catalogs: watch::Receiver<()>,
+    pub(super) shelf: Arc<Shelf>,
+}
+
+/// Lives until the session ends, then takes away what is left of it.
+pub(super) async fn live(session: Arc<Session>, mut ears: Ears, sessions: Arc<Sessions>) {
+    let mut open = FuturesUnordered::new();
+    loop {
+        let idle_at = session.idle_at();
+        tokio::select! {
+            () = session.ended.cancelled() => break,
+            notice = ears.notices.recv() => match notice {
+                Ok(notice) => session.hear(&notice),
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(session = %session.shown(), missed, "a session missed notifications of its plugins");
+                }
+                Err(RecvError::Closed) => break,
+            },
+            changed = ears.catalogs.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                let after = session.shelf();
+                session.compare(&ears.shelf, &after);
+                session.want_logs();
+                session.wants.renew(&session.host);
+                ears.shelf = after;
+            }
+            Some(ask) = ears.asks.recv() => {
+                open.push(relay(Arc::clone(&session.asks), Outlet::Feed(Arc::clone(&session.queue)), ask));
+            }
+            Some(()) = open.next(), if !open.is_empty() => {}
+            () = tokio::time::sleep_until(idle_at) => {
+                if session.idle_at() <= tokio::time::Instant::now() {
+                    tracing::info!(session = %session.shown(), "a session was idle for too long and has ended");
+                    break;
+                }
+            }
+        }
+    }
+    session.end();
+    session.wants.clear();
+    sessions.forget(&session.id);
+    drop(ears.joined);
+}
+
+impl Session {
+    /// What its face offers now.
+    pub(in crate::mcp) fn shelf(&self) -> Arc<Shelf> {
+        self.host.catalog().shelf(&self.visitor.face).cloned().unwrap_or_default()
+    }
+
+    /// Enough of its id to tell it from others in a log; the whole is a secret of its client.
+    fn shown(&self) -> &str {
+        self.id.get(..8).unwrap_or_default()
+    }
+}

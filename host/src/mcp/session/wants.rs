@@ -1,0 +1,145 @@
+//! What a session wants its plugins to tell: resources that it subscribed to, and log messages.
+//!
+//! A want stands at one plugin. Where that plugin was removed and came back, it is put to the new one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use wharf_core::PluginId;
+use wharf_core::catalog::Face;
+use wharf_plugin_api::RpcError;
+
+use crate::Host;
+use crate::mcp::failure::BUSY;
+use crate::mcp::level::Level;
+use crate::plugin::watch::{Want, Wanted, Watch};
+
+/// Subscriptions of one session, at most.
+const MOST: usize = 1024;
+/// How long a subscription may take to reach its plugin before it is answered all the same.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+pub(in crate::mcp) struct Wants {
+    /// By the URI as the client knows it.
+    resources: Mutex<BTreeMap<String, Subscription>>,
+    logs: Mutex<BTreeMap<PluginId, Standing>>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    plugin: PluginId,
+    /// The URI at the plugin.
+    upstream: String,
+    standing: Standing,
+}
+
+/// A want, and at whom it stands.
+#[derive(Debug)]
+struct Standing {
+    watch: Arc<Watch>,
+    wanted: Wanted,
+    want: Want,
+}
+
+impl Standing {
+    fn new(watch: Arc<Watch>, wanted: Wanted) -> Self {
+        let want = watch.want(wanted.clone());
+        Self { watch, wanted, want }
+    }
+
+    /// Whether it stands where the plugin is now.
+    fn is_at(&self, watch: &Arc<Watch>) -> bool {
+        Arc::ptr_eq(&self.watch, watch)
+    }
+}
+
+impl Wants {
+    /// Subscribes to a resource, and waits a while for the plugin to be told.
+    ///
+    /// # Errors
+    /// If there are too many, or the plugin refuses or is gone.
+    pub(in crate::mcp) async fn subscribe(
+        &self,
+        host: &Host,
+        uri: String,
+        plugin: PluginId,
+        upstream: String,
+    ) -> Result<(), RpcError> {
+        let gone = || RpcError::new(RpcError::INVALID_PARAMS, format!("plugin {plugin} is gone"));
+        let watch = host.watch(&plugin).ok_or_else(gone)?;
+        {
+            let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+            if resources.len() >= MOST && !resources.contains_key(&uri) {
+                let text = format!("{MOST} resources are subscribed to already; unsubscribe from one first");
+                return Err(RpcError::new(BUSY, text));
+            }
+            let standing = Standing::new(Arc::clone(&watch), Wanted::Resource(upstream.clone()));
+            resources.insert(uri.clone(), Subscription { plugin: plugin.clone(), upstream, standing });
+        }
+        if !watch.told(PATIENCE).await {
+            tracing::debug!(%plugin, "a subscription waits for its plugin");
+        }
+        let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        match resources.get(&uri).and_then(|subscription| subscription.standing.want.refusal()) {
+            Some(refusal) => {
+                resources.remove(&uri);
+                Err(refusal)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a subscription back. False: there was none.
+    pub(in crate::mcp) fn unsubscribe(&self, uri: &str) -> bool {
+        let gone = self.resources.lock().unwrap_or_else(PoisonError::into_inner).remove(uri);
+        gone.is_some()
+    }
+
+    /// Whether a change of this URI at a plugin concerns a subscription: to it, or to what it is a part of.
+    pub(super) fn subscribed(&self, plugin: &PluginId, upstream: &str) -> bool {
+        let concerns = |subscription: &Subscription| {
+            let part = upstream.strip_prefix(subscription.upstream.trim_end_matches('/'));
+            subscription.plugin == *plugin
+                && part.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        resources.values().any(concerns)
+    }
+
+    /// Wants log messages from this level up, of every plugin of a face.
+    pub(super) fn logs(&self, host: &Host, face: &Face, level: Level) {
+        let catalog = host.catalog();
+        let plugins = catalog.shelf(face).map(|shelf| shelf.plugins.as_slice()).unwrap_or_default();
+        let mut before = {
+            let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *logs)
+        };
+        let mut after = BTreeMap::new();
+        for (plugin, _) in plugins {
+            let Some(watch) = host.watch(plugin) else { continue };
+            let wanted = Wanted::Logs(level.severity());
+            let kept = before.remove(plugin).filter(|old| old.is_at(&watch) && old.wanted == wanted);
+            after.insert(plugin.clone(), kept.unwrap_or_else(|| Standing::new(watch, wanted)));
+        }
+        *self.logs.lock().unwrap_or_else(PoisonError::into_inner) = after;
+    }
+
+    /// Puts the subscriptions to plugins that came back as others.
+    pub(super) fn renew(&self, host: &Host) {
+        let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        for subscription in resources.values_mut() {
+            let Some(watch) = host.watch(&subscription.plugin) else { continue };
+            if !subscription.standing.is_at(&watch) {
+                subscription.standing = Standing::new(watch, Wanted::Resource(subscription.upstream.clone()));
+            }
+        }
+    }
+
+    /// Wants nothing any more.
+    pub(super) fn clear(&self) {
+        drop(std::mem::take(&mut *self.resources.lock().unwrap_or_else(PoisonError::into_inner)));
+        drop(std::mem::take(&mut *self.logs.lock().unwrap_or_else(PoisonError::into_inner)));
+    }
+}

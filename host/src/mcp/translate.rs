@@ -1,0 +1,140 @@
+//! What a plugin says, in the words of a client of the other era. Pure: every byte that no rule names stays as it came.
+//!
+//! Nothing here knows who asked or answered; a result that is no object passes as it is.
+
+use std::ops::Range;
+
+use serde_json::value::{RawValue, to_raw_value};
+use wharf_core::splice;
+
+/// What a result of a modern server has beside what was asked for, and no legacy client knows.
+const MODERN_ONLY: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
+/// Who answered, in the metadata of a modern result.
+const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+/// The elements of one list that are looked into for URIs; what has more passes as it is.
+const MOST_ITEMS: usize = 100_000;
+
+/// A modern plugin's result, for a legacy client.
+pub(crate) fn to_legacy(result: Box<RawValue>) -> Box<RawValue> {
+    let Some(bare) = splice::without_fields(&result, &MODERN_ONLY) else { return result };
+    let Some(meta) = splice::field(&bare, "_meta") else { return bare };
+    if splice::field(meta, SERVER_INFO).is_none() {
+        return bare;
+    }
+    let edited = splice::without_fields(meta, &[SERVER_INFO]).and_then(|rest| {
+        // Metadata that held nothing else was put there for it.
+        let empty = rest.get().bytes().all(|byte| matches!(byte, b'{' | b'}') || byte.is_ascii_whitespace());
+        if empty {
+            splice::without_fields(&bare, &["_meta"])
+        } else {
+            splice::with_field(&bare, "_meta", &rest)
+        }
+    });
+    edited.unwrap_or(bare)
+}
+
+/// A legacy plugin's result, for a modern client: what every result must say is added, where it does not say it.
+pub(crate) fn to_modern(result: Box<RawValue>, method: &str) -> Box<RawValue> {
+    let mut out = with_default(result, "resultType", "\"complete\"");
+    if is_cacheable(method) {
+        // What a legacy server reads may differ with the next call and with the caller, and it cannot say so.
+        out = with_default(out, "ttlMs", "0");
+        out = with_default(out, "cacheScope", "\"private\"");
+    }
+    out
+}
+
+/// Whether results of this method must say for how long they hold.
+pub(crate) fn is_cacheable(method: &str) -> bool {
+    matches!(
+        method,
+        "server/discover"
+            | "tools/list"
+            | "prompts/list"
+            | "resources/list"
+            | "resources/templates/list"
+            | "resources/read"
+    )
+}
+
+/// The params of a progress notification, with the token of the client for whom it is.
+pub(crate) fn with_token(params: &RawValue, token: &RawValue) -> Option<Box<RawValue>> {
+    splice::with_field(params, "progressToken", token)
+}
+
+/// The URIs of a result as the client knows them, where `known` has another for one. Looked at are the places that MCP
+/// defines: the contents of a resource, and the resources and links in the content of tools and prompts.
+pub(crate) fn with_uris(
+    result: Box<RawValue>,
+    method: &str,
+    known: &dyn Fn(&str) -> Option<String>,
+) -> Box<RawValue> {
+    let mut places = Vec::new();
+    let each = |array: Option<&'_ RawValue>, look: &mut dyn FnMut(&RawValue)| {
+        let items = array.and_then(|array| splice::items(array.get().as_bytes(), MOST_ITEMS));
+        items.unwrap_or_default().into_iter().for_each(look);
+    };
+    let root = result.get();
+    let mut note = |object: &RawValue| {
+        let Some(uri) = splice::field(object, "uri") else { return };
+        let renamed = serde_json::from_str::<String>(uri.get()).ok().and_then(|uri| known(&uri));
+        let renamed = renamed.and_then(|renamed| to_raw_value(&renamed).ok());
+        places.extend(renamed.map(|renamed| (range(root, uri.get()), renamed)));
+    };
+    match method {
+        "resources/read" => each(splice::field(&result, "contents"), &mut note),
+        "tools/call" => each(splice::field(&result, "content"), &mut |block| block_uris(block, &mut note)),
+        "prompts/get" => each(splice::field(&result, "messages"), &mut |message| {
+            if let Some(content) = splice::field(message, "content") {
+                block_uris(content, &mut note);
+            }
+        }),
+        _ => {}
+    }
+    if places.is_empty() { result } else { patched(root, &places).unwrap_or(result) }
+}
+
+/// A block of content: a link, or a resource that is embedded.
+fn block_uris(block: &RawValue, note: &mut dyn FnMut(&RawValue)) {
+    let kind = splice::field(block, "type").map(RawValue::get);
+    match kind {
+        Some("\"resource_link\"") => note(block),
+        Some("\"resource\"") => {
+            if let Some(resource) = splice::field(block, "resource") {
+                note(resource);
+            }
+        }
+        Some(_) | None => {}
+    }
+}
+
+fn with_default(object: Box<RawValue>, key: &str, value: &str) -> Box<RawValue> {
+    if splice::field(&object, key).is_some() {
+        return object;
+    }
+    let value = RawValue::from_string(value.to_owned()).ok();
+    let edited = value.and_then(|value| splice::with_field(&object, key, &value));
+    edited.unwrap_or(object)
+}
+
+/// Where a part of a text stands in it.
+fn range(whole: &str, part: &str) -> Range<usize> {
+    let at = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+    at..at + part.len()
+}
+
+/// The text with these places replaced, which stand in order.
+fn patched(text: &str, places: &[(Range<usize>, Box<RawValue>)]) -> Option<Box<RawValue>> {
+    let mut out = String::with_capacity(text.len() + 64 * places.len());
+    let mut copied = 0;
+    for (place, value) in places {
+        out.push_str(text.get(copied..place.start)?);
+        out.push_str(value.get());
+        copied = place.end;
+    }
+    out.push_str(text.get(copied..)?);
+    RawValue::from_string(out).ok()
+}
+
+#[cfg(test)]
+mod tests;
