@@ -115,7 +115,9 @@ impl Watch {
     /// An instance begins to serve; it has been told nothing.
     pub(super) fn serving(self: &Arc<Self>, n: InstanceNo, is_shared: bool) -> Serving {
         if is_shared {
-            self.reached.send_modify(|reached| drop(reached.insert(n, None)));
+            self.reached.send_modify(|reached| {
+                reached.insert(n, None);
+            });
         }
         Serving { watch: Arc::clone(self), n, counts: is_shared }
     }
@@ -137,7 +139,9 @@ impl Serving {
     /// This version of the union has reached it.
     pub(super) fn reached(&self, version: u64) {
         if self.counts {
-            self.watch.reached.send_modify(|reached| drop(reached.insert(self.n, Some(version))));
+            self.watch.reached.send_modify(|reached| {
+                reached.insert(self.n, Some(version));
+            });
         }
     }
 }
@@ -145,7 +149,9 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         if self.counts {
-            self.watch.reached.send_modify(|reached| drop(reached.remove(&self.n)));
+            self.watch.reached.send_modify(|reached| {
+                reached.remove(&self.n);
+            });
         }
     }
 }
