@@ -14,6 +14,11 @@
 //! and gives the request to its link. The caller itself waits in the link's table of pending requests; the task that reads
 //! completes it directly. No supervisor ever sees a frame, no call ever waits for a supervisor.
 //!
+//! **From client to call.** MCP comes in over [`serve`] (streamable HTTP of both eras on one path, HTTP+SSE) and over pipes
+//! (`edge_stdio`: stdin and stdout, or a connection given over to it). Either turns bytes into messages, lets a ladder decide
+//! the era of each, and asks `mcp`, which answers with an exchange: messages on the way, then the answer. A modern exchange
+//! ends with its connection; a legacy one goes on, and its client may come back for it.
+//!
 //! **Snapshots.** State has one owner. Everyone else reads: instance snapshots, the table, the catalog and the problems of
 //! a manifest are replaced as a whole and never changed in place.
 //!
@@ -30,18 +35,19 @@
 //! 7. No network request names a command, a path of a program or an environment variable to run with.
 //! 8. Every queue, body, line, header and table has a bound, every wait a deadline, every task a tracker and a span.
 //! 9. State has one owner. No lock is held across an await.
-//! 10. Only [`serve`] knows HTTP status codes, only `dialect` knows framing, only [`process`] knows pids.
+//! 10. Only [`serve`] knows HTTP status codes, only `dialect` and the edges know framing, only [`process`] knows pids.
 //! 11. Secrets reach the plugin and nothing else.
 //! 12. What the API shows is true: a state, a cause and a time for everything, the last stderr lines of a death included.
 //!
 //! # Arrows
 //!
-//! `serve -> host -> {route, plugin} -> {dialect, process}`; [`manifest`], [`telemetry`], [`events`] and [`tasks`] stand
-//! beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
+//! `{serve, edge_stdio} -> mcp -> host -> {route, plugin} -> {dialect, process}`; [`manifest`], [`telemetry`], [`events`]
+//! and [`tasks`] stand beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
 
 pub mod cli;
 pub(crate) mod clock;
 pub(crate) mod dialect;
+pub(crate) mod edge_stdio;
 pub mod events;
 pub mod host;
 pub mod manifest;

@@ -15,6 +15,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// For an answer that the host gives at once.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
+/// The status of a connection that changes its protocol.
+const SWITCHING: u16 = 101;
 /// Longest answer that is read as a whole.
 const LONGEST: usize = 64 * 1024 * 1024;
 
@@ -109,6 +111,28 @@ impl Client {
             let message = format!("the host at {} did not answer within {} s", self.place, bound.as_secs());
             Err(Complaint::new(Exit::Timeout, message))
         })
+    }
+
+    /// Asks for the connection itself, which from then on speaks `protocol`.
+    pub(super) async fn upgrade(
+        &self,
+        url: Url,
+        protocol: &'static str,
+    ) -> Result<reqwest::Upgraded, Complaint> {
+        let asked =
+            self.http.get(url).header(header::CONNECTION, "upgrade").header(header::UPGRADE, protocol);
+        let asked = self.token.iter().fold(asked, |asked, token| asked.bearer_auth(token));
+        let opened = tokio::time::timeout(ANSWER, async {
+            let response = asked.send().await.map_err(|error| self.unanswered(&error))?;
+            let status = response.status().as_u16();
+            if status == SWITCHING {
+                return response.upgrade().await.map_err(|error| self.unanswered(&error));
+            }
+            Err(Complaint::of_problem(status, &self.whole(response).await?))
+        });
+        let late =
+            |_| Err(Complaint::new(Exit::Timeout, format!("the host at {} did not answer", self.place)));
+        opened.await.unwrap_or_else(late)
     }
 
     async fn send(

@@ -10,6 +10,7 @@ mod logs;
 mod out;
 mod ps;
 mod status;
+mod stdio;
 mod table;
 mod tools;
 mod up;
@@ -51,6 +52,8 @@ struct Target {
 enum Command {
     /// Run a host
     Up(up::Args),
+    /// Serve MCP on stdin and stdout: on the running host, or on one that lives as long as the input
+    Stdio(stdio::Args),
     #[command(flatten)]
     Ask(Ask),
     /// Check manifests without starting anything
@@ -118,6 +121,7 @@ fn run(cli: Cli) -> Result<ExitCode, Complaint> {
     let Cli { target, command } = cli;
     match command {
         Command::Up(args) => up::run(args, &target)?,
+        Command::Stdio(args) => stdio::run(args, &target)?,
         Command::Validate(args) => validate::run(&args, &target.state()?)?,
         Command::Schema(args) => validate::schema(&args)?,
         Command::Ask(ask) => client::run(&target, async |host| ask.run(host).await)?,

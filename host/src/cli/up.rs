@@ -1,6 +1,6 @@
 //! `wharf up`: runs a host until a signal ends it.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,18 +19,28 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Of it, for answers in flight; the rest is the plugins'.
 const ANSWERS: Duration = Duration::from_secs(20);
 /// For a start that has failed half way.
-const UNDO: Duration = Duration::from_secs(10);
+pub(super) const UNDO: Duration = Duration::from_secs(10);
 /// For blocking work that does not end.
-const RUNTIME: Duration = Duration::from_secs(1);
+pub(super) const RUNTIME: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    host: HostArgs,
+    /// Where to listen; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value_t = LISTEN)]
+    listen: SocketAddr,
+}
+
+/// Where a host listens unless it is told.
+pub(super) const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7800));
+
+/// What every host is told.
+#[derive(Debug, clap::Args)]
+pub(super) struct HostArgs {
     /// The folder of manifests
     #[arg(long, value_name = "DIR", default_value = "plugins")]
-    plugins: PathBuf,
-    /// Where to listen; port 0 picks a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7800")]
-    listen: SocketAddr,
+    pub(super) plugins: PathBuf,
     /// Ask no one for the token (loopback only)
     #[arg(long)]
     no_auth: bool,
@@ -42,42 +52,45 @@ pub(super) struct Args {
     allow_origin: Vec<String>,
     /// How log lines on stderr look
     #[arg(long, value_enum, default_value_t)]
-    log_format: LogFormat,
+    pub(super) log_format: LogFormat,
 }
 
 pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
     let state = target.state()?;
     // Fails only if it is installed already, which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
-    let log = telemetry::init(args.log_format, &state)?;
+    let log = telemetry::init(args.host.log_format, &state)?;
+    let runtime = runtime()?;
+    let ended = runtime.block_on(live(args, state));
+    runtime.shutdown_timeout(RUNTIME);
+    close(log);
+    ended
+}
+
+/// The runtime of a host.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(cores.clamp(2, 4)).enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Complaint::new(Exit::Failure, "no runtime").detail(error.to_string()))?;
-    let ended = runtime.block_on(live(args, state));
-    runtime.shutdown_timeout(RUNTIME);
+    runtime.map_err(|error| Complaint::new(Exit::Failure, "no runtime").detail(error.to_string()))
+}
+
+/// Writes what is left of the log, and tells what was lost.
+pub(super) fn close(log: telemetry::Guard) {
     let dropped = log.dropped();
     drop(log);
     if dropped > 0 {
         out::note(&format!("{dropped} log lines were dropped: stderr or the disk was too slow"));
     }
-    ended
 }
 
 async fn live(args: Args, state: PathBuf) -> Result<(), Complaint> {
     // Before anything is started: a signal during the start must end it in order.
     let mut signals = Signals::new()?;
-    let settings = Settings {
-        listen: args.listen,
-        state: state.clone(),
-        auth: !args.no_auth,
-        allow_hosts: args.allow_host,
-        allow_origins: args.allow_origin,
-    };
+    let settings = args.host.settings(args.listen, &state);
     let listening = Listening::bind(&settings).await?;
     let address = listening.address();
-    let host = Host::start(Options { plugins: args.plugins, state: state.clone() }).await?;
+    let host = Host::start(Options { plugins: args.host.plugins, state: state.clone() }).await?;
     let server = match listening.serve(host.clone()) {
         Ok(server) => server,
         Err(error) => {
@@ -85,7 +98,7 @@ async fn live(args: Args, state: PathBuf) -> Result<(), Complaint> {
             return Err(error.into());
         }
     };
-    announce(address, (!args.no_auth).then_some(&*state));
+    announce(address, settings.auth.then_some(&*state));
     tracing::info!(signal = signals.next().await, "ending; a second signal ends at once");
     tokio::select! {
         () = drain(server, &host) => {}
@@ -94,8 +107,21 @@ async fn live(args: Args, state: PathBuf) -> Result<(), Complaint> {
     Ok(())
 }
 
+impl HostArgs {
+    /// How to serve.
+    pub(super) fn settings(&self, listen: SocketAddr, state: &Path) -> Settings {
+        Settings {
+            listen,
+            state: state.to_owned(),
+            auth: !self.no_auth,
+            allow_hosts: self.allow_host.clone(),
+            allow_origins: self.allow_origin.clone(),
+        }
+    }
+}
+
 /// Lets answers in flight go out, then ends the plugins.
-async fn drain(server: Server, host: &Host) {
+pub(super) async fn drain(server: Server, host: &Host) {
     let until = Instant::now() + DRAIN;
     let left = server.stop(ANSWERS).await;
     if left > 0 {
@@ -130,13 +156,13 @@ fn curl(address: SocketAddr, token_in: Option<&Path>) -> String {
 }
 
 /// The signals that end a host.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Complaint> {
+    pub(super) fn new() -> Result<Self, Complaint> {
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| Complaint::new(Exit::Failure, "no signal handler").detail(error.to_string()))
@@ -144,7 +170,7 @@ impl Signals {
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",

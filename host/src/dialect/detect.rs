@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use wharf_core::manifest::EraChoice;
 use wharf_plugin_api::{Cause, Inbox};
 
-use super::http::{self as streamable, Flavor, Trouble};
+use super::http::{Trouble, connect_by_era};
 use super::web::Endpoint;
 use super::{Connected, Options, sse};
 
@@ -20,8 +21,10 @@ pub(crate) async fn connect(
     inbox: Arc<dyn Inbox>,
     options: Options,
 ) -> Result<Connected, Cause> {
-    let first = streamable::open(Flavor::Http, endpoint.clone(), Arc::clone(&inbox), options.clone()).await;
+    let first = connect_by_era(endpoint.clone(), Arc::clone(&inbox), options.clone()).await;
     match first {
+        // The older dialect is of the old era alone.
+        Err(refused) if options.era == EraChoice::Modern => Err(refused.cause()),
         Err(Trouble::Status(refused))
             if refused.status.is_client_error()
                 && !matches!(refused.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>

@@ -1,8 +1,8 @@
 //! The legacy handshake, without its transport: what we say, what we accept, and the scope of requests that the host
 //! makes for itself.
 //!
-//! We declare only what the host itself answers: roots, of which it has none. What a server offers depends on what is
-//! declared, and a server may ask for whatever was.
+//! What a server offers depends on what is declared. To a server that clients share we declare all that any of them could be
+//! asked: each question goes to the caller it is for, if that one can be asked. A server of one client is told of that client.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,8 +10,8 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Caller, Cause, CauseKind, Delivery, Hello, Notification, Reply, Request, Scope,
-    async_trait,
+    CallError, CallErrorKind, Caller, Cause, CauseKind, Client, Delivery, Hello, Notification, Reply,
+    Request, Scope, async_trait,
 };
 
 use super::shortened;
@@ -40,10 +40,15 @@ struct InitializeResult {
     instructions: Option<String>,
 }
 
-/// The request that opens a session.
-pub(crate) fn initialize() -> Request {
+/// All that a client can be asked.
+const EVERYTHING: &str =
+    r#"{"roots":{},"sampling":{"context":{},"tools":{}},"elicitation":{"form":{},"url":{}}}"#;
+
+/// The request that opens a session, for `client` alone or for all.
+pub(crate) fn initialize(client: Option<&Client>) -> Request {
+    let capabilities = client.map_or(EVERYTHING, |client| client.capabilities.get());
     let params = format!(
-        r#"{{"protocolVersion":"{REVISION}","capabilities":{{"roots":{{}}}},"clientInfo":{{"name":"wharf","version":"{}"}}}}"#,
+        r#"{{"protocolVersion":"{REVISION}","capabilities":{capabilities},"clientInfo":{{"name":"wharf","version":"{}"}}}}"#,
         env!("CARGO_PKG_VERSION")
     );
     Request { method: INITIALIZE.into(), params: RawValue::from_string(params).ok().map(Into::into) }
@@ -98,8 +103,8 @@ pub(crate) fn failed(error: CallError, otherwise: CauseKind) -> Cause {
 }
 
 /// The handshake was not done in time.
-pub(crate) fn too_late() -> Cause {
-    Cause::new(CauseKind::StartTimeout, "no answer to `initialize` in time")
+pub(crate) fn too_late(method: &str) -> Cause {
+    Cause::new(CauseKind::StartTimeout, format!("no answer to `{method}` in time"))
 }
 
 // === impl HostScope ===

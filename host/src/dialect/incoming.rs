@@ -14,10 +14,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wharf_core::splice;
 use wharf_plugin_api::jsonrpc::{self, EnvelopeError, Message};
-use wharf_plugin_api::{Id, Inbox, Notification, Reply, Request, RpcError, Scope};
+use wharf_plugin_api::{
+    CallError, CallErrorKind, Delivery, Era, Id, Inbox, Notification, Reply, Request, RpcError, Scope,
+};
 
 use super::pending::Pending;
-use super::{Options, Outbox};
+use super::unlinked::{self, Answers, Hears};
+use super::{Options, Outbox, modern, shortened};
 
 /// What a plugin may ask at once.
 const MAX_ASKS: usize = 64;
@@ -42,6 +45,8 @@ pub(crate) struct Incoming {
     closing: CancellationToken,
     /// Whether the peer may send batches.
     batches: AtomicBool,
+    /// Whether the peer is modern: it asks nothing, and says for which request it speaks.
+    modern: AtomicBool,
 }
 
 impl Incoming {
@@ -62,6 +67,7 @@ impl Incoming {
             asked: Mutex::default(),
             closing,
             batches: AtomicBool::new(false),
+            modern: AtomicBool::new(false),
         }
     }
 
@@ -83,6 +89,7 @@ impl Incoming {
     /// The handshake has settled on a revision.
     pub(crate) fn settled(&self, revision: &str) {
         self.batches.store(revision == BATCHES, Ordering::Relaxed);
+        self.modern.store(Era::of(revision) == Era::Modern, Ordering::Relaxed);
     }
 
     /// Takes each message of a batch. An element that is no message is noted, and the others are taken all the same.
@@ -128,9 +135,11 @@ impl Incoming {
     }
 
     /// Progress belongs to the call whose id is its token; the token stays in the params, it is the link's own and says
-    /// nothing to the caller. Everything else belongs to the stream's call, or to none.
+    /// nothing to the caller. What a modern server tells its subscribers names the request that listens. Everything else
+    /// belongs to the stream's call, or to none.
     fn notification(&self, method: &str, params: Option<&RawValue>, call: Option<&Arc<dyn Scope>>) {
         let id = |key| params.and_then(|params| splice::field(params, key)).and_then(Id::from_raw);
+        let modern = self.modern.load(Ordering::Relaxed);
         let scope = match method {
             "notifications/progress" => {
                 id("progressToken").and_then(|token| self.pending.scope(token.as_u64()?))
@@ -140,25 +149,51 @@ impl Incoming {
                     cancel.cancel();
                     return;
                 }
+                if modern && let Some(id) = id("requestId").and_then(|id| id.as_u64()) {
+                    return self.unsubscribed(id);
+                }
                 call.cloned()
             }
             "notifications/message" => call.cloned(),
+            _ if modern => modern::subscription(params).and_then(|id| self.pending.scope(id)),
             _ => None,
         };
         let notification = Notification { method: method.to_owned().into(), params: params.map(shared) };
         match scope {
             Some(scope) => scope.event(notification),
+            None if method == "notifications/message" => self.message(notification, modern),
             None => self.inbox.event(notification),
         }
     }
 
-    fn request(self: &Arc<Self>, id: Id, request: Request, call: Option<Arc<dyn Scope>>) {
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
-            let error = RpcError::new(RpcError::INTERNAL, format!("more than {MAX_ASKS} requests at once"));
-            if !self.outbox.try_send(written(&id, &Reply::Error(error))) {
-                tracing::debug!(plugin = %self.options.label, "no room to refuse a request of the plugin");
+    /// The server ends what a request of ours listens to.
+    fn unsubscribed(&self, id: u64) {
+        let detail = "the server ended the subscription";
+        self.pending.failed(id, CallError::new(CallErrorKind::Connection, Delivery::Answered, detail));
+    }
+
+    /// A log message that came on no call's stream. A modern server sends them for calls that want some.
+    fn message(&self, notification: Notification, modern: bool) {
+        let (now, newest) = self.pending.calls(|scope| !modern || scope.caller().client.log_level.is_some());
+        match (unlinked::hears(now, self.options.client.is_none()), newest) {
+            (Hears::Caller, Some(scope)) if scope.listens() => scope.event(notification),
+            (Hears::All, _) => self.inbox.event(notification),
+            (Hears::Caller | Hears::Log, _) => {
+                let params = notification.params.as_deref().map_or("{}", RawValue::get);
+                self.options.note("log", params);
             }
-            return;
+        }
+    }
+
+    fn request(self: &Arc<Self>, id: Id, request: Request, call: Option<Arc<dyn Scope>>) {
+        if self.modern.load(Ordering::Relaxed) {
+            let why = format!("a modern server asks nothing; it asked {:?}", shortened(&request.method));
+            self.options.note("wharf", &why);
+            return self.refuse(&id, RpcError::new(RpcError::METHOD_NOT_FOUND, why));
+        }
+        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+            let why = format!("more than {MAX_ASKS} requests at once");
+            return self.refuse(&id, RpcError::new(RpcError::INTERNAL, why));
         };
         let cancel = self.closing.child_token();
         self.asked().insert(id.clone(), cancel.clone());
@@ -166,6 +201,12 @@ impl Incoming {
         let this = Arc::clone(self);
         // Tracked by `Tasks`; nobody needs its handle.
         drop(self.options.tasks.spawn(span, this.answer(id, request, call, cancel, room)));
+    }
+
+    fn refuse(&self, id: &Id, error: RpcError) {
+        if !self.outbox.try_send(written(id, &Reply::Error(error))) {
+            tracing::debug!(plugin = %self.options.label, "no room to refuse a request of the plugin");
+        }
     }
 
     async fn answer(
@@ -191,20 +232,32 @@ impl Incoming {
     }
 
     async fn reply(&self, request: Request, call: Option<Arc<dyn Scope>>) -> Reply {
-        let known = match request.method.as_ref() {
-            "ping" => raw("{}"),
-            "roots/list" => raw(r#"{"roots":[]}"#),
-            _ => None,
-        };
-        if let Some(result) = known {
-            return Reply::Result(result);
+        let none = || RpcError::new(RpcError::INTERNAL, "no answer can be written");
+        if request.method == "ping" {
+            return raw("{}").map_or_else(|| Reply::Error(none()), Reply::Result);
         }
-        let asked = match call {
-            Some(scope) => {
+        let who = match &call {
+            Some(scope) if scope.is_call() => (Answers::Caller, call),
+            // The host has no roots, whatever it is doing.
+            Some(_) if request.method == "roots/list" => (Answers::NoRoots, None),
+            Some(_) => (Answers::Caller, call),
+            None => {
+                let (now, newest) = self.pending.calls(|_| true);
+                (unlinked::answers(&request.method, now, self.options.client.is_none()), newest)
+            }
+        };
+        let asked = match who {
+            (Answers::NoRoots, _) => {
+                return raw(r#"{"roots":[]}"#).map_or_else(|| Reply::Error(none()), Reply::Result);
+            }
+            (Answers::Nobody(why), _) => return Reply::Error(RpcError::new(RpcError::INTERNAL, why)),
+            (Answers::Caller, Some(scope)) => {
                 let until = Instant::from_std(scope.deadline());
                 tokio::time::timeout_at(until, scope.ask(request)).await
             }
-            None => tokio::time::timeout(ASK_TIMEOUT, self.inbox.ask(request)).await,
+            (Answers::Host | Answers::Caller, _) => {
+                tokio::time::timeout(ASK_TIMEOUT, self.inbox.ask(request)).await
+            }
         };
         match asked {
             Ok(Ok(reply)) => reply,

@@ -12,6 +12,7 @@ pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod incoming;
 pub(crate) mod messages;
+pub(crate) mod modern;
 pub(crate) mod pending;
 pub(crate) mod posts;
 pub(crate) mod sse;
@@ -20,6 +21,7 @@ pub(crate) mod stdio;
 pub(crate) mod strikes;
 #[cfg(test)]
 mod testkit;
+pub(crate) mod unlinked;
 pub(crate) mod web;
 pub(crate) mod writer;
 
@@ -29,13 +31,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use wharf_core::manifest::EraChoice;
 use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Client, Delivery, Link};
 
 use crate::process::logs::LogBook;
 use crate::tasks::Tasks;
+
+/// How long a server that does not know the question may be silent before it is spoken to in the old way.
+const PROBE: Duration = Duration::from_secs(10);
 
 /// What a connection needs to know of the generation it serves.
 #[derive(Clone, Debug)]
@@ -56,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) generation: u64,
     /// The one client that the connection is for; `None`: clients share it.
     pub(crate) client: Option<Arc<Client>>,
+    /// In which of the two ways the server is spoken to; `Auto`: it is asked.
+    pub(crate) era: EraChoice,
 }
 
 /// A connection whose handshake is done.
@@ -85,6 +94,12 @@ pub(crate) trait Outbox: Send + Sync {
 // === impl Options ===
 
 impl Options {
+    /// Until when a server is asked for its era: most of the time is left for the handshake of a server that is silent.
+    pub(crate) fn probe_deadline(&self) -> Instant {
+        let now = Instant::now();
+        now + PROBE.min(self.handshake_deadline.saturating_duration_since(now) / 3)
+    }
+
     /// Notes what is no message.
     pub(crate) fn note(&self, stream: &'static str, text: &str) {
         self.log.append(self.instance, self.generation, stream, shortened(text));

@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
+use wharf_core::ask::{Capability, Declared};
 use wharf_core::splice;
 use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Id, Reply, Request, Scope, jsonrpc};
 
+use super::unlinked::InFlight;
 use super::{Outbox, not_delivered, queue_full};
 
 /// Requests in flight on one connection. The router's limits are far below; this bounds the table whatever they say.
@@ -119,6 +121,21 @@ impl Pending {
     /// The scope of a request in flight, by the progress token that is its id.
     pub(crate) fn scope(&self, token: u64) -> Option<Arc<dyn Scope>> {
         self.table().entries.get(&token).filter(|entry| entry.sent).map(|entry| Arc::clone(&entry.scope))
+    }
+
+    /// The calls in flight that `count`, and the newest of them. What is still queued cannot be what the plugin speaks of.
+    pub(crate) fn calls(&self, count: impl Fn(&dyn Scope) -> bool) -> (InFlight, Option<Arc<dyn Scope>>) {
+        let table = self.table();
+        let mut now = InFlight::default();
+        let mut newest = None;
+        let calls = table.entries.iter().filter(|(_, entry)| entry.sent && entry.scope.is_call());
+        for (id, entry) in calls.filter(|(_, entry)| count(&*entry.scope)) {
+            now.calls += 1;
+            now.roots |= Declared::of(&entry.scope.caller().client.capabilities).has(Capability::Roots);
+            newest = newest.max(Some(*id));
+        }
+        let newest = newest.and_then(|id| table.entries.get(&id));
+        (now, newest.map(|entry| Arc::clone(&entry.scope)))
     }
 
     /// Nothing is sent any more: who is not sent yet, or comes later, is turned away. Answers may still come.

@@ -53,7 +53,9 @@ pub(crate) async fn connect(
 ) -> Result<Connected, Cause> {
     let deadline = options.handshake_deadline;
     let opening = open(endpoint, inbox, options);
-    tokio::time::timeout_at(deadline, opening).await.unwrap_or_else(|_| Err(handshake::too_late()))
+    tokio::time::timeout_at(deadline, opening)
+        .await
+        .unwrap_or_else(|_| Err(handshake::too_late(handshake::INITIALIZE)))
 }
 
 async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Result<Connected, Cause> {
@@ -81,7 +83,8 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
     );
 
     let scope = HostScope::until(wire.options.handshake_deadline);
-    let reply = match wire.request(&handshake::initialize(), scope, None).await {
+    let reply = match wire.request(&handshake::initialize(wire.options.client.as_deref()), scope, None).await
+    {
         Ok(reply) => reply,
         Err(error) => {
             return Err(lost.already().unwrap_or_else(|| handshake::failed(error, CauseKind::Unreachable)));

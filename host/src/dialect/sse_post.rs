@@ -40,7 +40,7 @@ pub(crate) async fn connect(
     options: Options,
 ) -> Result<Connected, Cause> {
     let healthy = tokio::time::timeout_at(options.handshake_deadline, ping(&endpoint)).await;
-    healthy.map_err(|_| handshake::too_late())?.map_err(|error| {
+    healthy.map_err(|_| handshake::too_late(handshake::INITIALIZE))?.map_err(|error| {
         Cause::new(CauseKind::Unreachable, format!("GET / does not tell health: {}", error.detail))
     })?;
     open(Flavor::SsePost, endpoint, inbox, options).await.map_err(Trouble::cause)

@@ -2,6 +2,8 @@
 //!
 //! It must not know processes: it gets two byte streams, and tells when they are of no more use.
 
+mod opening;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,16 +12,18 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_core::frame::Framer;
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Link, Notification, Reply,
+    CallError, CallErrorKind, Cause, CauseKind, Delivery, Era, Full, Hello, Inbox, Link, Notification, Reply,
     Request, Scope, async_trait, jsonrpc,
 };
 
-use super::handshake::{self, HostScope};
 use super::incoming::Incoming;
+use super::modern::envelope;
 use super::pending::{Pending, encode};
 use super::strikes::Strikes;
 use super::writer::{self, Queue};
-use super::{Connected, Lost, LostSender, Options, Outbox, not_delivered, queue_full};
+use super::{Lost, LostSender, Options, Outbox, not_delivered, queue_full};
+
+pub(crate) use self::opening::connect;
 
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
@@ -41,41 +45,6 @@ struct Wire {
     closing: CancellationToken,
     writer_done: CancellationToken,
     handshaken: AtomicBool,
-}
-
-/// Does the handshake over two byte streams.
-///
-/// # Errors
-/// Why there is no working connection. A stream that ends is `LinkLost`: how the process ended is not known here.
-pub(crate) async fn connect<R, W>(
-    stdout: R,
-    stdin: W,
-    inbox: Arc<dyn Inbox>,
-    options: Options,
-) -> Result<Connected, Cause>
-where
-    R: AsyncRead + Send + Unpin + 'static,
-    W: AsyncWrite + Send + Unpin + 'static,
-{
-    let (wire, incoming, mut lost) = start(stdout, stdin, inbox, &options);
-    let guard = wire.closing.clone().drop_guard();
-    let deadline = options.handshake_deadline;
-    let opening = wire.request(handshake::initialize(), HostScope::until(deadline), false);
-    let reply = match tokio::time::timeout_at(deadline, opening).await {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(error)) => {
-            return Err(lost.already().unwrap_or_else(|| handshake::failed(error, CauseKind::LinkLost)));
-        }
-        Err(_) => return Err(handshake::too_late()),
-    };
-    let hello = handshake::hello("stdio", reply, None)?;
-    incoming.settled(&hello.revision);
-    wire.handshaken.store(true, Ordering::Relaxed);
-    if wire.notify(&Notification::bare(handshake::INITIALIZED)).is_err() {
-        let gone = || Cause::new(CauseKind::LinkLost, "the connection broke during the handshake");
-        return Err(lost.already().unwrap_or_else(gone));
-    }
-    Ok(Connected { link: Arc::new(StdioLink { hello, wire, _closing: guard }), lost })
 }
 
 /// Starts the reader and the writer, each a task of its own.
@@ -235,12 +204,18 @@ impl Wire {
         &self,
         request: Request,
         scope: Arc<dyn Scope>,
+        era: Era,
         cancellable: bool,
     ) -> Result<Reply, CallError> {
-        let listens = scope.listens();
         let outbox = cancellable.then(|| Arc::new(self.queue.clone()) as Arc<dyn Outbox>);
-        let mut ticket = self.pending.open(scope, outbox)?;
-        let bytes = encode(ticket.id(), &request, listens);
+        let mut ticket = self.pending.open(Arc::clone(&scope), outbox)?;
+        let bytes = match era {
+            Era::Legacy => encode(ticket.id(), &request, scope.listens()),
+            Era::Modern => match envelope::encode(ticket.id(), &request, &*scope) {
+                Some(bytes) => bytes,
+                None => return Ok(Reply::Error(envelope::no_object())),
+            },
+        };
         if self.queue.push(Some(ticket.id()), bytes).is_err() {
             let gone = self.writer_done.is_cancelled() || self.closing.is_cancelled();
             return Err(if gone { not_delivered("the connection is closed") } else { queue_full() });
@@ -264,7 +239,7 @@ impl Link for StdioLink {
     }
 
     async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
-        self.wire.request(request, scope, true).await
+        self.wire.request(request, scope, self.hello.era(), true).await
     }
 
     fn notify(&self, notification: Notification) -> Result<(), Full> {

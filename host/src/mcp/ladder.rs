@@ -47,7 +47,7 @@ const PARSE_ERROR: i64 = -32700;
 /// JSON, but not a message that can be sent here.
 const INVALID_REQUEST: i64 = -32600;
 /// The legacy revisions that there are; anything else in an envelope claims to be modern.
-const LEGACY: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+pub(crate) const LEGACY: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 /// Messages of one batch. As many as a session may have in flight, twice.
 const MOST_IN_BATCH: usize = 128;
 

@@ -5,12 +5,12 @@ use std::net::Ipv6Addr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wharf_core::manifest::{Health, Probe};
-use wharf_plugin_api::{Link, Request, Scope};
+use wharf_plugin_api::{Era, Link, Request, Scope};
 
 use super::inbox::Server;
 use super::prove::HostScope;
 
-/// Whether the instance answers its probe in time. Any answer to a ping counts, an error too: who answers lives. A plugin
+/// Whether the instance answers its probe in time. Any answer counts, an error too: who answers lives. A plugin
 /// of which it is not known where it listens fails the probes that need to know.
 pub(crate) async fn probe(link: &dyn Link, health: &Health, at: Option<&Server>) -> bool {
     let attempt = async {
@@ -18,7 +18,11 @@ pub(crate) async fn probe(link: &dyn Link, health: &Health, at: Option<&Server>)
             Probe::None => true,
             Probe::Mcp => {
                 let scope: std::sync::Arc<dyn Scope> = HostScope::within(health.timeout.0);
-                link.request(Request::bare("ping"), scope).await.is_ok()
+                let question = match link.hello().era() {
+                    Era::Legacy => "ping",
+                    Era::Modern => "server/discover",
+                };
+                link.request(Request::bare(question), scope).await.is_ok()
             }
             Probe::Tcp => connect(at).await.is_some(),
             Probe::Http(path) => http(path, at).await.is_some_and(|status| (200..400).contains(&status)),

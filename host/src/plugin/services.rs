@@ -8,6 +8,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wharf_core::bucket::Bucket;
 
 use super::kinds::places::Places;
+use super::kinds::verdicts::Verdicts;
 use super::notice::Notices;
 use super::visit::Visits;
 use crate::clock::Clock;
@@ -35,6 +36,8 @@ pub(crate) struct Services {
     pub(crate) catalog_dirty: Notify,
     /// Where processes run; at most one tree in each.
     pub(crate) places: Places,
+    /// How servers are known to speak.
+    pub(crate) verdicts: Verdicts,
     /// Where each plugin has a folder of its own, for `${data_dir}`.
     pub(crate) data: PathBuf,
     /// Speaks to every server over HTTP.
@@ -66,6 +69,7 @@ impl Services {
             starts: Starts::default(),
             catalog_dirty: Notify::new(),
             places: Places::default(),
+            verdicts: Verdicts::default(),
             data,
             http: dialect::http_client(),
         }

@@ -15,11 +15,11 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION,
-    TRANSFER_ENCODING, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, TRANSFER_ENCODING, VARY,
 };
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use wharf_core::Code;
@@ -62,7 +62,7 @@ impl Door {
         let (head, body) = request.into_parts();
         let id = self.request_id(&head);
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
-        let reader = self.guard.reader(&head.headers).cloned();
+        let reader = self.guard.reader(&head.headers).map(|origin| cors(origin.clone(), &head.headers));
         let is_chunked = head.headers.contains_key(TRANSFER_ENCODING);
         let route = AssertUnwindSafe(self.route(via, verdict, head, Body::new(body)));
         let mut response = match route.catch_unwind().await {
@@ -74,8 +74,8 @@ impl Door {
             // See `framing`: no second request follows a body whose end another reader could see elsewhere.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if let Some(origin) = reader {
-            response.headers_mut().extend(cors(origin));
+        if let Some(headers) = reader {
+            response.headers_mut().extend(headers);
         }
         tracing::debug!(
             %method, path, request_id = ?id, ?via, status = response.status().as_u16(),
@@ -127,17 +127,35 @@ fn is_preflight(head: &Parts) -> bool {
     head.method == http::Method::OPTIONS && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
+/// What a page may send, beside what it always may.
+const ALLOWED: &str = "authorization, content-type, last-event-id, x-request-id, \
+    mcp-session-id, mcp-protocol-version, mcp-method, mcp-name";
+/// What the names of headers begin with that repeat a tool's arguments; which there are, the page knows.
+const ALLOWED_PREFIX: &str = "mcp-param-";
+
 /// What lets a page of `--allow-origin` send its token and read our answers.
-fn cors(origin: HeaderValue) -> [(HeaderName, HeaderValue); 6] {
+fn cors(origin: HeaderValue, asked: &HeaderMap) -> [(HeaderName, HeaderValue); 6] {
     let text = HeaderValue::from_static;
     [
         (ACCESS_CONTROL_ALLOW_ORIGIN, origin),
-        (ACCESS_CONTROL_ALLOW_METHODS, text("GET, POST")),
-        (ACCESS_CONTROL_ALLOW_HEADERS, text("authorization, content-type, last-event-id, x-request-id")),
-        (ACCESS_CONTROL_EXPOSE_HEADERS, text("location, retry-after, x-request-id")),
+        (ACCESS_CONTROL_ALLOW_METHODS, text("GET, POST, DELETE")),
+        (ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(asked)),
+        (ACCESS_CONTROL_EXPOSE_HEADERS, text("location, retry-after, x-request-id, mcp-session-id")),
         (ACCESS_CONTROL_MAX_AGE, text("600")),
         (VARY, text("origin")),
     ]
+}
+
+/// With a token there is no wildcard, so each argument's header that is asked for is named.
+fn allowed_headers(asked: &HeaderMap) -> HeaderValue {
+    let asked = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).and_then(|value| value.to_str().ok());
+    let mut out = ALLOWED.to_owned();
+    let names = asked.unwrap_or_default().split(',').map(|name| name.trim().to_ascii_lowercase());
+    for name in names.filter(|name| name.starts_with(ALLOWED_PREFIX) && HeaderName::try_from(name).is_ok()) {
+        out.push_str(", ");
+        out.push_str(&name);
+    }
+    HeaderValue::from_str(&out).unwrap_or(HeaderValue::from_static(ALLOWED))
 }
 
 fn panicked(panic: &(dyn Any + Send), method: &http::Method, path: &str) -> Response {
@@ -231,6 +249,16 @@ mod tests {
         assert!(
             preflight.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization")
         );
+        let names = ("access-control-request-headers", "Mcp-Param-City, x-evil");
+        let preflight = send("OPTIONS", "/who", &[app, asks, names]).await;
+        let allowed = preflight.headers()["access-control-allow-headers"].to_str().unwrap();
+        for name in ["mcp-param-city", "mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"] {
+            assert!(allowed.split(", ").any(|allowed| allowed == name), "{name}: {allowed}");
+        }
+        assert!(!allowed.contains("evil"), "{allowed}");
+        assert!(preflight.headers()["access-control-allow-methods"].to_str().unwrap().contains("DELETE"));
+        let exposed = preflight.headers()["access-control-expose-headers"].to_str().unwrap();
+        assert!(exposed.contains("mcp-session-id"), "{exposed}");
         assert_eq!(send("OPTIONS", "/who", &[app]).await.status(), 401, "no preflight");
         assert_eq!(send("OPTIONS", "/who", &[asks]).await.status(), 401, "no origin");
         assert_eq!(send("GET", "/who", &[app]).await.status(), 401);

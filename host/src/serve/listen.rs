@@ -26,6 +26,7 @@ use super::guard::{AllowError, Guard};
 use super::rest;
 use super::token::{self, TokenError};
 use crate::Host;
+use crate::mcp::Mcp;
 use crate::tasks::Tasks;
 
 /// Connections at a time over TCP.
@@ -104,7 +105,7 @@ pub enum ServeError {
 /// plugin; who connects meanwhile waits in the socket's backlog.
 #[derive(Debug)]
 pub struct Listening {
-    tcp: TcpListener,
+    tcp: Option<TcpListener>,
     address: SocketAddr,
     guard: Guard,
     auth: Auth,
@@ -133,18 +134,28 @@ impl Listening {
     /// # Errors
     /// If a setting, the state folder, the token or the address is not usable.
     pub async fn bind(settings: &Settings) -> Result<Self, ServeError> {
-        let guard = Guard::new(&settings.allow_hosts, &settings.allow_origins)?;
         if !settings.auth && !settings.listen.ip().is_loopback() {
             return Err(ServeError::OpenToAll(settings.listen));
         }
+        let local = Self::local(settings)?;
+        let tcp = |error| ServeError::Tcp { address: settings.listen, error };
+        let listener = TcpListener::bind(settings.listen).await.map_err(tcp)?;
+        let address = listener.local_addr().map_err(tcp)?;
+        Ok(Self { tcp: Some(listener), address, ..local })
+    }
+
+    /// Likewise, for the unix socket alone: no TCP, whatever the settings say of it.
+    ///
+    /// # Errors
+    /// If a setting, the state folder or the token is not usable.
+    pub fn local(settings: &Settings) -> Result<Self, ServeError> {
+        let guard = Guard::new(&settings.allow_hosts, &settings.allow_origins)?;
         let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.state);
         folder.map_err(|error| ServeError::State { path: settings.state.clone(), error })?;
         let auth =
             if settings.auth { Auth::Token(token::load_or_create(&settings.state)?) } else { Auth::Open };
-        let tcp = |error| ServeError::Tcp { address: settings.listen, error };
-        let listener = TcpListener::bind(settings.listen).await.map_err(tcp)?;
-        let address = listener.local_addr().map_err(tcp)?;
-        Ok(Self { tcp: listener, address, guard, auth, socket: settings.state.join("wharf.sock") })
+        let socket = settings.state.join("wharf.sock");
+        Ok(Self { tcp: None, address: settings.listen, guard, auth, socket })
     }
 
     /// The address, with the port that the system picked for port 0.
@@ -168,8 +179,13 @@ impl Listening {
     /// # Errors
     /// If the unix socket cannot be made.
     pub fn serve(self, host: Host) -> Result<Server, ServeError> {
-        let tasks = Tasks::default();
-        let routes = rest::router(host, tasks.clone());
+        let mcp = Mcp::new(host.clone());
+        self.serve_beside(host, mcp, Tasks::default())
+    }
+
+    /// Likewise, beside another edge of the same MCP side.
+    pub(crate) fn serve_beside(self, host: Host, mcp: Mcp, tasks: Tasks) -> Result<Server, ServeError> {
+        let routes = rest::router(host, mcp, tasks.clone());
         self.serve_routes(tasks, routes)
     }
 
@@ -179,7 +195,9 @@ impl Listening {
             bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
         let door = Door::new(self.guard, self.auth, routes);
         let shared = Arc::new(Shared { door, tasks: tasks.clone() });
-        tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(self.tcp, Arc::clone(&shared)));
+        if let Some(tcp) = self.tcp {
+            tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(tcp, Arc::clone(&shared)));
+        }
         tasks.spawn(tracing::debug_span!("unix"), accept_unix(unix, shared));
         Ok(Server { tasks, socket: self.socket })
     }
@@ -313,7 +331,9 @@ impl Shared {
             // At most 100 headers: hyper's own bound, and dearer when it is set.
             .max_header_size(HEAD_BYTES)
             .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service)
+            // Costs a request nothing that asks for no upgrade; a pipe leaves the connection by it.
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

@@ -1,7 +1,8 @@
-//! The HTTP edge: REST over TCP and over the unix socket of the state folder. The only place that knows a status code.
+//! The HTTP edge: REST and MCP over TCP and over the unix socket of the state folder. The only place that knows a status code.
 //!
 //! ```text
 //! listen (sockets, bounds, time limits) -> framing -> door (guard, auth, id, panics) -> rest (routes) -> Host
+//!                                                                                   -> mcp (routes)  -> Mcp
 //! ```
 //!
 //! It holds no state of plugins and decides nothing about them: every route is a question to [`Host`](crate::Host) and a
@@ -15,6 +16,7 @@ mod facade;
 mod framing;
 mod guard;
 mod listen;
+mod mcp;
 mod problem;
 mod rest;
 mod schema;
@@ -39,7 +41,7 @@ mod tests {
 
     #[test]
     fn the_reference_names_every_route_of_the_router() {
-        let source = include_str!("rest/mod.rs");
+        let source = concat!(include_str!("rest/mod.rs"), include_str!("mcp/mod.rs"));
         let routes = source.lines().filter_map(|line| {
             let (path, rest) = line.trim().strip_prefix(".route(\"")?.split_once("\", ")?;
             let method = rest.split('(').next()?.to_uppercase();

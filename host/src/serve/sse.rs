@@ -1,13 +1,14 @@
 //! Server-sent events: frames that no payload can break, a keep-alive, and the headers of a stream.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::Stream;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName};
 use wharf_plugin_api::jsonrpc::single_line;
 
 /// Without anything to say for this long, a comment tells that the stream lives.
@@ -15,6 +16,9 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The comment.
 pub(crate) const PULSE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+/// Tells a proxy in front to pass each event at once.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Whether the client wants a stream.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
@@ -30,7 +34,7 @@ pub(crate) fn wanted(headers: &HeaderMap) -> bool {
 }
 
 /// One event. `json` must be valid JSON: its line breaks, which are white space then, become spaces, so that it stays one line.
-pub(crate) fn frame(event: &str, id: Option<u64>, json: &[u8]) -> Bytes {
+pub(crate) fn frame(event: &str, id: Option<&dyn fmt::Display>, json: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(json.len() + event.len() + 40);
     if let Some(id) = id {
         out.extend_from_slice(format!("id: {id}\n").as_bytes());
@@ -47,7 +51,7 @@ pub(crate) fn frame(event: &str, id: Option<u64>, json: &[u8]) -> Bytes {
 
 /// Answers with a stream of frames.
 pub(crate) fn respond(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
+    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")];
     (headers, stream_body(frames)).into_response()
 }
 
@@ -66,7 +70,7 @@ mod tests {
     #[test]
     fn a_payload_with_line_breaks_stays_one_event() {
         let raw = b"{\r\n\"a\":\r1,\n\n\"event\": \"x\"}";
-        let sent = frame("result", Some(7), raw);
+        let sent = frame("result", Some(&7), raw);
         assert_eq!(sent, "id: 7\nevent: result\ndata: {  \"a\": 1,  \"event\": \"x\"}\n\n");
     }
 

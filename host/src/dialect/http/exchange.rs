@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::Full;
 use wharf_core::sse::Event;
 use wharf_plugin_api::jsonrpc::{self, Message};
@@ -15,6 +15,7 @@ use super::session::Session;
 use super::{Core, Flavor, Posts, Wire, handshake, loss, session_error};
 use crate::dialect::Outbox;
 use crate::dialect::messages::{Messages, is_message};
+use crate::dialect::modern::{envelope, headers};
 use crate::dialect::pending::{Ticket, encode};
 use crate::dialect::strikes::Strikes;
 use crate::dialect::web::{self, Refused};
@@ -62,13 +63,15 @@ impl Wire {
         let opening = request.method == handshake::INITIALIZE;
         let outbox = (!opening).then(|| Arc::new(Posts(Arc::clone(core))) as Arc<dyn Outbox>);
         let mut ticket = core.pending.open(Arc::clone(scope), outbox)?;
-        let message = encode(ticket.id(), request, scope.listens());
+        let Some(message) = core.encoded(ticket.id(), request, &**scope) else {
+            return Ok(Reply::Error(envelope::no_object()));
+        };
         if !core.pending.sent(ticket.id()) {
             return Ok(ticket.answer().await?);
         }
         let response = tokio::select! {
             biased;
-            response = web::send(&core.endpoint.client, core.message(session, message)) => {
+            response = web::send(&core.endpoint.client, core.call(session, request, message)) => {
                 response.inspect_err(|error| ticket.not_running(error))?
             }
             answer = ticket.answer() => return Ok(answer?),
@@ -177,9 +180,27 @@ impl Wire {
 }
 
 impl Core {
+    /// The message of a request; `None` if its params are none that can be sent.
+    fn encoded(&self, id: u64, request: &Request, scope: &dyn Scope) -> Option<Vec<u8>> {
+        match self.flavor {
+            Flavor::Http | Flavor::SsePost => Some(encode(id, request, scope.listens())),
+            Flavor::Modern => envelope::encode(id, request, scope),
+        }
+    }
+
+    /// The POST of a request.
+    fn call(&self, session: &Session, request: &Request, message: Vec<u8>) -> http::Request<Full<Bytes>> {
+        let mut post = self.message(session, message);
+        if self.flavor == Flavor::Modern {
+            headers::standard(request, post.headers_mut());
+            self.mirrored.put(request, post.headers_mut());
+        }
+        post
+    }
+
     /// The POST of one message.
     pub(super) fn message(&self, session: &Session, message: Vec<u8>) -> http::Request<Full<Bytes>> {
-        let accept = if self.flavor == Flavor::Http { EITHER } else { EVENTS };
+        let accept = if self.flavor == Flavor::SsePost { EVENTS } else { EITHER };
         let mut request = self.bare(Method::POST, session, Full::from(message));
         request.headers_mut().insert(CONTENT_TYPE, JSON);
         request.headers_mut().insert(ACCEPT, accept);
@@ -209,19 +230,20 @@ impl Core {
         if let Some(id) = &session.id {
             headers.insert(self.session_header(), id.clone());
         }
-        if let Some(revision) = session.revision.as_ref().filter(|_| self.flavor == Flavor::Http) {
+        if let Some(revision) = session.revision.as_ref().filter(|_| self.flavor != Flavor::SsePost) {
             headers.insert(MCP_PROTOCOL_VERSION, revision.clone());
         }
         request
     }
 
     fn session_header(&self) -> HeaderName {
-        if self.flavor == Flavor::Http { MCP_SESSION_ID } else { X_SESSION_ID }
+        if self.flavor == Flavor::SsePost { X_SESSION_ID } else { MCP_SESSION_ID }
     }
 
     /// What a response that is no success to request `id` means: its answer, a lost session, or only a status.
     fn refusal(&self, session: &Session, id: u64, refused: Refused) -> Result<Reply, Trouble> {
-        if session.revision.is_none() {
+        let not_let_in = matches!(refused.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if session.revision.is_none() || (self.flavor == Flavor::Modern && not_let_in) {
             // A status is what a probe must see.
             return Err(Trouble::Status(refused));
         }

@@ -33,6 +33,8 @@ pub(super) fn is_session_loss(flavor: Flavor, refused: &Refused) -> bool {
         return false;
     }
     match (refused.status, flavor) {
+        // Without sessions none can be lost.
+        (_, Flavor::Modern) => false,
         (StatusCode::NOT_FOUND, _) => true,
         (StatusCode::BAD_REQUEST, Flavor::Http) => match said {
             Some((_, Reply::Error(error))) => error.code == NO_SESSION && is_about_session(&error.message),

@@ -1,5 +1,5 @@
-//! MCP over streamable HTTP, legacy era: every message is a POST, answers come as JSON or as an event stream, and a GET
-//! stream brings what belongs to no call. `sse-post` shares all of it but for what [`Flavor`] says.
+//! MCP over streamable HTTP: every message is a POST, and answers come as JSON or as an event stream. In the legacy era there
+//! are sessions, and a GET stream brings what belongs to no call. `sse-post` shares all of it but for what [`Flavor`] says.
 //!
 //! It must not know who else talks to the server, nor when to try again: but for one new session, where the server has
 //! refused a request for the old one and so cannot have run it.
@@ -7,6 +7,7 @@
 mod exchange;
 mod listen;
 mod loss;
+mod modern;
 mod resume;
 mod session;
 
@@ -21,9 +22,11 @@ use wharf_plugin_api::{
 };
 
 pub(crate) use self::exchange::Trouble;
+pub(crate) use self::modern::connect_by_era;
 use self::session::Session;
 use super::handshake::{self, HostScope};
 use super::incoming::Incoming;
+use super::modern::mirrored::Mirrored;
 use super::pending::Pending;
 use super::posts::{self, Poster, Posts};
 use super::web::{self, Endpoint};
@@ -32,11 +35,13 @@ use super::{Connected, Lost, LostSender, Options, Outbox, not_delivered, sse_pos
 /// How long the end of a session may take.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Which of the two dialects that post every message.
+/// Which of the dialects that post every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flavor {
-    /// Streamable HTTP.
+    /// Streamable HTTP, legacy era.
     Http,
+    /// Streamable HTTP, modern era.
+    Modern,
     /// POST /sse with `x-session-id`.
     SsePost,
 }
@@ -50,6 +55,8 @@ pub(crate) struct Core {
     session: watch::Sender<Session>,
     closing: CancellationToken,
     posts: posts::Queue,
+    /// What the schemas of a modern server's tools say about headers.
+    mirrored: Mirrored,
     lost: Mutex<Option<LostSender>>,
 }
 
@@ -66,7 +73,7 @@ struct HttpLink {
     _closing: DropGuard,
 }
 
-/// Does the handshake with a server of streamable HTTP.
+/// Connects to a server of streamable HTTP, in the era of the options.
 ///
 /// # Errors
 /// Why there is no working connection.
@@ -75,47 +82,63 @@ pub(crate) async fn connect(
     inbox: Arc<dyn Inbox>,
     options: Options,
 ) -> Result<Connected, Cause> {
-    open(Flavor::Http, endpoint, inbox, options).await.map_err(Trouble::cause)
+    connect_by_era(endpoint, inbox, options).await.map_err(Trouble::cause)
 }
 
-/// The same, for either flavour, with the status of a refusal kept apart.
+/// Does the legacy handshake, for either flavour of it, with the status of a refusal kept apart.
 pub(crate) async fn open(
     flavor: Flavor,
     endpoint: Endpoint,
     inbox: Arc<dyn Inbox>,
     options: Options,
 ) -> Result<Connected, Trouble> {
-    let (lost_sender, lost) = Lost::channel();
-    let core = Arc::new(Core {
-        flavor,
-        endpoint,
-        pending: Arc::default(),
-        session: watch::channel(Session::default()).0,
-        closing: options.tasks.ending().child_token(),
-        posts: posts::Queue::default(),
-        lost: Mutex::new(Some(lost_sender)),
-        options,
-    });
-    let guard = core.closing.clone().drop_guard();
-    let outbox: Arc<dyn Outbox> = Arc::new(Posts(Arc::clone(&core)));
-    let (pending, options, closing) = (Arc::clone(&core.pending), core.options.clone(), core.closing.clone());
-    let incoming = Arc::new(Incoming::new(pending, inbox, outbox, options, closing));
-    let wire = Wire { core, incoming };
+    let (wire, lost) = Wire::new(flavor, endpoint, inbox, options);
     let hello = wire.open_session(wire.core.options.handshake_deadline).await?;
     if flavor == Flavor::Http {
         let span = tracing::debug_span!("http listen", plugin = %wire.core.options.label);
         drop(wire.core.options.tasks.spawn(span, listen::run(wire.clone())));
     }
-    Ok(Connected { link: Arc::new(HttpLink { hello, wire, _closing: guard }), lost })
+    Ok(wire.connected(hello, lost))
 }
 
 // === impl Wire ===
 
 impl Wire {
+    /// A connection on which nothing has been said yet.
+    fn new(flavor: Flavor, endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> (Self, Lost) {
+        let (lost_sender, lost) = Lost::channel();
+        let core = Arc::new(Core {
+            flavor,
+            endpoint,
+            pending: Arc::default(),
+            session: watch::channel(Session::default()).0,
+            closing: options.tasks.ending().child_token(),
+            posts: posts::Queue::default(),
+            mirrored: Mirrored::default(),
+            lost: Mutex::new(Some(lost_sender)),
+            options,
+        });
+        let outbox: Arc<dyn Outbox> = Arc::new(Posts(Arc::clone(&core)));
+        let (pending, options, closing) =
+            (Arc::clone(&core.pending), core.options.clone(), core.closing.clone());
+        let incoming = Arc::new(Incoming::new(pending, inbox, outbox, options, closing));
+        (Self { core, incoming }, lost)
+    }
+
+    /// The connection, once its handshake is done.
+    fn connected(self, hello: Hello, lost: Lost) -> Connected {
+        self.incoming.settled(&hello.revision);
+        let closing = self.core.closing.clone().drop_guard();
+        Connected { link: Arc::new(HttpLink { hello, wire: self, _closing: closing }), lost }
+    }
+
     /// Sends a request; if the server refuses it for its session, once more on a new one.
     async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
         if self.core.closing.is_cancelled() {
             return Err(not_delivered("the connection is closed"));
+        }
+        if self.core.flavor == Flavor::Modern {
+            return self.stateless(request, scope).await;
         }
         let session = self.core.session.borrow().clone();
         let first = self.exchange(&session, &request, &scope, None).await;
@@ -151,7 +174,7 @@ impl Core {
 
     /// Tells the server, which may not listen, that a session is of no more use.
     async fn end_session(&self, session: &Session) {
-        if self.flavor == Flavor::SsePost || session.id.is_none() {
+        if self.flavor != Flavor::Http || session.id.is_none() {
             return;
         }
         let deleted = web::send(&self.endpoint.client, self.delete(session));
@@ -182,7 +205,7 @@ impl Poster for Core {
         self.post_on(&session, message).await
     }
 
-    /// `sse-post` has none; a response stream that is dropped is its cancellation.
+    /// The others have none: a response stream that is dropped is their cancellation.
     fn notifies(&self) -> bool {
         self.flavor == Flavor::Http
     }
@@ -213,6 +236,10 @@ impl Link for HttpLink {
     fn notify(&self, notification: Notification) -> Result<(), Full> {
         if self.wire.core.closing.is_cancelled() {
             return Err(Full);
+        }
+        if !self.wire.core.notifies() {
+            tracing::debug!(method = %notification.method, "this dialect has no notifications");
+            return Ok(());
         }
         Posts(Arc::clone(&self.wire.core)).notify(&notification)
     }

@@ -40,13 +40,15 @@ impl Wire {
     /// Opens a session and makes it the current one.
     pub(super) async fn open_session(&self, deadline: Instant) -> Result<Hello, Trouble> {
         let opening = self.handshake(deadline);
-        tokio::time::timeout_at(deadline, opening).await.unwrap_or_else(|_| Err(handshake::too_late().into()))
+        tokio::time::timeout_at(deadline, opening)
+            .await
+            .unwrap_or_else(|_| Err(handshake::too_late(handshake::INITIALIZE).into()))
     }
 
     async fn handshake(&self, deadline: Instant) -> Result<Hello, Trouble> {
         let core = &self.core;
         let (dialect, assumed, id) = match core.flavor {
-            Flavor::Http => ("http", None, None),
+            Flavor::Http | Flavor::Modern => ("http", None, None),
             Flavor::SsePost => ("sse-post", Some(sse_post::REVISION), Some(sse_post::new_session_id())),
         };
         let mut opening = Opening {
@@ -57,7 +59,9 @@ impl Wire {
         let scope = HostScope::until(deadline);
         let fresh = opening.session.clone();
         let given = Some(&mut opening.session.id);
-        let reply = self.exchange(&fresh, &handshake::initialize(), &scope, given).await?;
+        let reply = self
+            .exchange(&fresh, &handshake::initialize(core.options.client.as_deref()), &scope, given)
+            .await?;
         let hello = handshake::hello(dialect, reply, assumed)?;
         self.incoming.settled(&hello.revision);
         opening.session.revision = HeaderValue::from_str(&hello.revision).ok();
@@ -108,6 +112,15 @@ impl Wire {
                 self.core.lose(Cause::new(cause.kind, detail));
             }
         }
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// What requests need where there are no sessions.
+    pub(super) fn stateless(revision: &'static str) -> Self {
+        Self { revision: Some(HeaderValue::from_static(revision)), ..Self::default() }
     }
 }
 

@@ -5,10 +5,11 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, duplex,
 };
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Cause, CauseKind, Delivery, Link, Notification, Reply, Scope,
+    CallError, CallErrorKind, Cause, CauseKind, Delivery, Era, Link, Notification, Reply, Scope,
 };
 
-use super::{HostScope, LAST_WORDS, connect, handshake, start};
+use super::{LAST_WORDS, connect, start};
+use crate::dialect::handshake::{self, HostScope};
 use crate::dialect::testkit::{Call, Ear, options, request, result, spawn_call, within};
 use crate::dialect::{Connected, Lost, Options};
 
@@ -47,7 +48,14 @@ impl Peer {
         let hello = self.message().await;
         assert_eq!(hello["method"], "initialize");
         assert_eq!(hello["params"]["protocolVersion"], "2025-11-25");
-        assert_eq!(hello["params"]["capabilities"], json!({"roots": {}}));
+        assert_eq!(
+            hello["params"]["capabilities"],
+            json!({
+                "roots": {},
+                "sampling": {"context": {}, "tools": {}},
+                "elicitation": {"form": {}, "url": {}},
+            })
+        );
         self.say(first).await;
         self.settle(&hello, "2025-06-18").await;
     }
@@ -169,7 +177,8 @@ async fn initialize_is_never_cancelled() {
     let (stdout, stdin, mut peer) = pipes();
     let (wire, _incoming, _lost) = start(stdout, stdin, Arc::new(Ear::default()), &options());
     let deadline = options().handshake_deadline;
-    let mut opening = Box::pin(wire.request(handshake::initialize(), HostScope::until(deadline), false));
+    let mut opening =
+        Box::pin(wire.request(handshake::initialize(None), HostScope::until(deadline), Era::Legacy, false));
     let hello =
         tokio::select! { hello = peer.message() => hello, _ = &mut opening => panic!("no handshake") };
     assert_eq!(hello["method"], "initialize");

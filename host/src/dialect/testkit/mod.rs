@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
+use wharf_core::manifest::EraChoice;
 use wharf_plugin_api::{
     CallError, CallErrorKind, Caller, Cause, Delivery, Inbox, Link, Notification, Reply, Request, RpcError,
     Scope, Stage, async_trait,
@@ -31,6 +32,7 @@ pub(crate) fn options() -> Options {
         instance: 0,
         generation: 1,
         client: None,
+        era: EraChoice::Legacy,
     }
 }
 

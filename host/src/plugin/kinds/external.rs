@@ -8,12 +8,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use wharf_core::manifest::{Command, Dialect, Late, PortChoice};
+use wharf_core::manifest::{Command, Dialect, EraChoice, Late, PortChoice};
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, Stage, async_trait};
 
 use super::Common;
+use super::eras::Plan;
 use super::keeper::kept;
 use super::places::Place;
+use super::verdicts::Fingerprint;
 use crate::dialect::{self, Connected, Endpoint, Lost};
 use crate::process::ports::{self, PortLease};
 use crate::process::{self, Process, ProcessHandle, env, find};
@@ -96,6 +98,25 @@ impl External {
 
     async fn launch(&self, launch: &Launch, inbox: &Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let place = self.place(launch, &**inbox).await?;
+        let mut plan = Plan::of(&self.common, Some(self.command.dialect), self.fingerprint());
+        loop {
+            let attempt = self.attempt(launch, plan.era, inbox).await;
+            let outcome = attempt.as_ref().map(|(connected, ..)| connected);
+            // Nothing is left of an attempt that failed: the next one is not beside it.
+            if !plan.another(&self.common, outcome, Instant::now() >= Instant::from_std(launch.deadline)) {
+                let (connected, handle, lease) = attempt?;
+                return Ok(self.keep(connected, Held { handle, lease, place }, inbox));
+            }
+        }
+    }
+
+    /// Starts the process and does the handshake. If it fails, the process is gone.
+    async fn attempt(
+        &self,
+        launch: &Launch,
+        era: EraChoice,
+        inbox: &Arc<dyn Inbox>,
+    ) -> Result<(Connected, ProcessHandle, Option<PortLease>), Cause> {
         let (mut lease, program) = self.look(launch.instance).await?;
         let late = Late { port: lease.as_ref().map(PortLease::port), replica: launch.instance };
         let spec = self.spec(program, launch, late);
@@ -105,21 +126,27 @@ impl External {
         let process = process::spawn(spec, &self.common.services.tasks).await?;
         let handle = process.handle.clone();
         inbox.stage(Stage::Spawned { pid: handle.pid(), port: late.port });
-        let connecting = self.connect(process, launch, late, inbox);
+        let connecting = self.connect(process, self.common.options(launch, era), late, inbox);
         let connected = tokio::select! {
             connected = connecting => connected,
             exit = handle.exited() => Err(Cause::of_exit(exit)),
             () = inbox.cancelled() => Err(Cause::new(CauseKind::Requested, "no longer wanted")),
         };
         match connected {
-            Ok(connected) => Ok(self.keep(connected, Held { handle, lease, place }, inbox)),
+            Ok(connected) => Ok((connected, handle, lease)),
             Err(cause) => {
                 let cause = last_word(cause, &handle).await;
                 let exit = end(&handle).await;
-                drop((lease, place));
+                drop(lease);
                 Err(Cause { exit: Some(exit), ..cause })
             }
         }
+    }
+
+    /// What is launched, whatever port it gets.
+    fn fingerprint(&self) -> Fingerprint {
+        let argv = self.command.argv.iter().map(|arg| arg.render(Late::default()));
+        Fingerprint::of(&(&self.command.cwd, argv.collect::<Vec<_>>()))
     }
 
     /// Waits until nothing of the instance's last process is left.
@@ -168,11 +195,10 @@ impl External {
     async fn connect(
         &self,
         process: Process,
-        launch: &Launch,
+        options: dialect::Options,
         late: Late,
         inbox: &Arc<dyn Inbox>,
     ) -> Result<Connected, Cause> {
-        let options = self.common.options(launch);
         let inbox = Arc::clone(inbox);
         if self.command.dialect == Dialect::Stdio {
             let (Some(stdin), Some(stdout)) = (process.stdin, process.stdout) else {
@@ -184,7 +210,7 @@ impl External {
         let mut endpoint = Endpoint::new(&url, &[], self.common.services.http.clone())?;
         let port = late.port.or_else(|| endpoint.port());
         if let Some(port) = port {
-            let deadline = Instant::from_std(launch.deadline);
+            let deadline = options.handshake_deadline;
             let at: SocketAddr =
                 ports::wait_listening(port, &process.handle, deadline, &self.common.services.tasks).await?;
             endpoint.connect_to(at);

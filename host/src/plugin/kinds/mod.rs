@@ -1,15 +1,17 @@
 //! The plugins that a manifest can declare: a process that we launch, or a server that runs elsewhere. A native library is
 //! a process too: our own executable as its worker. One that the embedding program made is taken as it is.
 
+mod eras;
 mod external;
 mod keeper;
 pub(super) mod places;
 mod remote;
+pub(super) mod verdicts;
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use wharf_core::manifest::{Kind, Manifest};
+use wharf_core::manifest::{EraChoice, Kind, Manifest};
 use wharf_plugin_api::{Launch, Plugin};
 
 use super::core::PluginCore;
@@ -45,7 +47,7 @@ struct Common {
 }
 
 impl Common {
-    fn options(&self, launch: &Launch) -> dialect::Options {
+    fn options(&self, launch: &Launch, era: EraChoice) -> dialect::Options {
         dialect::Options {
             label: Arc::clone(&self.label),
             max_message: usize::try_from(self.manifest.limits.result.0).unwrap_or(usize::MAX),
@@ -55,6 +57,7 @@ impl Common {
             instance: launch.instance,
             generation: launch.generation,
             client: launch.client.clone(),
+            era,
         }
     }
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use wharf_core::manifest::{Dialect, Late, Remote};
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, Stage, async_trait};
 
 use super::Common;
+use super::eras::Plan;
 use super::keeper::kept;
+use super::verdicts::Fingerprint;
 use crate::dialect::{self, Connected, Endpoint};
 
 pub(super) struct RemoteServer {
@@ -44,7 +47,24 @@ impl RemoteServer {
         if let (Some(host), Some(port)) = (endpoint.host(), endpoint.port()) {
             inbox.stage(Stage::Listening { host: host.to_owned(), port });
         }
-        let (inbox, options) = (Arc::clone(inbox), self.common.options(launch));
+        let mut plan =
+            Plan::of(&self.common, self.remote.dialect, Fingerprint::of(&self.remote.url.render(late)));
+        loop {
+            let options = self.common.options(launch, plan.era);
+            let deadline = options.handshake_deadline;
+            let attempt = self.attempt(endpoint.clone(), options, Arc::clone(inbox)).await;
+            if !plan.another(&self.common, attempt.as_ref(), Instant::now() >= deadline) {
+                return attempt;
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: Endpoint,
+        options: dialect::Options,
+        inbox: Arc<dyn Inbox>,
+    ) -> Result<Connected, Cause> {
         match self.remote.dialect {
             None => dialect::detect::connect(endpoint, inbox, options).await,
             Some(Dialect::Sse) => dialect::sse::connect(endpoint, inbox, options).await,

@@ -78,7 +78,7 @@ async fn next(mut feed: Feed) -> Option<(Bytes, Feed)> {
 
 fn event_frame(event: &Event) -> Bytes {
     // Plain data: this does not fail.
-    frame(event.kind, Some(event.id), &serde_json::to_vec(event).unwrap_or_default())
+    frame(event.kind, Some(&event.id), &serde_json::to_vec(event).unwrap_or_default())
 }
 
 /// Tells how many events the client did not get; `null` where the host was started anew since.

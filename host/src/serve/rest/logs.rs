@@ -121,7 +121,7 @@ fn encode(line: &LogLine, shape: Shape) -> Bytes {
     match shape {
         Shape::Text => text_line(line).into(),
         // Plain data: this does not fail.
-        Shape::Events => sse::frame("line", Some(line.seq), &serde_json::to_vec(line).unwrap_or_default()),
+        Shape::Events => sse::frame("line", Some(&line.seq), &serde_json::to_vec(line).unwrap_or_default()),
     }
 }
 

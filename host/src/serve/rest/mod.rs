@@ -23,19 +23,23 @@ use wharf_core::Code;
 use super::problem::Problem;
 use super::schema::Schemas;
 use crate::Host;
+use crate::mcp::Mcp;
 use crate::tasks::Tasks;
 
 /// What every route can use.
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
     host: Host,
+    /// The MCP side of the host, which parks the calls that need input.
+    mcp: Mcp,
     schemas: Arc<Schemas>,
     /// Those of the edge: when they end, streams without an end of their own do.
     tasks: Tasks,
 }
 
 /// All routes.
-pub(crate) fn router(host: Host, tasks: Tasks) -> Router {
+pub(crate) fn router(host: Host, mcp: Mcp, tasks: Tasks) -> Router {
+    let over_mcp = super::mcp::routes(mcp.clone(), tasks.clone());
     let routes = Router::new()
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
@@ -52,8 +56,8 @@ pub(crate) fn router(host: Host, tasks: Tasks) -> Router {
         .route("/api/v1/plugins/{id}/tools/{tool}", get(tools::one))
         .route("/api/v1/plugins/{id}/tools/{tool}/call", post(calls::call))
         .route("/api/v1/plugins/{id}/{action}", post(plugins::command))
-        .with_state(Edge { host, schemas: Arc::default(), tasks });
-    with_fallbacks(routes)
+        .with_state(Edge { host, mcp, schemas: Arc::default(), tasks });
+    with_fallbacks(routes.merge(over_mcp))
 }
 
 /// What no route takes is a problem as well.

@@ -1,0 +1,152 @@
+//! Streamable HTTP of the modern era: no session, no stream beside those of requests, and headers that repeat what the body
+//! says. A request that is given up is taken back by closing its response.
+//!
+//! It must not know when to start anew: a connection holds nothing that could be lost.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use tokio::time::{Duration, Instant, timeout_at};
+use wharf_core::manifest::EraChoice;
+use wharf_core::splice;
+use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Inbox, Reply, Request, Scope};
+
+use super::exchange::Trouble;
+use super::session::Session;
+use super::{Flavor, Wire, handshake, open};
+use crate::dialect::handshake::HostScope;
+use crate::dialect::modern::{self, Discovery};
+use crate::dialect::web::Endpoint;
+use crate::dialect::{Connected, Options};
+
+const DIALECT: &str = "http";
+const TOOLS_LIST: &str = "tools/list";
+/// How long the tools may take to be listed again within a call.
+const RELIST: Duration = Duration::from_secs(10);
+/// Pages of that list.
+const MAX_PAGES: usize = 100;
+
+/// Connects in the era that is known, else in the one that the server shows.
+///
+/// # Errors
+/// Why there is no working connection. A refusal of the legacy handshake is kept apart.
+pub(crate) async fn connect_by_era(
+    endpoint: Endpoint,
+    inbox: Arc<dyn Inbox>,
+    options: Options,
+) -> Result<Connected, Trouble> {
+    let (until, era) = match options.era {
+        EraChoice::Legacy => return open(Flavor::Http, endpoint, inbox, options).await,
+        era @ EraChoice::Modern => (options.handshake_deadline, era),
+        era @ EraChoice::Auto => (options.probe_deadline(), era),
+    };
+    let (wire, lost) = Wire::new(Flavor::Modern, endpoint.clone(), Arc::clone(&inbox), options.clone());
+    let why = match (wire.discover(until).await, era) {
+        (Ok(Discovery::Modern(hello)), _) => return Ok(wire.connected(*hello, lost)),
+        (Ok(discovery), EraChoice::Modern) => discovery.required().err().map(Trouble::Cause),
+        (Ok(Discovery::Again(cause) | Discovery::Refused(cause)), _) => Some(Trouble::Cause(cause)),
+        (Ok(Discovery::Unknown(cause)), _) => {
+            tracing::debug!(plugin = %options.label, %cause, "not modern");
+            None
+        }
+        (Err(trouble), era) => (era == EraChoice::Modern || !is_evidence(&trouble)).then_some(trouble),
+    };
+    // Closes it: nothing of it is left beside the next one.
+    drop(wire);
+    match why {
+        Some(trouble) => Err(trouble),
+        None => open(Flavor::Http, endpoint, inbox, options).await,
+    }
+}
+
+/// Whether a failure says something of the era. Who is not let in, or does not arrive, has learned nothing.
+fn is_evidence(trouble: &Trouble) -> bool {
+    match trouble {
+        Trouble::Status(refused) | Trouble::Session(refused) => {
+            !matches!(refused.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        }
+        Trouble::Call(error) => {
+            error.kind != CallErrorKind::Connection || error.delivery != Delivery::NotDelivered
+        }
+        Trouble::Cause(_) => true,
+    }
+}
+
+impl Wire {
+    /// Asks the server which revisions it speaks; twice, if it says that it speaks ours.
+    async fn discover(&self, until: Instant) -> Result<Discovery, Trouble> {
+        self.core.session.send_replace(Session::stateless(modern::REVISION));
+        let ask = async || {
+            let asking = self.sessionless(modern::discover(), HostScope::until(until));
+            let reply = timeout_at(until, asking).await;
+            let reply = reply.unwrap_or_else(|_| Err(handshake::too_late(modern::DISCOVER).into()))?;
+            Ok::<_, Trouble>(modern::discovered(DIALECT, reply))
+        };
+        match ask().await? {
+            Discovery::Again(_) => ask().await,
+            other => Ok(other),
+        }
+    }
+
+    /// Sends a request. One that the server refuses for its headers is sent once more, with those that its newest list of
+    /// tools asks for.
+    pub(super) async fn stateless(
+        &self,
+        request: Request,
+        scope: Arc<dyn Scope>,
+    ) -> Result<Reply, CallError> {
+        let first = self.sessionless(request.clone(), Arc::clone(&scope)).await;
+        let first = first.map_err(Trouble::call_error)?;
+        let reply = match first {
+            Reply::Error(error)
+                if error.code == modern::HEADER_MISMATCH && request.method == "tools/call" =>
+            {
+                if !self.relisted(&*scope).await {
+                    return Ok(Reply::Error(error));
+                }
+                self.sessionless(request.clone(), scope).await.map_err(Trouble::call_error)?
+            }
+            other => other,
+        };
+        Ok(if request.method == TOOLS_LIST { self.learned(reply) } else { reply })
+    }
+
+    async fn sessionless(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, Trouble> {
+        let session = self.core.session.borrow().clone();
+        self.exchange(&session, &request, &scope, None).await
+    }
+
+    /// Learns from a page of tools, and takes out those that cannot be called over HTTP.
+    fn learned(&self, reply: Reply) -> Reply {
+        let options = &self.core.options;
+        match reply {
+            Reply::Result(page) => {
+                Reply::Result(self.core.mirrored.learn(page, |why| options.note("wharf", why)))
+            }
+            error @ Reply::Error(_) => error,
+        }
+    }
+
+    /// Reads the tools again, within the time of the call that needs them. The host reads them again too.
+    async fn relisted(&self, call: &dyn Scope) -> bool {
+        self.incoming.lists_changed();
+        let until = Instant::from_std(call.deadline()).min(Instant::now() + RELIST);
+        let listing = async {
+            let mut request = Request::bare(TOOLS_LIST);
+            for _ in 0..MAX_PAGES {
+                let Ok(Reply::Result(page)) = self.sessionless(request, HostScope::until(until)).await else {
+                    return false;
+                };
+                let Reply::Result(page) = self.learned(Reply::Result(page)) else { return false };
+                let next = splice::field(&page, "nextCursor").filter(|cursor| cursor.get() != "null");
+                let Some(cursor) = next else { return true };
+                let Ok(params) = Request::new(TOOLS_LIST, &serde_json::json!({ "cursor": cursor })) else {
+                    return false;
+                };
+                request = params;
+            }
+            false
+        };
+        timeout_at(until, listing).await.unwrap_or(false)
+    }
+}

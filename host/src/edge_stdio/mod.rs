@@ -1,0 +1,125 @@
+//! MCP on a pipe: one message a line, both eras on the same one. The pipe is stdin and stdout, or a connection that was
+//! given over to it; it knows neither.
+//!
+//! ```text
+//! reader -> lines -> Talk -> exchanges, each a task -> queue -> writer
+//! ```
+//! The reader waits for no writer: what it has to say itself goes into the queue at once or not at all.
+
+pub(crate) mod talk;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use wharf_core::frame::Framer;
+
+use self::talk::Talk;
+use crate::mcp::{Mcp, Visitor};
+use crate::tasks::Tasks;
+
+/// The longest line that is read: as long as a body over HTTP.
+const LONGEST: usize = 4 << 20;
+/// Bytes that are read at a time.
+const CHUNK: usize = 64 << 10;
+/// Messages on their way out.
+const QUEUE: usize = 32;
+/// A client that takes nothing for so long is gone, or will never read.
+const STALL: Duration = Duration::from_secs(300);
+/// For answers in flight: after the end of the input (a script sends its calls and closes), and when the host ends.
+const DRAIN: Duration = Duration::from_secs(30);
+const DRAIN_AT_END: Duration = Duration::from_secs(10);
+/// For what stands in the queue after that.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Serves a client to the end of its input, or of the host.
+pub(crate) async fn serve<R, W>(mcp: Mcp, visitor: Visitor, reader: R, writer: W, tasks: Tasks)
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let (out, queue) = mpsc::channel(QUEUE);
+    let talk = Talk::new(mcp, visitor, tasks.clone(), out);
+    let over = talk.over().clone();
+    let writing = tasks.spawn(tracing::debug_span!("pipe writer"), write(writer, queue, over.clone()));
+    let drain = tokio::select! {
+        () = read(reader, &talk) => DRAIN,
+        () = tasks.ending().cancelled() => DRAIN_AT_END,
+        // Nobody reads what would be waited for.
+        () = over.cancelled() => Duration::ZERO,
+    };
+    talk.finish(drain).await;
+    drop(talk);
+    if timeout(FLUSH, writing).await.is_err() {
+        tracing::debug!("a client did not take its last messages");
+    }
+}
+
+/// Reads to the end of the input.
+async fn read<R: AsyncRead + Unpin>(mut reader: R, talk: &Talk) {
+    let mut framer = Framer::new(LONGEST);
+    let mut chunk = BytesMut::with_capacity(CHUNK);
+    loop {
+        chunk.clear();
+        match reader.read_buf(&mut chunk).await {
+            Ok(0) => break,
+            Ok(_) => framer.push(&chunk),
+            Err(error) => {
+                tracing::debug!(%error, "the input broke off");
+                return;
+            }
+        }
+        take_lines(&mut framer, talk).await;
+    }
+    // A last line needs no end.
+    if framer.unfinished_len() > 0 {
+        framer.push(b"\n");
+        take_lines(&mut framer, talk).await;
+    }
+}
+
+async fn take_lines(framer: &mut Framer, talk: &Talk) {
+    while let Some(line) = framer.next_line() {
+        match line {
+            Ok(line) => talk.take(line.as_bytes()).await,
+            Err(error) => talk.refuse_line(&error.to_string()),
+        }
+    }
+}
+
+/// Writes until there is nobody left who could say something.
+async fn write<W: AsyncWrite + Unpin>(
+    mut writer: W,
+    mut queue: mpsc::Receiver<Bytes>,
+    over: CancellationToken,
+) {
+    while let Some(message) = queue.recv().await {
+        let written = timeout(STALL, line(&mut writer, &message, queue.is_empty())).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the output broke off");
+                break;
+            }
+            Err(_) => {
+                tracing::warn!("a client takes nothing of what it is sent; its pipe is closed");
+                break;
+            }
+        }
+    }
+    over.cancel();
+    // The other end sees the end as well.
+    timeout(FLUSH, writer.shutdown()).await.ok();
+}
+
+async fn line<W: AsyncWrite + Unpin>(writer: &mut W, message: &[u8], flush: bool) -> std::io::Result<()> {
+    writer.write_all(message).await?;
+    writer.write_all(b"\n").await?;
+    if flush { writer.flush().await } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The pipe on a host without plugins: what it says by itself. What goes through it is tested end to end.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
+use wharf_core::catalog::Face;
+
+use super::{LONGEST, serve};
+use crate::Host;
+use crate::host::Options;
+use crate::mcp::{Mcp, Visitor};
+use crate::tasks::Tasks;
+
+struct Client {
+    input: WriteHalf<DuplexStream>,
+    output: BufReader<ReadHalf<DuplexStream>>,
+    tasks: Tasks,
+    served: tokio::task::JoinHandle<()>,
+}
+
+async fn client(home: &Path) -> Client {
+    let options = Options { plugins: home.join("plugins"), state: home.join("state") };
+    std::fs::create_dir_all(&options.plugins).unwrap();
+    let host = Host::begin(options).await.unwrap();
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let (reader, writer) = tokio::io::split(far);
+    let (output, input) = tokio::io::split(near);
+    let tasks = Tasks::default();
+    let visitor = Visitor { principal: "test".into(), face: Face::All };
+    let served = serve(Mcp::new(host), visitor, reader, writer, tasks.clone());
+    let served = tasks.spawn(tracing::Span::none(), served);
+    Client { input, output: BufReader::new(output), tasks, served }
+}
+
+impl Client {
+    async fn write(&mut self, text: &str) {
+        self.input.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// `None` at the end.
+    async fn next(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        self.output.read_line(&mut line).await.unwrap();
+        (!line.is_empty()).then(|| serde_json::from_str(&line).unwrap())
+    }
+
+    async fn code(&mut self) -> i64 {
+        self.next().await.unwrap()["error"]["code"].as_i64().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn bad_lines_are_answered_and_good_ones_go_on() {
+    let home = tempfile::tempdir().unwrap();
+    let mut client = client(home.path()).await;
+    client.write("nonsense\n\n  \r\n").await;
+    assert_eq!(client.code().await, -32700);
+    let flood = format!("{}\n", "x".repeat(LONGEST + 1));
+    let (mut input, mut output) = (client.input, client.output);
+    let (wrote, said) = tokio::join!(input.write_all(flood.as_bytes()), async {
+        let mut line = String::new();
+        output.read_line(&mut line).await.unwrap();
+        line
+    });
+    wrote.unwrap();
+    assert!(said.contains("-32700"), "{said}");
+    let mut client = Client { input, output, ..client };
+    client.write("{\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\n").await;
+    assert_eq!(client.next().await, Some(json!({ "jsonrpc": "2.0", "id": "p", "result": {} })));
+    client.write("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/list\"}\n").await;
+    assert_eq!(client.code().await, -32600);
+    client.write("[{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\"}]\n").await;
+    assert_eq!(client.code().await, -32600, "no session, no batch");
+}
+
+#[tokio::test]
+async fn the_last_line_needs_no_end_and_the_output_ends_after_the_input() {
+    let home = tempfile::tempdir().unwrap();
+    let mut client = client(home.path()).await;
+    client.write("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}").await;
+    client.input.shutdown().await.unwrap();
+    assert_eq!(client.next().await.unwrap()["id"], 1);
+    assert_eq!(client.next().await, None);
+    client.served.await.unwrap();
+}
+
+#[tokio::test]
+async fn it_ends_with_the_host_and_with_its_client() {
+    let home = tempfile::tempdir().unwrap();
+    let mut one = client(home.path()).await;
+    one.tasks.ending().cancel();
+    assert_eq!(one.next().await, None);
+    one.served.await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let two = client(home.path()).await;
+    drop((two.input, two.output));
+    two.served.await.unwrap();
+}

@@ -1,0 +1,252 @@
+//! What a request tells beside its message: who asks for which face, and the headers of MCP; and refusals in its words.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::response::{IntoResponse, Response};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, StatusCode};
+use wharf_core::catalog::Face;
+use wharf_core::{Code, PluginId};
+use wharf_plugin_api::{Id, RpcError};
+
+use super::McpEdge;
+use crate::mcp::failure::INVALID_REQUEST;
+use crate::mcp::ladder::{self, Head, LEGACY, Rejection};
+use crate::mcp::{AnswerKind, Answered, Visitor};
+use crate::route::Failure;
+use crate::serve::auth::Principal;
+use crate::serve::guard::single;
+use crate::serve::problem::Problem;
+
+pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+/// What the headers begin with that repeat arguments.
+const PARAM: &str = "mcp-param-";
+
+/// No such session: the client is to open a new one.
+const NO_SESSION: i64 = -32001;
+/// What the specification gives no code for.
+const OTHER: i64 = -32000;
+
+/// Who asks, and for what. Refused with 404 if nothing stands behind the path.
+pub(super) struct Visit(pub(super) Visitor);
+
+/// A refusal that has a status and a JSON-RPC error, as MCP clients expect it.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    id: Option<Id>,
+    error: RpcError,
+}
+
+impl FromRequestParts<McpEdge> for Visit {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &McpEdge) -> Result<Self, Problem> {
+        let face = face(parts, edge).await?;
+        if !edge.mcp.has(&face) {
+            return Err(nothing(&face));
+        }
+        // The door puts it there; without it nobody is anybody.
+        let principal =
+            parts.extensions.get::<Principal>().map_or_else(|| "anonymous".into(), |found| found.0.clone());
+        Ok(Self(Visitor { principal, face }))
+    }
+}
+
+async fn face(parts: &mut Parts, edge: &McpEdge) -> Result<Face, Problem> {
+    let params = RawPathParams::from_request_parts(parts, edge)
+        .await
+        .map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?;
+    let Some((key, value)) = params.iter().next() else { return Ok(Face::All) };
+    if key == "name" {
+        return Ok(Face::Group(value.into()));
+    }
+    parsed_plugin(value)
+}
+
+pub(super) fn parsed_plugin(id: &str) -> Result<Face, Problem> {
+    PluginId::new(id).map(Face::Plugin).map_err(|_| no_plugin(id))
+}
+
+/// There is no such face.
+pub(super) fn nothing(face: &Face) -> Problem {
+    match face {
+        Face::Plugin(id) => no_plugin(id.as_str()),
+        Face::Group(name) => {
+            Problem::new(Code::NotFound, format!("no plugin that is listed belongs to a group {name:?}"))
+        }
+        Face::All => Problem::new(Code::NotFound, "nothing is there"),
+    }
+}
+
+fn no_plugin(id: &str) -> Problem {
+    let failure = Failure::new(Code::PluginNotFound, format!("no plugin has the id {id:?}"));
+    Failure { plugin: Some(id.into()), ..failure }.into()
+}
+
+/// The head of a message.
+///
+/// # Errors
+/// If a header stands there twice or is not visible ASCII.
+pub(super) fn of(headers: &HeaderMap) -> Result<Head<'_>, Refusal> {
+    let one = |name: &HeaderName| {
+        single(headers, name).map_err(|()| {
+            let text = format!("the header {name} is there more than once, or is not visible ASCII");
+            Refusal::new(StatusCode::BAD_REQUEST, None, ladder::mismatch(text))
+        })
+    };
+    let repeats = headers.keys().filter(|name| name.as_str().starts_with(PARAM));
+    let params = repeats.map(|name| {
+        let value = one(name)?.unwrap_or_default();
+        Ok((name.as_str().trim_start_matches(PARAM).to_owned(), value.to_owned()))
+    });
+    let params = params.collect::<Result<_, _>>()?;
+    Ok(Head { protocol_version: one(&VERSION)?, method: one(&METHOD)?, name: one(&NAME)?, params })
+}
+
+/// A client of a legacy session names its revision; without one it is of 2025-03-26, which had no such header.
+pub(super) fn legacy_version(headers: &HeaderMap, id: Option<&Id>) -> Result<(), Refusal> {
+    match single(headers, &VERSION) {
+        Ok(None) => Ok(()),
+        Ok(Some(version)) if LEGACY.contains(&version.trim()) => Ok(()),
+        Ok(Some(_)) | Err(()) => Err(Refusal::other(
+            StatusCode::BAD_REQUEST,
+            id,
+            format!("MCP-Protocol-Version is not one of a session's: {}", LEGACY.join(", ")),
+        )),
+    }
+}
+
+/// An answer comes as the one or the other, and which is not known before.
+pub(super) fn accepts_both(headers: &HeaderMap, id: &Id) -> Result<(), Refusal> {
+    if accepts(headers, "application/json") && accepts(headers, "text/event-stream") {
+        return Ok(());
+    }
+    let text = "send `Accept: application/json, text/event-stream`: the answer may be either";
+    Err(Refusal::other(StatusCode::NOT_ACCEPTABLE, Some(id), text))
+}
+
+pub(super) fn accepts_stream(headers: &HeaderMap) -> Result<(), Refusal> {
+    if accepts(headers, "text/event-stream") {
+        return Ok(());
+    }
+    Err(Refusal::other(StatusCode::NOT_ACCEPTABLE, None, "send `Accept: text/event-stream`"))
+}
+
+fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let all = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|list| list.split(',')).any(|range| {
+        let range = range.split(';').next().unwrap_or_default().trim();
+        let group = range.strip_suffix("/*").zip(kind.split_once('/'));
+        range == "*/*"
+            || range.eq_ignore_ascii_case(kind)
+            || group.is_some_and(|(range, (group, _))| range.eq_ignore_ascii_case(group))
+    })
+}
+
+/// An answer as JSON, with the status of its kind.
+pub(super) fn answered(answered: Answered) -> Response {
+    let status = match answered.kind {
+        AnswerKind::Handled => StatusCode::OK,
+        AnswerKind::UnknownMethod => StatusCode::NOT_FOUND,
+        AnswerKind::MissingCapability | AnswerKind::BadRequest => StatusCode::BAD_REQUEST,
+    };
+    match answered.message {
+        Some(message) => (status, [(CONTENT_TYPE, "application/json")], message).into_response(),
+        None => super::accepted(),
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, id: Option<&Id>, error: RpcError) -> Self {
+        Self { status, id: id.cloned(), error }
+    }
+
+    pub(super) fn other(status: StatusCode, id: Option<&Id>, text: impl Into<String>) -> Self {
+        Self::new(status, id, RpcError::new(OTHER, text))
+    }
+
+    pub(super) fn bad(id: Option<&Id>, text: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, id, RpcError::new(INVALID_REQUEST, text))
+    }
+
+    pub(super) fn no_session(id: Option<&Id>) -> Self {
+        let text = "no such session: it has ended, or is another's; open one with `initialize`";
+        Self::new(StatusCode::NOT_FOUND, id, RpcError::new(NO_SESSION, text))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = answered(Rejection { id: self.id, error: self.error }.answered());
+        *response.status_mut() = self.status;
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use http::header::ACCEPT;
+    use wharf_plugin_api::Id;
+
+    use super::{accepts_both, accepts_stream, legacy_version, of};
+
+    fn with(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_client_must_take_json_and_a_stream() {
+        let table = [
+            ("application/json, text/event-stream", true, true),
+            ("text/event-stream;q=0.5, Application/JSON", true, true),
+            ("*/*", true, true),
+            ("application/*, text/*", true, true),
+            ("application/json", false, false),
+            ("text/event-stream", false, true),
+            ("text/plain, */json", false, false),
+            ("", false, false),
+        ];
+        for (accept, both, stream) in table {
+            let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+            assert_eq!(accepts_both(&headers, &Id::number(1)).is_ok(), both, "{accept}");
+            assert_eq!(accepts_stream(&headers).is_ok(), stream, "{accept}");
+        }
+        assert!(accepts_both(&HeaderMap::new(), &Id::number(1)).is_err());
+    }
+
+    #[test]
+    fn the_head_is_read_once() {
+        let headers = with(&[("mcp-protocol-version", "2026-07-28"), ("Mcp-Param-City", "Rome")]);
+        let head = of(&headers).unwrap();
+        assert_eq!(head.protocol_version, Some("2026-07-28"));
+        assert_eq!(head.params, [("city".to_owned(), "Rome".to_owned())]);
+        assert!(of(&with(&[("mcp-method", "a"), ("mcp-method", "a")])).is_err());
+        assert!(of(&with(&[("mcp-param-x", "a"), ("mcp-param-x", "a")])).is_err());
+    }
+
+    #[test]
+    fn a_session_has_a_revision_that_has_sessions() {
+        for (version, known) in
+            [("2025-11-25", true), ("2024-11-05", true), ("2026-07-28", false), ("1", false)]
+        {
+            assert_eq!(
+                legacy_version(&with(&[("mcp-protocol-version", version)]), None).is_ok(),
+                known,
+                "{version}"
+            );
+        }
+        assert!(legacy_version(&HeaderMap::new(), None).is_ok());
+    }
+}

@@ -1,0 +1,197 @@
+//! Streamable HTTP of 2025-03-26 to 2025-11-25: sessions by a header, an answer as JSON or as a stream that can be joined
+//! again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::HeaderValue;
+use http::{HeaderMap, StatusCode};
+use serde_json::value::RawValue;
+use wharf_plugin_api::{Id, Reply};
+
+use super::head::{self, LAST_EVENT_ID, Refusal, SESSION, Visit};
+use super::work::{First, Held, merged};
+use super::{McpEdge, accepted};
+use crate::mcp::ladder::{LegacyBody, LegacyMessage};
+use crate::mcp::{Answered, Session, Visitor};
+use crate::serve::guard::single;
+use crate::serve::problem::Answer;
+use crate::serve::sse;
+
+/// Without an answer for so long, a stream is opened: its client then knows how to come back for it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The one revision that knows batches.
+const BATCHES: &str = "2025-03-26";
+
+/// A message, or several, of a legacy client.
+pub(super) async fn post(
+    edge: &McpEdge,
+    visitor: Visitor,
+    headers: &HeaderMap,
+    body: LegacyBody,
+) -> Result<Response, Refusal> {
+    match body {
+        LegacyBody::One(LegacyMessage::Request { id, method, params }) if method == "initialize" => {
+            head::accepts_both(headers, &id)?;
+            initialize(edge, visitor, id, params).await
+        }
+        LegacyBody::One(message) => {
+            let id = id_of(&message);
+            if let Some(id) = &id {
+                head::accepts_both(headers, id)?;
+            }
+            head::legacy_version(headers, id.as_ref())?;
+            let session = session(edge, &visitor, headers, id.as_ref())?;
+            one(edge, &session, message).await
+        }
+        LegacyBody::Batch(messages) => {
+            head::legacy_version(headers, None)?;
+            let session = session(edge, &visitor, headers, None)?;
+            batch(edge, &session, headers, messages)
+        }
+    }
+}
+
+/// `GET /mcp`: joins a stream again, or listens to what belongs to no request.
+pub(super) async fn listen(State(edge): State<McpEdge>, Visit(visitor): Visit, headers: HeaderMap) -> Answer {
+    Ok(open(&edge, &visitor, &headers).unwrap_or_else(IntoResponse::into_response))
+}
+
+/// `DELETE /mcp`: ends the session.
+pub(super) async fn end(State(edge): State<McpEdge>, Visit(visitor): Visit, headers: HeaderMap) -> Answer {
+    let ended = head::legacy_version(&headers, None).and_then(|()| session(&edge, &visitor, &headers, None));
+    Ok(ended.map_or_else(IntoResponse::into_response, |session| {
+        session.end();
+        StatusCode::NO_CONTENT.into_response()
+    }))
+}
+
+fn open(edge: &McpEdge, visitor: &Visitor, headers: &HeaderMap) -> Result<Response, Refusal> {
+    head::accepts_stream(headers)?;
+    head::legacy_version(headers, None)?;
+    let session = session(edge, visitor, headers, None)?;
+    let tracks = edge.streams.of(&session);
+    let after = single(headers, &LAST_EVENT_ID)
+        .map_err(|()| Refusal::bad(None, "Last-Event-ID is there more than once, or is not visible ASCII"))?;
+    let gone = || {
+        Refusal::other(StatusCode::NOT_FOUND, None, "no stream of this session has such an event (any more)")
+    };
+    match after {
+        Some(after) => Ok(sse::respond(tracks.resume(after).ok_or_else(gone)?)),
+        None => Ok(sse::respond(tracks.feed().ok_or_else(gone)?)),
+    }
+}
+
+async fn initialize(
+    edge: &McpEdge,
+    visitor: Visitor,
+    id: Id,
+    params: Option<Arc<RawValue>>,
+) -> Result<Response, Refusal> {
+    let (session, reply) = match edge.mcp.initialize(visitor, params).await {
+        Ok(opened) => opened,
+        Err(error) => return Ok(head::answered(Answered::new(&id, &Reply::Error(error)))),
+    };
+    let mut response = head::answered(Answered::new(&id, &reply));
+    match HeaderValue::from_str(session.id()) {
+        Ok(value) => response.headers_mut().insert(SESSION, value),
+        Err(error) => {
+            tracing::error!(%error, "a session's id is no header value; this is a bug of wharf");
+            session.end();
+            None
+        }
+    };
+    Ok(response)
+}
+
+async fn one(edge: &McpEdge, session: &Arc<Session>, message: LegacyMessage) -> Result<Response, Refusal> {
+    match message {
+        LegacyMessage::Request { id, method, params } => {
+            let tracks = edge.streams.of(session);
+            let mut held = Held::new(session.request(id, &method, params), Arc::clone(&tracks));
+            Ok(match held.first(tokio::time::sleep(PATIENCE)).await {
+                First::Answered(Answered { message: Some(message), kind: _ }) => {
+                    // The errors of a session are answers as good as results.
+                    head::answered(Answered { message: Some(message), kind: crate::mcp::AnswerKind::Handled })
+                }
+                // Cancelled by its client, which waits for nothing any more.
+                First::Answered(Answered { message: None, kind: _ }) => {
+                    sse::respond(futures_util::stream::empty())
+                }
+                First::Streams(event) => {
+                    let track = held.stream(event);
+                    stream(tracks.read(&track))
+                }
+            })
+        }
+        LegacyMessage::Notification { method, params } => {
+            session.notification(&method, params);
+            Ok(accepted())
+        }
+        LegacyMessage::Response { id, reply } => {
+            session.response(id.as_ref(), reply);
+            Ok(accepted())
+        }
+    }
+}
+
+fn batch(
+    edge: &McpEdge,
+    session: &Arc<Session>,
+    headers: &HeaderMap,
+    messages: Vec<LegacyMessage>,
+) -> Result<Response, Refusal> {
+    if session.revision() != BATCHES {
+        return Err(Refusal::bad(None, "only 2025-03-26 knows batches; send each message by itself"));
+    }
+    if let Some(id) = messages.iter().find_map(id_of) {
+        head::accepts_both(headers, &id)?;
+    }
+    if messages.iter().any(|m| matches!(m, LegacyMessage::Request { method, .. } if method == "initialize")) {
+        return Err(Refusal::bad(None, "`initialize` must not stand in a batch"));
+    }
+    let mut exchanges = Vec::new();
+    for message in messages {
+        match message {
+            LegacyMessage::Request { id, method, params } => {
+                exchanges.push(session.request(id, &method, params))
+            }
+            LegacyMessage::Notification { method, params } => session.notification(&method, params),
+            LegacyMessage::Response { id, reply } => session.response(id.as_ref(), reply),
+        }
+    }
+    if exchanges.is_empty() {
+        return Ok(accepted());
+    }
+    let tracks = edge.streams.of(session);
+    let track = Held::new(merged(exchanges), Arc::clone(&tracks)).stream(None);
+    Ok(stream(tracks.read(&track)))
+}
+
+fn stream(frames: Option<impl futures_util::Stream<Item = bytes::Bytes> + Send + 'static>) -> Response {
+    // A stream can always be read from its begin.
+    frames.map_or_else(accepted, sse::respond)
+}
+
+/// The session that a request names.
+fn session(
+    edge: &McpEdge,
+    visitor: &Visitor,
+    headers: &HeaderMap,
+    id: Option<&Id>,
+) -> Result<Arc<Session>, Refusal> {
+    let named = single(headers, &SESSION)
+        .map_err(|()| Refusal::bad(id, "Mcp-Session-Id is there more than once, or is not visible ASCII"))?;
+    let missing = "the header Mcp-Session-Id is missing; open a session with `initialize`";
+    let named = named.ok_or_else(|| Refusal::other(StatusCode::BAD_REQUEST, id, missing))?;
+    edge.mcp.session(named, visitor).ok_or_else(|| Refusal::no_session(id))
+}
+
+fn id_of(message: &LegacyMessage) -> Option<Id> {
+    match message {
+        LegacyMessage::Request { id, .. } => Some(id.clone()),
+        LegacyMessage::Notification { .. } | LegacyMessage::Response { .. } => None,
+    }
+}

@@ -1,0 +1,109 @@
+//! MCP over HTTP: streamable HTTP of both eras on one path, HTTP+SSE of 2024-11-05 beside it, and a pipe by upgrade.
+//! Translates between requests and messages; what a message means, [`crate::mcp`] knows.
+//!
+//! ```text
+//! POST -> visit (who, which face, which head) -> ladder -> modern | legacy -> answer as JSON, or a stream of events
+//! ```
+
+mod head;
+mod legacy;
+mod modern;
+mod old_sse;
+mod pipe;
+mod streams;
+mod track;
+mod work;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use http::{HeaderMap, StatusCode};
+use tokio::sync::Semaphore;
+
+use self::head::{Refusal, Visit};
+use self::old_sse::OldSessions;
+use self::streams::Streams;
+use super::body::JsonBody;
+use super::problem::Answer;
+use crate::mcp::Mcp;
+use crate::mcp::ladder::{self, Classified, ModernMessage};
+use crate::tasks::Tasks;
+
+/// What these routes share.
+#[derive(Clone, Debug)]
+pub(super) struct McpEdge {
+    mcp: Mcp,
+    tasks: Tasks,
+    streams: Streams,
+    old: OldSessions,
+    /// Room for pipes: they outlive the bound on connections that they came through.
+    pipes: Arc<Semaphore>,
+}
+
+/// The routes, without fallbacks.
+pub(super) fn routes(mcp: Mcp, tasks: Tasks) -> Router {
+    let edge = McpEdge {
+        mcp,
+        streams: Streams::new(tasks.clone()),
+        old: OldSessions::default(),
+        pipes: Arc::new(Semaphore::new(pipe::PIPES)),
+        tasks,
+    };
+    Router::new()
+        .route("/mcp", post(message))
+        .route("/mcp", get(legacy::listen))
+        .route("/mcp", delete(legacy::end))
+        .route("/plugins/{id}/mcp", post(message))
+        .route("/plugins/{id}/mcp", get(legacy::listen))
+        .route("/plugins/{id}/mcp", delete(legacy::end))
+        .route("/groups/{name}/mcp", post(message))
+        .route("/groups/{name}/mcp", get(legacy::listen))
+        .route("/groups/{name}/mcp", delete(legacy::end))
+        .route("/sse", get(old_sse::open))
+        .route("/messages", post(old_sse::message))
+        .route("/plugins/{id}/sse", get(old_sse::open))
+        .route("/plugins/{id}/messages", post(old_sse::message))
+        .route("/groups/{name}/sse", get(old_sse::open))
+        .route("/groups/{name}/messages", post(old_sse::message))
+        .route("/api/v1/pipe", get(pipe::open))
+        .with_state(edge)
+}
+
+/// `POST /mcp`, of either era.
+async fn message(
+    State(edge): State<McpEdge>,
+    Visit(visitor): Visit,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let head = match head::of(&headers) {
+        Ok(head) => head,
+        Err(refusal) => return Ok(refusal.into_response()),
+    };
+    let classified = match ladder::classify(Some(&head), &body.unwrap_or_default()) {
+        Ok(classified) => classified,
+        Err(rejection) => return Ok(head::answered(rejection.answered())),
+    };
+    Ok(match classified {
+        Classified::Modern(ModernMessage::Request(request)) => {
+            match head::accepts_both(&headers, &request.id) {
+                Ok(()) => modern::answer(&edge, visitor, request).await,
+                Err(refusal) => refusal.into_response(),
+            }
+        }
+        // What there is to tell a modern server is told by closing the stream that it is about.
+        Classified::Modern(ModernMessage::Notification { .. }) => accepted(),
+        Classified::Legacy(body) => {
+            let answer: Result<Response, Refusal> = legacy::post(&edge, visitor, &headers, body).await;
+            answer.unwrap_or_else(IntoResponse::into_response)
+        }
+    })
+}
+
+/// The answer to what wants none.
+fn accepted() -> Response {
+    StatusCode::ACCEPTED.into_response()
+}

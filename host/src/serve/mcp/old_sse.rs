@@ -1,0 +1,134 @@
+//! HTTP+SSE of 2024-11-05: `GET /sse` is the connection, `POST /messages` its other direction. The session ends with the
+//! stream. Kept for old clients; the specification has left it behind.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http::{HeaderMap, Uri};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use wharf_core::Code;
+
+use super::head::{self, Refusal, Visit};
+use super::{McpEdge, accepted};
+use crate::edge_stdio::talk::Talk;
+use crate::serve::body::JsonBody;
+use crate::serve::problem::{Answer, Problem};
+use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
+
+/// Connections at a time; each is one of the edge's connections anyway.
+const MOST: usize = 512;
+/// Messages on their way out of one.
+const QUEUE: usize = 64;
+
+/// The open connections, by an unguessable id. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OldSessions(Arc<Mutex<HashMap<String, Arc<Talk>>>>);
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Which {
+    #[serde(rename = "sessionId")]
+    session: String,
+}
+
+/// `GET /sse`
+pub(super) async fn open(
+    State(edge): State<McpEdge>,
+    Visit(visitor): Visit,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Answer {
+    if let Err(refusal) = head::accepts_stream(&headers) {
+        return Ok(refusal.into_response());
+    }
+    let (out, messages) = mpsc::channel(QUEUE);
+    let talk = Arc::new(Talk::new(edge.mcp.clone(), visitor, edge.tasks.clone(), out));
+    let id = edge.old.add(&talk)?;
+    let path = uri.path().strip_suffix("/sse").unwrap_or_default();
+    let endpoint = format!("event: endpoint\ndata: {path}/messages?sessionId={id}\n\n");
+    let open = Open { id, all: edge.old.clone(), talk, messages };
+    let first = stream::iter([Bytes::from(endpoint)]);
+    Ok(sse::respond(first.chain(open.frames(edge.tasks.ending().clone()))))
+}
+
+/// `POST /messages?sessionId=..`
+pub(super) async fn message(
+    State(edge): State<McpEdge>,
+    Visit(visitor): Visit,
+    which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let Query(Which { session }) =
+        which.map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?;
+    let talk = edge.old.find(&session).filter(|talk| *talk.visitor() == visitor);
+    let Some(talk) = talk else { return Ok(Refusal::no_session(None).into_response()) };
+    talk.take(&body.unwrap_or_default()).await;
+    let response: Response = accepted();
+    Ok(response)
+}
+
+// === impl OldSessions ===
+
+impl OldSessions {
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, Arc<Talk>>> {
+        // No critical section can panic half way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, talk: &Arc<Talk>) -> Result<String, Problem> {
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|error| {
+            Problem::new(Code::Internal, format!("the system gives no randomness: {error}"))
+        })?;
+        let id = format!("{:032x}", u128::from_be_bytes(secret));
+        let mut all = self.locked();
+        if all.len() >= MOST {
+            return Err(Problem::new(
+                Code::Overloaded,
+                format!("{MOST} of these connections are open already"),
+            ));
+        }
+        all.insert(id.clone(), Arc::clone(talk));
+        Ok(id)
+    }
+
+    fn find(&self, id: &str) -> Option<Arc<Talk>> {
+        self.locked().get(id).cloned()
+    }
+}
+
+/// An open stream. Dropped, its session ends.
+struct Open {
+    id: String,
+    all: OldSessions,
+    talk: Arc<Talk>,
+    messages: mpsc::Receiver<Bytes>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.all.locked().remove(&self.id);
+        self.talk.end();
+    }
+}
+
+impl Open {
+    fn frames(self, ending: tokio_util::sync::CancellationToken) -> impl Stream<Item = Bytes> + Send {
+        stream::unfold((self, ending), |(mut open, ending)| async move {
+            let over = open.talk.over().clone();
+            let frame = tokio::select! {
+                // What was said before the end goes out before the end.
+                biased;
+                Some(message) = open.messages.recv() => frame("message", None, &message),
+                () = over.cancelled() => return None,
+                () = ending.cancelled() => return None,
+                () = tokio::time::sleep(KEEP_ALIVE) => PULSE,
+            };
+            Some((frame, (open, ending)))
+        })
+    }
+}

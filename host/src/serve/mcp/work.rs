@@ -1,0 +1,205 @@
+//! Exchanges that outlive the request they came with: the end of a legacy connection is no cancellation.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+
+use super::streams::Tracks;
+use super::track::Track;
+use crate::mcp::{AnswerKind, Answered, Exchange};
+
+/// Messages of a batch between its exchanges and its stream.
+const QUEUE: usize = 64;
+
+/// An exchange that is waited for by its request. Dropped before its end, it goes on in a task of its own; nobody can join
+/// it then, since no event told its client how.
+#[derive(Debug)]
+pub(super) struct Held {
+    exchange: Option<Exchange>,
+    tracks: Arc<Tracks>,
+}
+
+/// What an exchange did first.
+#[derive(Debug)]
+pub(super) enum First {
+    /// It is over, and nothing came before.
+    Answered(Answered),
+    /// It said this, or is not over yet.
+    Streams(Option<Bytes>),
+}
+
+impl Held {
+    pub(super) fn new(exchange: Exchange, tracks: Arc<Tracks>) -> Self {
+        Self { exchange: Some(exchange), tracks }
+    }
+
+    /// Waits for the answer, for something before it, or for `patience` to end.
+    pub(super) async fn first(&mut self, patience: impl Future<Output = ()>) -> First {
+        let Some(exchange) = &mut self.exchange else { return First::Streams(None) };
+        tokio::select! {
+            // What was said before the answer comes before the answer.
+            biased;
+            Some(event) = exchange.events.recv() => First::Streams(Some(event)),
+            answered = &mut exchange.answer => {
+                self.finish(answered)
+            }
+            () = patience => First::Streams(None),
+        }
+    }
+
+    /// The answer is there; it is a stream all the same if something was said in the very last moment.
+    fn finish(&mut self, answered: Answered) -> First {
+        let Some(mut exchange) = self.exchange.take() else { return First::Answered(answered) };
+        match exchange.events.try_recv() {
+            Err(_) => First::Answered(answered),
+            Ok(event) => {
+                exchange.answer = Box::pin(std::future::ready(answered));
+                self.exchange = Some(exchange);
+                First::Streams(Some(event))
+            }
+        }
+    }
+
+    /// Lets it go on by itself and write into a track.
+    pub(super) fn stream(mut self, first: Option<Bytes>) -> Arc<Track> {
+        let track = self.tracks.open();
+        if let Some(event) = first {
+            track.push(&event);
+        }
+        if let Some(exchange) = self.exchange.take() {
+            self.go_on(exchange, Some(Arc::clone(&track)));
+        }
+        track
+    }
+
+    fn go_on(&self, exchange: Exchange, track: Option<Arc<Track>>) {
+        let ended = self.tracks.session().ended().clone();
+        self.tracks.tasks().spawn(tracing::debug_span!("exchange"), async move {
+            tokio::select! {
+                () = run(exchange, track.as_deref()) => {}
+                () = ended.cancelled() => {}
+            }
+            if let Some(track) = track {
+                track.finish();
+            }
+        });
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            tracing::debug!("a client left before its answer; the request goes on");
+            self.go_on(exchange, None);
+        }
+    }
+}
+
+/// Carries an exchange to its end. Both sides are drained: neither waits for the other.
+async fn run(exchange: Exchange, track: Option<&Track>) {
+    let write = |message: &[u8]| track.into_iter().for_each(|track| track.push(message));
+    let Exchange { mut events, mut answer } = exchange;
+    let answered = loop {
+        tokio::select! {
+            biased;
+            Some(event) = events.recv() => write(&event),
+            answered = &mut answer => break answered,
+        }
+    };
+    while let Ok(event) = events.try_recv() {
+        write(&event);
+    }
+    if let Some(message) = answered.message {
+        write(&message);
+    }
+}
+
+/// The exchanges of a batch as one. Its answers come as events, since each is a message of its own, and none at the end.
+pub(super) fn merged(exchanges: Vec<Exchange>) -> Exchange {
+    let (out, events) = mpsc::channel(QUEUE);
+    let all = exchanges.into_iter().map(move |exchange| forward(exchange, out.clone()));
+    let answer = async move {
+        join_all(all).await;
+        Answered { message: None, kind: AnswerKind::Handled }
+    };
+    Exchange { events, answer: Box::pin(answer) }
+}
+
+async fn forward(exchange: Exchange, out: mpsc::Sender<Bytes>) {
+    let Exchange { mut events, mut answer } = exchange;
+    let answered = loop {
+        tokio::select! {
+            biased;
+            // Whoever polls this drains the other end at the same time.
+            Some(event) = events.recv() => out.send(event).await.unwrap_or_default(),
+            answered = &mut answer => break answered,
+        }
+    };
+    while let Ok(event) = events.try_recv() {
+        out.send(event).await.ok();
+    }
+    if let Some(message) = answered.message {
+        out.send(message).await.ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{merged, run};
+    use crate::mcp::{AnswerKind, Answered, Exchange};
+    use crate::serve::mcp::track::{Kept, Track};
+
+    /// An exchange that says these things and then answers.
+    fn exchange(said: &'static [&'static str], answer: Option<&'static str>) -> Exchange {
+        let (out, events) = mpsc::channel(1);
+        let answer = async move {
+            for event in said {
+                out.send(Bytes::from_static(event.as_bytes())).await.unwrap();
+            }
+            let message = answer.map(|text| Bytes::from_static(text.as_bytes()));
+            Answered { message, kind: AnswerKind::Handled }
+        };
+        Exchange { events, answer: Box::pin(answer) }
+    }
+
+    async fn written(exchange: Exchange) -> Vec<String> {
+        let track = Arc::new(Track::new(1, Kept::default()));
+        run(exchange, Some(&track)).await;
+        track.finish();
+        let mut reader = track.join(Some(0)).unwrap();
+        let mut out = Vec::new();
+        while let Some(frame) = reader.next(&CancellationToken::new()).await {
+            let text = String::from_utf8(frame.to_vec()).unwrap();
+            out.push(text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap().to_owned());
+        }
+        out
+    }
+
+    #[tokio::test]
+    async fn what_is_said_comes_before_the_answer() {
+        assert_eq!(written(exchange(&["1", "2", "3"], Some("4"))).await, ["1", "2", "3", "4"]);
+        assert_eq!(written(exchange(&["1"], None)).await, ["1"], "a cancelled request has no answer");
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_over_when_each_of_it_is() {
+        let batch =
+            merged(vec![exchange(&["1", "2"], Some("3")), exchange(&[], None), exchange(&[], Some("4"))]);
+        let mut all = written(batch).await;
+        all.sort();
+        assert_eq!(all, ["1", "2", "3", "4"]);
+    }
+
+    #[tokio::test]
+    async fn an_exchange_that_nobody_reads_goes_on() {
+        run(exchange(&["1", "2", "3"], Some("4")), None).await;
+    }
+}

@@ -1,0 +1,149 @@
+//! `wharf stdio`: both eras on one pipe, with a host that runs and without one.
+
+use serde_json::{Value, json};
+
+use crate::support::answer::text_of;
+use crate::support::host::Setup;
+use crate::support::mcp::{LEGACY, call, enveloped, hello, request};
+use crate::support::pipe::Pipe;
+use crate::support::{TestHost, eventually, ledger, mock, procs};
+
+fn ready(pipe: &mut Pipe) {
+    let hello = pipe.ask("hello", "initialize", hello(LEGACY));
+    assert_eq!(hello["result"]["protocolVersion"], LEGACY, "{hello}");
+    pipe.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+}
+
+/// Calls until the plugin is there: a host of our own has only begun to start it.
+async fn echo(pipe: &mut Pipe, tool: &str) -> String {
+    let said = eventually("the tool", async || {
+        let answer = pipe.ask(1, "tools/call", call(tool, json!({ "message": "hello" })));
+        if answer["result"].is_object() { Ok(answer) } else { Err(answer.to_string()) }
+    })
+    .await;
+    text_of(&said["result"]).to_owned()
+}
+
+fn modern(id: u64, method: &str, params: Value) -> Value {
+    request(id, method, enveloped(params))
+}
+
+#[tokio::test]
+async fn on_a_running_host_both_eras_share_the_pipe() {
+    let host = TestHost::with([("mock", mock())]).await;
+    host.until_state("mock", "ready").await;
+    let mut pipe = Pipe::on(&host, &[]);
+    pipe.send(&modern(1, "tools/list", json!({})));
+    assert_eq!(pipe.answer(1)["result"]["resultType"], "complete");
+    ready(&mut pipe);
+    assert_eq!(echo(&mut pipe, "mock__echo").await, "hello");
+    pipe.send(&modern(2, "tools/call", call("mock__echo", json!({ "message": "m" }))));
+    assert_eq!(text_of(&pipe.answer(2)["result"]), "m");
+    let (rest, code) = pipe.close();
+    assert_eq!((rest.len(), code), (0, Some(0)), "{rest:?}");
+    let mut own = Pipe::on(&host, &["--plugin", "mock"]);
+    ready(&mut own);
+    assert_eq!(echo(&mut own, "echo").await, "hello");
+    drop(own);
+    let (rest, code) = Pipe::on(&host, &["--plugin", "nobody"]).close();
+    assert_eq!((rest.len(), code), (0, Some(4)), "no such plugin");
+}
+
+#[tokio::test]
+async fn without_a_host_it_is_one_and_ends_with_its_input() {
+    let setup = Setup::new().plugin("mock", &mock());
+    let mut pipe = Pipe::alone(&setup, &[]);
+    ready(&mut pipe);
+    assert_eq!(echo(&mut pipe, "mock__echo").await, "hello");
+    // A second client of the same folders finds the first one's host.
+    let mut second = Pipe::alone(&setup, &["--plugin", "mock"]);
+    ready(&mut second);
+    assert_eq!(echo(&mut second, "echo").await, "hello");
+    assert_eq!(second.close().1, Some(0));
+    let (rest, code) = pipe.close();
+    assert_eq!((rest.len(), code), (0, Some(0)), "{rest:?}");
+    procs::assert_none_left(setup.mark(), &setup.scratch(""));
+    // Both folders are free again.
+    let (_, code) = Pipe::alone(&setup, &["--plugin", "nobody"]).close();
+    assert_eq!(code, Some(4), "no such plugin");
+}
+
+#[tokio::test]
+async fn two_that_start_at_once_share_one_host() {
+    let setup = Setup::new().plugin("mock", &mock());
+    let mut pipes: Vec<_> = (0..3).map(|_| Pipe::alone(&setup, &[])).collect();
+    for pipe in &mut pipes {
+        ready(pipe);
+    }
+    for pipe in &mut pipes {
+        assert_eq!(echo(pipe, "mock__echo").await, "hello");
+    }
+    for pipe in pipes {
+        drop(pipe);
+    }
+    procs::assert_none_left(setup.mark(), &setup.scratch(""));
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_answered() {
+    let host = TestHost::with([("mock", mock())]).await;
+    let mut pipe = Pipe::on(&host, &[]);
+    let code = |pipe: &Pipe| pipe.next()["error"]["code"].as_i64();
+    pipe.write("this is no JSON\n");
+    assert_eq!(code(&pipe), Some(-32700));
+    pipe.write("\n\r\n{\"jsonrpc\":\"2.0\"}\r\n");
+    assert_eq!(code(&pipe), Some(-32600));
+    pipe.write(&format!("{}\n", "x".repeat((4 << 20) + 1)));
+    assert_eq!(code(&pipe), Some(-32700));
+    assert_eq!(pipe.ask(1, "tools/list", json!({}))["error"]["code"], -32600, "no session yet");
+    assert_eq!(pipe.ask(2, "ping", json!({}))["result"], json!({}));
+    ready(&mut pipe);
+    assert_eq!(pipe.ask(3, "initialize", hello(LEGACY))["error"]["code"], -32600, "one session each");
+    assert_eq!(pipe.ask("4", "ping", json!({}))["result"], json!({}));
+    // The last line needs no end.
+    pipe.write(&request(5, "ping", json!({})).to_string());
+    let (rest, code) = pipe.close();
+    assert_eq!((rest.len(), code), (1, Some(0)), "{rest:?}");
+    assert_eq!(rest[0]["id"], 5);
+}
+
+#[tokio::test]
+async fn calls_end_before_the_pipe_does_and_a_cancelled_one_at_once() {
+    let setup = Setup::new();
+    let ledger = setup.scratch("ledger");
+    let host = setup.plugin("mock", &mock().arg("--ledger").path(&ledger)).start().await;
+    host.until_state("mock", "ready").await;
+    let mut pipe = Pipe::on(&host, &[]);
+    pipe.send(&modern(1, "tools/call", call("mock__sleep", json!({ "ms": 600_000 }))));
+    eventually(
+        "the call",
+        async || if ledger::runs(&ledger, "sleep") > 0 { Ok(()) } else { Err(String::new()) },
+    )
+    .await;
+    let cancelled =
+        json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } });
+    pipe.send(&cancelled);
+    eventually("its end", async || match ledger::count(&ledger, "sleep", "cancelled") {
+        0 => Err(String::new()),
+        _ => Ok(()),
+    })
+    .await;
+    pipe.send(&modern(2, "tools/call", call("mock__progress", json!({ "steps": 5, "interval_ms": 50 }))));
+    let (rest, code) = pipe.close();
+    assert_eq!((rest.len(), code), (1, Some(0)), "one answer, and none to what was cancelled: {rest:?}");
+    assert_eq!((&rest[0]["id"], text_of(&rest[0]["result"])), (&json!(2), "did 5 steps"));
+}
+
+#[tokio::test]
+async fn a_client_that_is_killed_leaves_nothing() {
+    let setup = Setup::new().plugin("mock", &mock());
+    let mut pipe = Pipe::alone(&setup, &[]);
+    ready(&mut pipe);
+    assert_eq!(echo(&mut pipe, "mock__echo").await, "hello");
+    procs::kill9(pipe.pid());
+    procs::assert_none_left(setup.mark(), &setup.scratch(""));
+    // The next one finds the folders as if nothing had been.
+    let mut next = Pipe::alone(&setup, &[]);
+    ready(&mut next);
+    assert_eq!(next.close().1, Some(0));
+}
