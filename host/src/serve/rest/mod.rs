@@ -3,6 +3,7 @@
 mod admin;
 mod calls;
 mod events;
+mod input;
 mod logs;
 mod params;
 mod plugins;
