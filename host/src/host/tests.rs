@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use wharf_core::PluginId;
 use wharf_core::lifecycle::State;
-use wharf_core::manifest::Manifest;
+use wharf_core::manifest::{Isolation, Manifest};
 use wharf_plugin_api::{Caller, Plugin, Reply};
 
 use super::{Host, Options, RegisterError};
@@ -67,6 +67,62 @@ async fn a_registered_plugin_is_called_and_survives_readings_of_the_folder() {
         "a wrong file is not its manifest"
     );
     assert!(host.call(call()).await.is_ok());
+    assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
+}
+
+#[tokio::test]
+async fn what_two_plugins_name_alike_is_told_at_both() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path()).await;
+    let mut events = host.events().subscribe(None).live;
+    for id in ["mine", "yours"] {
+        let id = PluginId::new(id).unwrap();
+        let of = Manifest { id, namespace: "ours".to_owned(), ..manifest() };
+        host.register(of).await.unwrap();
+    }
+    let told = async {
+        loop {
+            let event = events.recv().await.unwrap();
+            if event.kind == "catalog.changed" && event.data["collisions"] != serde_json::json!([]) {
+                return event.data["collisions"].clone();
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(30), told).await.expect("it is told");
+    let collision = serde_json::json!([{"kind": "tool", "key": "ours__t", "plugins": ["mine", "yours"]}]);
+    assert_eq!(told, collision);
+    for id in ["mine", "yours"] {
+        let view = serde_json::to_value(host.plugin(id).await.unwrap()).unwrap();
+        assert_eq!(view["collisions"], collision);
+    }
+    assert!(host.call(call()).await.is_ok(), "by its plugin and name it is called all the same");
+    assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
+}
+
+#[tokio::test]
+async fn a_session_that_leaves_takes_its_instance_along() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path()).await;
+    host.register(Manifest { isolation: Isolation::Session, ..manifest() }).await.unwrap();
+    listed(&host).await;
+    let (asks, _asked) = tokio::sync::mpsc::channel(1);
+    let joined = host.join("a-long-session-id".into(), Arc::default(), asks);
+    let caller = Caller { session: Some("a-long-session-id".into()), ..Caller::new("test") };
+    let settled = host.call(CallSpec { caller, ..call() }).await.unwrap();
+    assert_eq!(settled.instance.0, 1000);
+    let sessions = async || -> Vec<Option<String>> {
+        let view = host.plugin("mine").await.unwrap();
+        view.instances.into_iter().map(|instance| instance.session).collect()
+    };
+    assert_eq!(sessions().await, [None, Some("a-long-s".to_owned())]);
+    drop(joined);
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let leaving = async {
+        while sessions().await.len() > 1 {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), leaving).await.expect("it is gone");
     assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
 }
 

@@ -49,7 +49,8 @@ pub(crate) struct Outside {
 }
 
 impl GenerationInbox {
-    /// An ear, and where the end of the generation will be told.
+    /// An ear that tells nobody what it hears.
+    #[cfg(test)]
     pub(crate) fn new(news: Arc<Notify>) -> (Arc<Self>, oneshot::Receiver<Cause>) {
         Self::with(news, None)
     }
@@ -67,7 +68,7 @@ impl GenerationInbox {
         (Arc::new(inbox), end)
     }
 
-    /// Likewise, for an instance that clients hear.
+    /// An ear, and where the end of the generation will be told.
     pub(crate) fn telling(news: Arc<Notify>, outside: Outside) -> (Arc<Self>, oneshot::Receiver<Cause>) {
         Self::with(news, Some(outside))
     }

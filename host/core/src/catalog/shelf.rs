@@ -127,8 +127,8 @@ impl Kind {
 
 impl Shelf {
     pub(super) fn new(face: &Face, listed: &[&Listed]) -> Self {
-        let mut shelf = Self::default();
-        shelf.plugins = listed.iter().map(|one| (one.plugin.clone(), one.era)).collect();
+        let plugins = listed.iter().map(|one| (one.plugin.clone(), one.era)).collect();
+        let mut shelf = Self { plugins, ..Self::default() };
         // Resources first: where one is kept apart, tools may speak of it.
         for kind in [Kind::Resource, Kind::Template, Kind::Prompt, Kind::Tool] {
             let entries = listed.iter().flat_map(|one| &one.entries).filter(|entry| entry.kind == kind);
