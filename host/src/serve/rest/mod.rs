@@ -4,6 +4,7 @@ mod admin;
 mod calls;
 mod events;
 mod input;
+mod lists;
 mod logs;
 mod params;
 mod plugins;
@@ -50,6 +51,8 @@ pub(crate) fn router(host: Host, mcp: Mcp, tasks: Tasks) -> Router {
         .route("/api/v1/operations/{id}", get(admin::operation))
         .route("/api/v1/events", get(events::stream))
         .route("/api/v1/tools", get(tools::list))
+        .route("/api/v1/prompts", get(lists::prompts))
+        .route("/api/v1/resources", get(lists::resources))
         .route("/api/v1/plugins", get(plugins::list))
         .route("/api/v1/plugins/{id}", get(plugins::one))
         .route("/api/v1/plugins/{id}/instances", get(plugins::instances))
