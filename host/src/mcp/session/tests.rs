@@ -249,3 +249,23 @@ async fn what_an_instance_of_one_session_says_no_other_hears() {
     hears_nothing(&mut anns).await;
     hears_nothing(&mut others).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_uri_that_two_plugins_list_is_the_clients_own_in_both_directions() {
+    let home = tempfile::tempdir().unwrap();
+    let actor = || Actor::with_resources(LEGACY, &["link"], &["x://a"]);
+    let (p, q) = (actor(), actor());
+    let mcp = mcp(home.path(), &[("p", &p), ("q", &q)]).await;
+    let session = open(&mcp, visitor("ann")).await;
+    let mut feed = session.feed();
+    ask(&session, "resources/read", r#"{"uri":"q+x://a","n":1.0}"#).await;
+    assert_eq!(q.got("resources/read"), [r#"{"uri":"x://a","n":1.0}"#]);
+    let linked = ask(&session, "tools/call", r#"{"name":"q__link"}"#).await;
+    assert_eq!(linked["result"]["content"][0]["uri"], "q+x://a");
+    assert_eq!(ask(&session, "resources/subscribe", r#"{"uri":"q+x://a"}"#).await["result"], json!({}));
+    let updated = "notifications/resources/updated";
+    mcp.host.tell_for_tests(&id("p"), None, updated, r#"{"uri":"x://a"}"#);
+    mcp.host.tell_for_tests(&id("q"), None, updated, r#"{"uri":"x://a"}"#);
+    assert_eq!(heard(&mut feed).await["params"]["uri"], "q+x://a");
+    hears_nothing(&mut feed).await;
+}
