@@ -81,16 +81,19 @@ impl Host {
 
 #[cfg(test)]
 impl Host {
-    /// Says something in the name of a plugin, outside of a call.
-    pub(crate) fn tell_for_tests(&self, plugin: &PluginId, method: &'static str, json: &str) {
+    /// Says something in the name of a plugin, or of a session's own instance of it, outside of a call.
+    pub(crate) fn tell_for_tests(
+        &self,
+        plugin: &PluginId,
+        session: Option<&str>,
+        method: &'static str,
+        json: &str,
+    ) {
         let params = serde_json::value::RawValue::from_string(json.to_owned()).unwrap();
         self.0.services.notices.tell(crate::plugin::notice::Notice {
             plugin: plugin.clone(),
-            session: None,
-            notification: wharf_plugin_api::Notification {
-                method: method.into(),
-                params: Some(params.into()),
-            },
+            session: session.map(Into::into),
+            notification: Notification { method: method.into(), params: Some(params.into()) },
         });
     }
 }

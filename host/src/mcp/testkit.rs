@@ -230,6 +230,7 @@ impl ActorLink {
                 None => r#"{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"message":"?","n":1.0}}},"requestState":"s\u0061"}"#.to_owned(),
             },
             "endless" => r#"{"resultType":"input_required","requestState":"again"}"#.to_owned(),
+            "link" => r#"{"content":[{"type":"resource_link","uri":"x://a","n":1.0}]}"#.to_owned(),
             "task" => r#"{"task":{"taskId":"t1","status":"working"}}"#.to_owned(),
             _ => format!(r#"{{"got":{}}}"#, given.get()),
         };

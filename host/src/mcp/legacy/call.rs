@@ -133,10 +133,8 @@ fn answer(session: &Session, method: &str, plugin: &PluginId, settled: Settled) 
     if !keeps_apart(&shelf, plugin) {
         return Ok(Reply::Result(result));
     }
-    let seen = |uri: &str| match shelf.uri_as_seen(plugin, uri) {
-        Cow::Borrowed(same) if same == uri => None,
-        other => Some(other.into_owned()),
-    };
+    let seen =
+        |uri: &str| Some(shelf.uri_as_seen(plugin, uri)).filter(|seen| seen != uri).map(Cow::into_owned);
     Ok(Reply::Result(translate::with_uris(result, method, &seen)))
 }
 

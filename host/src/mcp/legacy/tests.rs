@@ -294,6 +294,8 @@ async fn input_that_cannot_be_had_ends_the_call_with_an_error() {
     assert!(refused["error"]["message"].as_str().unwrap().contains("elicitation.form"), "{refused}");
     let endless = call(&cannot, "endless").await;
     assert!(endless["error"]["message"].as_str().unwrap().contains("after 8 rounds"), "{endless}");
+    let endless = stage.actor.got("tools/call").iter().filter(|params| params.contains("endless")).count();
+    assert_eq!(endless, 1 + 8);
     let client = stage.client(r#"{"elicitation":{}}"#).await;
     let (mut events, answer) = begin(&client, Id::number(1), "input");
     let its = Id::number(said(&mut events).await["id"].as_u64().unwrap());

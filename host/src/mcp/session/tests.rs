@@ -182,6 +182,7 @@ async fn who_subscribed_is_told_of_updates_and_nobody_else() {
     let notice = |uri: &str| {
         mcp.host.tell_for_tests(
             &id("p"),
+            None,
             "notifications/resources/updated",
             &format!(r#"{{"uri":"{uri}","n":1.0}}"#),
         )
@@ -211,6 +212,7 @@ async fn log_messages_pass_at_the_level_of_each_session() {
     for level in ["debug", "info", "critical"] {
         mcp.host.tell_for_tests(
             &id("p"),
+            None,
             "notifications/message",
             &format!(r#"{{"level":"{level}","data":1.0}}"#),
         );
@@ -229,4 +231,41 @@ async fn what_answers_nothing_is_dropped_and_counted() {
     session.response(Some(&Id::text("1")), Reply::Result(raw("{}")));
     session.response(None, Reply::Error(RpcError::new(-1, "x")));
     assert_eq!(session.asks.strays(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_instance_of_one_session_says_no_other_hears() {
+    let home = tempfile::tempdir().unwrap();
+    let mcp = mcp(home.path(), &[("p", &Actor::new(LEGACY, &[]))]).await;
+    let (ann, other) = (open(&mcp, visitor("ann")).await, open(&mcp, visitor("ann")).await);
+    let (mut anns, mut others) = (ann.feed(), other.feed());
+    let error = r#"{"level":"error","data":1.0}"#;
+    mcp.host.tell_for_tests(&id("p"), Some(ann.id()), "notifications/message", error);
+    mcp.host.tell_for_tests(&id("p"), Some(ann.id()), "notifications/vendor", "{}");
+    mcp.host.tell_for_tests(&id("p"), None, "notifications/vendor", "{}");
+    mcp.host.tell_for_tests(&id("p"), None, "notifications/tasks/status", r#"{"taskId":"t"}"#);
+    assert_eq!(heard(&mut anns).await["method"], "notifications/message");
+    assert_eq!(heard(&mut anns).await["method"], "notifications/vendor");
+    hears_nothing(&mut anns).await;
+    hears_nothing(&mut others).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_uri_that_two_plugins_list_is_the_clients_own_in_both_directions() {
+    let home = tempfile::tempdir().unwrap();
+    let actor = || Actor::with_resources(LEGACY, &["link"], &["x://a"]);
+    let (p, q) = (actor(), actor());
+    let mcp = mcp(home.path(), &[("p", &p), ("q", &q)]).await;
+    let session = open(&mcp, visitor("ann")).await;
+    let mut feed = session.feed();
+    ask(&session, "resources/read", r#"{"uri":"q+x://a","n":1.0}"#).await;
+    assert_eq!(q.got("resources/read"), [r#"{"uri":"x://a","n":1.0}"#]);
+    let linked = ask(&session, "tools/call", r#"{"name":"q__link"}"#).await;
+    assert_eq!(linked["result"]["content"][0]["uri"], "q+x://a");
+    assert_eq!(ask(&session, "resources/subscribe", r#"{"uri":"q+x://a"}"#).await["result"], json!({}));
+    let updated = "notifications/resources/updated";
+    mcp.host.tell_for_tests(&id("p"), None, updated, r#"{"uri":"x://a"}"#);
+    mcp.host.tell_for_tests(&id("q"), None, updated, r#"{"uri":"x://a"}"#);
+    assert_eq!(heard(&mut feed).await["params"]["uri"], "q+x://a");
+    hears_nothing(&mut feed).await;
 }
