@@ -128,7 +128,7 @@ fn marked(params: Option<&RawValue>, id: &Id) -> Option<Box<RawValue>> {
     let Some(params) = params.filter(|params| params.get().starts_with('{')) else {
         return to_raw_value(&json!({ "_meta": meta(None)? })).ok();
     };
-    splice::with_field(params, "_meta", &*meta(splice::field(params, "_meta"))?)
+    splice::with_field(params, "_meta", &meta(splice::field(params, "_meta"))?)
 }
 
 // === impl Listens ===

@@ -275,7 +275,7 @@ impl Asking {
         };
         let seen = |uri: &str| match shelf.uri_as_seen(plugin, uri) {
             Cow::Borrowed(same) if same == uri => None,
-            other => Some(other.into_owned()),
+            seen @ (Cow::Borrowed(_) | Cow::Owned(_)) => Some(seen.into_owned()),
         };
         translate::with_uris(result, method, &seen)
     }

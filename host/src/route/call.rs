@@ -13,6 +13,7 @@ use wharf_core::settle::{Verdict, settle};
 use wharf_core::{CallId, Code, PluginId};
 use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Reply, Request, Scope};
 
+use super::allowance::Allowance;
 use super::failure::Failure;
 use super::request;
 use super::scope::CallScope;
@@ -67,12 +68,15 @@ impl Call {
             events.try_send(CallEvent::Accepted(self.id.clone())).ok();
         }
         let (caller, asks) = (self.spec.caller.clone(), self.spec.asks.take());
-        let scope = Arc::new(CallScope::new(caller, deadline.into_std(), events, asks));
+        // Only who can be asked may take longer than was given.
+        let latest = asks.as_ref().map_or(deadline, |_| started + self.manifest.limits.max_timeout.0);
+        let time = Allowance::new(deadline, latest);
+        let scope = Arc::new(CallScope::new(caller, time, events, asks));
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
         let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
         let _permit = self.admit(&lane, patience).await?;
-        let (picked, reply) = self.attempts(&lane, request, &scope, patience, deadline).await?;
+        let (picked, reply) = self.attempts(&lane, request, &scope, patience).await?;
         let (instance, era) = (picked.n, picked.link.hello().era());
         let undeclared = scope.undeclared();
         Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply, era, undeclared })
@@ -111,12 +115,11 @@ impl Call {
         request: Request,
         scope: &Arc<CallScope>,
         mut patience: Instant,
-        deadline: Instant,
     ) -> Result<(Picked, Reply), Failure> {
         let mut attempt = 0;
         loop {
             let picked = self.pick(lane, patience).await?;
-            let error = match self.attempt(&picked, request.clone(), scope, deadline).await {
+            let error = match self.attempt(&picked, request.clone(), scope).await {
                 Ok(reply) => {
                     picked.instance.load.count_answer();
                     return Ok((picked, reply));
@@ -124,6 +127,7 @@ impl Call {
                 Err(error) => error,
             };
             drop(picked);
+            let deadline = scope.time().until();
             let remaining = deadline.saturating_duration_since(Instant::now());
             match settle(&error, attempt, remaining, &self.manifest.retry, roll()) {
                 Verdict::Again(delay) => tokio::time::sleep(delay).await,
@@ -139,12 +143,12 @@ impl Call {
         picked: &Picked,
         request: Request,
         scope: &Arc<CallScope>,
-        deadline: Instant,
     ) -> Result<Reply, CallError> {
         let as_scope: Arc<dyn Scope> = Arc::<CallScope>::clone(scope);
-        match tokio::time::timeout_at(deadline, picked.link.request(request, as_scope)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
+        tokio::select! {
+            biased;
+            outcome = picked.link.request(request, as_scope) => outcome,
+            () = scope.time().over() => {
                 let delivery = if scope.was_sent() { Delivery::Unknown } else { Delivery::NotDelivered };
                 Err(CallError::new(CallErrorKind::Timeout, delivery, "no answer before the deadline"))
             }

@@ -1,6 +1,7 @@
 //! The one path of a call: resolve, admit, pick, attempt, settle. Each pure decision of it lives in `wharf_core` under the
 //! same name; here they are carried out. Nothing here knows HTTP.
 
+pub(crate) mod allowance;
 pub(crate) mod call;
 pub mod failure;
 pub(crate) mod request;

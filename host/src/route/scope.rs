@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use wharf_core::ask::{Capability, Declared, needed};
 use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, RpcError, Scope, async_trait};
 
+use super::allowance::Allowance;
 use super::spec::CallEvent;
 use crate::plugin::Ask;
 
@@ -15,7 +16,7 @@ use crate::plugin::Ask;
 #[derive(Debug)]
 pub(crate) struct CallScope {
     caller: Caller,
-    deadline: Instant,
+    time: Allowance,
     sent: AtomicBool,
     events: Option<mpsc::Sender<CallEvent>>,
     asks: Option<mpsc::Sender<Ask>>,
@@ -25,11 +26,16 @@ pub(crate) struct CallScope {
 impl CallScope {
     pub(crate) fn new(
         caller: Caller,
-        deadline: Instant,
+        time: Allowance,
         events: Option<mpsc::Sender<CallEvent>>,
         asks: Option<mpsc::Sender<Ask>>,
     ) -> Self {
-        Self { caller, deadline, sent: AtomicBool::new(false), events, asks, undeclared: Mutex::default() }
+        Self { caller, time, sent: AtomicBool::new(false), events, asks, undeclared: Mutex::default() }
+    }
+
+    /// The time that it has.
+    pub(crate) fn time(&self) -> &Allowance {
+        &self.time
     }
 
     /// Whether a byte of it was handed over.
@@ -85,6 +91,7 @@ impl Scope for CallScope {
         let nobody = || Reply::Error(refused("the caller of this call can no longer be asked".to_owned()));
         let (reply, answered) = oneshot::channel();
         let Some(asks) = &self.asks else { return Ok(nobody()) };
+        let _asking = self.time.ask();
         if asks.send(Ask { request, reply }).await.is_err() {
             return Ok(nobody());
         }
@@ -96,6 +103,6 @@ impl Scope for CallScope {
     }
 
     fn deadline(&self) -> Instant {
-        self.deadline
+        self.time.latest().into_std()
     }
 }

@@ -173,7 +173,6 @@ pub(crate) struct Kit {
     pub(crate) mcp: Mcp,
     pub(crate) host: Host,
     pub(crate) legacy: Arc<Scripted>,
-    pub(crate) modern: Arc<Scripted>,
     _home: tempfile::TempDir,
 }
 
@@ -191,7 +190,7 @@ impl Kit {
             let served = Arc::new(Served(Arc::clone(plugin)));
             host.register(Manifest::embedded(PluginId::new(id).unwrap(), served)).await.unwrap();
         }
-        let kit = Self { mcp: Mcp::new(host.clone()), host, legacy, modern, _home: home };
+        let kit = Self { mcp: Mcp::new(host.clone()), host, legacy, _home: home };
         kit.until(|kit| {
             let listed = kit.host.catalog();
             listed.tool("old", "echo").is_some() && listed.tool("new", "echo").is_some()

@@ -40,12 +40,11 @@ impl Digester {
         let tree = serde_json::from_str::<Value>(params).unwrap_or_else(|_| Value::String(params.to_owned()));
         let digest = |keys: &RandomState| {
             let mut hasher = keys.build_hasher();
-            match &tree {
-                Value::Object(members) => digest_members(
-                    members.iter().filter(|(key, _)| !OPEN.contains(&key.as_str())),
-                    &mut hasher,
-                ),
-                other => digest(other, &mut hasher),
+            if let Value::Object(members) = &tree {
+                let kept = members.iter().filter(|(key, _)| !OPEN.contains(&key.as_str()));
+                digest_members(kept, &mut hasher);
+            } else {
+                digest(&tree, &mut hasher);
             }
             hasher.finish()
         };

@@ -1,0 +1,132 @@
+//! The time that a call has. What passes while its caller is asked is not the plugin's: a person may have to be found, and
+//! a plugin that asked did answer. It must not know why the time was set as it was.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long a call may take.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    now: Mutex<Spent>,
+    /// Whatever is asked, it ends here.
+    latest: Instant,
+    /// Rung when the plugin's time runs again.
+    runs: Notify,
+}
+
+#[derive(Debug)]
+struct Spent {
+    deadline: Instant,
+    /// Questions that are open.
+    asking: usize,
+    /// Since when there was one.
+    since: Instant,
+}
+
+/// A question that is open.
+#[derive(Debug)]
+pub(crate) struct Asking<'a>(&'a Allowance);
+
+impl Allowance {
+    pub(crate) fn new(deadline: Instant, latest: Instant) -> Self {
+        let now = Mutex::new(Spent { deadline, asking: 0, since: deadline });
+        Self { now, latest: latest.max(deadline), runs: Notify::new() }
+    }
+
+    /// When the call ends at the latest.
+    pub(crate) fn latest(&self) -> Instant {
+        self.latest
+    }
+
+    /// When it ends, as things are.
+    pub(crate) fn until(&self) -> Instant {
+        let now = self.now();
+        if now.asking > 0 { self.latest } else { now.deadline }
+    }
+
+    /// Resolves when the time is over.
+    pub(crate) async fn over(&self) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(self.until()) => {
+                    if self.until() <= Instant::now() {
+                        return;
+                    }
+                }
+                () = self.runs.notified() => {}
+            }
+        }
+    }
+
+    /// The caller is asked, until this is dropped.
+    pub(crate) fn ask(&self) -> Asking<'_> {
+        let mut now = self.now();
+        if now.asking == 0 {
+            now.since = Instant::now();
+        }
+        now.asking += 1;
+        Asking(self)
+    }
+
+    fn now(&self) -> MutexGuard<'_, Spent> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut now = self.0.now();
+        now.asking -= 1;
+        if now.asking == 0 {
+            now.deadline = (now.deadline + now.since.elapsed()).min(self.0.latest);
+            self.0.runs.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::Allowance;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn allowance() -> Allowance {
+        Allowance::new(Instant::now() + 10 * SECOND, Instant::now() + 100 * SECOND)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_the_caller_is_asked_does_not_count() {
+        let (begun, allowance) = (Instant::now(), allowance());
+        let asked = async {
+            tokio::time::sleep(9 * SECOND).await;
+            let (one, two) = (allowance.ask(), allowance.ask());
+            tokio::time::sleep(20 * SECOND).await;
+            drop(one);
+            tokio::time::sleep(20 * SECOND).await;
+            drop(two);
+        };
+        tokio::join!(allowance.over(), asked);
+        assert_eq!(begun.elapsed().as_secs(), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn but_it_has_an_end_too() {
+        let (begun, allowance) = (Instant::now(), allowance());
+        let _asking = allowance.ask();
+        allowance.over().await;
+        assert_eq!(begun.elapsed().as_secs(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_asked_has_what_was_given() {
+        let (begun, allowance) = (Instant::now(), allowance());
+        allowance.over().await;
+        assert_eq!(begun.elapsed().as_secs(), 10);
+    }
+}
