@@ -92,11 +92,12 @@ impl Pipe {
         self.answer(id)
     }
 
-    /// Closes the input, reads what is left and tells how it ended.
+    /// Closes the input; the answers that still came (a session may also be told of changes at any time), and how it ended.
     pub(crate) fn close(mut self) -> (Vec<Value>, Option<i32>) {
         self.input = None;
         let rest = std::iter::from_fn(|| self.lines.recv_timeout(PATIENCE).ok());
-        let rest = rest.map(|line| serde_json::from_str(&line).expect("only messages on stdout")).collect();
+        let rest = rest.map(|line| serde_json::from_str::<Value>(&line).expect("only messages on stdout"));
+        let rest = rest.filter(|message| message.get("id").is_some()).collect();
         (rest, self.child.wait().expect("it ends").code())
     }
 }
