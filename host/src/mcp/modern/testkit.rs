@@ -1,7 +1,7 @@
 //! A host with scripted plugins of both eras, for the tests of the modern side.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +29,9 @@ pub(crate) struct Scripted {
     pub(crate) reached: Notify,
     inbox: std::sync::Mutex<Option<Arc<dyn Inbox>>>,
     /// Another tool is listed.
-    pub(crate) more: std::sync::atomic::AtomicBool,
+    pub(crate) more: AtomicBool,
+    /// Another prompt is.
+    pub(crate) more_prompts: AtomicBool,
 }
 
 struct Served(Arc<Scripted>);
@@ -62,6 +64,7 @@ impl Scripted {
             reached,
             inbox: Default::default(),
             more: false.into(),
+            more_prompts: false.into(),
         })
     }
 
@@ -103,7 +106,12 @@ impl Link for Conversation {
                 let more = self.0.more.load(Ordering::SeqCst).then_some("more");
                 listed(&json!({"tools": names.into_iter().chain(more).map(tool).collect::<Vec<_>>()}))
             }
-            "prompts/list" => listed(&json!({"prompts": [{"name": "p"}]})),
+            "prompts/list" => {
+                let more = self.0.more_prompts.load(Ordering::SeqCst).then_some("q");
+                let names: Vec<_> =
+                    ["p"].into_iter().chain(more).map(|name| json!({ "name": name })).collect();
+                listed(&json!({ "prompts": names }))
+            }
             "resources/list" => listed(&json!({"resources": [{"uri": "a://b", "name": "b"}]})),
             "resources/templates/list" => listed(&json!({"resourceTemplates": []})),
             "resources/read" => Ok(Reply::Error(RpcError::new(-32002, "gone"))),

@@ -1,6 +1,7 @@
 //! The modern side over a real host: what a client of 2026-07-28 gets of plugins of both eras.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wharf_core::catalog::Face;
@@ -247,4 +248,17 @@ async fn a_task_goes_to_the_plugin_that_began_it() {
     }
     let (_, kind) = kit.ask(only("old"), "tasks/get", &get).await;
     assert_eq!(kind, AnswerKind::UnknownMethod);
+}
+
+#[tokio::test]
+async fn a_client_may_take_longer_than_a_call_to_answer() {
+    let kit = Kit::new().await;
+    tokio::time::pause();
+    let first = call("ask", &json!({"elicitation": {}}));
+    let (answer, _) = kit.ask(only("old"), "tools/call", &first).await;
+    tokio::time::sleep(Duration::from_secs(5 * 60)).await;
+    let state = &answer["result"]["requestState"];
+    let retry = json!({"requestState": state, "inputResponses": {"1": {"action": "decline"}}});
+    let (answer, _) = kit.ask(only("old"), "tools/call", &with(first, &retry)).await;
+    assert_eq!(answer["result"]["structuredContent"]["answer"]["action"], "decline", "{answer}");
 }
