@@ -6,8 +6,9 @@ use serde_json::json;
 
 use crate::support::answer::text_of;
 use crate::support::host::Setup;
+use crate::support::manifest::mock_on_port;
 use crate::support::servers::Servers;
-use crate::support::{Manifest, TestHost, mock, mock_on_port};
+use crate::support::{Manifest, TestHost, mock};
 
 fn time() -> Manifest {
     let time = Manifest::command(Servers::python().bin("mcp-server-time"));

@@ -26,6 +26,8 @@ pub(crate) enum Skill {
 pub(crate) struct Client {
     pub(crate) name: &'static str,
     pub(crate) skill: Skill,
+    /// It finds out by itself whether the server is of the modern era, tells what it found, and prefers it.
+    pub(crate) modern: bool,
     argv: Vec<PathBuf>,
     node_path: PathBuf,
 }
@@ -53,6 +55,7 @@ impl Clients {
         let script = |program: &Path, name: &'static str, file: &str, skill| Client {
             name,
             skill,
+            modern: false,
             argv: vec![program.to_owned(), ours("drivers").join(file)],
             node_path: modules.clone(),
         };
@@ -60,14 +63,16 @@ impl Clients {
             rust: Client {
                 name: "rmcp 3.9",
                 skill: Skill::Whole,
+                modern: true,
                 argv: vec![peer("interop-rust-client")],
                 node_path: PathBuf::new(),
             },
             python_v1: script(&v1.bin("python3"), "Python mcp 1.30", "python_v1.py", Skill::Whole),
-            python_v2: script(&v2.bin("python3"), "Python mcp 2.3", "python_v2.py", Skill::Whole),
-            fastmcp: script(&fast.bin("python3"), "FastMCP 4.1", "fast_mcp.py", Skill::Whole),
+            python_v2: script(&v2.bin("python3"), "Python mcp 2.3", "python_v2.py", Skill::Whole).newer(),
+            fastmcp: script(&fast.bin("python3"), "FastMCP 4.1", "fast_mcp.py", Skill::Whole).newer(),
             typescript_v1: script(Path::new("node"), "TypeScript 1.32", "typescript_v1.cjs", Skill::Hasty),
-            typescript_v2: script(Path::new("node"), "TypeScript 2.4", "typescript_v2.cjs", Skill::Hasty),
+            typescript_v2: script(Path::new("node"), "TypeScript 2.4", "typescript_v2.cjs", Skill::Hasty)
+                .newer(),
             inspector: script(&node22, "Inspector CLI", "inspector.cjs", Skill::Plain),
             claude: script(&node22, "Claude Code", "claude_code.cjs", Skill::Plain),
         }
@@ -82,6 +87,10 @@ impl Clients {
 }
 
 impl Client {
+    fn newer(self) -> Self {
+        Self { modern: true, ..self }
+    }
+
     /// Runs the program to its end. A report counts even if the client then stumbles over its own goodbye.
     pub(crate) async fn run(&self, task: &Value) -> Result<Value, String> {
         let (program, args) = self.argv.split_first().expect("a program");

@@ -1,6 +1,7 @@
 //! MCP over HTTP by hand, in both eras: no client library that would repair, hide or reorder what the host sends.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{RequestBuilder, Response};
@@ -33,7 +34,7 @@ pub(crate) struct Messages {
 impl Session {
     pub(crate) fn modern(host: &TestHost, path: &str) -> Self {
         let (url, token) = (format!("{}{path}", host.base), host.token.clone());
-        Self { http: crate::support::host::client(), url, token, legacy: None }
+        Self { http: client(), url, token, legacy: None }
     }
 
     /// Shakes hands.
@@ -99,6 +100,14 @@ impl Session {
             None => request,
         }
     }
+}
+
+/// A client of a session's own. It keeps a connection for less long than the host does: one that is closed just when it
+/// is used again would lose the request, which nobody may repeat for it.
+fn client() -> reqwest::Client {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let client = reqwest::Client::builder().no_proxy().pool_idle_timeout(Duration::from_secs(2));
+    client.build().expect("a client")
 }
 
 async fn send(request: RequestBuilder) -> Response {

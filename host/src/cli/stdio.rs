@@ -56,7 +56,9 @@ pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
     let ended = runtime.block_on(serve(&args, target, &state, &mut log));
     // A read of stdin that nobody answers is left behind.
     runtime.shutdown_timeout(up::RUNTIME);
-    log.map(up::close);
+    if let Some(log) = log {
+        up::close(log);
+    }
     ended
 }
 

@@ -21,6 +21,7 @@ use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Caller, Era, Reply, RpcError};
 
 use self::answer::Answer;
+pub(crate) use self::answer::MISSING_CAPABILITY;
 use self::hearing::Hearing;
 use super::exchange::{Answered, Exchange};
 use super::forward::{self, Forwarded, bad};
@@ -61,6 +62,11 @@ impl Modern {
 }
 
 impl Mcp {
+    /// The calls that wait for their clients.
+    pub(crate) fn park(&self) -> &Park {
+        &self.modern.park
+    }
+
     /// Answers one modern request. Dropping the answer's future cancels it.
     pub(crate) fn modern(&self, visitor: Visitor, request: ModernRequest) -> Exchange {
         let envelope = match Envelope::read(request.params.as_deref()) {

@@ -165,6 +165,12 @@ impl Park {
         live.await.map_err(|_| bad_state())
     }
 
+    /// How many calls wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.seats().len()
+    }
+
     /// Whether a call waits under this token, for whomever.
     pub(crate) fn knows(&self, token: &str) -> bool {
         token.starts_with(PREFIX) && self.0.seats().contains_key(token)

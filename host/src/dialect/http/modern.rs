@@ -84,7 +84,7 @@ impl Wire {
         };
         match ask().await? {
             Discovery::Again(_) => ask().await,
-            other => Ok(other),
+            known @ (Discovery::Modern(_) | Discovery::Refused(_) | Discovery::Unknown(_)) => Ok(known),
         }
     }
 
@@ -106,7 +106,7 @@ impl Wire {
                 }
                 self.sessionless(request.clone(), scope).await.map_err(Trouble::call_error)?
             }
-            other => other,
+            answer @ (Reply::Result(_) | Reply::Error(_)) => answer,
         };
         Ok(if request.method == TOOLS_LIST { self.learned(reply) } else { reply })
     }

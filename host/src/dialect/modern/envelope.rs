@@ -60,7 +60,7 @@ fn stamped(params: Option<&RawValue>, client: &Client, token: Option<u64>) -> Op
     }
     meta.push('}');
     match params {
-        Some(params) => splice::with_field(params, META, &*RawValue::from_string(meta).ok()?),
+        Some(params) => splice::with_field(params, META, &RawValue::from_string(meta).ok()?),
         None => RawValue::from_string(format!("{{\"{META}\":{meta}}}")).ok(),
     }
 }

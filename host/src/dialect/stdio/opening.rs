@@ -66,11 +66,11 @@ impl Opening {
             Discovery::Again(cause) | Discovery::Refused(cause) | Discovery::Unknown(cause) => cause,
         };
         tracing::debug!(plugin = %self.options.label, %first, "not modern");
-        self.initialize().await.map_err(|second| match second.kind {
-            CauseKind::HandshakeRefused => {
-                Cause::new(second.kind, format!("{}; and as modern: {}", second.detail, first.detail))
+        self.initialize().await.map_err(|second| {
+            if second.kind != CauseKind::HandshakeRefused {
+                return second;
             }
-            _ => second,
+            Cause::new(second.kind, format!("{}; and as modern: {}", second.detail, first.detail))
         })
     }
 
@@ -82,7 +82,7 @@ impl Opening {
                 let second = self.ask(modern::discover(), Era::Modern, until).await?;
                 Ok(modern::discovered(DIALECT, second))
             }
-            other => Ok(other),
+            known @ (Discovery::Modern(_) | Discovery::Refused(_) | Discovery::Unknown(_)) => Ok(known),
         }
     }
 

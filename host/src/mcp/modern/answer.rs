@@ -14,7 +14,7 @@ use super::super::translate;
 use crate::route::Settled;
 
 /// The client lacks a capability that the request needs.
-const MISSING_CAPABILITY: i64 = -32021;
+pub(crate) const MISSING_CAPABILITY: i64 = -32021;
 /// A legacy plugin wants a URL to be opened first. No modern message may bear this code.
 const URL_NEEDED: i64 = -32042;
 

@@ -16,8 +16,11 @@ use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
 use super::params::Names;
-use super::{Edge, progress, raw_json};
-use crate::route::{CallEvent, CallSpec, Failure, Payload, Settled};
+use super::{Edge, input, progress, raw_json};
+use crate::mcp::forward::Forwarded;
+use crate::mcp::modern::{Brought, MISSING_CAPABILITY, open_to_questions};
+use crate::mcp::park::{Live, Passed};
+use crate::route::{CallEvent, CallSpec, Failure, Settled};
 use crate::serve::auth::Principal;
 use crate::serve::body::JsonBody;
 use crate::serve::facade::{self, Unwrapped};
@@ -27,12 +30,18 @@ use crate::serve::sse;
 /// The body of a call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
-    arguments: Option<&'a RawValue>,
+    pub(super) arguments: Option<&'a RawValue>,
     timeout_ms: Option<u64>,
     #[serde(borrow, default, deserialize_with = "present")]
-    meta: Option<&'a RawValue>,
+    pub(super) meta: Option<&'a RawValue>,
+    /// The answers to what an earlier call of the same asked.
+    #[serde(borrow, default, rename = "inputResponses", deserialize_with = "present")]
+    pub(super) answers: Option<&'a RawValue>,
+    /// What that call gave to be shown again.
+    #[serde(default, rename = "requestState")]
+    pub(super) state: Option<String>,
 }
 
 /// Keeps `null` apart from absent.
@@ -51,18 +60,64 @@ pub(super) async fn call(
     let tool = edge.host.tool(&plugin, &tool).await?;
     let wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
     edge.schemas.check(&edge.tasks, &tool, wanted.arguments).await?;
-    let mut spec = spec(&tool, principal, wanted.arguments);
-    if let Payload::Call { meta, .. } = &mut spec.payload {
-        *meta = wanted.meta.map(|meta| Arc::from(meta.to_owned()));
+    let streams = sse::wanted(&headers);
+    let live = live(&edge, &tool, &principal, &wanted, streams).await?;
+    let origin = input::origin(&principal, &tool, wanted.arguments)?;
+    let park = edge.mcp.park().clone();
+    if streams {
+        let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
+        let call = async move {
+            // The router drops what a slow client has no room for; this is the same queue, one step on.
+            let passed = park.pass(live, &origin, &mut |event| drop(sender.try_send(event))).await;
+            passed_answer(&tool, passed)
+        };
+        return Ok(sse::respond(progress::stream(&edge.tasks, call, events)));
     }
+    let passed = park.pass(live, &origin, &mut drop).await;
+    Ok(raw_json(StatusCode::OK, passed_answer(&tool, passed)?))
+}
+
+/// The call that a request begins, or goes on with.
+async fn live(
+    edge: &Edge,
+    tool: &Tool,
+    principal: &Principal,
+    wanted: &Wanted<'_>,
+    streams: bool,
+) -> Result<Live, Problem> {
+    if let Some(token) = wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
+        let origin = input::origin(principal, tool, wanted.arguments)?;
+        let live = edge.mcp.park().resume(token, &origin).await;
+        let mut live = live.map_err(|error| Problem::new(Code::BadRequest, error.message))?;
+        if let Some(answers) = wanted.answers {
+            live.answer(answers);
+        }
+        return Ok(live);
+    }
+    let caller = input::caller(principal);
+    let mut spec = CallSpec { caller, ..spec(tool, principal.clone(), wanted.arguments) };
     spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
-    if sse::wanted(&headers) {
+    spec.payload = input::payload(tool, wanted)?;
+    let events = streams.then(|| {
         let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
         spec.events = Some(sender);
-        return Ok(sse::respond(progress::stream(&edge.tasks, edge.host.call(spec), events, tool)));
+        events
+    });
+    let brought = Brought { answers: wanted.answers.map(ToOwned::to_owned), state: wanted.state.clone() };
+    open_to_questions(Forwarded { spec, events, token: None }, &edge.host, brought)
+        .map_err(|error| Problem::new(Code::BadRequest, error.message))
+}
+
+/// The body that a call comes to.
+fn passed_answer(tool: &Tool, passed: Passed) -> Result<Vec<u8>, Problem> {
+    match passed {
+        Passed::Ended(outcome) => answer(tool, outcome?),
+        // Who answers in the end, and when, is not known yet.
+        Passed::Asked(result) => {
+            let head = format!(r#"{{"plugin":"{}","result":"#, tool.plugin);
+            Ok([head.as_bytes(), result.get().as_bytes(), b"}"].concat())
+        }
     }
-    let settled = edge.host.call(spec).await?;
-    Ok(raw_json(StatusCode::OK, answer(&tool, settled)?))
 }
 
 /// `POST /tools/{plugin}/{tool}`
@@ -79,20 +134,24 @@ pub(super) async fn facade(
     edge.schemas.check(&edge.tasks, &tool, arguments).await?;
     let settled = edge.host.call(spec(&tool, principal, arguments)).await?;
     let about = about(&tool, &settled);
+    let asked = !settled.undeclared.is_empty();
+    let failed = |code, detail| Problem::from(Failure { code, detail, ..about.clone() });
+    let asks = "the tool asks for input, which this route cannot carry; use the call route under /api/v1";
     let result = match settled.reply {
         Reply::Result(result) => result,
+        // It was told no: here nobody can be asked, and so no call is left waiting.
+        Reply::Error(error) if asked || error.code == MISSING_CAPABILITY => {
+            return Err(failed(Code::InputRequired, asks.to_owned()));
+        }
         Reply::Error(error) => return Err(refused(about, error)),
     };
-    let failed = |code, detail| Problem::from(Failure { code, detail, ..about });
     match facade::unwrap(&result) {
         Ok(Unwrapped::Value(json)) => Ok(raw_json(StatusCode::OK, json)),
-        Ok(Unwrapped::ToolError(text)) => Err(failed(Code::ToolError, text)),
-        Ok(Unwrapped::InputRequired) => {
-            let detail =
-                "the tool asks for input, which this route cannot carry; use the call route under /api/v1"
-                    .to_owned();
-            Err(failed(Code::InputRequired, detail))
+        Ok(Unwrapped::ToolError(text)) if asked => {
+            Err(failed(Code::InputRequired, format!("{asks}. Without it the tool says: {text}")))
         }
+        Ok(Unwrapped::ToolError(text)) => Err(failed(Code::ToolError, text)),
+        Ok(Unwrapped::InputRequired) => Err(failed(Code::InputRequired, asks.to_owned())),
         Err(detail) => Err(failed(Code::ProtocolError, detail)),
     }
 }
@@ -104,6 +163,7 @@ fn parse(body: &[u8]) -> Result<Wanted<'_>, Problem> {
     let wanted: Wanted<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     must_be_object("\"arguments\"", wanted.arguments)?;
     must_be_object("\"meta\"", wanted.meta)?;
+    must_be_object("\"inputResponses\"", wanted.answers)?;
     Ok(wanted)
 }
 
@@ -166,7 +226,7 @@ pub(super) mod tests {
     use wharf_core::{CallId, Code, InstanceNo, PluginId};
     use wharf_plugin_api::{Era, Reply, RpcError};
 
-    use super::{answer, must_be_object, parse};
+    use super::{Wanted, answer, must_be_object, parse};
     use crate::route::Settled;
 
     pub(crate) fn tool() -> Tool {
@@ -178,6 +238,10 @@ pub(super) mod tests {
             description: None,
             definition: RawValue::from_string("{}".into()).unwrap().into(),
         }
+    }
+
+    pub(crate) fn wanted(body: &[u8]) -> Wanted<'_> {
+        parse(body).unwrap()
     }
 
     pub(crate) fn settled(reply: Reply) -> Settled {
@@ -236,6 +300,9 @@ pub(super) mod tests {
             r#"{"timeout_ms":-1}"#,
             r#"{"timeout_ms":1.5}"#,
             r#"{"argument":{}}"#,
+            r#"{"inputResponses":null}"#,
+            r#"{"inputResponses":[]}"#,
+            r#"{"requestState":1}"#,
             r#"{"arguments":{},"arguments":{}}"#,
         ] {
             assert_eq!(parse(bad.as_bytes()).err().map(|p| p.code()), Some(Code::BadRequest), "{bad}");

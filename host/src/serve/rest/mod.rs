@@ -3,6 +3,7 @@
 mod admin;
 mod calls;
 mod events;
+mod input;
 mod lists;
 mod logs;
 mod params;

@@ -1,7 +1,6 @@
 //! A call as a stream of events: what the plugin says during it, then `result` or `error`.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -9,12 +8,10 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use wharf_core::Code;
-use wharf_core::catalog::Tool;
 use wharf_plugin_api::Notification;
 use wharf_plugin_api::jsonrpc;
 
-use super::calls;
-use crate::route::{CallEvent, Failure, Settled};
+use crate::route::CallEvent;
 use crate::serve::problem::Problem;
 use crate::serve::sse::{KEEP_ALIVE, PULSE, frame};
 use crate::tasks::Tasks;
@@ -22,7 +19,8 @@ use crate::tasks::Tasks;
 /// Events that wait for a slow client; the router drops what does not fit.
 pub(super) const QUEUE: usize = 64;
 
-type Outcome = Result<Settled, Failure>;
+/// The body of the answer, or what became of the call instead.
+type Outcome = Result<Vec<u8>, Problem>;
 
 struct Live {
     /// `None` once it is over.
@@ -30,7 +28,6 @@ struct Live {
     /// The frame after which nothing comes.
     last: Option<Bytes>,
     events: mpsc::Receiver<CallEvent>,
-    tool: Arc<Tool>,
 }
 
 /// The call's task. Dropped, it is ended.
@@ -48,10 +45,9 @@ pub(super) fn stream<F: Future<Output = Outcome> + Send + 'static>(
     tasks: &Tasks,
     call: F,
     events: mpsc::Receiver<CallEvent>,
-    tool: Arc<Tool>,
 ) -> impl Stream<Item = Bytes> + Send + use<F> {
     let call = Running(tasks.spawn(tracing::Span::current(), call));
-    stream::unfold(Live { call: Some(call), last: None, events, tool }, next)
+    stream::unfold(Live { call: Some(call), last: None, events }, next)
 }
 
 async fn next(mut live: Live) -> Option<(Bytes, Live)> {
@@ -60,7 +56,7 @@ async fn next(mut live: Live) -> Option<(Bytes, Live)> {
         tokio::select! {
             Some(event) = live.events.recv() => return Some((event_frame(event), live)),
             outcome = call => {
-                live.last = Some(outcome_frame(&live.tool, outcome.unwrap_or_else(|error| Err(lost(&error)))));
+                live.last = Some(outcome_frame(outcome.unwrap_or_else(|error| Err(lost(&error)))));
                 live.call = None;
             }
             () = tokio::time::sleep(KEEP_ALIVE) => return Some((PULSE, live)),
@@ -74,9 +70,9 @@ async fn next(mut live: Live) -> Option<(Bytes, Live)> {
 }
 
 /// The task's end without an outcome.
-fn lost(error: &JoinError) -> Failure {
+fn lost(error: &JoinError) -> Problem {
     tracing::error!(%error, "a streamed call ended without an outcome; this is a bug of wharf");
-    Failure::new(Code::Internal, "the call met a bug of wharf; its log has the details")
+    Problem::new(Code::Internal, "the call met a bug of wharf; its log has the details")
 }
 
 fn event_frame(event: CallEvent) -> Bytes {
@@ -94,9 +90,8 @@ fn event_frame(event: CallEvent) -> Bytes {
     }
 }
 
-fn outcome_frame(tool: &Tool, outcome: Outcome) -> Bytes {
-    let answer = outcome.map_err(Problem::from).and_then(|settled| calls::answer(tool, settled));
-    match answer {
+fn outcome_frame(outcome: Outcome) -> Bytes {
+    match outcome {
         Ok(body) => frame("result", None, &body),
         Err(problem) => frame("error", None, &problem.to_json()),
     }
@@ -104,17 +99,15 @@ fn outcome_frame(tool: &Tool, outcome: Outcome) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use futures_util::StreamExt;
     use serde_json::value::RawValue;
     use tokio::sync::mpsc;
     use wharf_core::{CallId, Code};
-    use wharf_plugin_api::{Notification, Reply};
+    use wharf_plugin_api::Notification;
 
-    use super::super::calls::tests::{settled, tool};
     use super::{QUEUE, stream};
-    use crate::route::{CallEvent, Failure};
+    use crate::route::CallEvent;
+    use crate::serve::problem::Problem;
     use crate::tasks::Tasks;
 
     fn notification(method: &'static str, json: &str) -> CallEvent {
@@ -134,14 +127,14 @@ mod tests {
             sender.send(notification("notifications/progress", "{\"progress\":1}")).await.unwrap();
             sender.send(notification("notifications/message", "{\"data\":\n\"x\"}")).await.unwrap();
             sender.send(notification("notifications/other", "{}")).await.unwrap();
-            Ok(settled(Reply::Result(RawValue::from_string("{\r\n}".into()).unwrap())))
+            Ok(b"{\r\n}".to_vec())
         };
-        let sent = all(stream(&Tasks::default(), call, events, Arc::new(tool()))).await;
+        let sent = all(stream(&Tasks::default(), call, events)).await;
         let expected = "event: accepted\ndata: {\"call_id\":\"c-00000001-2\"}\n\n\
             event: progress\ndata: {\"progress\":1}\n\n\
             event: log\ndata: {\"data\": \"x\"}\n\n\
             event: notification\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/other\",\"params\":{}}\n\n\
-            event: result\ndata: {\"call_id\":\"c-00000001-2\",\"plugin\":\"p\",\"instance\":3,\"duration_ms\":4,\"result\":{  }}\n\n";
+            event: result\ndata: {  }\n\n";
         assert_eq!(sent, expected);
     }
 
@@ -150,9 +143,9 @@ mod tests {
         let (_sender, events) = mpsc::channel(QUEUE);
         let call = async {
             tokio::time::sleep(super::KEEP_ALIVE * 5 / 2).await;
-            Err(Failure::new(Code::Deadline, "late"))
+            Err(Problem::new(Code::Deadline, "late"))
         };
-        let sent = all(stream(&Tasks::default(), call, events, Arc::new(tool()))).await;
+        let sent = all(stream(&Tasks::default(), call, events)).await;
         assert_eq!(sent.matches(": keep-alive\n\n").count(), 2, "{sent}");
         assert!(sent.contains("event: error\ndata: {") && sent.contains("\"code\":\"deadline\""), "{sent}");
     }
@@ -165,7 +158,7 @@ mod tests {
             let _alive = alive;
             std::future::pending().await
         };
-        let frames = Box::pin(stream(&Tasks::default(), call, events, Arc::new(tool())));
+        let frames = Box::pin(stream(&Tasks::default(), call, events));
         drop(frames);
         assert!(gone.recv().await.is_none());
     }
@@ -176,9 +169,9 @@ mod tests {
         let (_sender, events) = mpsc::channel(QUEUE);
         let call = async move {
             let _alive = alive;
-            Err(Failure::new(Code::Deadline, "late"))
+            Err(Problem::new(Code::Deadline, "late"))
         };
-        let frames = stream(&Tasks::default(), call, events, Arc::new(tool()));
+        let frames = stream(&Tasks::default(), call, events);
         assert!(gone.recv().await.is_none(), "the call is over, and nothing was read of it");
         assert!(all(frames).await.contains("\"code\":\"deadline\""));
     }
@@ -187,7 +180,7 @@ mod tests {
     async fn a_call_that_panics_ends_its_stream_with_an_error() {
         let (_sender, events) = mpsc::channel(QUEUE);
         let call = async { panic!("boom") };
-        let sent = all(stream(&Tasks::default(), call, events, Arc::new(tool()))).await;
+        let sent = all(stream(&Tasks::default(), call, events)).await;
         assert!(sent.contains("\"code\":\"internal\"") && !sent.contains("boom"), "{sent}");
     }
 }

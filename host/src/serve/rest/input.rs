@@ -1,0 +1,74 @@
+//! What a call over REST says of its caller: one that can be asked everything, by the answer to its request.
+//!
+//! A plugin's question ends the request with a result of the type `input_required`; the same request again, with
+//! `inputResponses` and `requestState`, goes on. It must not know how a call waits meanwhile.
+
+use std::sync::{Arc, LazyLock};
+
+use serde_json::value::{RawValue, to_raw_value};
+use wharf_core::catalog::{Face, Tool};
+use wharf_core::{Code, splice};
+use wharf_plugin_api::{Caller, Client};
+
+use super::calls::Wanted;
+use crate::mcp::park::Origin;
+use crate::route::Payload;
+use crate::serve::auth::Principal;
+use crate::serve::problem::Problem;
+
+/// Apart from MCP's own method of that name: a token of one is not good for the other.
+const METHOD: &str = "rest/tools/call";
+/// All that a plugin can ask for.
+const EVERYTHING: &str =
+    r#"{"roots":{},"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}}}"#;
+
+static CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
+    let nothing = Client::default();
+    let capabilities = RawValue::from_string(EVERYTHING.to_owned()).map(Arc::from);
+    Arc::new(Client { capabilities: capabilities.unwrap_or(nothing.capabilities), ..Client::default() })
+});
+
+/// A caller whose user can be asked.
+pub(super) fn caller(principal: &Principal) -> Caller {
+    Caller { client: Arc::clone(&CLIENT), ..Caller::new(Arc::clone(&principal.0)) }
+}
+
+/// The request that a call comes from.
+pub(super) fn origin(
+    principal: &Principal,
+    tool: &Tool,
+    arguments: Option<&RawValue>,
+) -> Result<Origin, Problem> {
+    Ok(Origin {
+        principal: Arc::clone(&principal.0),
+        face: Face::Plugin(tool.plugin.clone()),
+        method: METHOD.to_owned(),
+        params: Some(
+            splice::call_params(&tool.name, arguments, None).map_err(|error| unwritten(&error))?.into(),
+        ),
+    })
+}
+
+/// What goes to the plugin. Only who brings answers needs more than the pieces of a call.
+pub(super) fn payload(tool: &Tool, wanted: &Wanted<'_>) -> Result<Payload, Problem> {
+    let owned = |raw: Option<&RawValue>| raw.map(|raw| Arc::from(raw.to_owned()));
+    if wanted.answers.is_none() && wanted.state.is_none() {
+        return Ok(Payload::Call { arguments: owned(wanted.arguments), meta: owned(wanted.meta) });
+    }
+    let params = splice::call_params(&tool.name, wanted.arguments, wanted.meta);
+    let mut params = params.map_err(|error| unwritten(&error))?;
+    let state = wanted.state.as_ref().map(to_raw_value).transpose().map_err(|error| unwritten(&error))?;
+    for (key, value) in [("inputResponses", wanted.answers), ("requestState", state.as_deref())] {
+        if let Some(value) = value {
+            params = splice::with_field(&params, key, value).unwrap_or(params);
+        }
+    }
+    Ok(Payload::Params(Some(params.into())))
+}
+
+fn unwritten(error: &serde_json::Error) -> Problem {
+    Problem::new(Code::BadRequest, format!("the call cannot be written as JSON: {error}"))
+}
+
+#[cfg(test)]
+mod tests;
