@@ -85,6 +85,12 @@ async fn plugins_and_tools_can_be_listed_and_filtered() {
     assert!(found.to_string().contains("echo") && !found.to_string().contains("sleep"), "{found}");
     assert_eq!(host.plugin("two").await["tools"], 2);
     host.try_call("two", "count", json!({})).await.problem(404, "tool_not_found");
+    let empty = host.get("/api/v1/prompts?plugin=two").await.expect(200);
+    assert_eq!(empty["prompts"], json!([]), "it declares none");
+    let empty = host.get("/api/v1/resources").await.expect(200);
+    assert_eq!((&empty["resources"], &empty["templates"]), (&json!([]), &json!([])));
+    host.get("/api/v1/prompts?plugin=nobody").await.problem(404, "plugin_not_found");
+    host.get("/api/v1/resources?what=ever").await.problem(400, "bad_request");
 }
 
 #[tokio::test]
