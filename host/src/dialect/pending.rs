@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
-use wharf_core::ask::{Capability, Declared};
+use tokio::time::Instant;
+use wharf_core::ask::{Capability, Declared, TOGETHER};
 use wharf_core::splice;
 use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Id, Reply, Request, Scope, jsonrpc};
 
@@ -39,6 +40,15 @@ struct Entry {
     reply: oneshot::Sender<Answer>,
     scope: Arc<dyn Scope>,
     sent: bool,
+    /// What the plugin asked this caller and has no answer to, and when it asked last.
+    open: usize,
+    asked: Option<Instant>,
+}
+
+/// A question that a caller has. Dropped when it is answered or taken back.
+pub(crate) struct Asking {
+    pending: Arc<Pending>,
+    id: u64,
 }
 
 /// A caller's place in the table. Dropped before the answer, it tells the plugin that nobody waits any more.
@@ -69,7 +79,7 @@ impl Pending {
         }
         table.last += 1;
         let id = table.last;
-        table.entries.insert(id, Entry { reply: tx, scope, sent: false });
+        table.entries.insert(id, Entry { reply: tx, scope, sent: false, open: 0, asked: None });
         drop(table);
         Ok(Ticket { pending: Arc::clone(self), id, reply: rx, outbox })
     }
@@ -123,19 +133,37 @@ impl Pending {
         self.table().entries.get(&token).filter(|entry| entry.sent).map(|entry| Arc::clone(&entry.scope))
     }
 
-    /// The calls in flight that `count`, and the newest of them. What is still queued cannot be what the plugin speaks of.
+    /// The calls in flight that `count` and that the plugin may speak of, and the newest of them.
+    ///
+    /// What is still queued it cannot mean. A call that waits for answers it means only if no other is in flight: the
+    /// plugin is silent about it until they come.
     pub(crate) fn calls(&self, count: impl Fn(&dyn Scope) -> bool) -> (InFlight, Option<Arc<dyn Scope>>) {
         let table = self.table();
-        let mut now = InFlight::default();
-        let mut newest = None;
-        let calls = table.entries.iter().filter(|(_, entry)| entry.sent && entry.scope.is_call());
-        for (id, entry) in calls.filter(|(_, entry)| count(&*entry.scope)) {
-            now.calls += 1;
-            now.roots |= Declared::of(&entry.scope.caller().client.capabilities).has(Capability::Roots);
-            newest = newest.max(Some(*id));
-        }
-        let newest = newest.and_then(|id| table.entries.get(&id));
-        (now, newest.map(|entry| Arc::clone(&entry.scope)))
+        let at = Instant::now();
+        let in_flight = |waiting: bool| {
+            let mut now = InFlight::default();
+            let mut newest: Option<(u64, &Arc<dyn Scope>)> = None;
+            let calls = table.entries.iter().filter(|(_, entry)| entry.sent && entry.scope.is_call());
+            for (id, entry) in calls.filter(|(_, entry)| entry.waits(at) == waiting && count(&*entry.scope)) {
+                now.calls += 1;
+                now.roots |= Declared::of(&entry.scope.caller().client.capabilities).has(Capability::Roots);
+                if newest.is_none_or(|(other, _)| other < *id) {
+                    newest = Some((*id, &entry.scope));
+                }
+            }
+            (now, newest.map(|(_, scope)| Arc::clone(scope)))
+        };
+        let working = in_flight(false);
+        if working.0.calls > 0 { working } else { in_flight(true) }
+    }
+
+    /// The caller of the request with this scope is asked something.
+    pub(crate) fn asks(self: &Arc<Self>, scope: &Arc<dyn Scope>) -> Option<Asking> {
+        let mut table = self.table();
+        let (id, entry) = table.entries.iter_mut().find(|(_, entry)| Arc::ptr_eq(&entry.scope, scope))?;
+        entry.open += 1;
+        entry.asked = Some(Instant::now());
+        Some(Asking { pending: Arc::clone(self), id: *id })
     }
 
     /// Nothing is sent any more: who is not sent yet, or comes later, is turned away. Answers may still come.
@@ -162,6 +190,25 @@ impl Pending {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Whether it goes on only when its questions are answered.
+    fn waits(&self, at: Instant) -> bool {
+        self.open > 0 && self.asked.is_some_and(|asked| at.duration_since(asked) >= TOGETHER)
+    }
+}
+
+// === impl Asking ===
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(entry) = self.pending.table().entries.get_mut(&self.id) {
+            entry.open -= 1;
+        }
     }
 }
 
@@ -237,6 +284,8 @@ mod tests {
 
     use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, Scope, async_trait};
 
+    use wharf_core::ask::TOGETHER;
+
     use super::Pending;
 
     /// Looks, when it is told that its request is sent, whether the table is held.
@@ -287,5 +336,38 @@ mod tests {
         let id = ticket.id();
         drop(ticket);
         assert!(!pending.sent(id), "who is gone is not sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_waits_for_answers_is_meant_only_if_no_other_can_be() {
+        let pending = Arc::<Pending>::default();
+        let call = || {
+            let scope: Arc<dyn Scope> = Arc::new(Witness {
+                pending: Arc::clone(&pending),
+                held: AtomicU32::new(0),
+                caller: Caller::new("tester"),
+            });
+            let ticket = pending.open(Arc::clone(&scope), None).expect("room");
+            assert!(pending.sent(ticket.id()));
+            (scope, ticket)
+        };
+        let meant = || pending.calls(|_| true);
+        let ((first, _kept), (second, ticket)) = (call(), call());
+        assert_eq!(meant().0.calls, 2);
+        let asking = pending.asks(&first);
+        assert_eq!(meant().0.calls, 2, "what asked just now may ask another question");
+        tokio::time::advance(TOGETHER).await;
+        let (now, scope) = meant();
+        assert!(now.calls == 1 && scope.is_some_and(|scope| Arc::ptr_eq(&scope, &second)));
+        let _waits = pending.asks(&second);
+        tokio::time::advance(TOGETHER).await;
+        assert_eq!(meant().0.calls, 2, "both wait, and either may be meant");
+        drop(ticket);
+        let (now, scope) = meant();
+        assert!(now.calls == 1 && scope.is_some_and(|scope| Arc::ptr_eq(&scope, &first)));
+        let (_third, _open) = call();
+        assert_eq!(meant().0.calls, 1);
+        drop(asking);
+        assert_eq!(meant().0.calls, 2, "it was answered and goes on");
     }
 }

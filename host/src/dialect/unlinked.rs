@@ -3,10 +3,10 @@
 //! One call in flight is the one that is meant. With several, a wrong guess would ask one person another's question, so
 //! nobody is asked, and the answer says what helps. It decides only; it must not know how anyone is told.
 
-/// The calls in flight on a connection.
+/// The calls in flight on a connection that may be meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InFlight {
-    /// How many there are.
+    /// How many there are. Those that wait for answers count only where no other is.
     pub(crate) calls: usize,
     /// Whether any of their clients has roots.
     pub(crate) roots: bool,

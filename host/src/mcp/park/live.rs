@@ -9,13 +9,12 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wharf_core::PluginId;
+use wharf_core::ask::TOGETHER;
 
 use super::question::Question;
 use crate::route::{Ask, CallEvent, Failure, Settled};
 
-/// Questions that come within this of each other are asked together.
-const TOGETHER: Duration = Duration::from_millis(25);
-/// But none waits longer than this for others.
+/// No question waits longer than this for others of its call.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// Open questions of one call. A plugin that asks more at once is told no.
 const MOST_OPEN: usize = 64;
