@@ -33,6 +33,14 @@ impl Host {
         self.0.table.load().get(plugin)?.best()?.hello.clone()
     }
 
+    /// How many calls of a plugin may wait for their clients: half of those that it runs, so that it has room for others.
+    pub(crate) fn may_wait(&self, plugin: &PluginId) -> usize {
+        let manifest = self.0.table.load().get(plugin).and_then(|plugin| plugin.manifest());
+        let runs =
+            manifest.map_or(0, |manifest| manifest.limits.concurrency.saturating_mul(manifest.replicas));
+        (runs / 2).max(1) as usize
+    }
+
     /// What plugins say outside of calls, from now on.
     pub(crate) fn notices(&self) -> broadcast::Receiver<Arc<Notice>> {
         self.0.services.notices.listen()

@@ -167,7 +167,8 @@ pub(crate) fn open_to_questions(
         }
     }
     let early = brought.answers.filter(|_| legacy);
-    Ok(Live::new(spec.plugin.clone(), host.call(spec), asked, events, early))
+    let room = host.may_wait(&spec.plugin);
+    Ok(Live::new(spec.plugin.clone(), room, host.call(spec), asked, events, early))
 }
 
 // === impl Asking ===

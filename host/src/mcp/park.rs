@@ -3,7 +3,8 @@
 //! A legacy plugin asks in the middle of a call, on a connection that stays open. A modern client (and a caller over REST)
 //! gets the questions as the end of its request and brings the answers with its next. In between the live call is kept
 //! here, under a token that is all its client can show: unguessable, good for one use, and for the same request of the same
-//! principal only. A call that nobody comes back for is cancelled at its plugin.
+//! principal only. A call that nobody comes back for is cancelled at its plugin: after a time, or as soon as too many calls
+//! of the plugin wait, for each of them holds a place among those that the plugin runs.
 //!
 //! ```text
 //! request -> Live::next -> ended: the answer
@@ -20,11 +21,13 @@ mod question;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
+use wharf_core::PluginId;
 use wharf_plugin_api::RpcError;
 
 pub(crate) use self::binding::Origin;
@@ -32,7 +35,7 @@ use self::binding::{Binding, Digester};
 pub(crate) use self::live::{Hear, Live, Outcome, Step};
 use crate::tasks::Tasks;
 
-/// Calls that wait at the same time. Each holds a place among its plugin's calls, so it is these that run out first.
+/// Calls that wait at the same time, of all plugins.
 const MOST: usize = 1024;
 /// How long a call waits for its client: a person may have to be found.
 const EXPIRY: Duration = Duration::from_mins(10);
@@ -46,6 +49,7 @@ pub(crate) struct Park(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     seats: Mutex<HashMap<String, Seat>>,
+    last: AtomicU64,
     digester: Digester,
     tasks: Tasks,
     most: usize,
@@ -55,6 +59,9 @@ struct Inner {
 #[derive(Debug)]
 struct Seat {
     binding: Binding,
+    plugin: PluginId,
+    /// Who came earlier has the smaller number.
+    number: u64,
     /// Takes who goes on with the call.
     door: oneshot::Sender<oneshot::Sender<Live>>,
 }
@@ -88,7 +95,7 @@ impl Park {
 
     fn bounded(tasks: Tasks, most: usize) -> Self {
         let seats = Mutex::default();
-        Self(Arc::new(Inner { seats, digester: Digester::default(), tasks, most }))
+        Self(Arc::new(Inner { seats, last: AtomicU64::new(0), digester: Digester::default(), tasks, most }))
     }
 
     /// Goes on with a call until it has ended, or waits for its client. Dropping the future cancels the call.
@@ -129,7 +136,11 @@ impl Park {
                 );
                 return Err(Box::new(live));
             }
-            seats.insert(token.clone(), Seat { binding, door });
+            if seats.values().filter(|seat| seat.plugin == live.plugin).count() >= live.room {
+                give_way(&mut seats, &live.plugin);
+            }
+            let number = self.0.last.fetch_add(1, Ordering::Relaxed);
+            seats.insert(token.clone(), Seat { binding, plugin: live.plugin.clone(), number, door });
         }
         let seated = Seated(Arc::clone(&self.0), token);
         let ending = self.0.tasks.ending().clone();
@@ -189,6 +200,15 @@ async fn wait(mut live: Live, entered: oneshot::Receiver<oneshot::Sender<Live>>)
     };
     // Who came may be gone again; then the call is, too.
     came.and_then(|came| came.send(live).err());
+}
+
+/// Of the calls of a plugin that wait, the one that has waited longest is cancelled: its door closes.
+fn give_way(seats: &mut HashMap<String, Seat>, plugin: &PluginId) {
+    let of_plugin = seats.iter().filter(|(_, seat)| seat.plugin == *plugin);
+    let longest = of_plugin.min_by_key(|(_, seat)| seat.number).map(|(token, _)| token.clone());
+    if longest.is_some_and(|token| seats.remove(&token).is_some()) {
+        tracing::info!(%plugin, "a call was cancelled: its client has not answered the plugin's questions yet, and many do not");
+    }
 }
 
 fn token() -> Option<String> {

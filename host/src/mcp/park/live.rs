@@ -29,6 +29,8 @@ pub(crate) type Hear<'a> = dyn FnMut(CallEvent) + Send + 'a;
 pub(crate) struct Live {
     /// Whose call it is.
     pub(crate) plugin: PluginId,
+    /// How many calls of the plugin may wait for their clients.
+    pub(super) room: usize,
     /// `None` once it has ended.
     call: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
     /// How it ended while nobody was there.
@@ -53,6 +55,7 @@ pub(crate) enum Step {
 impl Live {
     pub(crate) fn new(
         plugin: PluginId,
+        room: usize,
         call: impl Future<Output = Outcome> + Send + 'static,
         asks: mpsc::Receiver<Ask>,
         events: Option<mpsc::Receiver<CallEvent>>,
@@ -60,6 +63,7 @@ impl Live {
     ) -> Self {
         Self {
             plugin,
+            room,
             call: Some(Box::pin(call)),
             outcome: None,
             asks,

@@ -61,7 +61,7 @@ fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> (Live, Plugin
         Ok(settled(result))
     };
     (
-        Live::new(PluginId::new("p").unwrap(), call, asked, Some(heard), early.map(raw)),
+        Live::new(PluginId::new("p").unwrap(), 2, call, asked, Some(heard), early.map(raw)),
         Plugin { asks, end },
         events,
     )
@@ -273,6 +273,27 @@ async fn a_full_table_refuses_the_question_and_not_the_call() {
     assert!(refused.contains("too many calls wait"), "{refused}");
     assert_eq!(result(passed), "{}");
     assert_eq!(cancelled.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_too_many_calls_of_a_plugin_the_one_that_waited_longest_is_cancelled() {
+    let (park, cancelled) = (Park::new(Tasks::default()), nothing_dropped());
+    let (mut tokens, mut plugins) = (Vec::new(), Vec::new());
+    for n in 0..3 {
+        let (live, plugin, events) = call(&cancelled);
+        let answer = plugin.ask("who?");
+        plugins.push((plugin, events, answer));
+        tokens.push(asked(pass(&park, live).await).1);
+        tokio::task::yield_now().await;
+        assert_eq!(
+            (park.waiting(), cancelled.load(Ordering::SeqCst)),
+            if n < 2 { (n + 1, 0) } else { (2, 1) }
+        );
+    }
+    assert_eq!(park.resume(&tokens[0], &origin()).await.unwrap_err().code, -32602);
+    for token in &tokens[1..] {
+        park.resume(token, &origin()).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
