@@ -96,7 +96,7 @@ async fn dispatch(
     match method {
         "ping" => Ok(nothing()),
         "initialize" => Err(RpcError::new(INVALID_REQUEST, "this session is initialized already")),
-        "logging/setLevel" => set_level(session, params.as_deref()),
+        "logging/setLevel" => set_level(session, params.as_deref()).await,
         "resources/subscribe" => subscribe(session, params.as_deref()).await.map_err(in_legacy_words),
         "resources/unsubscribe" => unsubscribe(session, params.as_deref()).await.map_err(in_legacy_words),
         "resources/read" => call::run(session, method, params, out).await.map_err(in_legacy_words),
@@ -119,14 +119,14 @@ fn no_method(method: &str) -> RpcError {
     RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}"))
 }
 
-fn set_level(session: &Session, params: Option<&RawValue>) -> Result<Reply, RpcError> {
+async fn set_level(session: &Session, params: Option<&RawValue>) -> Result<Reply, RpcError> {
     let name = forward::text(params, "level")?;
     let level = Level::named(&name).ok_or_else(|| {
         bad(format!(
             "params.level {name:?} is none of debug, info, notice, warning, error, critical, alert, emergency"
         ))
     })?;
-    session.set_level(level);
+    session.set_level(level).await;
     Ok(nothing())
 }
 

@@ -1,9 +1,14 @@
 //! The levels of log messages, and which of two is the more severe.
 
+use std::time::Duration;
+
 use serde_json::value::RawValue;
 use wharf_core::splice;
 
 const NAMES: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// How long a plugin may take to know which level is wanted before things go on without it.
+pub(super) const UNTIL_LOUDER: Duration = Duration::from_secs(1);
 
 /// A level of log messages; a greater one is more severe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

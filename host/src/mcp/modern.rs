@@ -26,10 +26,12 @@ use self::hearing::Hearing;
 use super::exchange::{Answered, Exchange};
 use super::forward::{self, Forwarded, bad};
 use super::ladder::{Envelope, MODERN};
+use super::level::{Level, UNTIL_LOUDER};
 use super::listen::{self, Listens};
 use super::park::{Live, Origin, Park, Passed, bad_state};
 use super::{Mcp, ModernRequest, Visitor, capabilities, lists, params, translate};
 use crate::Host;
+use crate::plugin::watch::{Want, Wanted};
 use crate::route::Payload;
 use crate::tasks::Tasks;
 
@@ -243,6 +245,7 @@ impl Asking {
         };
         let live = self.live(&origin).await?;
         let plugin = live.plugin.clone();
+        let _louder = self.louder(&plugin).await;
         let hearing = Hearing::new(&self.envelope, self.out.clone());
         let passed = self.mcp.modern.park.pass(live, &origin, &mut |event| hearing.hear(event)).await;
         let outcome = match passed {
@@ -256,6 +259,17 @@ impl Asking {
             answer.reply = Reply::Result(self.with_uris(&plugin, &method, result));
         }
         Ok(answer)
+    }
+
+    /// A legacy plugin says more for as long as a client that names a level for its request wants to hear it.
+    async fn louder(&self, plugin: &PluginId) -> Option<Want> {
+        let host = &self.mcp.host;
+        let level = self.envelope.client.log_level.as_deref().and_then(Level::named)?;
+        let legacy = host.hello(plugin)?.era() == Era::Legacy;
+        let watch = host.watch(plugin).filter(|_| legacy && level < Level::default())?;
+        let want = watch.want(Wanted::Logs(level.severity()));
+        watch.taken(UNTIL_LOUDER).await;
+        Some(want)
     }
 
     /// A task that was begun is this principal's.

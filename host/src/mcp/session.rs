@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,9 +30,10 @@ pub(super) use self::table::Sessions;
 use self::wants::Wants;
 use super::Visitor;
 use super::exchange::Exchange;
-use super::level::Level;
+use super::level::{Level, UNTIL_LOUDER};
 use super::tasks::TaskTable;
 use crate::Host;
+use crate::plugin::watch::Watch;
 
 /// How long a session lives of which nothing is heard and that has nothing open.
 pub(super) const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -161,17 +163,17 @@ impl Session {
         Level::of_severity(self.level.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
-    /// Sets it, and asks the plugins of the face for it.
-    pub(super) fn set_level(&self, level: Level) {
+    /// Sets it, and asks the plugins of the face for it. When this is over they know, but for those that are too slow.
+    pub(super) async fn set_level(&self, level: Level) {
         self.level.store(level.severity(), Ordering::Relaxed);
-        self.want_logs();
+        let told = self.want_logs();
+        join_all(told.iter().map(|watch| watch.taken(UNTIL_LOUDER))).await;
     }
 
     /// Wants the level that was set of every plugin that is on the face now. Without one the plugins say what they will.
-    fn want_logs(&self) {
-        if let Some(level) = Level::of_severity(self.level.load(Ordering::Relaxed)) {
-            self.wants.logs(&self.host, &self.visitor.face, level);
-        }
+    fn want_logs(&self) -> Vec<Arc<Watch>> {
+        let level = Level::of_severity(self.level.load(Ordering::Relaxed));
+        level.map_or_else(Vec::new, |level| self.wants.logs(&self.host, &self.visitor.face, level))
     }
 
     /// The handshake is over: the client said so, or it goes on as if it had.

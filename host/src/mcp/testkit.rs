@@ -157,7 +157,11 @@ impl Link for ActorLink {
             {
                 Ok(Reply::Error(RpcError::new(-9, "not this one")))
             }
-            "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" => {
+            "ping" | "resources/subscribe" | "resources/unsubscribe" => Ok(Reply::Result(raw("{}"))),
+            "logging/setLevel" => {
+                let given =
+                    request.params.as_deref().map_or_else(String::new, |params| params.get().to_owned());
+                self.actor.got.lock().unwrap().push((request.method.to_string(), given));
                 Ok(Reply::Result(raw("{}")))
             }
             _ => {

@@ -11,6 +11,8 @@ use wharf_plugin_api::RpcError;
 
 /// Resources of one plugin that are watched at the same time; what a plugin is told after a restart is bounded by it.
 const MOST: usize = 4096;
+/// The severity of `info`. A plugin is never told to say less: clients that set no level share it, and are told from there up.
+pub(super) const INFO: u8 = 1;
 
 /// The wants of one plugin's clients.
 #[derive(Debug, Default)]
@@ -34,7 +36,7 @@ struct Wants {
 pub(crate) enum Wanted {
     /// Changes of this resource (its URI at the plugin).
     Resource(String),
-    /// Log messages from this severity up: 0 is `debug`, 7 is `emergency`. The lowest counts.
+    /// Log messages from this severity up: 0 is `debug`, 7 is `emergency`. The lowest counts, and `info` at least.
     Logs(u8),
 }
 
@@ -92,6 +94,16 @@ impl Watch {
         tokio::time::timeout(within, reached.wait_for(all)).await.is_ok_and(|told| told.is_ok())
     }
 
+    /// Resolves when what is wanted now has reached each shared instance that serves now, or the time is over. What does not
+    /// serve is told before it does.
+    pub(crate) async fn taken(&self, within: Duration) {
+        let version = *self.changed.borrow();
+        let all =
+            |reached: &BTreeMap<InstanceNo, Option<u64>>| reached.values().all(|told| *told >= Some(version));
+        let mut reached = self.reached.subscribe();
+        tokio::time::timeout(within, reached.wait_for(all)).await.ok();
+    }
+
     /// What is wanted now.
     pub(super) fn union(&self) -> Union {
         let wants = self.wants.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +113,7 @@ impl Watch {
             match wanted {
                 Wanted::Resource(uri) => drop(union.resources.insert(uri.clone())),
                 Wanted::Logs(level) => {
-                    union.logs = Some(union.logs.map_or(*level, |lowest| lowest.min(*level)))
+                    union.logs = Some(union.logs.unwrap_or(INFO).min(*level));
                 }
             }
         }

@@ -195,6 +195,21 @@ async fn log_messages_of_a_call_pass_at_the_level_of_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_level_is_set_when_the_plugin_knows_it() {
+    let stage = stage(LEGACY).await;
+    let client = stage.client("{}").await;
+    let mut expected = Vec::new();
+    for level in ["debug", "info", "debug"] {
+        ask(&client, "logging/setLevel", &json!({ "level": level }).to_string()).await;
+        expected.push(json!({ "level": level }).to_string());
+        assert_eq!(stage.actor.got("logging/setLevel"), expected);
+    }
+    ask(&client, "logging/setLevel", r#"{"level":"error"}"#).await;
+    expected.push(json!({ "level": "info" }).to_string());
+    assert_eq!(stage.actor.got("logging/setLevel"), expected, "others hear of it from info up");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancellation_ends_the_call_of_that_very_id_and_no_answer_comes() {
     let stage = stage(LEGACY).await;
     let client = stage.client("{}").await;

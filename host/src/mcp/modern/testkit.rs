@@ -28,6 +28,8 @@ pub(crate) struct Scripted {
     /// Called by a tool of that name.
     pub(crate) reached: Notify,
     inbox: std::sync::Mutex<Option<Arc<dyn Inbox>>>,
+    /// The levels that it was set to.
+    pub(crate) levels: std::sync::Mutex<Vec<String>>,
     /// Another tool is listed.
     pub(crate) more: AtomicBool,
     /// Another prompt is.
@@ -63,6 +65,7 @@ impl Scripted {
             cancelled,
             reached,
             inbox: Default::default(),
+            levels: Default::default(),
             more: false.into(),
             more_prompts: false.into(),
         })
@@ -101,6 +104,11 @@ impl Link for Conversation {
         let listed = |json: &Value| Ok(Reply::Result(raw(&json.to_string())));
         match &*request.method {
             "ping" => Ok(Reply::Result(raw("{}"))),
+            "logging/setLevel" => {
+                let params: Value = serde_json::from_str(request.params.unwrap().get()).unwrap();
+                self.0.levels.lock().unwrap().push(params["level"].as_str().unwrap().to_owned());
+                Ok(Reply::Result(raw("{}")))
+            }
             "tools/list" => {
                 let names = ["echo", "ask", "lack", "talk", "hang", "task"];
                 let more = self.0.more.load(Ordering::SeqCst).then_some("more");

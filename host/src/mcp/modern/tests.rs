@@ -38,6 +38,18 @@ async fn discover_says_what_every_face_is() {
 }
 
 #[tokio::test]
+async fn a_legacy_plugin_says_more_for_a_request_that_wants_to_hear_it() {
+    let kit = Kit::new().await;
+    let levels = || kit.legacy.levels.lock().unwrap().clone();
+    for (level, expected) in [("error", vec![]), ("info", vec![]), ("debug", vec!["debug"])] {
+        let mut params = call("talk", &json!({}));
+        params["_meta"]["io.modelcontextprotocol/logLevel"] = json!(level);
+        kit.ask(only("old"), "tools/call", &params).await;
+        assert_eq!(levels().first().map(String::as_str), expected.first().copied(), "{level}");
+    }
+}
+
+#[tokio::test]
 async fn a_method_that_is_not_there_is_told_as_such() {
     let kit = Kit::new().await;
     for method in ["initialize", "ping", "logging/setLevel", "resources/subscribe", "unknown/method"] {

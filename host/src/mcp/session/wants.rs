@@ -108,22 +108,27 @@ impl Wants {
         resources.values().any(concerns)
     }
 
-    /// Wants log messages from this level up, of every plugin of a face.
-    pub(super) fn logs(&self, host: &Host, face: &Face, level: Level) {
+    /// Wants log messages from this level up, of every plugin of a face; returns those that were told nothing of it yet.
+    pub(super) fn logs(&self, host: &Host, face: &Face, level: Level) -> Vec<Arc<Watch>> {
         let catalog = host.catalog();
         let plugins = catalog.shelf(face).map(|shelf| shelf.plugins.as_slice()).unwrap_or_default();
         let mut before = {
             let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *logs)
         };
-        let mut after = BTreeMap::new();
+        let (mut after, mut told) = (BTreeMap::new(), Vec::new());
         for (plugin, _) in plugins {
             let Some(watch) = host.watch(plugin) else { continue };
             let wanted = Wanted::Logs(level.severity());
             let kept = before.remove(plugin).filter(|old| old.is_at(&watch) && old.wanted == wanted);
-            after.insert(plugin.clone(), kept.unwrap_or_else(|| Standing::new(watch, wanted)));
+            let standing = kept.unwrap_or_else(|| {
+                told.push(Arc::clone(&watch));
+                Standing::new(watch, wanted)
+            });
+            after.insert(plugin.clone(), standing);
         }
         *self.logs.lock().unwrap_or_else(PoisonError::into_inner) = after;
+        told
     }
 
     /// Puts the subscriptions to plugins that came back as others.

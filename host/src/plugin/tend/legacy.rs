@@ -7,7 +7,7 @@ use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Reply, Request, RpcEr
 
 use super::{ANSWER_WITHIN, Tended, pause};
 use crate::plugin::prove::HostScope;
-use crate::plugin::watch::Union;
+use crate::plugin::watch::{INFO, Union};
 
 /// By severity, from 0.
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
@@ -67,9 +67,9 @@ impl Told {
         Ok(())
     }
 
-    /// As nobody wants any messages, only the most severe are asked for, if the plugin was told of more before.
+    /// As nobody wants a level any more, it is `info` again, if the plugin was told another one.
     async fn level(&mut self, wanted: Option<u8>, tended: &Tended) -> Result<(), CallError> {
-        let level = wanted.or(self.level.map(|_| u8::MAX)).map(|level| level.min(7));
+        let level = wanted.or(self.level.map(|_| INFO));
         if level == self.level {
             return Ok(());
         }

@@ -95,6 +95,21 @@ async fn a_legacy_plugin_is_told_the_union_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_level_never_makes_a_plugin_say_less_to_those_who_set_none() {
+    let kit = kit(legacy()).await;
+    let level = |name: &str| said("logging/setLevel", json!({ "level": name }));
+    let errors = kit.want(Wanted::Logs(4));
+    assert!(kit.told().await);
+    assert_eq!(kit.wants(), [level("info")]);
+    let all = kit.want(Wanted::Logs(0));
+    assert!(kit.told().await);
+    assert_eq!(kit.wants(), [level("debug")]);
+    drop((errors, all));
+    assert!(kit.told().await);
+    assert_eq!(kit.wants(), [level("info")]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_wanted_is_told_again_after_a_restart() {
     let kit = kit(legacy()).await;
     let _want = kit.resource("u://1");
