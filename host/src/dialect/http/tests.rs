@@ -95,6 +95,29 @@ async fn session_and_revision_travel_with_every_request_and_close_ends_the_sessi
 }
 
 #[tokio::test]
+async fn a_connection_is_ready_when_its_stream_was_answered() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let fake = Fake::start(handler(move |seen: Seen| {
+        let gate = Arc::clone(&gate);
+        async move {
+            if seen.method == Method::GET {
+                gate.acquire().await.expect("it is never closed").forget();
+            }
+            usual(&seen, "s1").unwrap_or_else(|| status(404, ""))
+        }
+    }))
+    .await;
+    let connecting = linked(&fake);
+    tokio::pin!(connecting);
+    let early = tokio::time::timeout(super::listen::FIRST_ANSWER / 4, &mut connecting).await;
+    assert!(early.is_err(), "what the server says now is lost");
+    opened.add_permits(1);
+    drop(connecting.await);
+    assert_eq!(fake.seen().iter().filter(|seen| seen.method == Method::GET).count(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_may_be_json_or_events_or_json_that_is_called_events() {
     let fake = server(|seen| async move {
         let id = &seen.body["id"];
