@@ -16,6 +16,8 @@ mod cli;
 mod eras;
 mod fidelity;
 mod foreign;
+mod groups;
+mod isolation;
 mod lifecycle;
 mod mcp_http;
 mod mcp_sse;
