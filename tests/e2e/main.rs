@@ -32,3 +32,4 @@ mod rest_door;
 mod rest_feeds;
 mod selftest;
 mod shipped;
+mod tasks;
