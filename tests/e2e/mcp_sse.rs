@@ -8,25 +8,25 @@ use crate::support::mcp::{call, hello, refused, request};
 use crate::support::sse::Events;
 use crate::support::{Answer, TestHost, eventually, mock};
 
-struct Old<'a> {
+pub(crate) struct Old<'a> {
     host: &'a TestHost,
     events: Events,
-    endpoint: String,
+    pub(crate) endpoint: String,
 }
 
 impl<'a> Old<'a> {
-    async fn open(host: &'a TestHost, path: &str) -> Self {
+    pub(crate) async fn open(host: &'a TestHost, path: &str) -> Self {
         let mut events = Events::open(host.request(Method::GET, path)).await;
         let first = events.next().await.expect("a first event");
         assert_eq!(first.name, "endpoint");
         Self { host, events, endpoint: first.data }
     }
 
-    async fn post(&self, message: &Value) -> u16 {
+    pub(crate) async fn post(&self, message: &Value) -> u16 {
         Answer::of(self.host.request(Method::POST, &self.endpoint).json(message)).await.status
     }
 
-    async fn ask(&mut self, id: u64, method: &str, params: Value) -> Value {
+    pub(crate) async fn ask(&mut self, id: u64, method: &str, params: Value) -> Value {
         assert_eq!(self.post(&request(id, method, params)).await, 202);
         let answer = self.events.until("the answer", |event| event.json()["id"] == id).await;
         assert_eq!(answer.name, "message");

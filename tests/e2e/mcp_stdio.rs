@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::answer::text_of;
 use crate::support::host::Setup;
+use crate::support::manifest::mock_on_port;
 use crate::support::mcp::{LEGACY, call, enveloped, hello, request};
 use crate::support::pipe::Pipe;
 use crate::support::{TestHost, eventually, ledger, mock, procs};
@@ -105,6 +106,50 @@ async fn what_is_no_message_is_answered() {
     let (rest, code) = pipe.close();
     assert_eq!((rest.len(), code), (1, Some(0)), "{rest:?}");
     assert_eq!(rest[0]["id"], 5);
+}
+
+/// Sends a request and gives the line that answers it; every line on the way must be a message.
+fn line(pipe: &mut Pipe, id: u64, method: &str, params: Value) -> String {
+    pipe.send(&request(id, method, params));
+    loop {
+        let line = pipe.line();
+        let message: Value =
+            serde_json::from_str(&line).unwrap_or_else(|e| panic!("no message ({e}): {line:?}"));
+        if message["id"] == id && message.get("method").is_none() {
+            return line;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_plugin_prints_over_several_lines_is_one_line() {
+    let pretty = || mock_on_port("http").arg("--pretty");
+    let host =
+        TestHost::with([("json", pretty()), ("events", pretty().args(["--http-answer", "sse"]))]).await;
+    for id in ["json", "events"] {
+        host.until_state(id, "ready").await;
+        let mut pipe = Pipe::on(&host, &["--plugin", id]);
+        ready(&mut pipe);
+        let echo = || call("echo", json!({ "message": "two\nlines" }));
+        for (n, params) in [(1, echo()), (2, enveloped(echo()))] {
+            let line = line(&mut pipe, n, "tools/call", params);
+            // What were breaks and indents between tokens are blanks; what is in a string stays.
+            assert!(line.contains(r#"{   "content": [     {       ""#), "it is not pretty: {line:?}");
+            let answer: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(text_of(&answer["result"]), "two\nlines", "{line}");
+        }
+        for (n, params) in [(3, json!({})), (4, enveloped(json!({})))] {
+            let list: Value = serde_json::from_str(&line(&mut pipe, n, "tools/list", params)).unwrap();
+            assert!(list["result"]["tools"].as_array().is_some_and(|tools| tools.len() > 5), "{list}");
+        }
+        let refused = call("rpc_error", json!({ "code": -5 }));
+        for (n, params) in [(5, refused.clone()), (6, enveloped(refused))] {
+            let error: Value = serde_json::from_str(&line(&mut pipe, n, "tools/call", params)).unwrap();
+            assert_eq!(error["error"]["code"], -5, "{error}");
+        }
+        let (rest, code) = pipe.close();
+        assert_eq!((rest.len(), code), (0, Some(0)), "{rest:?}");
+    }
 }
 
 #[tokio::test]

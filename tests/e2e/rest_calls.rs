@@ -50,6 +50,45 @@ async fn the_short_way_unwraps_the_result() {
 }
 
 #[tokio::test]
+async fn a_tool_that_asks_is_given_the_answer_and_finishes() {
+    let setup = crate::support::host::Setup::new();
+    let ledger = setup.scratch("ledger");
+    let host = setup.plugin("mock", &mock().arg("--ledger").path(&ledger)).start().await;
+    host.until_state("mock", "ready").await;
+    let arguments = json!({ "method": "elicitation" });
+    let asked = host.try_call("mock", "ask", arguments.clone()).await.expect(200);
+    let result = &asked["result"];
+    assert_eq!(result["resultType"], "input_required", "{asked}");
+    let (key, question) = result["inputRequests"].as_object().and_then(|all| all.iter().next()).unwrap();
+    assert_eq!(
+        (&question["method"], &question["params"]["message"]),
+        (&json!("elicitation/create"), &json!("Who are you?")),
+        "{asked}"
+    );
+    assert_eq!(
+        (ledger::count(&ledger, "ask", "begin"), ledger::count(&ledger, "ask", "end")),
+        (1, 0),
+        "the call waits"
+    );
+    let answer = json!({ "action": "accept", "content": { "name": "Ann" } });
+    let again = json!({
+        "arguments": arguments,
+        "inputResponses": { key: answer },
+        "requestState": result["requestState"],
+    });
+    let path = "/api/v1/plugins/mock/tools/ask/call";
+    let done = host.post(path, &again).await.expect(200);
+    assert_eq!(done["result"]["structuredContent"]["reply"]["result"], answer, "{done}");
+    assert!(done["result"].get("inputRequests").is_none(), "{done}");
+    assert_eq!(
+        (ledger::count(&ledger, "ask", "begin"), ledger::count(&ledger, "ask", "end")),
+        (1, 1),
+        "the call went on, it was not made again"
+    );
+    host.post(path, &again).await.problem(400, "bad_request");
+}
+
+#[tokio::test]
 async fn unknown_names_are_told() {
     let host = TestHost::with([("mock", mock())]).await;
     host.until_state("mock", "ready").await;

@@ -1,7 +1,7 @@
 //! Clients and servers of other hands with the host in the middle, and a crowd of sessions on one plugin.
 //!
 //! `matrix` puts every client on every endpoint against every upstream; `crowd` checks that what belongs to one session
-//! of many reaches that session and no other.
+//! of many reaches that session and no other; `roots` that a server which asks for roots is told its own client's.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,5 +17,6 @@ mod support;
 mod clients;
 mod crowd;
 mod matrix;
+mod roots;
 mod upstreams;
 mod wire;

@@ -235,6 +235,7 @@ impl ActorLink {
             },
             "endless" => r#"{"resultType":"input_required","requestState":"again"}"#.to_owned(),
             "link" => r#"{"content":[{"type":"resource_link","uri":"x://a","n":1.0}]}"#.to_owned(),
+            "level" => serde_json::json!({ "level": scope.caller().client.log_level }).to_string(),
             "task" => r#"{"task":{"taskId":"t1","status":"working"}}"#.to_owned(),
             _ => format!(r#"{{"got":{}}}"#, given.get()),
         };

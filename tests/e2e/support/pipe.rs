@@ -69,9 +69,14 @@ impl Pipe {
         self.write(&format!("{message}\n"));
     }
 
+    /// The next line, as it is.
+    pub(crate) fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a message comes in time")
+    }
+
     /// The next message; every line must be one.
     pub(crate) fn next(&self) -> Value {
-        let line = self.lines.recv_timeout(PATIENCE).expect("a message comes in time");
+        let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("not a message on stdout ({e}): {line:?}"))
     }
 

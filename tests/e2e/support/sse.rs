@@ -55,6 +55,11 @@ impl Events {
         assert_eq!(response.status().as_u16(), 200, "an event stream is opened with 200");
         let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
         assert!(kind.starts_with("text/event-stream"), "content-type {kind}");
+        Self::of(response)
+    }
+
+    /// The events of an answer that is known to be a stream.
+    pub(crate) fn of(response: reqwest::Response) -> Self {
         Self { response, rest: Vec::new(), ready: VecDeque::new() }
     }
 

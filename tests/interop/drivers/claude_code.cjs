@@ -5,7 +5,7 @@ const { mkdtempSync, mkdirSync, rmSync } = require("node:fs");
 const { dirname, join } = require("node:path");
 const { tmpdir } = require("node:os");
 
-const CLAUDE = join(dirname(require.resolve("@anthropic-ai/claude-code-linux-x64/package.json")), "claude");
+const CLAUDE = join(dirname(require.resolve(`@anthropic-ai/claude-code-linux-${process.arch}/package.json`)), "claude");
 const home = mkdtempSync(join(tmpdir(), "interop-claude-"));
 const quiet = { CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1", DISABLE_AUTOUPDATER: "1", DISABLE_TELEMETRY: "1" };
 const env = { PATH: process.env.PATH, HOME: home, CLAUDE_CONFIG_DIR: join(home, "config"), NO_COLOR: "1", ...quiet };

@@ -17,8 +17,8 @@ use crate::mcp::{Mcp, Session, Visitor};
 
 const LEGACY: &str = "2025-11-25";
 const MODERN: &str = "2026-07-28";
-const TOOLS: [&str; 10] =
-    ["echo", "progress", "log", "ask", "ask_and_leave", "hang", "fail", "input", "endless", "task"];
+const TOOLS: [&str; 11] =
+    ["echo", "progress", "log", "level", "ask", "ask_and_leave", "hang", "fail", "input", "endless", "task"];
 
 /// A host with one plugin, which is seen on the face of all.
 struct Stage {
@@ -207,6 +207,19 @@ async fn a_level_is_set_when_the_plugin_knows_it() {
     ask(&client, "logging/setLevel", r#"{"level":"error"}"#).await;
     expected.push(json!({ "level": "info" }).to_string());
     assert_eq!(stage.actor.got("logging/setLevel"), expected, "others hear of it from info up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_modern_plugin_is_told_the_level_of_the_session_with_each_call() {
+    let stage = stage(MODERN).await;
+    let (client, other) = (stage.client("{}").await, stage.client("{}").await);
+    assert_eq!(call(&client, "level").await["result"], json!({ "level": "info" }), "none was set");
+    for level in ["debug", "error", "emergency", "debug"] {
+        ask(&client, "logging/setLevel", &json!({ "level": level }).to_string()).await;
+        assert_eq!(call(&client, "level").await["result"], json!({ "level": level }));
+        assert_eq!(call(&other, "level").await["result"], json!({ "level": "info" }), "it is another's");
+    }
+    assert_eq!(stage.actor.got("logging/setLevel"), Vec::<String>::new(), "it knows no such method");
 }
 
 #[tokio::test(start_paused = true)]
