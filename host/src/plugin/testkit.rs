@@ -38,6 +38,8 @@ pub(crate) enum Answer {
     Fails(CallErrorKind, Delivery),
     /// Handed over, never answered.
     Hangs,
+    /// Asks the client, and answers with its answer.
+    Asks,
 }
 
 #[derive(Default)]
@@ -296,6 +298,11 @@ impl FakeLink {
                 scope.sent();
                 self.script.executions.fetch_add(1, Ordering::SeqCst);
                 std::future::pending().await
+            }
+            Answer::Asks => {
+                scope.sent();
+                self.script.executions.fetch_add(1, Ordering::SeqCst);
+                scope.ask(Request::bare("elicitation/create")).await
             }
         };
         dropped.1 = false;
