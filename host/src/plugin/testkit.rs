@@ -73,6 +73,8 @@ pub(crate) struct Script {
     pub(crate) replies: Mutex<HashMap<&'static str, Result<&'static str, i64>>>,
     /// Subscriptions to such resources are refused.
     pub(crate) refused: Mutex<Vec<&'static str>>,
+    /// Subscriptions to such resources are never answered.
+    pub(crate) unanswered: Mutex<Vec<&'static str>>,
     /// What clients wanted, as it came: method and params, in order.
     pub(crate) wants: Mutex<Vec<(String, Value)>>,
     /// The listens so far, in order.
@@ -214,7 +216,10 @@ impl Link for FakeLink {
                     || method == "logging/setLevel"
                     || method.ends_with("subscribe") =>
             {
-                Ok(self.host_asks(method, &request))
+                let reply = self.host_asks(method, &request);
+                let given = request.params.as_ref().map_or("", |params| params.get());
+                let silent = self.script.unanswered.lock().unwrap().iter().any(|uri| given.contains(uri));
+                if silent { std::future::pending().await } else { Ok(reply) }
             }
             _ => self.call(&*scope).await,
         }
