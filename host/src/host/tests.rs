@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use wharf_core::PluginId;
+use wharf_core::catalog::Face;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::{Isolation, Manifest};
 use wharf_plugin_api::{Caller, Plugin, Reply};
 
 use super::{Host, Options, RegisterError};
+use crate::mcp::Mcp;
 use crate::plugin::testkit::{Fake, Script};
 use crate::route::CallSpec;
 
@@ -123,6 +125,23 @@ async fn a_session_that_leaves_takes_its_instance_along() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), leaving).await.expect("it is gone");
+    assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
+}
+
+#[tokio::test]
+async fn a_group_is_there_as_soon_as_a_manifest_names_it_and_as_long_as_one_does() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path()).await;
+    let mcp = Mcp::new(host.clone());
+    let group = |name: &str| Face::Group(name.into());
+    let path = home.path().join("plugins/slow.toml");
+    std::fs::write(&path, "command = \"/nowhere/at/all\"\ngroups = [\"g\"]\n").unwrap();
+    host.reload().await.unwrap();
+    assert!(host.catalog().shelf(&group("g")).is_none(), "nothing of it is listed");
+    assert!(mcp.has(&group("g")) && !mcp.has(&group("other")));
+    std::fs::remove_file(&path).unwrap();
+    host.reload().await.unwrap();
+    assert!(!mcp.has(&group("g")));
     assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
 }
 

@@ -135,7 +135,7 @@ impl Watch {
     }
 
     /// What the plugin answered to a want: `None` if it does it.
-    pub(super) fn answered(&self, uri: &str, refusal: Option<RpcError>) {
+    fn answered(&self, uri: &str, refusal: Option<RpcError>) {
         let wanted = Wanted::Resource(uri.to_owned());
         let mut wants = self.wants.lock().unwrap_or_else(PoisonError::into_inner);
         match refusal.filter(|_| wants.counts.contains_key(&wanted)) {
@@ -148,6 +148,14 @@ impl Watch {
 // === impl Serving ===
 
 impl Serving {
+    /// What the plugin answered to a want: `None` if it does it. What an instance of one session does decides nothing for
+    /// those who share the others.
+    pub(super) fn answered(&self, uri: &str, refusal: Option<RpcError>) {
+        if self.counts {
+            self.watch.answered(uri, refusal);
+        }
+    }
+
     /// This version of the union has reached it.
     pub(super) fn reached(&self, version: u64) {
         if self.counts {

@@ -102,7 +102,7 @@ pub(super) async fn tend(tended: &Tended) {
             Err(Failed::Refused(refusal)) if tending.sets_aside(&union) => {
                 // One of the new ones is to blame, and no want of one client ends what others are told.
                 tracing::warn!(%refusal, "resources are not watched");
-                tending.bad.iter().for_each(|uri| tended.watch.answered(uri, Some(refusal.clone())));
+                tending.bad.iter().for_each(|uri| tended.serving.answered(uri, Some(refusal.clone())));
             }
             Err(failed) => {
                 tracing::warn!(error = %failed, "its changes are not heard; the subscription is tried again");
@@ -194,7 +194,7 @@ fn settle(tended: &Tended, resources: &BTreeSet<String>, honoured: Option<&BTree
     for uri in resources {
         let text = "the plugin does not tell when this resource changes";
         let refusal = honoured.is_some_and(|honoured| !honoured.contains(uri));
-        tended.watch.answered(uri, refusal.then(|| RpcError::new(RpcError::METHOD_NOT_FOUND, text)));
+        tended.serving.answered(uri, refusal.then(|| RpcError::new(RpcError::METHOD_NOT_FOUND, text)));
     }
 }
 
@@ -206,7 +206,7 @@ async fn refused(tended: &Tended, refusal: &RpcError) {
         changes.mark_unchanged();
         let union = tended.watch.union();
         for uri in &union.resources {
-            tended.watch.answered(uri, Some(refusal.clone()));
+            tended.serving.answered(uri, Some(refusal.clone()));
         }
         tended.serving.reached(union.version);
         // The watch outlives this.
