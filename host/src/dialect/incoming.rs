@@ -12,10 +12,11 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use wharf_core::ask::{Capability, Declared};
 use wharf_core::splice;
 use wharf_plugin_api::jsonrpc::{self, EnvelopeError, Message};
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Delivery, Era, Id, Inbox, Notification, Reply, Request, RpcError, Scope,
+    CallError, CallErrorKind, Client, Delivery, Era, Id, Inbox, Notification, Reply, Request, RpcError, Scope,
 };
 
 use super::pending::Pending;
@@ -241,10 +242,7 @@ impl Incoming {
             // The host has no roots, whatever it is doing.
             Some(_) if request.method == "roots/list" => (Answers::NoRoots, None),
             Some(_) => (Answers::Caller, call),
-            None => {
-                let (now, newest) = self.pending.calls(|_| true);
-                (unlinked::answers(&request.method, now, self.options.client.is_none()), newest)
-            }
+            None => self.meant(&request.method),
         };
         let asked = match who {
             (Answers::NoRoots, _) => {
@@ -267,9 +265,29 @@ impl Incoming {
         }
     }
 
+    /// Who answers what the plugin asks without a word about which call it means.
+    fn meant(&self, method: &str) -> (Answers, Option<Arc<dyn Scope>>) {
+        let shared = self.options.client.is_none();
+        let (now, newest) = self.pending.calls(|_| true);
+        let answers = if method == "roots/list" {
+            // The one that is meant, or all where that is not known.
+            let one =
+                newest.as_ref().filter(|_| now.calls == 1).map(|scope| has_roots(&scope.caller().client));
+            let any = || self.pending.clients().iter().any(|client| has_roots(client));
+            unlinked::answers_roots(now, shared, || one.unwrap_or_else(any))
+        } else {
+            unlinked::answers(now, shared)
+        };
+        (answers, newest)
+    }
+
     fn asked(&self) -> MutexGuard<'_, HashMap<Id, CancellationToken>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn has_roots(client: &Client) -> bool {
+    Declared::of(&client.capabilities).has(Capability::Roots)
 }
 
 fn written(id: &Id, reply: &Reply) -> Vec<u8> {

@@ -83,3 +83,40 @@ async fn log_messages_reach_the_one_caller_and_of_several_none() {
     assert_eq!(ear.heard.at_least(2).await[1].0, "notifications/after");
     assert_eq!((one.heard.all().len(), two.heard.all().len()), (1, 0));
 }
+
+#[tokio::test]
+async fn what_a_call_that_was_given_up_may_ask_is_put_to_nobody_else() {
+    let ear = Ear::default();
+    let (link, _lost, mut peer) = connected_with(options(), &ear).await;
+    let gone = spawn_call(&link, &Call::by("a", false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    gone.abort();
+    assert_eq!(peer.message().await["method"], "notifications/cancelled");
+    let refused =
+        |answer: &Value| answer["error"]["message"].as_str().is_some_and(|words| words.contains("given up"));
+    let answer = asked(&mut peer, "elicitation/create").await;
+    assert!(refused(&answer), "nobody is there: {answer}");
+    let other = Call::by("b", true);
+    calling(&link, &mut peer, &other).await;
+    let answer = asked(&mut peer, "elicitation/create").await;
+    assert!(refused(&answer), "it would be put to another: {answer}");
+    let message = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "secret"}});
+    peer.tell(message.clone()).await;
+    // The plugin is done with it: now only one can be meant.
+    peer.answer(&id, json!("late")).await;
+    assert_eq!(asked(&mut peer, "elicitation/create").await["result"], json!({"action": "accept"}));
+    assert!(other.heard.all().is_empty() && ear.heard.all().is_empty() && ear.asked.borrow().is_empty());
+    peer.tell(message).await;
+    other.heard.at_least(1).await;
+}
+
+#[tokio::test]
+async fn what_its_own_principal_gave_up_keeps_no_question_from_a_call() {
+    let (link, _lost, mut peer) = connected().await;
+    let gone = spawn_call(&link, &Call::by("a", false), request("tools/call", "{}"));
+    peer.message().await;
+    gone.abort();
+    peer.message().await;
+    calling(&link, &mut peer, &Call::by("a", false)).await;
+    assert_eq!(asked(&mut peer, "elicitation/create").await["result"], json!({"action": "accept"}));
+}
