@@ -176,7 +176,7 @@ impl Incoming {
     /// A log message that came on no call's stream. A modern server sends them for calls that want some.
     fn message(&self, notification: Notification, modern: bool) {
         let (now, newest) = self.pending.calls(|scope| !modern || scope.caller().client.log_level.is_some());
-        match (unlinked::hears(now, self.options.client.is_none()), newest) {
+        match (unlinked::hears(now, self.shared()), newest) {
             (Hears::Caller, Some(scope)) if scope.listens() => scope.event(notification),
             (Hears::All, _) => self.inbox.event(notification),
             (Hears::Caller | Hears::Log, _) => {
@@ -239,8 +239,9 @@ impl Incoming {
         }
         let who = match &call {
             Some(scope) if scope.is_call() => (Answers::Caller, call),
-            // The host has no roots, whatever it is doing.
-            Some(_) if request.method == "roots/list" => (Answers::NoRoots, None),
+            // The host has no roots, whatever it is doing; the one client of the instance may have some.
+            Some(_) if request.method == "roots/list" && self.shared() => (Answers::NoRoots, None),
+            Some(_) if request.method == "roots/list" => (Answers::Host, None),
             Some(_) => (Answers::Caller, call),
             None => self.meant(&request.method),
         };
@@ -267,7 +268,7 @@ impl Incoming {
 
     /// Who answers what the plugin asks without a word about which call it means.
     fn meant(&self, method: &str) -> (Answers, Option<Arc<dyn Scope>>) {
-        let shared = self.options.client.is_none();
+        let shared = self.shared();
         let (now, newest) = self.pending.calls(|_| true);
         let answers = if method == "roots/list" {
             // The one that is meant, or all where that is not known.
@@ -279,6 +280,11 @@ impl Incoming {
             unlinked::answers(now, shared)
         };
         (answers, newest)
+    }
+
+    /// Whether several clients use the instance.
+    fn shared(&self) -> bool {
+        self.options.client.is_none()
     }
 
     fn asked(&self) -> MutexGuard<'_, HashMap<Id, CancellationToken>> {

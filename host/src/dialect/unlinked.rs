@@ -54,9 +54,10 @@ pub(crate) fn answers(now: InFlight, shared: bool) -> Answers {
     }
 }
 
-/// Who answers `roots/list`. `roots`: whether any of the clients that may be meant has some.
+/// Who answers `roots/list`. `roots`: whether any of the clients that may be meant has some. The client of an instance that
+/// is not shared is the only one, and answers for itself.
 pub(crate) fn answers_roots(now: InFlight, shared: bool, roots: impl FnOnce() -> bool) -> Answers {
-    if roots() { answers(now, shared) } else { Answers::NoRoots }
+    if shared && !roots() { Answers::NoRoots } else { answers(now, shared) }
 }
 
 /// Who hears a log message.
@@ -102,6 +103,8 @@ mod tests {
     fn an_instance_of_one_client_has_nobody_else_to_ask() {
         let ask = |calls| answers(now(calls), false);
         assert_eq!((ask(0), ask(1), ask(2)), (Answers::Host, Answers::Caller, Answers::Caller));
+        let roots = |calls| answers_roots(now(calls), false, || false);
+        assert_eq!((roots(0), roots(1), roots(2)), (Answers::Host, Answers::Caller, Answers::Caller));
     }
 
     #[test]

@@ -6,13 +6,14 @@ use http::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, mpsc};
-use wharf_plugin_api::{CallErrorKind, Cause, CauseKind, Delivery, Link, Notification, Reply, Scope};
+use wharf_plugin_api::{CallErrorKind, Cause, CauseKind, Client, Delivery, Link, Notification, Reply, Scope};
 
 use super::connect;
+use crate::dialect::handshake::HostScope;
 use crate::dialect::testkit::fake::{
     Fake, Seen, endpoint, event, handler, json_result, status, stream, typed,
 };
-use crate::dialect::testkit::{Call, Ear, options, request, result, spawn_call, within};
+use crate::dialect::testkit::{Call, Ear, PATIENCE, options, request, result, spawn_call, within};
 use crate::dialect::{Connected, Options, detect};
 use crate::tasks::Tasks;
 
@@ -171,6 +172,35 @@ async fn progress_and_questions_on_a_stream_belong_to_its_call() {
     let answer = fake.first(|seen| seen.body["id"] == "q").await;
     assert_eq!(answer.body["result"], json!({"action": "accept"}));
     assert!(ear.heard.all().is_empty());
+}
+
+#[tokio::test]
+async fn roots_asked_on_a_stream_of_the_hosts_are_those_of_the_instances_one_client() {
+    let asks = json!({"jsonrpc": "2.0", "id": "q", "method": "roots/list"});
+    for own in [true, false] {
+        let (ear, asks) = (Ear::default(), asks.clone());
+        let fake = server(move |seen| {
+            let asks = asks.clone();
+            async move {
+                if seen.rpc().is_empty() {
+                    return status(202, "");
+                }
+                let answer = json!({"jsonrpc": "2.0", "id": seen.body["id"], "result": "done"});
+                typed("text/event-stream", event(&asks) + &event(&answer))
+            }
+        })
+        .await;
+        let client = own.then(|| Arc::new(Client::default()));
+        let Connected { link, lost: _lost } = linked_with(&fake, &ear, Options { client, ..options() }).await;
+        let scope = HostScope::until(tokio::time::Instant::now() + PATIENCE);
+        assert_eq!(result(within(link.request(request("tools/list", "{}"), scope)).await), "done");
+        let answer = fake.first(|seen| seen.body["id"] == "q").await.body;
+        if own {
+            assert_eq!((&answer["error"]["message"], ear.asked.borrow().len()), (&json!("not here"), 1));
+        } else {
+            assert_eq!((&answer["result"], ear.asked.borrow().len()), (&json!({"roots": []}), 0));
+        }
+    }
 }
 
 #[tokio::test]

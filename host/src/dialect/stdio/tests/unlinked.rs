@@ -34,12 +34,12 @@ async fn a_question_goes_to_the_one_caller_and_to_nobody_if_there_are_two() {
     assert!(ear.asked.borrow().is_empty());
 }
 
-#[tokio::test]
-async fn an_instance_of_one_client_asks_that_client_whatever_it_does() {
+/// An instance of one client, which can be asked for what a form can ask.
+async fn own(ear: &Ear) -> (Arc<dyn Link>, Lost, Peer) {
     let own = Options { client: Some(Arc::new(with(r#"{"elicitation":{}}"#))), ..options() };
     let (stdout, stdin, mut peer) = pipes();
     let (connected, ()) = within(async {
-        tokio::join!(connect(stdout, stdin, Arc::new(Ear::default()), own), async {
+        tokio::join!(connect(stdout, stdin, Arc::new(ear.clone()), own), async {
             let hello = peer.message().await;
             assert_eq!(hello["params"]["capabilities"], json!({"elicitation": {}}), "its client's, no more");
             assert_eq!(hello["params"]["clientInfo"]["name"], "wharf");
@@ -48,7 +48,20 @@ async fn an_instance_of_one_client_asks_that_client_whatever_it_does() {
         })
     })
     .await;
-    let Connected { link, lost: _lost } = connected.expect("connected");
+    let Connected { link, lost } = connected.expect("connected");
+    (link, lost, peer)
+}
+
+#[tokio::test]
+async fn an_instance_of_one_client_asks_that_client_whatever_it_does() {
+    let ear = Ear::default();
+    let (link, _lost, mut peer) = own(&ear).await;
+    assert_eq!(
+        asked(&mut peer, "roots/list").await["error"]["message"],
+        "not here",
+        "as the host's ear says"
+    );
+    assert_eq!(*ear.asked.borrow(), ["roots/list"]);
     calling(&link, &mut peer, &Call::new(false)).await;
     calling(&link, &mut peer, &Call::new(false)).await;
     assert_eq!(asked(&mut peer, "elicitation/create").await["result"], json!({"action": "accept"}));
