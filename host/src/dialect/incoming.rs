@@ -25,7 +25,7 @@ use super::{Options, Outbox, modern, shortened};
 
 /// What a plugin may ask at once.
 const MAX_ASKS: usize = 64;
-/// How long an answer may take that belongs to no call.
+/// How long the host's own answer may take, where it has no client to ask.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The one revision with batches: who speaks it must be able to receive them.
@@ -192,6 +192,10 @@ impl Incoming {
             self.options.note("wharf", &why);
             return self.refuse(&id, RpcError::new(RpcError::METHOD_NOT_FOUND, why));
         }
+        // It asks whether we live, not for one of the places; where its answer has no room it waits for some like any other.
+        if request.method == "ping" && pong().is_some_and(|pong| self.outbox.try_send(written(&id, &pong))) {
+            return;
+        }
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
             let why = format!("more than {MAX_ASKS} requests at once");
             return self.refuse(&id, RpcError::new(RpcError::INTERNAL, why));
@@ -233,9 +237,9 @@ impl Incoming {
     }
 
     async fn reply(&self, request: Request, call: Option<Arc<dyn Scope>>) -> Reply {
-        let none = || RpcError::new(RpcError::INTERNAL, "no answer can be written");
+        let none = || Reply::Error(RpcError::new(RpcError::INTERNAL, "no answer can be written"));
         if request.method == "ping" {
-            return raw("{}").map_or_else(|| Reply::Error(none()), Reply::Result);
+            return pong().unwrap_or_else(none);
         }
         let who = match &call {
             Some(scope) if scope.is_call() => (Answers::Caller, call),
@@ -247,7 +251,7 @@ impl Incoming {
         };
         let asked = match who {
             (Answers::NoRoots, _) => {
-                return raw(r#"{"roots":[]}"#).map_or_else(|| Reply::Error(none()), Reply::Result);
+                return raw(r#"{"roots":[]}"#).map_or_else(none, Reply::Result);
             }
             (Answers::Nobody(why), _) => return Reply::Error(RpcError::new(RpcError::INTERNAL, why)),
             (Answers::Caller, Some(scope)) => {
@@ -255,6 +259,8 @@ impl Incoming {
                 let until = Instant::from_std(scope.deadline());
                 tokio::time::timeout_at(until, scope.ask(request)).await
             }
+            // There may be a person behind it; how long that one may take is the inbox's to say.
+            (Answers::Host | Answers::Caller, _) if !self.shared() => Ok(self.inbox.ask(request).await),
             (Answers::Host | Answers::Caller, _) => {
                 tokio::time::timeout(ASK_TIMEOUT, self.inbox.ask(request)).await
             }
@@ -304,6 +310,10 @@ fn written(id: &Id, reply: &Reply) -> Vec<u8> {
 
 fn shared(params: &RawValue) -> Arc<RawValue> {
     params.to_owned().into()
+}
+
+fn pong() -> Option<Reply> {
+    raw("{}").map(Reply::Result)
 }
 
 fn raw(text: &str) -> Option<Box<RawValue>> {

@@ -133,3 +133,16 @@ async fn what_its_own_principal_gave_up_keeps_no_question_from_a_call() {
     calling(&link, &mut peer, &Call::by("a", false)).await;
     assert_eq!(asked(&mut peer, "elicitation/create").await["result"], json!({"action": "accept"}));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_may_take_its_time_for_what_its_own_instance_asks() {
+    let ear = Ear { may_answer: Arc::new(tokio::sync::Semaphore::new(0)), ..Ear::default() };
+    let (_link, _lost, mut peer) = own(&ear).await;
+    peer.tell(json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create"})).await;
+    within(ear.asked.subscribe().wait_for(|asked| asked.len() == 1)).await.expect("open");
+    tokio::time::advance(std::time::Duration::from_secs(599)).await;
+    // Whatever is over by now has been said before this.
+    assert_eq!(asked(&mut peer, "ping").await["result"], json!({}));
+    ear.may_answer.add_permits(1);
+    assert_eq!(peer.message().await["error"]["message"], "not here");
+}
