@@ -136,14 +136,18 @@ impl Incoming {
     }
 
     /// Progress belongs to the call whose id is its token; the token stays in the params, it is the link's own and says
-    /// nothing to the caller. What a modern server tells its subscribers names the request that listens. Everything else
+    /// nothing to the caller. Progress and cancellations that find nothing are dropped: to a client their ids would mean
+    /// something else. What a modern server tells its subscribers names the request that listens. Everything else
     /// belongs to the stream's call, or to none.
     fn notification(&self, method: &str, params: Option<&RawValue>, call: Option<&Arc<dyn Scope>>) {
         let id = |key| params.and_then(|params| splice::field(params, key)).and_then(Id::from_raw);
         let modern = self.modern.load(Ordering::Relaxed);
         let scope = match method {
             "notifications/progress" => {
-                id("progressToken").and_then(|token| self.pending.scope(token.as_u64()?))
+                match id("progressToken").and_then(|token| self.pending.scope(token.as_u64()?)) {
+                    None => return self.pending.stray(method),
+                    known => known,
+                }
             }
             "notifications/cancelled" => {
                 if let Some(cancel) = id("requestId").and_then(|id| self.asked().remove(&id)) {
@@ -153,7 +157,7 @@ impl Incoming {
                 if modern && let Some(id) = id("requestId").and_then(|id| id.as_u64()) {
                     return self.unsubscribed(id);
                 }
-                call.cloned()
+                return self.pending.stray(method);
             }
             "notifications/message" => call.cloned(),
             _ if modern => modern::subscription(params).and_then(|id| self.pending.scope(id)),

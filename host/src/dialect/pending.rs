@@ -122,10 +122,16 @@ impl Pending {
             // A caller that has just gone needs no answer.
             Some(entry) => drop(entry.reply.send(Ok(reply))),
             None => {
-                self.unmatched.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(?id, "an answer that nobody waits for");
+                let unmatched = self.unmatched.fetch_add(1, Ordering::Relaxed) + 1;
+                tracing::debug!(?id, unmatched, "an answer that nobody waits for");
             }
         }
+    }
+
+    /// The plugin speaks of a request that it does not have.
+    pub(crate) fn stray(&self, method: &str) {
+        let unmatched = self.unmatched.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::debug!(method, unmatched, "a notification about a request that is not there");
     }
 
     /// The answer to `id` is of no use.

@@ -154,6 +154,11 @@ async fn progress_and_questions_on_a_stream_belong_to_its_call() {
         let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress",
                               "params": {"progressToken": token, "progress": seen.body["params"]["n"]}});
         tx.send(event(&progress)).await.expect("open");
+        for (method, key) in [("progress", "progressToken"), ("cancelled", "requestId")] {
+            let stray =
+                json!({"jsonrpc": "2.0", "method": format!("notifications/{method}"), "params": {key: 999}});
+            tx.send(event(&stray)).await.expect("open");
+        }
         let ask = json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": {}});
         tx.send(event(&ask)).await.expect("open");
         tx.send(event(&json!({"jsonrpc": "2.0", "id": id, "result": "done"}))).await.expect("open");
@@ -169,6 +174,7 @@ async fn progress_and_questions_on_a_stream_belong_to_its_call() {
     }
     assert_eq!(a.heard.at_least(1).await[0].1["progress"], 1);
     assert_eq!(b.heard.at_least(1).await[0].1["progress"], 2);
+    assert_eq!((a.heard.all().len(), b.heard.all().len()), (1, 1), "what is about no request is for nobody");
     let answer = fake.first(|seen| seen.body["id"] == "q").await;
     assert_eq!(answer.body["result"], json!({"action": "accept"}));
     assert!(ear.heard.all().is_empty());

@@ -252,7 +252,11 @@ async fn progress_goes_to_the_call_it_belongs_to() {
     peer.tell(progress(&json!("own"), 3)).await;
     assert_eq!(a.heard.at_least(1).await[0].1["progress"], 2);
     assert_eq!(b.heard.at_least(1).await[0].1["progress"], 1);
-    assert_eq!(ear.heard.at_least(1).await[0].1["progress"], 3);
+    for method in ["notifications/cancelled", "notifications/after"] {
+        peer.tell(json!({"jsonrpc": "2.0", "method": method, "params": {"requestId": tokens[0]}})).await;
+    }
+    let heard = ear.heard.at_least(1).await;
+    assert_eq!(heard[0].0, "notifications/after", "what is about no request is for nobody");
     assert_eq!((a.heard.all().len(), b.heard.all().len()), (1, 1));
 }
 
