@@ -69,7 +69,7 @@ async fn call(link: &Arc<dyn Link>) -> Result<Reply, wharf_plugin_api::CallError
 #[tokio::test]
 async fn session_and_revision_travel_with_every_request_and_close_ends_the_session() {
     let fake = server(|seen| async move { json_result(&seen.body["id"], json!("ok")) }).await;
-    let Connected { link, lost } = linked(&fake).await;
+    let Connected { link, lost, .. } = linked(&fake).await;
     assert_eq!((link.hello().dialect, link.hello().revision.as_str()), ("http", "2025-06-18"));
     assert_eq!(result(call(&link).await), "ok");
     link.notify(Notification::bare("notifications/x")).expect("room");
@@ -120,7 +120,7 @@ async fn an_answer_may_be_json_or_events_or_json_that_is_called_events() {
         }
     })
     .await;
-    let Connected { link, lost: _lost } = linked(&fake).await;
+    let Connected { link, lost: _lost, .. } = linked(&fake).await;
     for form in ["json", "accepted", "events", "mislabelled"] {
         let scope = Call::new(false);
         let outcome =
@@ -165,7 +165,7 @@ async fn progress_and_questions_on_a_stream_belong_to_its_call() {
         response
     })
     .await;
-    let Connected { link, lost: _lost } = linked_with(&fake, &ear, options()).await;
+    let Connected { link, lost: _lost, .. } = linked_with(&fake, &ear, options()).await;
     let (a, b) = (Call::new(true), Call::new(true));
     let tasks = [(&a, 1), (&b, 2)]
         .map(|(scope, n)| spawn_call(&link, scope, request("tools/call", &json!({"n": n}).to_string())));
@@ -197,7 +197,8 @@ async fn roots_asked_on_a_stream_of_the_hosts_are_those_of_the_instances_one_cli
         })
         .await;
         let client = own.then(|| Arc::new(Client::default()));
-        let Connected { link, lost: _lost } = linked_with(&fake, &ear, Options { client, ..options() }).await;
+        let Connected { link, lost: _lost, .. } =
+            linked_with(&fake, &ear, Options { client, ..options() }).await;
         let scope = HostScope::until(tokio::time::Instant::now() + PATIENCE);
         assert_eq!(result(within(link.request(request("tools/list", "{}"), scope)).await), "done");
         let answer = fake.first(|seen| seen.body["id"] == "q").await.body;
@@ -212,7 +213,7 @@ async fn roots_asked_on_a_stream_of_the_hosts_are_those_of_the_instances_one_cli
 #[tokio::test]
 async fn a_caller_that_goes_is_cancelled_with_its_id() {
     let fake = server(|_| std::future::pending()).await;
-    let Connected { link, lost: _lost } = linked(&fake).await;
+    let Connected { link, lost: _lost, .. } = linked(&fake).await;
     let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
     let sent = fake.first(|seen| seen.rpc() == "tools/call").await;
     task.abort();
@@ -237,7 +238,7 @@ async fn what_belongs_to_no_call_comes_on_the_get_stream() {
     }))
     .await;
     let ear = Ear::default();
-    let Connected { link, lost: _lost } = linked_with(&fake, &ear, options()).await;
+    let Connected { link, lost: _lost, .. } = linked_with(&fake, &ear, options()).await;
     let tx = within(streams.recv()).await.expect("a stream");
     let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
     let ask = json!({"jsonrpc": "2.0", "id": 5, "method": "sampling/createMessage"});

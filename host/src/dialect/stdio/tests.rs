@@ -77,7 +77,7 @@ async fn connected_with(options: Options, ear: &Ear) -> (Arc<dyn Link>, Lost, Pe
         tokio::join!(connect(stdout, stdin, Arc::new(ear.clone()), options), peer.handshake(""))
     })
     .await;
-    let Connected { link, lost } = connected.expect("connected");
+    let Connected { link, lost, .. } = connected.expect("connected");
     assert_eq!(peer.message().await, json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     (link, lost, peer)
 }

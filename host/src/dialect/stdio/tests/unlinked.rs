@@ -48,7 +48,7 @@ async fn own(ear: &Ear) -> (Arc<dyn Link>, Lost, Peer) {
         })
     })
     .await;
-    let Connected { link, lost } = connected.expect("connected");
+    let Connected { link, lost, .. } = connected.expect("connected");
     (link, lost, peer)
 }
 
