@@ -131,7 +131,7 @@ impl Wire {
     fn connected(self, hello: Hello, lost: Lost) -> Connected {
         self.incoming.settled(&hello.revision);
         let closing = self.core.closing.clone().drop_guard();
-        Connected { link: Arc::new(HttpLink { hello, wire: self, _closing: closing }), lost }
+        Connected { link: Arc::new(HttpLink { hello, wire: self, _closing: closing }), lost, shown: true }
     }
 
     /// Sends a request; if the server refuses it for its session, once more on a new one.

@@ -101,10 +101,10 @@ impl External {
         let mut plan = Plan::of(&self.common, Some(self.command.dialect), self.fingerprint());
         loop {
             let attempt = self.attempt(launch, plan.era, inbox).await;
-            let outcome = attempt.as_ref().map(|(connected, ..)| connected);
+            let outcome = attempt.as_ref().map(|(connected, ..)| connected.era());
             // Nothing is left of an attempt that failed: the next one is not beside it.
             if !plan.another(&self.common, outcome, Instant::now() >= Instant::from_std(launch.deadline)) {
-                let (connected, handle, lease) = attempt?;
+                let (connected, handle, lease) = attempt.map_err(|cause| plan.explained(cause))?;
                 return Ok(self.keep(connected, Held { handle, lease, place }, inbox));
             }
         }
@@ -225,7 +225,7 @@ impl External {
 
     /// The link of a process that works: the end of either ends both.
     fn keep(&self, connected: Connected, held: Held, inbox: &Arc<dyn Inbox>) -> Arc<dyn Link> {
-        let Connected { link, lost } = connected;
+        let Connected { link, lost, .. } = connected;
         let inner = Arc::clone(&link);
         kept(link, Arc::clone(inbox), &self.common.services.tasks, |close| async move {
             let Held { handle, lease, place } = held;

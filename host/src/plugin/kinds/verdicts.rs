@@ -1,7 +1,8 @@
 //! What is remembered of how a server speaks, so that it is asked once and not at every start.
 //!
 //! A wrong verdict of the old era does no harm and is therefore only kept for a day; a wrong one of the new era makes the
-//! handshake fail, and is forgotten then.
+//! handshake fail, and is forgotten then. A server that was silent to the question has no verdict, but a turn: its next
+//! launch spends all of its time on one era.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,7 +23,14 @@ pub(crate) struct Fingerprint(u64);
 
 /// The verdicts of one host.
 #[derive(Debug, Default)]
-pub(crate) struct Verdicts(Mutex<HashMap<Fingerprint, (Era, Instant)>>);
+pub(crate) struct Verdicts(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    verdicts: HashMap<Fingerprint, (Era, Instant)>,
+    /// How servers are spoken to next that take longer to start than they are asked for.
+    turns: HashMap<Fingerprint, Era>,
+}
 
 // === impl Fingerprint ===
 
@@ -39,13 +47,15 @@ impl Fingerprint {
 impl Verdicts {
     /// How the server is known to speak.
     pub(super) fn get(&self, server: Fingerprint) -> Option<Era> {
-        let (era, since) = *self.all().get(&server)?;
+        let (era, since) = *self.known().verdicts.get(&server)?;
         (era == Era::Modern || since.elapsed() < LEGACY_FOR).then_some(era)
     }
 
     /// It spoke so now.
     pub(super) fn put(&self, server: Fingerprint, era: Era) {
-        let mut all = self.all();
+        let mut known = self.known();
+        known.turns.remove(&server);
+        let all = &mut known.verdicts;
         // One that only holds does not become younger, or a server in use would never be asked again.
         if all.get(&server).is_some_and(|(known, since)| *known == era && since.elapsed() < LEGACY_FOR) {
             return;
@@ -61,10 +71,26 @@ impl Verdicts {
 
     /// It did not speak so now.
     pub(super) fn forget(&self, server: Fingerprint) {
-        self.all().remove(&server);
+        self.known().verdicts.remove(&server);
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<Fingerprint, (Era, Instant)>> {
+    /// How the server is spoken to next, without being asked.
+    pub(super) fn turn(&self, server: Fingerprint) -> Option<Era> {
+        self.known().turns.get(&server).copied()
+    }
+
+    /// It is spoken to so next; `None`: it is asked.
+    pub(super) fn set_turn(&self, server: Fingerprint, turn: Option<Era>) {
+        let turns = &mut self.known().turns;
+        match turn {
+            // One that is not remembered is asked again, that is all.
+            Some(_) if turns.len() >= MOST && !turns.contains_key(&server) => {}
+            Some(era) => drop(turns.insert(server, era)),
+            None => drop(turns.remove(&server)),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -103,7 +129,7 @@ mod tests {
             verdicts.put(Fingerprint::of(&n), Era::Modern);
             advance(Duration::from_millis(1)).await;
         }
-        assert_eq!(verdicts.all().len(), MOST);
+        assert_eq!(verdicts.known().verdicts.len(), MOST);
         assert_eq!(
             (verdicts.get(Fingerprint::of(&0usize)), verdicts.get(Fingerprint::of(&1usize))),
             (None, Some(Era::Modern))
