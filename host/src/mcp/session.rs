@@ -25,6 +25,7 @@ use wharf_plugin_api::{Caller, Client, Id, Reply};
 
 pub(super) use self::asks::{Asks, Outlet, relay};
 use self::inflight::Inflight;
+pub(crate) use self::inflight::MOST as REQUESTS;
 use self::queue::Queue;
 pub(super) use self::table::Sessions;
 use self::wants::Wants;
