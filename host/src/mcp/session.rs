@@ -3,6 +3,7 @@
 //! What the methods do is in `legacy`; what the session hears from the host without having asked is in `session::life`.
 
 mod asks;
+mod feeds;
 mod hears;
 mod inflight;
 mod life;
@@ -86,6 +87,7 @@ impl Session {
         visitor: Visitor,
         tasks: Arc<TaskTable>,
         client: Client,
+        queue: Arc<Queue>,
     ) -> Self {
         Self {
             ended: host.tasks().ending().child_token(),
@@ -99,7 +101,7 @@ impl Session {
             initialized: AtomicBool::new(false),
             inflight: Inflight::default(),
             asks: Arc::default(),
-            queue: Arc::default(),
+            queue,
             wants: Wants::default(),
             used: Mutex::new(Instant::now()),
             open: AtomicUsize::new(0),
