@@ -168,15 +168,15 @@ impl Session {
 
     /// Sets it, and asks the plugins of the face for it. When this is over they know, but for those that are too slow.
     pub(super) async fn set_level(&self, level: Level) {
-        self.level.store(level.severity(), Ordering::Relaxed);
+        self.level.store(level.severity(), Ordering::Release);
         let told = self.want_logs();
         join_all(told.iter().map(|watch| watch.taken(UNTIL_LOUDER))).await;
     }
 
     /// Wants the level that was set of every plugin that is on the face now. Without one the plugins say what they will.
     fn want_logs(&self) -> Vec<Arc<Watch>> {
-        let level = Level::of_severity(self.level.load(Ordering::Relaxed));
-        level.map_or_else(Vec::new, |level| self.wants.logs(&self.host, &self.visitor.face, level))
+        let level = || Level::of_severity(self.level.load(Ordering::Acquire));
+        self.wants.logs(&self.host, &self.visitor.face, level)
     }
 
     /// The handshake is over: the client said so, or it goes on as if it had.
