@@ -3,21 +3,22 @@
 //! The plugins are told what is wanted before the client is told that it is heard, so that a change right after the
 //! acknowledgement is not missed. Lists are compared as this client last saw them; changes that come close together are
 //! told once. Whoever reads too slowly to be told each change is told that everything it asked for may have changed.
+//!
+//! Tasks (`taskIds`) are not told of, which is why their extension is not advertised ([`super::capabilities`]).
 
 mod filter;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
 use wharf_core::catalog::{Face, Kind, Shelf};
 use wharf_core::lifecycle::State;
 use wharf_core::{PluginId, splice};
@@ -30,8 +31,9 @@ use crate::Host;
 use crate::plugin::notice::Notice;
 use crate::plugin::watch::{Want, Wanted};
 
-/// Open listens of one principal. Each holds a connection, so a client with more has lost count of them.
-const MOST: usize = 64;
+/// Open listens of all clients. Clients share a principal, so those of one are bounded where they can be told apart: by its
+/// connections, of which each listen over HTTP holds one, and within a connection that carries many.
+const MOST: usize = 1024;
 /// Messages that wait for a transport. Then the listen itself waits, and what it misses meanwhile is told as changed.
 const EVENTS: usize = 64;
 /// How long the plugins have to take note before the client is told that it is heard.
@@ -41,13 +43,15 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// The key of a listen's id in what is told of it.
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
-/// How many listens each principal has. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Listens(Arc<Mutex<HashMap<Arc<str>, usize>>>);
+/// Room for listens. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Listens(Arc<Semaphore>);
 
-/// One of them.
-#[derive(Debug)]
-struct Counted(Listens, Arc<str>);
+impl Default for Listens {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST)))
+    }
+}
 
 /// A resource that is watched.
 #[derive(Debug)]
@@ -71,7 +75,7 @@ struct Listening {
     watched: Vec<Watched>,
     /// The lists, as the client was told of them last.
     shelf: Arc<Shelf>,
-    _counted: Counted,
+    _room: OwnedSemaphorePermit,
 }
 
 /// The client is gone.
@@ -83,24 +87,16 @@ pub(super) fn open(mcp: &Mcp, visitor: Visitor, request: &ModernRequest) -> Exch
         Ok(filter) => filter,
         Err(error) => return Exchange::refused(&request.id, error),
     };
-    let Some(counted) = mcp.modern.listens.one_more(&visitor.principal) else {
+    let Ok(room) = Arc::clone(&mcp.modern.listens.0).try_acquire_owned() else {
         let text =
-            format!("{MOST} listens of this client are open; close one, or ask for more in one of them");
+            format!("{MOST} listens of all clients are open; close one, or ask for more in one of them");
         return Exchange::refused(&request.id, RpcError::new(failure::BUSY, text));
     };
     let (out, events) = mpsc::channel(EVENTS);
     let (host, id) = (mcp.host.clone(), request.id.clone());
     let shelf = shelf(&host, &visitor.face);
-    let listening = Listening {
-        host,
-        face: visitor.face,
-        id,
-        out,
-        filter,
-        watched: Vec::new(),
-        shelf,
-        _counted: counted,
-    };
+    let listening =
+        Listening { host, face: visitor.face, id, out, filter, watched: Vec::new(), shelf, _room: room };
     let mcp = mcp.clone();
     Exchange { events, answer: Box::pin(listening.answered(mcp)) }
 }
@@ -129,31 +125,6 @@ fn marked(params: Option<&RawValue>, id: &Id) -> Option<Box<RawValue>> {
         return to_raw_value(&json!({ "_meta": meta(None)? })).ok();
     };
     splice::with_field(params, "_meta", &meta(splice::field(params, "_meta"))?)
-}
-
-// === impl Listens ===
-
-impl Listens {
-    fn one_more(&self, principal: &Arc<str>) -> Option<Counted> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(Arc::clone(principal)).or_default();
-        (*count < MOST).then(|| {
-            *count += 1;
-            Counted(self.clone(), Arc::clone(principal))
-        })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.1);
-            }
-        }
-    }
 }
 
 // === impl Listening ===

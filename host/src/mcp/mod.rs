@@ -33,7 +33,7 @@ use wharf_plugin_api::{Id, Reply, RpcError};
 
 pub(crate) use self::exchange::{AnswerKind, Answered, Exchange};
 use self::session::Sessions;
-pub(crate) use self::session::{Feed, Session};
+pub(crate) use self::session::{Feed, REQUESTS, Session};
 use self::tasks::TaskTable;
 use crate::Host;
 

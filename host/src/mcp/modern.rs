@@ -164,6 +164,13 @@ pub(crate) fn open_to_questions(
         {
             spec.payload = Payload::Params(Some(bare.into()));
         }
+        // A task of 2025-11-25 is nothing that a modern client could follow.
+        if let Payload::Params(Some(params)) = &spec.payload
+            && splice::field(params, "task").is_some()
+            && let Some(bare) = splice::without_fields(params, &["task"])
+        {
+            spec.payload = Payload::Params(Some(bare.into()));
+        }
         if may_ask(&spec.method) {
             spec.asks = Some(asks);
         }
@@ -335,9 +342,7 @@ impl Asking {
         let plugin = match (face, modern.as_slice()) {
             (Face::Plugin(_), []) => return Err(no_method(method)),
             // What nobody began through us can only be at the one plugin of the face.
-            (Face::Plugin(_), [one, ..]) => {
-                tasks.owner(one, &task).is_none_or(|owner| owner == *principal).then_some(*one)
-            }
+            (Face::Plugin(_), [one, ..]) => tasks.may_be_of(principal, one, &task).then_some(*one),
             (Face::All | Face::Group(_), all) => {
                 all.iter().copied().find(|one| tasks.owns(principal, one, &task))
             }
