@@ -2,9 +2,6 @@
 //!
 //! The face of one plugin speaks in that plugin's own words, but for what the host does itself. A face of several declares
 //! what the host can carry, whoever stands behind it now: plugins come and go while a session lasts.
-//!
-//! The tasks extension of the modern era is not advertised: a listen does not carry `notifications/tasks`, which a client may
-//! count on that sees it. Requests about a task find their plugin all the same.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -79,12 +76,18 @@ fn of_one(hello: &Hello, era: Era) -> Introduction {
     }
 }
 
-/// Without what means nothing, or something else, in the other era, and what the host does not carry whole: tasks.
+/// Whether a plugin declares the tasks extension of the modern era.
+pub(super) fn has_tasks(capabilities: Option<&RawValue>) -> bool {
+    let extensions = capabilities.and_then(|capabilities| splice::field(capabilities, "extensions"));
+    extensions.is_some_and(|extensions| splice::field(extensions, TASKS).is_some())
+}
+
+/// Without what means nothing, or something else, in the other era: tasks.
 fn crossing(capabilities: Box<RawValue>, plugin: Era, client: Era) -> Box<RawValue> {
-    let bare = match plugin == client {
-        true => capabilities,
-        false => splice::without_fields(&capabilities, &["tasks"]).unwrap_or(capabilities),
-    };
+    if plugin == client {
+        return capabilities;
+    }
+    let bare = splice::without_fields(&capabilities, &["tasks"]).unwrap_or(capabilities);
     let extensions = splice::field(&bare, "extensions")
         .filter(|extensions| splice::field(extensions, TASKS).is_some())
         .and_then(|extensions| splice::without_fields(extensions, &[TASKS]));
@@ -113,9 +116,7 @@ fn of_several(hellos: &[(PluginId, Arc<Hello>)], era: Era) -> Introduction {
             for (_, hello) in &same_era {
                 let given = own(hello, "extensions").and_then(|raw| serde_json::from_str(raw.get()).ok());
                 for (name, value) in given.into_iter().flat_map(|given: Map<_, _>| given) {
-                    if name != TASKS {
-                        all.entry(name).or_insert(value);
-                    }
+                    all.entry(name).or_insert(value);
                 }
             }
             if !all.is_empty() {

@@ -3,8 +3,6 @@
 //! The plugins are told what is wanted before the client is told that it is heard, so that a change right after the
 //! acknowledgement is not missed. Lists are compared as this client last saw them; changes that come close together are
 //! told once. Whoever reads too slowly to be told each change is told that everything it asked for may have changed.
-//!
-//! Tasks (`taskIds`) are not told of, which is why their extension is not advertised ([`super::capabilities`]).
 
 mod filter;
 #[cfg(test)]
@@ -22,10 +20,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
 use wharf_core::catalog::{Face, Kind, Shelf};
 use wharf_core::lifecycle::State;
 use wharf_core::{PluginId, splice};
-use wharf_plugin_api::{Id, Reply, RpcError, jsonrpc};
+use wharf_plugin_api::{Hello, Id, Reply, RpcError, jsonrpc};
 
 use self::filter::Filter;
+use super::capabilities::has_tasks;
 use super::exchange::{Answered, Exchange};
+use super::modern::owner_of_task;
 use super::{Mcp, ModernRequest, Visitor, failure, forward};
 use crate::Host;
 use crate::plugin::notice::Notice;
@@ -73,9 +73,18 @@ struct Listening {
     out: mpsc::Sender<Bytes>,
     filter: Filter,
     watched: Vec<Watched>,
+    tasks: Vec<Task>,
     /// The lists, as the client was told of them last.
     shelf: Arc<Shelf>,
     _room: OwnedSemaphorePermit,
+}
+
+/// A task whose notifications are wanted.
+#[derive(Debug)]
+struct Task {
+    plugin: PluginId,
+    id: String,
+    _want: Option<Want>,
 }
 
 /// The client is gone.
@@ -83,7 +92,7 @@ struct Gone;
 
 /// Answers a listen.
 pub(super) fn open(mcp: &Mcp, visitor: Visitor, request: &ModernRequest) -> Exchange {
-    let filter = match Filter::read(request.params.as_deref()) {
+    let mut filter = match Filter::read(request.params.as_deref()) {
         Ok(filter) => filter,
         Err(error) => return Exchange::refused(&request.id, error),
     };
@@ -95,8 +104,19 @@ pub(super) fn open(mcp: &Mcp, visitor: Visitor, request: &ModernRequest) -> Exch
     let (out, events) = mpsc::channel(EVENTS);
     let (host, id) = (mcp.host.clone(), request.id.clone());
     let shelf = shelf(&host, &visitor.face);
-    let listening =
-        Listening { host, face: visitor.face, id, out, filter, watched: Vec::new(), shelf, _room: room };
+    let tasks = std::mem::take(&mut filter.tasks);
+    let tasks = tasks.into_iter().filter_map(|id| Task::of(mcp, &visitor, id)).collect();
+    let listening = Listening {
+        host,
+        face: visitor.face,
+        id,
+        out,
+        filter,
+        watched: Vec::new(),
+        tasks,
+        shelf,
+        _room: room,
+    };
     let mcp = mcp.clone();
     Exchange { events, answer: Box::pin(listening.answered(mcp)) }
 }
@@ -160,7 +180,9 @@ impl Listening {
             matches!(self.host.state_of(plugin.as_str()), Some(State::Ready | State::Degraded))
         };
         let concerned = self.shelf.plugins.iter().map(|(plugin, _)| plugin).filter(|plugin| {
-            serves(plugin) && (lists || self.watched.iter().any(|watched| watched.plugin == **plugin))
+            let has = self.watched.iter().any(|watched| watched.plugin == **plugin)
+                || self.tasks.iter().any(|task| task.plugin == **plugin);
+            serves(plugin) && (lists || has)
         });
         let told = concerned.filter_map(|plugin| self.host.watch(plugin).map(|watch| (plugin, watch)));
         let told = told.map(|(plugin, watch)| async move {
@@ -180,7 +202,8 @@ impl Listening {
 
     async fn acknowledge(&self) -> Result<(), Gone> {
         let uris: Vec<_> = self.watched.iter().map(|watched| watched.uri.as_str()).collect();
-        let params = to_raw_value(&json!({ "notifications": self.filter.honoured(&uris) })).ok();
+        let tasks: Vec<_> = self.tasks.iter().map(|task| task.id.as_str()).collect();
+        let params = to_raw_value(&json!({ "notifications": self.filter.honoured(&uris, &tasks) })).ok();
         self.say("notifications/subscriptions/acknowledged", params.as_deref()).await
     }
 
@@ -227,10 +250,24 @@ impl Listening {
 
     async fn tell_notice(&self, notice: &Notice) -> Result<(), Gone> {
         // What a session's own instance says is for that session.
-        if notice.session.is_some() || notice.notification.method != "notifications/resources/updated" {
+        if notice.session.is_some() {
             return Ok(());
         }
         let params = notice.notification.params.as_deref();
+        match &*notice.notification.method {
+            "notifications/resources/updated" => self.tell_updated(notice, params).await,
+            "notifications/tasks" => {
+                let Ok(id) = forward::text(params, "taskId") else { return Ok(()) };
+                if self.tasks.iter().any(|task| task.plugin == notice.plugin && task.id == id) {
+                    self.say("notifications/tasks", params).await?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn tell_updated(&self, notice: &Notice, params: Option<&RawValue>) -> Result<(), Gone> {
         let Ok(said) = forward::text(params, "uri") else { return Ok(()) };
         let of_plugin = self.watched.iter().filter(|watched| watched.plugin == notice.plugin);
         let Some(watched) = of_plugin.into_iter().find(|watched| watched.covers(&said)) else {
@@ -271,6 +308,19 @@ impl Listening {
             Reply::Result,
         );
         Answered::new(&self.id, &reply)
+    }
+}
+
+// === impl Task ===
+
+impl Task {
+    /// The task of this visitor, if its plugin can tell of it.
+    fn of(mcp: &Mcp, visitor: &Visitor, id: String) -> Option<Self> {
+        let plugin = owner_of_task(mcp, visitor, &id)?;
+        let declares = |hello: &Hello| has_tasks(hello.capabilities.as_deref());
+        mcp.host.hello(&plugin).filter(|hello| declares(hello))?;
+        let want = mcp.host.watch(&plugin).map(|watch| watch.want(Wanted::Task(id.clone())));
+        Some(Self { plugin, id, _want: want })
     }
 }
 

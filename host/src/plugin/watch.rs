@@ -36,6 +36,8 @@ struct Wants {
 pub(crate) enum Wanted {
     /// Changes of this resource (its URI at the plugin).
     Resource(String),
+    /// What becomes of this task (its id at the plugin).
+    Task(String),
     /// Log messages from this severity up: 0 is `debug`, 7 is `emergency`. The lowest counts, and `info` at least.
     Logs(u8),
 }
@@ -54,6 +56,7 @@ pub(crate) struct Want {
 pub(super) struct Union {
     pub(super) version: u64,
     pub(super) resources: BTreeSet<String>,
+    pub(super) tasks: BTreeSet<String>,
     /// The lowest level that is wanted.
     pub(super) logs: Option<u8>,
 }
@@ -112,6 +115,7 @@ impl Watch {
         for wanted in wants.counts.keys() {
             match wanted {
                 Wanted::Resource(uri) => drop(union.resources.insert(uri.clone())),
+                Wanted::Task(id) => drop(union.tasks.insert(id.clone())),
                 Wanted::Logs(level) => {
                     union.logs = Some(union.logs.unwrap_or(INFO).min(*level));
                 }

@@ -118,11 +118,14 @@ impl Plan {
 
     /// Why the launch failed, with what the manifest can say about the era where that may help.
     pub(super) fn explained(&self, cause: Cause) -> Cause {
-        match cause.kind {
-            CauseKind::StartTimeout if self.asked => Cause { remedy: SLOW, ..cause },
-            CauseKind::HandshakeRefused if self.asked => Cause { remedy: REFUSED, ..cause },
-            _ => cause,
-        }
+        let remedy = if cause.kind == CauseKind::StartTimeout {
+            SLOW
+        } else if cause.kind == CauseKind::HandshakeRefused {
+            REFUSED
+        } else {
+            return cause;
+        };
+        if self.asked { Cause { remedy, ..cause } } else { cause }
     }
 }
 

@@ -121,7 +121,7 @@ impl Tending {
         if !tended.tells.subscribes() {
             settle(tended, &resources, Some(&BTreeSet::new()));
         }
-        let filter = filter(&tended.tells, &resources);
+        let filter = filter(&tended.tells, &resources, &union.tasks);
         if filter.is_empty() {
             self.open = None;
         } else if self.open.as_ref().is_none_or(|open| open.filter != filter) {
@@ -172,7 +172,7 @@ async fn ended(open: &mut Option<Listen>) {
 }
 
 /// What there is to listen for.
-fn filter(tells: &Tells, resources: &BTreeSet<String>) -> Map<String, Value> {
+fn filter(tells: &Tells, resources: &BTreeSet<String>, tasks: &BTreeSet<String>) -> Map<String, Value> {
     let mut filter = Map::new();
     let lists = [
         ("toolsListChanged", tells.tools),
@@ -183,10 +183,16 @@ fn filter(tells: &Tells, resources: &BTreeSet<String>) -> Map<String, Value> {
         filter.insert((*name).to_owned(), Value::Bool(true));
     }
     if tells.subscribes() && !resources.is_empty() {
-        let uris = resources.iter().cloned().map(Value::String).collect();
-        filter.insert("resourceSubscriptions".to_owned(), Value::Array(uris));
+        filter.insert("resourceSubscriptions".to_owned(), texts(resources));
+    }
+    if tells.extensions.tasks.is_some() && !tasks.is_empty() {
+        filter.insert("taskIds".to_owned(), texts(tasks));
     }
     filter
+}
+
+fn texts(all: &BTreeSet<String>) -> Value {
+    all.iter().cloned().map(Value::String).collect()
 }
 
 /// Tells those who want a resource whether it is watched. `honoured`: those that are; `None`: the plugin did not say.

@@ -219,6 +219,19 @@ async fn nothing_has_reached_a_plugin_that_does_not_serve() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_modern_plugin_is_asked_for_tasks_if_it_has_any() {
+    let extension = r#"{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+    let kit = kit(Script { capabilities: Some(extension), ..modern() }).await;
+    let task = kit.want(Wanted::Task("t".to_owned()));
+    assert!(kit.told().await);
+    let filter = json!({"notifications": {"taskIds": ["t"]}});
+    assert_eq!(kit.wants(), [said("subscriptions/listen", filter)]);
+    drop(task);
+    assert!(kit.told().await);
+    kit.comes("nothing is listened for", |kit| kit.listening() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_modern_plugin_is_listened_to_without_wants_and_its_lists_are_read_again() {
     let kit = kit(modern()).await;
     assert!(kit.told().await);
