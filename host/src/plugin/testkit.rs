@@ -285,30 +285,16 @@ impl FakeLink {
             if all.is_empty() { Answer::Ok } else { all.remove(0) }
         };
         let mut dropped = Dropped(&self.script, true);
+        let reached = !matches!(next, Answer::Fails(_, Delivery::Queued | Delivery::NotDelivered));
+        if reached {
+            scope.sent();
+            self.script.executions.fetch_add(1, Ordering::SeqCst);
+        }
         let outcome = match next {
-            Answer::Fails(kind, delivery) if delivery <= Delivery::NotDelivered => {
-                Err(CallError::new(kind, delivery, "scripted"))
-            }
-            Answer::Fails(kind, delivery) => {
-                scope.sent();
-                self.script.executions.fetch_add(1, Ordering::SeqCst);
-                Err(CallError::new(kind, delivery, "scripted"))
-            }
-            Answer::Ok => {
-                scope.sent();
-                self.script.executions.fetch_add(1, Ordering::SeqCst);
-                Ok(Reply::Result(raw(r#"{"content":[]}"#)))
-            }
-            Answer::Hangs => {
-                scope.sent();
-                self.script.executions.fetch_add(1, Ordering::SeqCst);
-                std::future::pending().await
-            }
-            Answer::Asks => {
-                scope.sent();
-                self.script.executions.fetch_add(1, Ordering::SeqCst);
-                scope.ask(Request::bare("elicitation/create")).await
-            }
+            Answer::Fails(kind, delivery) => Err(CallError::new(kind, delivery, "scripted")),
+            Answer::Ok => Ok(Reply::Result(raw(r#"{"content":[]}"#))),
+            Answer::Hangs => std::future::pending().await,
+            Answer::Asks => scope.ask(Request::bare("elicitation/create")).await,
         };
         dropped.1 = false;
         outcome
