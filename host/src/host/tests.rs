@@ -13,11 +13,8 @@ use wharf_core::manifest::{Isolation, Manifest};
 use wharf_plugin_api::{Caller, Plugin, Reply};
 
 use super::{Host, Options, RegisterError};
-use crate::mcp::Mcp;
-}
-
-#[tokio::test]
 use crate::dialect::testkit::fake;
+use crate::mcp::Mcp;
 use crate::plugin::testkit::{Fake, Script};
 use crate::route::CallSpec;
 
