@@ -27,6 +27,8 @@ pub(crate) struct Scripted {
     pub(crate) cancelled: AtomicUsize,
     /// Called by a tool of that name.
     pub(crate) reached: Notify,
+    /// Lets that tool go on.
+    pub(crate) goes_on: Notify,
     inbox: std::sync::Mutex<Option<Arc<dyn Inbox>>>,
     /// The levels that it was set to.
     pub(crate) levels: std::sync::Mutex<Vec<String>>,
@@ -58,12 +60,13 @@ fn tool(name: &str) -> Value {
 
 impl Scripted {
     fn new(revision: &'static str, capabilities: &'static str) -> Arc<Self> {
-        let (cancelled, reached) = Default::default();
+        let (cancelled, reached, goes_on) = Default::default();
         Arc::new(Self {
             revision,
             capabilities,
             cancelled,
             reached,
+            goes_on,
             inbox: Default::default(),
             levels: Default::default(),
             more: false.into(),
@@ -171,7 +174,8 @@ impl Conversation {
             }
             Some("hang") => {
                 self.0.reached.notify_one();
-                std::future::pending().await
+                self.0.goes_on.notified().await;
+                json!({"content": []})
             }
             Some("task") => json!({"resultType": "task", "taskId": "task-1", "status": "working"}),
             _ => json!({
