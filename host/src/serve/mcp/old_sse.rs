@@ -170,7 +170,8 @@ mod tests {
         assert_eq!(routes.call(posted).await.unwrap().status(), 202);
         kit.legacy.reached.notified().await;
         tasks.ending().cancel();
-        let rest = tokio::spawn(events.map(|chunk| chunk.unwrap().to_vec()).concat());
+        let rest = events.map(|chunk| chunk.unwrap().to_vec()).concat();
+        let rest = tasks.spawn(tracing::Span::none(), rest);
         // It is read on while the call still runs.
         for _ in 0..1000 {
             tokio::task::yield_now().await;
