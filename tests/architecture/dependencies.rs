@@ -6,6 +6,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
+/// The target that this is built on.
+fn platform() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(rustc).arg("-vV").output().unwrap().stdout;
+    let said = String::from_utf8(said).unwrap();
+    said.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host").to_owned()
+}
+
 pub(crate) struct Graph {
     /// Package name by package id.
     names: HashMap<String, String>,
@@ -20,6 +28,8 @@ impl Graph {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let out = Command::new(cargo)
             .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+            // What other platforms need was not downloaded for this build.
+            .args(["--filter-platform", &platform()])
             .current_dir(root)
             .output()
             .unwrap();

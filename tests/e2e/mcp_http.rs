@@ -229,7 +229,7 @@ async fn a_stream_that_breaks_off_is_joined_again_where_it_was() {
     assert!(session.resume(&last.id).await.all().await.iter().all(|event| event.data.is_empty()));
     for unknown in ["99-1", "1-9999", "x", "0-77", "-"] {
         let gone = session.get().header("accept", BOTH).header("last-event-id", unknown);
-        refused(&Answer::of(gone).await, 404, -32000);
+        refused(&Answer::of(gone).await, 400, -32000);
     }
 }
 

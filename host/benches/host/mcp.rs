@@ -132,6 +132,11 @@ async fn sessions(report: &mut Report, size: Size, host: &Host) -> Outcome<()> {
     report.row(SECTION, "memory of the host before (RSS)", before / 1024.0, "MiB");
     report.row(SECTION, "each session adds", each, "KiB");
     // 100 MB are 97,656 KiB.
-    report.row(SECTION, "sessions that fit in 100 MB beside it", (97_656.0 - before) / each.max(0.001), "");
+    report.row(
+        SECTION,
+        "sessions that fit in 100 MB beside it (a host takes 4096)",
+        (97_656.0 - before) / each.max(0.001),
+        "",
+    );
     Ok(())
 }

@@ -12,10 +12,11 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use wharf_core::ask::{Capability, Declared};
 use wharf_core::splice;
 use wharf_plugin_api::jsonrpc::{self, EnvelopeError, Message};
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Delivery, Era, Id, Inbox, Notification, Reply, Request, RpcError, Scope,
+    CallError, CallErrorKind, Client, Delivery, Era, Id, Inbox, Notification, Reply, Request, RpcError, Scope,
 };
 
 use super::pending::Pending;
@@ -24,7 +25,7 @@ use super::{Options, Outbox, modern, shortened};
 
 /// What a plugin may ask at once.
 const MAX_ASKS: usize = 64;
-/// How long an answer may take that belongs to no call.
+/// How long the host's own answer may take, where it has no client to ask.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The one revision with batches: who speaks it must be able to receive them.
@@ -135,14 +136,18 @@ impl Incoming {
     }
 
     /// Progress belongs to the call whose id is its token; the token stays in the params, it is the link's own and says
-    /// nothing to the caller. What a modern server tells its subscribers names the request that listens. Everything else
+    /// nothing to the caller. Progress and cancellations that find nothing are dropped: to a client their ids would mean
+    /// something else. What a modern server tells its subscribers names the request that listens. Everything else
     /// belongs to the stream's call, or to none.
     fn notification(&self, method: &str, params: Option<&RawValue>, call: Option<&Arc<dyn Scope>>) {
         let id = |key| params.and_then(|params| splice::field(params, key)).and_then(Id::from_raw);
         let modern = self.modern.load(Ordering::Relaxed);
         let scope = match method {
             "notifications/progress" => {
-                id("progressToken").and_then(|token| self.pending.scope(token.as_u64()?))
+                match id("progressToken").and_then(|token| self.pending.scope(token.as_u64()?)) {
+                    None => return self.pending.stray(method),
+                    known => known,
+                }
             }
             "notifications/cancelled" => {
                 if let Some(cancel) = id("requestId").and_then(|id| self.asked().remove(&id)) {
@@ -152,7 +157,7 @@ impl Incoming {
                 if modern && let Some(id) = id("requestId").and_then(|id| id.as_u64()) {
                     return self.unsubscribed(id);
                 }
-                call.cloned()
+                return self.pending.stray(method);
             }
             "notifications/message" => call.cloned(),
             _ if modern => modern::subscription(params).and_then(|id| self.pending.scope(id)),
@@ -175,7 +180,7 @@ impl Incoming {
     /// A log message that came on no call's stream. A modern server sends them for calls that want some.
     fn message(&self, notification: Notification, modern: bool) {
         let (now, newest) = self.pending.calls(|scope| !modern || scope.caller().client.log_level.is_some());
-        match (unlinked::hears(now, self.options.client.is_none()), newest) {
+        match (unlinked::hears(now, self.shared()), newest) {
             (Hears::Caller, Some(scope)) if scope.listens() => scope.event(notification),
             (Hears::All, _) => self.inbox.event(notification),
             (Hears::Caller | Hears::Log, _) => {
@@ -190,6 +195,10 @@ impl Incoming {
             let why = format!("a modern server asks nothing; it asked {:?}", shortened(&request.method));
             self.options.note("wharf", &why);
             return self.refuse(&id, RpcError::new(RpcError::METHOD_NOT_FOUND, why));
+        }
+        // It asks whether we live, not for one of the places; where its answer has no room it waits for some like any other.
+        if request.method == "ping" && pong().is_some_and(|pong| self.outbox.try_send(written(&id, &pong))) {
+            return;
         }
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
             let why = format!("more than {MAX_ASKS} requests at once");
@@ -232,23 +241,21 @@ impl Incoming {
     }
 
     async fn reply(&self, request: Request, call: Option<Arc<dyn Scope>>) -> Reply {
-        let none = || RpcError::new(RpcError::INTERNAL, "no answer can be written");
+        let none = || Reply::Error(RpcError::new(RpcError::INTERNAL, "no answer can be written"));
         if request.method == "ping" {
-            return raw("{}").map_or_else(|| Reply::Error(none()), Reply::Result);
+            return pong().unwrap_or_else(none);
         }
         let who = match &call {
             Some(scope) if scope.is_call() => (Answers::Caller, call),
-            // The host has no roots, whatever it is doing.
-            Some(_) if request.method == "roots/list" => (Answers::NoRoots, None),
+            // The host has no roots, whatever it is doing; the one client of the instance may have some.
+            Some(_) if request.method == "roots/list" && self.shared() => (Answers::NoRoots, None),
+            Some(_) if request.method == "roots/list" => (Answers::Host, None),
             Some(_) => (Answers::Caller, call),
-            None => {
-                let (now, newest) = self.pending.calls(|_| true);
-                (unlinked::answers(&request.method, now, self.options.client.is_none()), newest)
-            }
+            None => self.meant(&request.method),
         };
         let asked = match who {
             (Answers::NoRoots, _) => {
-                return raw(r#"{"roots":[]}"#).map_or_else(|| Reply::Error(none()), Reply::Result);
+                return raw(r#"{"roots":[]}"#).map_or_else(none, Reply::Result);
             }
             (Answers::Nobody(why), _) => return Reply::Error(RpcError::new(RpcError::INTERNAL, why)),
             (Answers::Caller, Some(scope)) => {
@@ -256,6 +263,8 @@ impl Incoming {
                 let until = Instant::from_std(scope.deadline());
                 tokio::time::timeout_at(until, scope.ask(request)).await
             }
+            // There may be a person behind it; how long that one may take is the inbox's to say.
+            (Answers::Host | Answers::Caller, _) if !self.shared() => Ok(self.inbox.ask(request).await),
             (Answers::Host | Answers::Caller, _) => {
                 tokio::time::timeout(ASK_TIMEOUT, self.inbox.ask(request)).await
             }
@@ -267,9 +276,34 @@ impl Incoming {
         }
     }
 
+    /// Who answers what the plugin asks without a word about which call it means.
+    fn meant(&self, method: &str) -> (Answers, Option<Arc<dyn Scope>>) {
+        let shared = self.shared();
+        let (now, newest) = self.pending.calls(|_| true);
+        let answers = if method == "roots/list" {
+            // The one that is meant, or all where that is not known.
+            let one =
+                newest.as_ref().filter(|_| now.calls == 1).map(|scope| has_roots(&scope.caller().client));
+            let any = || self.pending.clients().iter().any(|client| has_roots(client));
+            unlinked::answers_roots(now, shared, || one.unwrap_or_else(any))
+        } else {
+            unlinked::answers(now, shared)
+        };
+        (answers, newest)
+    }
+
+    /// Whether several clients use the instance.
+    fn shared(&self) -> bool {
+        self.options.client.is_none()
+    }
+
     fn asked(&self) -> MutexGuard<'_, HashMap<Id, CancellationToken>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn has_roots(client: &Client) -> bool {
+    Declared::of(&client.capabilities).has(Capability::Roots)
 }
 
 fn written(id: &Id, reply: &Reply) -> Vec<u8> {
@@ -280,6 +314,10 @@ fn written(id: &Id, reply: &Reply) -> Vec<u8> {
 
 fn shared(params: &RawValue) -> Arc<RawValue> {
     params.to_owned().into()
+}
+
+fn pong() -> Option<Reply> {
+    raw("{}").map(Reply::Result)
 }
 
 fn raw(text: &str) -> Option<Box<RawValue>> {

@@ -20,7 +20,7 @@ pub(crate) mod sse_post;
 pub(crate) mod stdio;
 pub(crate) mod strikes;
 #[cfg(test)]
-mod testkit;
+pub(crate) mod testkit;
 pub(crate) mod unlinked;
 pub(crate) mod web;
 pub(crate) mod writer;
@@ -36,7 +36,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wharf_core::manifest::EraChoice;
-use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Client, Delivery, Link};
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Client, Delivery, Era, Link};
 
 use crate::process::logs::LogBook;
 use crate::tasks::Tasks;
@@ -73,6 +73,8 @@ pub(crate) struct Connected {
     pub(crate) link: Arc<dyn Link>,
     /// Resolves when the connection is broken.
     pub(crate) lost: Lost,
+    /// Whether the server has shown its era; false: whatever was asked for it was in trouble, and only this worked.
+    pub(crate) shown: bool,
 }
 
 /// Resolves, once, with why a connection is broken; after a `close` of ours with `Requested`.
@@ -103,6 +105,15 @@ impl Options {
     /// Notes what is no message.
     pub(crate) fn note(&self, stream: &'static str, text: &str) {
         self.log.append(self.instance, self.generation, stream, shortened(text));
+    }
+}
+
+// === impl Connected ===
+
+impl Connected {
+    /// The era of the server, if it has shown it.
+    pub(crate) fn era(&self) -> Option<Era> {
+        self.shown.then(|| self.link.hello().era())
     }
 }
 

@@ -3,6 +3,8 @@
 //! A std mutex guards it for a few instructions, never over an await. Ids are our own increasing integers and are never
 //! used again, so an answer that is unknown, late or a duplicate finds nothing and is dropped and counted.
 
+mod given_up;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use wharf_core::ask::{Capability, Declared, TOGETHER};
+use wharf_core::ask::TOGETHER;
 use wharf_core::splice;
-use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Id, Reply, Request, Scope, jsonrpc};
+use wharf_plugin_api::{CallError, CallErrorKind, Client, Delivery, Id, Reply, Request, Scope, jsonrpc};
 
+use self::given_up::GivenUp;
 use super::unlinked::InFlight;
 use super::{Outbox, not_delivered, queue_full};
 
@@ -33,6 +36,8 @@ pub(crate) struct Pending {
 struct Table {
     last: u64,
     entries: HashMap<u64, Entry>,
+    /// What the plugin may still work on though nobody waits for it.
+    given_up: GivenUp,
     ended: Option<Arc<str>>,
 }
 
@@ -43,6 +48,13 @@ struct Entry {
     /// What the plugin asked this caller and has no answer to, and when it asked last.
     open: usize,
     asked: Option<Instant>,
+}
+
+/// Calls that may be meant, and the newest of them.
+#[derive(Default)]
+struct Meant<'a> {
+    calls: usize,
+    newest: Option<(u64, &'a Arc<dyn Scope>)>,
 }
 
 /// A question that a caller has. Dropped when it is answered or taken back.
@@ -100,17 +112,26 @@ impl Pending {
     pub(crate) fn answered(&self, id: Option<&Id>, reply: Reply) {
         let entry = id.and_then(Id::as_u64).and_then(|id| {
             let mut table = self.table();
-            table.entries.get(&id)?.sent.then_some(())?;
+            if !table.entries.get(&id).is_some_and(|entry| entry.sent) {
+                table.given_up.answered(id);
+                return None;
+            }
             table.entries.remove(&id)
         });
         match entry {
             // A caller that has just gone needs no answer.
             Some(entry) => drop(entry.reply.send(Ok(reply))),
             None => {
-                self.unmatched.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(?id, "an answer that nobody waits for");
+                let unmatched = self.unmatched.fetch_add(1, Ordering::Relaxed) + 1;
+                tracing::debug!(?id, unmatched, "an answer that nobody waits for");
             }
         }
+    }
+
+    /// The plugin speaks of a request that it does not have.
+    pub(crate) fn stray(&self, method: &str) {
+        let unmatched = self.unmatched.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::debug!(method, unmatched, "a notification about a request that is not there");
     }
 
     /// The answer to `id` is of no use.
@@ -133,28 +154,34 @@ impl Pending {
         self.table().entries.get(&token).filter(|entry| entry.sent).map(|entry| Arc::clone(&entry.scope))
     }
 
-    /// The calls in flight that `count` and that the plugin may speak of, and the newest of them.
+    /// The calls that `count` and that the plugin may speak of, and the newest of them.
     ///
-    /// What is still queued it cannot mean. A call that waits for answers it means only if no other is in flight: the
-    /// plugin is silent about it until they come.
+    /// What is still queued it cannot mean. One with a question that is open for a while is left out while another works:
+    /// most tools wait for the answer before they say or ask more. That is no rule of the protocol, so a tool that asks on
+    /// can have its question put to the other call. Both are of one principal then: where they are not, each counts.
     pub(crate) fn calls(&self, count: impl Fn(&dyn Scope) -> bool) -> (InFlight, Option<Arc<dyn Scope>>) {
         let table = self.table();
         let at = Instant::now();
-        let in_flight = |waiting: bool| {
-            let mut now = InFlight::default();
-            let mut newest: Option<(u64, &Arc<dyn Scope>)> = None;
-            let calls = table.entries.iter().filter(|(_, entry)| entry.sent && entry.scope.is_call());
-            for (id, entry) in calls.filter(|(_, entry)| entry.waits(at) == waiting && count(&*entry.scope)) {
-                now.calls += 1;
-                now.roots |= Declared::of(&entry.scope.caller().client.capabilities).has(Capability::Roots);
-                if newest.is_none_or(|(other, _)| other < *id) {
-                    newest = Some((*id, &entry.scope));
-                }
-            }
-            (now, newest.map(|(_, scope)| Arc::clone(scope)))
+        let (mut working, mut waiting) = (Meant::default(), Meant::default());
+        let (mut principal, mut mixed) = (None, false);
+        for (id, entry) in table.calls().filter(|(_, entry)| count(&*entry.scope)) {
+            let own = &entry.scope.caller().principal;
+            mixed |= *principal.get_or_insert(own) != own;
+            if entry.waits(at) { &mut waiting } else { &mut working }.add(*id, &entry.scope);
+        }
+        let meant = match (mixed, working.calls) {
+            (true, _) => working.and(waiting),
+            (false, 0) => waiting,
+            (false, _) => working,
         };
-        let working = in_flight(false);
-        if working.0.calls > 0 { working } else { in_flight(true) }
+        let given_up = table.given_up.beside(principal.map(|principal| &**principal), at);
+        let newest = meant.newest.map(|(_, scope)| Arc::clone(scope));
+        (InFlight { calls: meant.calls, given_up }, newest)
+    }
+
+    /// The clients of all calls that the plugin has.
+    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
+        self.table().calls().map(|(_, entry)| Arc::clone(&entry.scope.caller().client)).collect()
     }
 
     /// The caller of the request with this scope is asked something.
@@ -180,6 +207,7 @@ impl Pending {
         let ended: Vec<Entry> = {
             let mut table = self.table();
             table.ended.get_or_insert_with(|| why.into());
+            table.given_up.clear();
             table.entries.extract_if(|_, entry| over(entry)).map(|(_, entry)| entry).collect()
         };
         for entry in ended {
@@ -190,6 +218,31 @@ impl Pending {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    /// What the plugin was sent for a caller.
+    fn calls(&self) -> impl Iterator<Item = (&u64, &Entry)> {
+        self.entries.iter().filter(|(_, entry)| entry.sent && entry.scope.is_call())
+    }
+}
+
+// === impl Meant ===
+
+impl<'a> Meant<'a> {
+    fn add(&mut self, id: u64, scope: &'a Arc<dyn Scope>) {
+        self.calls += 1;
+        if self.newest.is_none_or(|(newest, _)| newest < id) {
+            self.newest = Some((id, scope));
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        let newest = self.newest.into_iter().chain(other.newest).max_by_key(|(id, _)| *id);
+        Self { calls: self.calls + other.calls, newest }
     }
 }
 
@@ -247,9 +300,12 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let given_up = self.pending.table().entries.remove(&self.id);
-        if !given_up.is_some_and(|entry| entry.sent) {
-            return;
+        {
+            let mut table = self.pending.table();
+            let Some(entry) = table.entries.remove(&self.id).filter(|entry| entry.sent) else { return };
+            if self.outbox.is_some() && entry.scope.is_call() {
+                table.given_up.add(self.id, Arc::clone(&entry.scope.caller().principal), Instant::now());
+            }
         }
         if let Some(outbox) = &self.outbox
             && !outbox.try_send(cancelled(self.id))
@@ -278,96 +334,4 @@ pub(crate) fn encode(id: u64, request: &Request, listens: bool) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::{Arc, TryLockError};
-
-    use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, Scope, async_trait};
-
-    use wharf_core::ask::TOGETHER;
-
-    use super::Pending;
-
-    /// Looks, when it is told that its request is sent, whether the table is held.
-    struct Witness {
-        pending: Arc<Pending>,
-        held: AtomicU32,
-        caller: Caller,
-    }
-
-    #[async_trait]
-    impl Scope for Witness {
-        fn sent(&self) {
-            if matches!(self.pending.table.try_lock(), Err(TryLockError::WouldBlock)) {
-                self.held.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-
-        fn listens(&self) -> bool {
-            false
-        }
-
-        fn event(&self, _notification: Notification) {}
-
-        async fn ask(&self, _request: Request) -> Result<Reply, CallError> {
-            std::future::pending().await
-        }
-
-        fn caller(&self) -> &Caller {
-            &self.caller
-        }
-
-        fn deadline(&self) -> std::time::Instant {
-            std::time::Instant::now()
-        }
-    }
-
-    #[test]
-    fn no_caller_can_go_between_being_sent_and_knowing_it() {
-        let pending = Arc::<Pending>::default();
-        let witness = Arc::new(Witness {
-            pending: Arc::clone(&pending),
-            held: AtomicU32::new(0),
-            caller: Caller::new("tester"),
-        });
-        let ticket = pending.open(Arc::clone(&witness) as Arc<dyn Scope>, None).expect("room");
-        assert!(pending.sent(ticket.id()));
-        assert_eq!(witness.held.load(Ordering::Relaxed), 1);
-        let id = ticket.id();
-        drop(ticket);
-        assert!(!pending.sent(id), "who is gone is not sent");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_that_waits_for_answers_is_meant_only_if_no_other_can_be() {
-        let pending = Arc::<Pending>::default();
-        let call = || {
-            let scope: Arc<dyn Scope> = Arc::new(Witness {
-                pending: Arc::clone(&pending),
-                held: AtomicU32::new(0),
-                caller: Caller::new("tester"),
-            });
-            let ticket = pending.open(Arc::clone(&scope), None).expect("room");
-            assert!(pending.sent(ticket.id()));
-            (scope, ticket)
-        };
-        let meant = || pending.calls(|_| true);
-        let ((first, _kept), (second, ticket)) = (call(), call());
-        assert_eq!(meant().0.calls, 2);
-        let asking = pending.asks(&first);
-        assert_eq!(meant().0.calls, 2, "what asked just now may ask another question");
-        tokio::time::advance(TOGETHER).await;
-        let (now, scope) = meant();
-        assert!(now.calls == 1 && scope.is_some_and(|scope| Arc::ptr_eq(&scope, &second)));
-        let _waits = pending.asks(&second);
-        tokio::time::advance(TOGETHER).await;
-        assert_eq!(meant().0.calls, 2, "both wait, and either may be meant");
-        drop(ticket);
-        let (now, scope) = meant();
-        assert!(now.calls == 1 && scope.is_some_and(|scope| Arc::ptr_eq(&scope, &first)));
-        let (_third, _open) = call();
-        assert_eq!(meant().0.calls, 1);
-        drop(asking);
-        assert_eq!(meant().0.calls, 2, "it was answered and goes on");
-    }
-}
+mod tests;

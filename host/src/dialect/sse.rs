@@ -94,7 +94,7 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
     incoming.settled(&hello.revision);
     let initialized = wire.post(jsonrpc::notification(handshake::INITIALIZED, None)).await;
     initialized.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
-    Ok(Connected { link: Arc::new(SseLink { hello, wire, _closing: guard }), lost })
+    Ok(Connected { link: Arc::new(SseLink { hello, wire, _closing: guard }), lost, shown: true })
 }
 
 /// Opens the stream and reads where to post.

@@ -220,6 +220,11 @@ impl Refused {
         format!("the server answered {}{colon}{said}", self.status)
     }
 
+    /// Whether it says only that the server, or someone before it, cannot answer now.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self.status.as_u16(), 429 | 502..=504)
+    }
+
     /// What it says about a call.
     pub(crate) fn call_error(&self) -> CallError {
         let (kind, delivery) = match self.status.as_u16() {

@@ -4,7 +4,7 @@
 //! ```text
 //! reader -> lines -> Talk -> exchanges, each a task -> queue -> writer
 //! ```
-//! The reader waits for no writer: what it has to say itself goes into the queue at once or not at all.
+//! The reader waits for no writer, only for room in the talk's backlog.
 
 pub(crate) mod talk;
 
@@ -85,7 +85,7 @@ async fn take_lines(framer: &mut Framer, talk: &Talk) {
     while let Some(line) = framer.next_line() {
         match line {
             Ok(line) => talk.take(line.as_bytes()).await,
-            Err(error) => talk.refuse_line(&error.to_string()),
+            Err(error) => talk.refuse_line(&error.to_string()).await,
         }
     }
 }

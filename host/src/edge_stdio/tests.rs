@@ -9,6 +9,7 @@ use wharf_core::catalog::Face;
 use super::{LONGEST, serve};
 use crate::Host;
 use crate::host::Options;
+use crate::mcp::modern::testkit::{Kit, call};
 use crate::mcp::{Mcp, Visitor};
 use crate::tasks::Tasks;
 
@@ -23,13 +24,17 @@ async fn client(home: &Path) -> Client {
     let options = Options { plugins: home.join("plugins"), state: home.join("state") };
     std::fs::create_dir_all(&options.plugins).unwrap();
     let host = Host::begin(options).await.unwrap();
+    client_of(Mcp::new(host))
+}
+
+/// A client of this MCP side.
+fn client_of(mcp: Mcp) -> Client {
     let (near, far) = tokio::io::duplex(64 << 10);
     let (reader, writer) = tokio::io::split(far);
     let (output, input) = tokio::io::split(near);
     let tasks = Tasks::default();
     let visitor = Visitor { principal: "test".into(), face: Face::All };
-    let served = serve(Mcp::new(host), visitor, reader, writer, tasks.clone());
-    let served = tasks.spawn(tracing::Span::none(), served);
+    let served = tasks.spawn(tracing::Span::none(), serve(mcp, visitor, reader, writer, tasks.clone()));
     Client { input, output: BufReader::new(output), tasks, served }
 }
 
@@ -83,6 +88,34 @@ async fn the_last_line_needs_no_end_and_the_output_ends_after_the_input() {
     assert_eq!(client.next().await.unwrap()["id"], 1);
     assert_eq!(client.next().await, None);
     client.served.await.unwrap();
+}
+
+#[tokio::test]
+async fn every_request_of_a_script_that_is_long_has_its_answer() {
+    let kit = Kit::new().await;
+    let mut client = client_of(kit.mcp.clone());
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {} });
+    let mut script = vec![json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello })];
+    for id in 1..=300 {
+        let (method, params) = match id % 3 {
+            0 => ("tools/call", json!({ "name": "old__echo" })),
+            1 => ("tools/call", call("new__echo", &json!({}))),
+            _ => ("ping", json!({})),
+        };
+        script.push(json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
+    }
+    let script: String = script.iter().map(|message| format!("{message}\n")).collect();
+    client.write(&script).await;
+    client.input.shutdown().await.unwrap();
+    let mut ids = Vec::new();
+    while let Some(message) = client.next().await {
+        if let Some(id) = message.get("id") {
+            assert!(message["result"].is_object(), "{message}");
+            ids.push(id.as_u64().unwrap());
+        }
+    }
+    ids.sort_unstable();
+    assert_eq!(ids, (0..=300).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -66,6 +66,13 @@ impl Host {
         table.values().filter(|plugin| fits(plugin)).map(|plugin| plugin.core.id.clone()).collect()
     }
 
+    /// Whether a plugin's manifest names this group, whatever the plugin's state.
+    pub(crate) fn has_group(&self, group: &str) -> bool {
+        let names =
+            |plugin: &PluginHandle| plugin.manifest().is_some_and(|manifest| manifest.groups.contains(group));
+        self.0.table.load().values().any(|plugin| names(plugin))
+    }
+
     /// Tells the legacy instances that a session has for itself. A modern one knows no notification of a client.
     pub(crate) fn notify_own(&self, session: &str, notification: &Notification) {
         let table = self.0.table.load();

@@ -33,12 +33,9 @@ impl Host {
         self.0.table.load().get(plugin)?.best()?.hello.clone()
     }
 
-    /// How many calls of a plugin may wait for their clients: half of those that it runs, so that it has room for others.
+    /// How many calls of a plugin may wait for their clients.
     pub(crate) fn may_wait(&self, plugin: &PluginId) -> usize {
-        let manifest = self.0.table.load().get(plugin).and_then(|plugin| plugin.manifest());
-        let runs =
-            manifest.map_or(0, |manifest| manifest.limits.concurrency.saturating_mul(manifest.replicas));
-        (runs / 2).max(1) as usize
+        self.0.table.load().get(plugin).map_or(1, |plugin| plugin.gate.may_ask())
     }
 
     /// What plugins say outside of calls, from now on.

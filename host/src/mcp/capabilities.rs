@@ -76,6 +76,12 @@ fn of_one(hello: &Hello, era: Era) -> Introduction {
     }
 }
 
+/// Whether a plugin declares the tasks extension of the modern era.
+pub(super) fn has_tasks(capabilities: Option<&RawValue>) -> bool {
+    let extensions = capabilities.and_then(|capabilities| splice::field(capabilities, "extensions"));
+    extensions.is_some_and(|extensions| splice::field(extensions, TASKS).is_some())
+}
+
 /// Without what means nothing, or something else, in the other era: tasks.
 fn crossing(capabilities: Box<RawValue>, plugin: Era, client: Era) -> Box<RawValue> {
     if plugin == client {

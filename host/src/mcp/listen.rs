@@ -9,29 +9,31 @@ mod filter;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
 use wharf_core::catalog::{Face, Kind, Shelf};
 use wharf_core::lifecycle::State;
 use wharf_core::{PluginId, splice};
-use wharf_plugin_api::{Id, Reply, RpcError, jsonrpc};
+use wharf_plugin_api::{Hello, Id, Reply, RpcError, jsonrpc};
 
 use self::filter::Filter;
+use super::capabilities::has_tasks;
 use super::exchange::{Answered, Exchange};
+use super::modern::owner_of_task;
 use super::{Mcp, ModernRequest, Visitor, failure, forward};
 use crate::Host;
 use crate::plugin::notice::Notice;
 use crate::plugin::watch::{Want, Wanted};
 
-/// Open listens of one principal. Each holds a connection, so a client with more has lost count of them.
-const MOST: usize = 64;
+/// Open listens of all clients. Clients share a principal, so those of one are bounded where they can be told apart: by its
+/// connections, of which each listen over HTTP holds one, and within a connection that carries many.
+const MOST: usize = 1024;
 /// Messages that wait for a transport. Then the listen itself waits, and what it misses meanwhile is told as changed.
 const EVENTS: usize = 64;
 /// How long the plugins have to take note before the client is told that it is heard.
@@ -41,13 +43,15 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// The key of a listen's id in what is told of it.
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
-/// How many listens each principal has. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Listens(Arc<Mutex<HashMap<Arc<str>, usize>>>);
+/// Room for listens. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Listens(Arc<Semaphore>);
 
-/// One of them.
-#[derive(Debug)]
-struct Counted(Listens, Arc<str>);
+impl Default for Listens {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST)))
+    }
+}
 
 /// A resource that is watched.
 #[derive(Debug)]
@@ -69,9 +73,18 @@ struct Listening {
     out: mpsc::Sender<Bytes>,
     filter: Filter,
     watched: Vec<Watched>,
+    tasks: Vec<Task>,
     /// The lists, as the client was told of them last.
     shelf: Arc<Shelf>,
-    _counted: Counted,
+    _room: OwnedSemaphorePermit,
+}
+
+/// A task whose notifications are wanted.
+#[derive(Debug)]
+struct Task {
+    plugin: PluginId,
+    id: String,
+    _want: Option<Want>,
 }
 
 /// The client is gone.
@@ -79,18 +92,20 @@ struct Gone;
 
 /// Answers a listen.
 pub(super) fn open(mcp: &Mcp, visitor: Visitor, request: &ModernRequest) -> Exchange {
-    let filter = match Filter::read(request.params.as_deref()) {
+    let mut filter = match Filter::read(request.params.as_deref()) {
         Ok(filter) => filter,
         Err(error) => return Exchange::refused(&request.id, error),
     };
-    let Some(counted) = mcp.modern.listens.one_more(&visitor.principal) else {
+    let Ok(room) = Arc::clone(&mcp.modern.listens.0).try_acquire_owned() else {
         let text =
-            format!("{MOST} listens of this client are open; close one, or ask for more in one of them");
+            format!("{MOST} listens of all clients are open; close one, or ask for more in one of them");
         return Exchange::refused(&request.id, RpcError::new(failure::BUSY, text));
     };
     let (out, events) = mpsc::channel(EVENTS);
     let (host, id) = (mcp.host.clone(), request.id.clone());
     let shelf = shelf(&host, &visitor.face);
+    let tasks = std::mem::take(&mut filter.tasks);
+    let tasks = tasks.into_iter().filter_map(|id| Task::of(mcp, &visitor, id)).collect();
     let listening = Listening {
         host,
         face: visitor.face,
@@ -98,8 +113,9 @@ pub(super) fn open(mcp: &Mcp, visitor: Visitor, request: &ModernRequest) -> Exch
         out,
         filter,
         watched: Vec::new(),
+        tasks,
         shelf,
-        _counted: counted,
+        _room: room,
     };
     let mcp = mcp.clone();
     Exchange { events, answer: Box::pin(listening.answered(mcp)) }
@@ -129,31 +145,6 @@ fn marked(params: Option<&RawValue>, id: &Id) -> Option<Box<RawValue>> {
         return to_raw_value(&json!({ "_meta": meta(None)? })).ok();
     };
     splice::with_field(params, "_meta", &meta(splice::field(params, "_meta"))?)
-}
-
-// === impl Listens ===
-
-impl Listens {
-    fn one_more(&self, principal: &Arc<str>) -> Option<Counted> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(Arc::clone(principal)).or_default();
-        (*count < MOST).then(|| {
-            *count += 1;
-            Counted(self.clone(), Arc::clone(principal))
-        })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.1);
-            }
-        }
-    }
 }
 
 // === impl Listening ===
@@ -189,7 +180,9 @@ impl Listening {
             matches!(self.host.state_of(plugin.as_str()), Some(State::Ready | State::Degraded))
         };
         let concerned = self.shelf.plugins.iter().map(|(plugin, _)| plugin).filter(|plugin| {
-            serves(plugin) && (lists || self.watched.iter().any(|watched| watched.plugin == **plugin))
+            let has = self.watched.iter().any(|watched| watched.plugin == **plugin)
+                || self.tasks.iter().any(|task| task.plugin == **plugin);
+            serves(plugin) && (lists || has)
         });
         let told = concerned.filter_map(|plugin| self.host.watch(plugin).map(|watch| (plugin, watch)));
         let told = told.map(|(plugin, watch)| async move {
@@ -209,7 +202,8 @@ impl Listening {
 
     async fn acknowledge(&self) -> Result<(), Gone> {
         let uris: Vec<_> = self.watched.iter().map(|watched| watched.uri.as_str()).collect();
-        let params = to_raw_value(&json!({ "notifications": self.filter.honoured(&uris) })).ok();
+        let tasks: Vec<_> = self.tasks.iter().map(|task| task.id.as_str()).collect();
+        let params = to_raw_value(&json!({ "notifications": self.filter.honoured(&uris, &tasks) })).ok();
         self.say("notifications/subscriptions/acknowledged", params.as_deref()).await
     }
 
@@ -256,10 +250,24 @@ impl Listening {
 
     async fn tell_notice(&self, notice: &Notice) -> Result<(), Gone> {
         // What a session's own instance says is for that session.
-        if notice.session.is_some() || notice.notification.method != "notifications/resources/updated" {
+        if notice.session.is_some() {
             return Ok(());
         }
         let params = notice.notification.params.as_deref();
+        match &*notice.notification.method {
+            "notifications/resources/updated" => self.tell_updated(notice, params).await,
+            "notifications/tasks" => {
+                let Ok(id) = forward::text(params, "taskId") else { return Ok(()) };
+                if self.tasks.iter().any(|task| task.plugin == notice.plugin && task.id == id) {
+                    self.say("notifications/tasks", params).await?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn tell_updated(&self, notice: &Notice, params: Option<&RawValue>) -> Result<(), Gone> {
         let Ok(said) = forward::text(params, "uri") else { return Ok(()) };
         let of_plugin = self.watched.iter().filter(|watched| watched.plugin == notice.plugin);
         let Some(watched) = of_plugin.into_iter().find(|watched| watched.covers(&said)) else {
@@ -300,6 +308,19 @@ impl Listening {
             Reply::Result,
         );
         Answered::new(&self.id, &reply)
+    }
+}
+
+// === impl Task ===
+
+impl Task {
+    /// The task of this visitor, if its plugin can tell of it.
+    fn of(mcp: &Mcp, visitor: &Visitor, id: String) -> Option<Self> {
+        let plugin = owner_of_task(mcp, visitor, &id)?;
+        let declares = |hello: &Hello| has_tasks(hello.capabilities.as_deref());
+        mcp.host.hello(&plugin).filter(|hello| declares(hello))?;
+        let want = mcp.host.watch(&plugin).map(|watch| watch.want(Wanted::Task(id.clone())));
+        Some(Self { plugin, id, _want: want })
     }
 }
 

@@ -60,7 +60,8 @@ fn page(shelf: &Shelf, era: Era, kind: Kind, cursor: Option<&str>) -> Result<Box
     let (mut count, mut last) = (0, None);
     let mut rest = all.iter().skip(from).filter(|item| shows(item, era)).peekable();
     while let Some(item) = rest.peek() {
-        let more = item.definition.get();
+        let bare = without_tasks(item, era);
+        let more = bare.as_deref().unwrap_or(&item.definition).get();
         if count == PAGE_ENTRIES || (count > 0 && entries.len() + more.len() > PAGE_BYTES) {
             break;
         }
@@ -87,6 +88,20 @@ fn page(shelf: &Shelf, era: Era, kind: Kind, cursor: Option<&str>) -> Result<Box
 /// Whether a client sees an entry: what can only be called as a task stays between legacy clients and plugins.
 fn shows(item: &Arc<Item>, era: Era) -> bool {
     !item.needs_task || (era == Era::Legacy && item.era == Era::Legacy)
+}
+
+/// An entry without what a client of this era must not know of tasks. `None`: it passes as it is.
+fn without_tasks(item: &Item, era: Era) -> Option<Box<RawValue>> {
+    if era == item.era {
+        return None;
+    }
+    let execution = splice::field(&item.definition, "execution")?;
+    splice::field(execution, "taskSupport")?;
+    let rest = splice::without_fields(execution, &["taskSupport"])?;
+    if rest.get().bytes().all(|byte| matches!(byte, b'{' | b'}') || byte.is_ascii_whitespace()) {
+        return splice::without_fields(&item.definition, &["execution"]);
+    }
+    splice::with_field(&item.definition, "execution", &rest)
 }
 
 fn cursor(params: Option<&RawValue>) -> Result<Option<String>, RpcError> {

@@ -33,7 +33,7 @@ use wharf_plugin_api::{Id, Reply, RpcError};
 
 pub(crate) use self::exchange::{AnswerKind, Answered, Exchange};
 use self::session::Sessions;
-pub(crate) use self::session::{Feed, Session};
+pub(crate) use self::session::{Feed, REQUESTS, Session};
 use self::tasks::TaskTable;
 use crate::Host;
 
@@ -70,12 +70,12 @@ impl Mcp {
         Self { host, sessions: Arc::default(), tasks: Arc::default(), modern }
     }
 
-    /// Whether anything stands behind a face; a transport answers "not found" where nothing does.
+    /// Whether anything stands behind a face, ready or not; a transport answers "not found" where nothing does.
     pub(crate) fn has(&self, face: &Face) -> bool {
         match face {
             Face::All => true,
             Face::Plugin(id) => self.host.state_of(id.as_str()).is_some(),
-            Face::Group(_) => self.host.catalog().shelf(face).is_some(),
+            Face::Group(group) => self.host.has_group(group),
         }
     }
 

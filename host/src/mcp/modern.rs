@@ -121,6 +121,20 @@ fn no_method(method: &str) -> RpcError {
     RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}"))
 }
 
+/// The plugin of a face at which a task of this visitor is. A legacy plugin's tasks are other ones, which only its own
+/// clients know.
+pub(super) fn owner_of_task(mcp: &Mcp, visitor: &Visitor, task: &str) -> Option<PluginId> {
+    let catalog = mcp.host.catalog();
+    let within = catalog.shelf(&visitor.face).map_or(&[][..], |shelf| &shelf.plugins);
+    let mut modern = within.iter().filter(|(_, era)| *era == Era::Modern).map(|(plugin, _)| plugin);
+    let is_owner = |plugin: &&PluginId| match &visitor.face {
+        // What nobody began through us can only be at the one plugin of the face.
+        Face::Plugin(_) => mcp.tasks.may_be_of(&visitor.principal, plugin, task),
+        Face::All | Face::Group(_) => mcp.tasks.owns(&visitor.principal, plugin, task),
+    };
+    modern.find(is_owner).cloned()
+}
+
 /// What a client brings back: the answers, and the token.
 pub(crate) struct Brought {
     pub(crate) answers: Option<Box<RawValue>>,
@@ -161,6 +175,13 @@ pub(crate) fn open_to_questions(
         }
         if let (Some(_), Payload::Params(Some(params))) = (&brought.answers, &spec.payload)
             && let Some(bare) = splice::without_fields(params, &["inputResponses", "requestState"])
+        {
+            spec.payload = Payload::Params(Some(bare.into()));
+        }
+        // A task of 2025-11-25 is nothing that a modern client could follow.
+        if let Payload::Params(Some(params)) = &spec.payload
+            && splice::field(params, "task").is_some()
+            && let Some(bare) = splice::without_fields(params, &["task"])
         {
             spec.payload = Payload::Params(Some(bare.into()));
         }
@@ -323,27 +344,14 @@ impl Asking {
             return Ok(face.clone());
         }
         let task = forward::text(self.request.params.as_deref(), "taskId")?;
-        let (tasks, principal) = (&self.mcp.tasks, &self.visitor.principal);
         if let Face::Plugin(plugin) = face {
             self.mcp.host.listed(plugin).await.map_err(|failure| super::failure::error(&failure))?;
+            if self.mcp.host.hello(plugin).is_some_and(|hello| hello.era() == Era::Legacy) {
+                return Err(no_method(method));
+            }
         }
-        let catalog = self.mcp.host.catalog();
-        let within = catalog.shelf(face).map_or(&[][..], |shelf| &shelf.plugins);
-        // A legacy plugin's tasks are other ones, which only its own clients know.
-        let modern = within.iter().filter(|(_, era)| *era == Era::Modern).map(|(plugin, _)| plugin);
-        let modern: Vec<_> = modern.collect();
-        let plugin = match (face, modern.as_slice()) {
-            (Face::Plugin(_), []) => return Err(no_method(method)),
-            // What nobody began through us can only be at the one plugin of the face.
-            (Face::Plugin(_), [one, ..]) => {
-                tasks.owner(one, &task).is_none_or(|owner| owner == *principal).then_some(*one)
-            }
-            (Face::All | Face::Group(_), all) => {
-                all.iter().copied().find(|one| tasks.owns(principal, one, &task))
-            }
-        };
-        let plugin = plugin.cloned().ok_or_else(|| bad(format!("Unknown task: {task}")))?;
-        Ok(Face::Plugin(plugin))
+        let owner = owner_of_task(&self.mcp, &self.visitor, &task);
+        owner.map(Face::Plugin).ok_or_else(|| bad(format!("Unknown task: {task}")))
     }
 
     fn must_have_headers(&self) -> Result<(), RpcError> {

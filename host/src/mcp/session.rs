@@ -3,6 +3,7 @@
 //! What the methods do is in `legacy`; what the session hears from the host without having asked is in `session::life`.
 
 mod asks;
+mod feeds;
 mod hears;
 mod inflight;
 mod life;
@@ -25,6 +26,7 @@ use wharf_plugin_api::{Caller, Client, Id, Reply};
 
 pub(super) use self::asks::{Asks, Outlet, relay};
 use self::inflight::Inflight;
+pub(crate) use self::inflight::MOST as REQUESTS;
 use self::queue::Queue;
 pub(super) use self::table::Sessions;
 use self::wants::Wants;
@@ -85,6 +87,7 @@ impl Session {
         visitor: Visitor,
         tasks: Arc<TaskTable>,
         client: Client,
+        queue: Arc<Queue>,
     ) -> Self {
         Self {
             ended: host.tasks().ending().child_token(),
@@ -98,7 +101,7 @@ impl Session {
             initialized: AtomicBool::new(false),
             inflight: Inflight::default(),
             asks: Arc::default(),
-            queue: Arc::default(),
+            queue,
             wants: Wants::default(),
             used: Mutex::new(Instant::now()),
             open: AtomicUsize::new(0),
@@ -165,15 +168,15 @@ impl Session {
 
     /// Sets it, and asks the plugins of the face for it. When this is over they know, but for those that are too slow.
     pub(super) async fn set_level(&self, level: Level) {
-        self.level.store(level.severity(), Ordering::Relaxed);
+        self.level.store(level.severity(), Ordering::Release);
         let told = self.want_logs();
         join_all(told.iter().map(|watch| watch.taken(UNTIL_LOUDER))).await;
     }
 
     /// Wants the level that was set of every plugin that is on the face now. Without one the plugins say what they will.
     fn want_logs(&self) -> Vec<Arc<Watch>> {
-        let level = Level::of_severity(self.level.load(Ordering::Relaxed));
-        level.map_or_else(Vec::new, |level| self.wants.logs(&self.host, &self.visitor.face, level))
+        let level = || Level::of_severity(self.level.load(Ordering::Acquire));
+        self.wants.logs(&self.host, &self.visitor.face, level)
     }
 
     /// The handshake is over: the client said so, or it goes on as if it had.

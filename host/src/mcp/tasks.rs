@@ -1,14 +1,15 @@
 //! Whose tasks are whose: a plugin that many share knows only one client, so it is we who keep principals apart.
 //!
-//! A task is noted when a plugin says its id in the answer to a call. The oldest notes make room for new ones.
+//! A task is noted when a plugin says its id in the answer to a call. A principal's oldest notes make room for its own new
+//! ones; from then on a task of that plugin that nobody is known to have is nobody's.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 use wharf_core::{PluginId, splice};
 
-/// Notes, at most.
+/// Notes of one principal, at most. There are as many principals as the edge can tell apart: a handful.
 const MOST: usize = 4096;
 
 /// The tasks that were begun through this host.
@@ -18,42 +19,60 @@ pub(crate) struct TaskTable(Mutex<Notes>);
 #[derive(Debug, Default)]
 struct Notes {
     by_task: HashMap<Key, Arc<str>>,
-    /// The keys, the oldest first.
-    order: VecDeque<Key>,
+    /// The keys of each principal, the oldest first.
+    order: HashMap<Arc<str>, VecDeque<Key>>,
+    /// Plugins of which a note was dropped.
+    forgotten: BTreeSet<PluginId>,
 }
 
 /// A task id is a plugin's own; two plugins may say the same.
 type Key = (PluginId, Arc<str>);
 
+impl Notes {
+    fn owner(&self, plugin: &PluginId, task: &str) -> Option<&Arc<str>> {
+        self.by_task.get(&(plugin.clone(), task.into()))
+    }
+}
+
 impl TaskTable {
+    fn locked(&self) -> MutexGuard<'_, Notes> {
+        // No critical section can panic half way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes that a task is this principal's. Who has it keeps it.
     pub(crate) fn note(&self, principal: &Arc<str>, plugin: &PluginId, task: &str) {
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = self.locked();
         let key: Key = (plugin.clone(), task.into());
         if notes.by_task.contains_key(&key) {
             return;
         }
-        if notes.order.len() >= MOST
-            && let Some(oldest) = notes.order.pop_front()
-        {
+        let own = notes.order.entry(Arc::clone(principal)).or_default();
+        let oldest = if own.len() >= MOST { own.pop_front() } else { None };
+        own.push_back(key.clone());
+        if let Some(oldest) = oldest {
             notes.by_task.remove(&oldest);
+            notes.forgotten.insert(oldest.0);
         }
-        notes.order.push_back(key.clone());
         notes.by_task.insert(key, Arc::clone(principal));
     }
 
     /// Whether it is known that a task is this principal's.
     pub(crate) fn owns(&self, principal: &str, plugin: &PluginId, task: &str) -> bool {
-        self.owner(plugin, task).is_some_and(|owner| *owner == *principal)
+        self.locked().owner(plugin, task).is_some_and(|owner| **owner == *principal)
     }
 
-    /// Whose a task is, if that is known.
-    pub(crate) fn owner(&self, plugin: &PluginId, task: &str) -> Option<Arc<str>> {
-        let notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.by_task.get(&(plugin.clone(), task.into())).cloned()
+    /// Whether a task can be this principal's: it is, or nobody began it through us, which is only known while no note of
+    /// the plugin was dropped.
+    pub(crate) fn may_be_of(&self, principal: &str, plugin: &PluginId, task: &str) -> bool {
+        let notes = self.locked();
+        match notes.owner(plugin, task) {
+            Some(owner) => **owner == *principal,
+            None => !notes.forgotten.contains(plugin),
+        }
     }
 
-    /// The list of a plugin's tasks without those that are known to be another principal's.
+    /// The list of a plugin's tasks without those that are, or may be, another principal's.
     pub(crate) fn without_others(
         &self,
         principal: &str,
@@ -65,7 +84,7 @@ impl TaskTable {
         let others = |task: &&RawValue| {
             let id = splice::field(task, "taskId");
             let id: Option<String> = id.and_then(|id| serde_json::from_str(id.get()).ok());
-            id.and_then(|id| self.owner(plugin, &id)).is_some_and(|owner| *owner != *principal)
+            id.is_some_and(|id| !self.may_be_of(principal, plugin, &id))
         };
         if !all.iter().any(others) {
             return result;
@@ -103,13 +122,21 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_notes_make_room() {
-        let (table, p) = (TaskTable::default(), PluginId::new("p").unwrap());
-        let ann: Arc<str> = "ann".into();
+    fn a_principals_oldest_notes_make_room_for_its_own_and_are_then_nobodys() {
+        let (table, p, q) = (TaskTable::default(), PluginId::new("p").unwrap(), PluginId::new("q").unwrap());
+        let (ann, bob): (Arc<str>, Arc<str>) = ("ann".into(), "bob".into());
+        table.note(&bob, &p, "bobs");
+        assert!(table.may_be_of("ann", &p, "unheard-of"), "nobody began it through us");
         for n in 0..=MOST {
             table.note(&ann, &p, &n.to_string());
         }
         assert!(!table.owns("ann", &p, "0") && table.owns("ann", &p, "1"));
-        assert_eq!(table.0.lock().unwrap().by_task.len(), MOST);
+        assert!(table.owns("bob", &p, "bobs"), "what another does drops no note of his");
+        assert_eq!(table.0.lock().unwrap().by_task.len(), MOST + 1);
+        for principal in ["ann", "bob"] {
+            assert!(!table.may_be_of(principal, &p, "0") && table.may_be_of(principal, &q, "0"));
+        }
+        let list = RawValue::from_string(r#"{"tasks":[{"taskId":"0"},{"taskId":"bobs"}]}"#.into()).unwrap();
+        assert_eq!(table.without_others("bob", &p, list).get(), r#"{"tasks":[{"taskId":"bobs"}]}"#);
     }
 }

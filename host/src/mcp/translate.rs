@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use serde_json::value::{RawValue, to_raw_value};
 use wharf_core::splice;
+use wharf_plugin_api::Era;
 
 /// What a result of a modern server has beside what was asked for, and no legacy client knows.
 const MODERN_ONLY: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
@@ -33,11 +34,15 @@ pub(crate) fn to_legacy(result: Box<RawValue>) -> Box<RawValue> {
     edited.unwrap_or(bare)
 }
 
-/// A legacy plugin's result, for a modern client: what every result must say is added, where it does not say it.
-pub(crate) fn to_modern(result: Box<RawValue>, method: &str) -> Box<RawValue> {
+/// A plugin's result, for a modern client: what every result must say is added, where it does not say it. For how long a
+/// result holds is added to those of a legacy plugin, which cannot say so, and only to what is the answer: a request for
+/// input holds for no time at all.
+pub(crate) fn to_modern(result: Box<RawValue>, era: Era, method: &str) -> Box<RawValue> {
+    let kind = splice::field(&result, "resultType").map(RawValue::get);
+    let is_complete = kind.is_none_or(|kind| kind == "\"complete\"");
     let mut out = with_default(result, "resultType", "\"complete\"");
-    if is_cacheable(method) {
-        // What a legacy server reads may differ with the next call and with the caller, and it cannot say so.
+    if era == Era::Legacy && is_complete && is_cacheable(method) {
+        // What a legacy server reads may differ with the next call and with the caller.
         out = with_default(out, "ttlMs", "0");
         out = with_default(out, "cacheScope", "\"private\"");
     }

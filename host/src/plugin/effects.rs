@@ -54,6 +54,9 @@ impl Supervisor {
         let outside = Outside {
             plugin: self.core.id.clone(),
             notices: self.services.notices.clone(),
+            log: Arc::clone(&self.core.log),
+            instance: self.n,
+            generation: g,
             visit: self.visit.clone(),
         };
         let (inbox, end) = GenerationInbox::telling(Arc::clone(&self.news), outside);

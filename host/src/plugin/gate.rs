@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wharf_core::admit::{Admission, admit};
 
+use super::asking::Asking;
+
 /// The gate of one plugin. A changed manifest gives it new bounds; calls under way keep their place under the old ones.
 #[derive(Debug)]
-pub(crate) struct Gate(ArcSwap<Bounds>);
+pub(crate) struct Gate {
+    bounds: ArcSwap<Bounds>,
+    asking: Arc<Asking>,
+}
 
 #[derive(Debug)]
 struct Bounds {
@@ -43,7 +49,7 @@ impl Drop for Waiting {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self(ArcSwap::from_pointee(Bounds::new(0, 0)))
+        Self { bounds: ArcSwap::from_pointee(Bounds::new(0, 0)), asking: Arc::default() }
     }
 }
 
@@ -61,20 +67,35 @@ impl Bounds {
 impl Gate {
     /// Sets the bounds.
     pub(crate) fn configure(&self, concurrency: u32, queue: u32) {
-        let bounds = self.0.load();
+        let bounds = self.bounds.load();
         if (bounds.concurrency, bounds.queue) != (concurrency, queue) {
-            self.0.store(Arc::new(Bounds::new(concurrency, queue)));
+            self.bounds.store(Arc::new(Bounds::new(concurrency, queue)));
         }
     }
 
     /// How many calls it lets run.
     pub(crate) fn concurrency(&self) -> usize {
-        self.0.load().concurrency as usize
+        self.bounds.load().concurrency as usize
     }
 
-    /// Lets a call in, at once or when its turn comes before `until`.
-    pub(crate) async fn enter(&self, until: Instant) -> Result<OwnedSemaphorePermit, Refused> {
-        let bounds = self.0.load_full();
+    /// How many of them may wait for their clients: half, so that there is room for others.
+    pub(crate) fn may_ask(&self) -> usize {
+        (self.concurrency() / 2).max(1)
+    }
+
+    /// Those that do.
+    pub(crate) fn asking(&self) -> &Arc<Asking> {
+        &self.asking
+    }
+
+    /// Lets a call in, at once or when its turn comes before `until`. One that gets no turn within `patience` has a call that
+    /// waits for its client sent away.
+    pub(crate) async fn enter(
+        &self,
+        until: Instant,
+        patience: Duration,
+    ) -> Result<OwnedSemaphorePermit, Refused> {
+        let bounds = self.bounds.load_full();
         let waiting = bounds.waiting.load(Ordering::Relaxed);
         match admit(bounds.running.available_permits(), waiting, bounds.queue as usize) {
             Admission::Now => {
@@ -82,18 +103,28 @@ impl Gate {
                     return Ok(permit);
                 }
                 if bounds.queue == 0 {
-                    return Err(Refused::Full { queue: 0 });
+                    return Err(self.full(&bounds, patience));
                 }
             }
             Admission::Queue => {}
-            Admission::Shed => return Err(Refused::Full { queue: bounds.queue }),
+            Admission::Shed => return Err(self.full(&bounds, patience)),
         }
         bounds.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(Arc::clone(&bounds.waiting));
         let turn = Arc::clone(&bounds.running).acquire_owned();
-        match tokio::time::timeout_at(until, turn).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Refused::Waited),
+        tokio::select! {
+            biased;
+            permit = turn => permit.map_err(|_| Refused::Waited),
+            () = tokio::time::sleep_until(until) => Err(Refused::Waited),
+            never = self.asking.press(patience) => match never {},
         }
+    }
+
+    fn full(&self, bounds: &Bounds, patience: Duration) -> Refused {
+        // Where nobody may wait for its turn, nobody else does this.
+        if bounds.queue == 0 {
+            self.asking.send_away(patience);
+        }
+        Refused::Full { queue: bounds.queue }
     }
 }

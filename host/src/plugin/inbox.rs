@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
-use wharf_core::PluginId;
+use wharf_core::{Generation, InstanceNo, PluginId};
 use wharf_plugin_api::{CallError, Cause, Inbox, Notification, Reply, Request, RpcError, Stage, async_trait};
 
-use super::notice::{Notice, Notices};
+use super::notice::{LARGEST, Notice, Notices};
 use super::visit::Visit;
+use crate::process::logs::LogBook;
 
 /// What the opening has told so far.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,10 @@ pub(crate) struct GenerationInbox {
 pub(crate) struct Outside {
     pub(crate) plugin: PluginId,
     pub(crate) notices: Notices,
+    pub(crate) log: Arc<LogBook>,
+    /// Which of the plugin's instances, and which life of it: for the log.
+    pub(crate) instance: InstanceNo,
+    pub(crate) generation: Generation,
     /// The session whose own instance it is.
     pub(crate) visit: Option<Arc<Visit>>,
 }
@@ -94,6 +99,23 @@ impl GenerationInbox {
     }
 }
 
+impl Outside {
+    /// What is too large for all to keep is told to nobody but the plugin's own log.
+    fn tell(&self, notification: Notification) {
+        let bytes = notification.params.as_ref().map_or(0, |params| params.get().len());
+        if bytes > LARGEST {
+            let text = format!(
+                "wharf: {} was dropped: its params have {bytes} bytes, and outside of calls {LARGEST} are the most",
+                notification.method
+            );
+            self.log.append(self.instance.0, self.generation.0, "wharf", &text);
+            return;
+        }
+        let session = self.visit.as_ref().map(|visit| Arc::clone(&visit.session));
+        self.notices.tell(Notice { plugin: self.plugin.clone(), session, notification });
+    }
+}
+
 #[async_trait]
 impl Inbox for GenerationInbox {
     fn stage(&self, stage: Stage) {
@@ -118,9 +140,8 @@ impl Inbox for GenerationInbox {
             || notification.method == "notifications/resources/list_changed"
         {
             self.lists_may_have_changed();
-        } else if let Some(Outside { plugin, notices, visit }) = &self.outside {
-            let session = visit.as_ref().map(|visit| Arc::clone(&visit.session));
-            notices.tell(Notice { plugin: plugin.clone(), session, notification });
+        } else if let Some(outside) = &self.outside {
+            outside.tell(notification);
         } else {
             tracing::debug!(method = %notification.method, "notification that belongs to no call");
         }

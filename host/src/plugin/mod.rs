@@ -3,6 +3,7 @@
 //! One task owns each instance ([`supervisor`]); everyone else holds an [`instance::InstanceHandle`]: commands go in,
 //! snapshots come out. No frame of a call ever passes through a supervisor: the router takes the link from the snapshot.
 
+pub(crate) mod asking;
 pub(crate) mod core;
 pub(crate) mod effects;
 pub(crate) mod gate;
@@ -28,6 +29,7 @@ pub(crate) mod watch;
 
 pub(crate) use handle::PluginHandle;
 pub(crate) use instance::{InstanceHandle, Setup, Snapshot};
+pub(crate) use kinds::verdicts::Verdicts;
 pub(crate) use services::Services;
 pub use view::{InstanceView, LastExit, OperationView, PluginView};
 pub use visit::Ask;

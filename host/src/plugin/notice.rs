@@ -9,6 +9,8 @@ use wharf_plugin_api::Notification;
 
 /// Notices that a slow listener may be behind.
 const KEPT: usize = 1024;
+/// The most bytes of the params of one: all listeners together keep that many of them.
+pub(super) const LARGEST: usize = 256 << 10;
 
 /// A notification that belongs to no call.
 #[derive(Debug)]

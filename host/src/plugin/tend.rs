@@ -34,6 +34,14 @@ struct Tells {
     prompts: Option<Listed>,
     resources: Option<Listed>,
     logging: Option<IgnoredAny>,
+    extensions: Extensions,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Extensions {
+    #[serde(rename = "io.modelcontextprotocol/tasks")]
+    tasks: Option<IgnoredAny>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

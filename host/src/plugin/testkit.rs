@@ -38,6 +38,8 @@ pub(crate) enum Answer {
     Fails(CallErrorKind, Delivery),
     /// Handed over, never answered.
     Hangs,
+    /// Asks the client, and answers with its answer.
+    Asks,
 }
 
 #[derive(Default)]
@@ -71,6 +73,8 @@ pub(crate) struct Script {
     pub(crate) replies: Mutex<HashMap<&'static str, Result<&'static str, i64>>>,
     /// Subscriptions to such resources are refused.
     pub(crate) refused: Mutex<Vec<&'static str>>,
+    /// Subscriptions to such resources are never answered.
+    pub(crate) unanswered: Mutex<Vec<&'static str>>,
     /// What clients wanted, as it came: method and params, in order.
     pub(crate) wants: Mutex<Vec<(String, Value)>>,
     /// The listens so far, in order.
@@ -212,7 +216,10 @@ impl Link for FakeLink {
                     || method == "logging/setLevel"
                     || method.ends_with("subscribe") =>
             {
-                Ok(self.host_asks(method, &request))
+                let reply = self.host_asks(method, &request);
+                let given = request.params.as_ref().map_or("", |params| params.get());
+                let silent = self.script.unanswered.lock().unwrap().iter().any(|uri| given.contains(uri));
+                if silent { std::future::pending().await } else { Ok(reply) }
             }
             _ => self.call(&*scope).await,
         }
@@ -296,6 +303,11 @@ impl FakeLink {
                 scope.sent();
                 self.script.executions.fetch_add(1, Ordering::SeqCst);
                 std::future::pending().await
+            }
+            Answer::Asks => {
+                scope.sent();
+                self.script.executions.fetch_add(1, Ordering::SeqCst);
+                scope.ask(Request::bare("elicitation/create")).await
             }
         };
         dropped.1 = false;

@@ -36,6 +36,8 @@ struct Wants {
 pub(crate) enum Wanted {
     /// Changes of this resource (its URI at the plugin).
     Resource(String),
+    /// What becomes of this task (its id at the plugin).
+    Task(String),
     /// Log messages from this severity up: 0 is `debug`, 7 is `emergency`. The lowest counts, and `info` at least.
     Logs(u8),
 }
@@ -54,6 +56,7 @@ pub(crate) struct Want {
 pub(super) struct Union {
     pub(super) version: u64,
     pub(super) resources: BTreeSet<String>,
+    pub(super) tasks: BTreeSet<String>,
     /// The lowest level that is wanted.
     pub(super) logs: Option<u8>,
 }
@@ -112,6 +115,7 @@ impl Watch {
         for wanted in wants.counts.keys() {
             match wanted {
                 Wanted::Resource(uri) => drop(union.resources.insert(uri.clone())),
+                Wanted::Task(id) => drop(union.tasks.insert(id.clone())),
                 Wanted::Logs(level) => {
                     union.logs = Some(union.logs.unwrap_or(INFO).min(*level));
                 }
@@ -135,7 +139,7 @@ impl Watch {
     }
 
     /// What the plugin answered to a want: `None` if it does it.
-    pub(super) fn answered(&self, uri: &str, refusal: Option<RpcError>) {
+    fn answered(&self, uri: &str, refusal: Option<RpcError>) {
         let wanted = Wanted::Resource(uri.to_owned());
         let mut wants = self.wants.lock().unwrap_or_else(PoisonError::into_inner);
         match refusal.filter(|_| wants.counts.contains_key(&wanted)) {
@@ -148,6 +152,14 @@ impl Watch {
 // === impl Serving ===
 
 impl Serving {
+    /// What the plugin answered to a want: `None` if it does it. What an instance of one session does decides nothing for
+    /// those who share the others.
+    pub(super) fn answered(&self, uri: &str, refusal: Option<RpcError>) {
+        if self.counts {
+            self.watch.answered(uri, refusal);
+        }
+    }
+
     /// This version of the union has reached it.
     pub(super) fn reached(&self, version: u64) {
         if self.counts {

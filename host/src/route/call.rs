@@ -71,10 +71,12 @@ impl Call {
         // Only who can be asked may take longer than was given.
         let latest = asks.as_ref().map_or(deadline, |_| started + self.manifest.limits.max_timeout.0);
         let time = Allowance::new(deadline, latest);
-        let scope = Arc::new(CallScope::new(caller, time, events, asks));
+        let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
+        let gate = self.plugin.gate_of(&lane);
+        let asker = gate.asking().asker(gate.may_ask(), self.peace());
+        let scope = Arc::new(CallScope::new(caller, time, events, asks, asker));
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
-        let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
         let _permit = self.admit(&lane, patience).await?;
         let (picked, reply) = self.attempts(&lane, request, &scope, patience).await?;
         let (instance, era) = (picked.n, picked.link.hello().era());
@@ -83,13 +85,18 @@ impl Call {
     }
 
     async fn admit(&self, lane: &Lane, until: Instant) -> Result<impl Drop + use<>, Failure> {
-        self.plugin.gate_of(lane).enter(until).await.map_err(|refused| match refused {
+        self.plugin.gate_of(lane).enter(until, self.peace()).await.map_err(|refused| match refused {
             Refused::Full { queue } => {
                 let most = self.manifest.limits.concurrency;
                 self.full(format!("{most} calls run per instance and {queue} wait already (limits.concurrency, limits.queue)"))
             }
             Refused::Waited => self.waited(),
         })
+    }
+
+    /// How long a call that waits for its client is left in peace by those that wait for their turn.
+    fn peace(&self) -> Duration {
+        self.manifest.limits.queue_wait.0 / 2
     }
 
     fn waited(&self) -> Failure {
@@ -152,6 +159,10 @@ impl Call {
                 let delivery = if scope.was_sent() { Delivery::Unknown } else { Delivery::NotDelivered };
                 Err(CallError::new(CallErrorKind::Timeout, delivery, "no answer before the deadline"))
             }
+            () = scope.sent_away() => {
+                let detail = "the plugin asked its client, which did not answer before others needed its place";
+                Err(CallError::new(CallErrorKind::Cancelled, Delivery::Unknown, detail))
+            }
         }
     }
 
@@ -160,6 +171,14 @@ impl Call {
         if let Some(picked) = self.plugin.pick_in(lane) {
             return Ok(picked);
         }
+        tokio::select! {
+            biased;
+            picked = self.freed(lane, until) => picked,
+            never = self.plugin.gate_of(lane).asking().press(self.peace()) => match never {},
+        }
+    }
+
+    async fn freed(&self, lane: &Lane, until: Instant) -> Result<Picked, Failure> {
         let (mut changes, freed) = (self.plugin.changes(), self.plugin.freed_in(lane));
         loop {
             changes.mark_unchanged();

@@ -11,6 +11,7 @@ use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, RpcError
 use super::allowance::Allowance;
 use super::spec::CallEvent;
 use crate::plugin::Ask;
+use crate::plugin::asking::{Asker, TooMany};
 
 /// The scope of one call, over all its attempts.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct CallScope {
     sent: AtomicBool,
     events: Option<mpsc::Sender<CallEvent>>,
     asks: Option<mpsc::Sender<Ask>>,
+    asker: Asker,
     undeclared: Mutex<Vec<Capability>>,
 }
 
@@ -29,8 +31,14 @@ impl CallScope {
         time: Allowance,
         events: Option<mpsc::Sender<CallEvent>>,
         asks: Option<mpsc::Sender<Ask>>,
+        asker: Asker,
     ) -> Self {
-        Self { caller, time, sent: AtomicBool::new(false), events, asks, undeclared: Mutex::default() }
+        Self { caller, time, sent: AtomicBool::new(false), events, asks, asker, undeclared: Mutex::default() }
+    }
+
+    /// Resolves when the call has to make room, because its client does not answer.
+    pub(crate) async fn sent_away(&self) {
+        self.asker.sent_away().await;
     }
 
     /// The time that it has.
@@ -91,6 +99,16 @@ impl Scope for CallScope {
         let nobody = || Reply::Error(refused("the caller of this call can no longer be asked".to_owned()));
         let (reply, answered) = oneshot::channel();
         let Some(asks) = &self.asks else { return Ok(nobody()) };
+        let _asked = match self.asker.ask() {
+            Ok(asked) => asked,
+            Err(TooMany { most }) => {
+                tracing::warn!(most, "a question was refused: too many calls wait for their clients");
+                let text = format!(
+                    "{most} calls of this plugin wait for their clients' answers already; try again later"
+                );
+                return Ok(Reply::Error(RpcError::new(RpcError::INTERNAL, text)));
+            }
+        };
         let _asking = self.time.ask();
         if asks.send(Ask { request, reply }).await.is_err() {
             return Ok(nobody());

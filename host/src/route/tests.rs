@@ -4,14 +4,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::{Balance, Isolation, Manifest, Span};
 use wharf_core::{CallId, Code};
-use wharf_plugin_api::{CallErrorKind, Caller, CauseKind, Delivery};
+use wharf_plugin_api::{CallErrorKind, Caller, CauseKind, Client, Delivery, Reply};
 
 use super::call::Call;
-use super::{CallSpec, Failure, Settled};
+use super::{Ask, CallSpec, Failure, Settled};
 use crate::plugin::own::MOST;
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
 
@@ -28,7 +30,10 @@ fn call_of(
     caller: Caller,
     timeout: Option<Duration>,
 ) -> impl Future<Output = Result<Settled, Failure>> + use<> {
-    let spec = CallSpec { timeout, ..CallSpec::tool(kit.plugin.core.id.clone(), "t", None, caller) };
+    run(kit, CallSpec { timeout, ..CallSpec::tool(kit.plugin.core.id.clone(), "t", None, caller) })
+}
+
+fn run(kit: &Kit, spec: CallSpec) -> impl Future<Output = Result<Settled, Failure>> + use<> {
     let call = Call {
         id: CallId::new(0, 1),
         spec,
@@ -189,7 +194,7 @@ async fn a_call_of_a_session_waits_for_its_own_instance_and_is_not_held_up_by_ot
     let apart = Manifest { isolation: Isolation::Session, ..narrow(1, 0) };
     let kit = Kit::new(answers(&[Answer::Hangs]), apart);
     kit.ready().await;
-    let (asks, _asked) = tokio::sync::mpsc::channel(1);
+    let (asks, _asked) = mpsc::channel(1);
     let _visit = kit.services.visits.join("s".into(), Arc::default(), asks);
     let shared = call(&kit, None);
     tokio::pin!(shared);
@@ -205,6 +210,69 @@ async fn a_call_of_a_session_waits_for_its_own_instance_and_is_not_held_up_by_ot
     assert_eq!(kit.openings(), 2);
 }
 
+/// A call whose client can be asked, and where its questions arrive.
+fn asking(kit: &Kit) -> (impl Future<Output = Result<Settled, Failure>> + use<>, mpsc::Receiver<Ask>) {
+    let capabilities = RawValue::from_string(r#"{"elicitation":{}}"#.to_owned()).unwrap().into();
+    let client = Arc::new(Client { capabilities, ..Client::default() });
+    let (asks, asked) = mpsc::channel(8);
+    let caller = Caller { client, ..Caller::new("test") };
+    let spec = CallSpec { asks: Some(asks), ..CallSpec::tool(kit.plugin.core.id.clone(), "t", None, caller) };
+    (run(kit, spec), asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_nobody_answers_makes_way_for_a_call_that_gets_no_turn() {
+    for queue in [1, 0] {
+        let kit = Kit::new(answers(&[Answer::Asks]), narrow(1, queue));
+        kit.ready().await;
+        let (abandoned, mut asked) = asking(&kit);
+        let abandoned = kit.services.tasks.spawn(tracing::Span::none(), abandoned);
+        let question = asked.recv().await.unwrap();
+        if queue == 0 {
+            // Nobody waits for its turn: a client has its time all the same.
+            assert_eq!(call(&kit, None).await.unwrap_err().code, Code::QueueFull);
+            assert!(!question.reply.is_closed());
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert_eq!(call(&kit, None).await.unwrap_err().code, Code::QueueFull);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        call(&kit, None).await.unwrap();
+        let failure = abandoned.await.unwrap().unwrap_err();
+        assert_eq!((failure.code, failure.delivery), (Code::Cancelled, Some(Delivery::Unknown)));
+        assert!(failure.detail.contains("did not answer"), "{}", failure.detail);
+        assert!(question.reply.is_closed(), "and the plugin is told");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_the_calls_may_ask_and_the_next_one_is_told_so() {
+    let kit = Kit::new(answers(&[Answer::Asks; 3]), narrow(4, 0));
+    kit.ready().await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let (calling, mut asked) = asking(&kit);
+        let calling = kit.services.tasks.spawn(tracing::Span::none(), calling);
+        let question = asked.recv().await.unwrap();
+        waiting.push((calling, asked, question));
+    }
+    let (third, _asked) = asking(&kit);
+    let Reply::Error(refused) = third.await.unwrap().reply else { panic!("it was asked") };
+    assert!(refused.message.contains("2 calls of this plugin wait"), "{refused}");
+    // There is room for those that ask nothing, and an answer makes room for a question.
+    call(&kit, None).await.unwrap();
+    for (calling, _asked, question) in waiting {
+        question.reply.send(Reply::Result(RawValue::from_string("{}".to_owned()).unwrap())).unwrap();
+        assert!(calling.await.unwrap().is_ok());
+    }
+    kit.script.answers.lock().unwrap().push(Answer::Asks);
+    let (fourth, mut asked) = asking(&kit);
+    tokio::pin!(fourth);
+    tokio::select! {
+        ended = &mut fourth => panic!("{ended:?}"),
+        question = asked.recv() => assert!(question.is_some()),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_session_too_many_is_told_so() {
     let kit = Kit::new(Script::default(), Manifest { isolation: Isolation::Session, ..manifest("p") });
@@ -212,7 +280,7 @@ async fn one_session_too_many_is_told_so() {
     let caller = |n: usize| Caller { session: Some(format!("s{n}").into()), ..Caller::new("test") };
     let mut visits = Vec::new();
     for n in 0..=MOST {
-        let (asks, _) = tokio::sync::mpsc::channel(1);
+        let (asks, _) = mpsc::channel(1);
         visits.push(kit.services.visits.join(format!("s{n}").into(), Arc::default(), asks));
     }
     for n in 0..MOST {

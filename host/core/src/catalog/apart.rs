@@ -1,16 +1,17 @@
 //! How two plugins that list one URI are kept apart where both are seen: each under its URI behind its plugin's id.
 //!
-//! `file:///a` of the plugin `my_files` becomes `my-files+file:///a`. A scheme has no `_` and begins with a letter. The
+//! `file:///a` of the plugin `my_files` becomes `my.files+file:///a`. A scheme has no `_` and begins with a letter. The
 //! scheme `ui` is what clients know MCP apps by, so there the id stands behind it: `ui://my-files+a`.
 
 use crate::id::PluginId;
 
 const UI: &str = "ui://";
 
-/// What stands before `+`.
+/// What stands before `+`: of no two plugins the same. An id has no `.`; and if one that begins with a digit gets a `p`, so
+/// does each that looks as if it had got one.
 fn label(plugin: &PluginId) -> String {
-    let id = plugin.as_str().replace('_', "-");
-    if id.starts_with(|c: char| c.is_ascii_digit()) { format!("p{id}") } else { id }
+    let id = plugin.as_str().replace('_', ".");
+    if id.trim_start_matches('p').starts_with(|c: char| c.is_ascii_digit()) { format!("p{id}") } else { id }
 }
 
 /// A URI, or a URI template, of a plugin where another plugin lists the same.
@@ -32,13 +33,17 @@ pub(super) fn own(plugin: &PluginId, seen: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{apart, own};
+    use proptest::prelude::*;
+
+    use super::{apart, label, own};
     use crate::id::PluginId;
 
     #[test]
     fn a_uri_kept_apart_is_one_and_leads_back() {
         for (id, uri, seen) in [
-            ("my_files", "file:///a", "my-files+file:///a"),
+            ("my_files", "file:///a", "my.files+file:///a"),
+            ("my-files", "file:///a", "my-files+file:///a"),
+            ("pp0", "file:///a", "ppp0+file:///a"),
             ("0x", "file:///a", "p0x+file:///a"),
             ("app", "ui://page/1", "ui://app+page/1"),
             ("app", "a+b://{c}", "app+a+b://{c}"),
@@ -47,6 +52,16 @@ mod tests {
             assert_eq!(apart(&plugin, uri), seen);
             assert_eq!(own(&plugin, seen).as_deref(), Some(uri));
             assert_eq!(own(&plugin, uri), None);
+        }
+    }
+
+    proptest! {
+        /// Few letters, so that they come close to each other.
+        #[test]
+        fn two_ids_never_share_a_label(one in "[p0a][p0a_-]{0,4}", other in "[p0a][p0a_-]{0,4}") {
+            let [one, other] = [one, other].map(|id| PluginId::new(&id).unwrap());
+            prop_assert_eq!(label(&one) == label(&other), one == other);
+            prop_assert!(label(&one).starts_with(|c: char| c.is_ascii_lowercase()));
         }
     }
 }

@@ -154,10 +154,11 @@ impl Shelf {
             .filter(|entry| kind.is_uri() || !hit(&entry.exposed.key))
             .map(|entry| if hit(&entry.exposed.key) { entry.apart() } else { Arc::clone(&entry.exposed) })
             .collect();
-        // A plugin may list what another one is called when it is kept apart.
+        // A plugin may list what another one is called when it is kept apart. That name is ours to give.
         let again = collisions(&items);
-        items.retain(|item| !again.contains_key(&item.key));
-        for item in items.iter().filter(|item| kind == Kind::Resource && item.key != item.upstream) {
+        let renamed = |item: &Item| kind.is_uri() && item.key != item.upstream;
+        items.retain(|item| renamed(item) || !again.contains_key(&item.key));
+        for item in items.iter().filter(|item| kind == Kind::Resource && renamed(item)) {
             let of_plugin = self.renamed.entry(item.plugin.clone()).or_default();
             of_plugin.insert(item.upstream.clone(), item.key.clone());
         }

@@ -115,10 +115,10 @@ fn one_uri_of_two_plugins_is_offered_for_both_behind_their_ids() {
     let catalog =
         Catalog::new(1, &[lists("a_a"), lists("b"), offer("c", "c", &[], &[(Kind::Resource, "u://2")])]);
     let shelf = all(&catalog);
-    assert_eq!(keys(shelf, Kind::Resource), ["a-a+u://1", "b+u://1", "u://2"]);
-    assert_eq!(shelf.items(Kind::Resource)[0].definition.get(), "{\"uri\" : \"a-a+u://1\"}");
+    assert_eq!(keys(shelf, Kind::Resource), ["a.a+u://1", "b+u://1", "u://2"]);
+    assert_eq!(shelf.items(Kind::Resource)[0].definition.get(), "{\"uri\" : \"a.a+u://1\"}");
     assert_eq!(owner(shelf, "b+u://1"), some("b", "u://1"));
-    assert_eq!(owner(shelf, "a-a+u://7/x"), some("a_a", "u://7/x"));
+    assert_eq!(owner(shelf, "a.a+u://7/x"), some("a_a", "u://7/x"));
     assert_eq!(owner(shelf, "u://1"), None, "it would be either");
     assert_eq!(owner(shelf, "u://2"), some("c", "u://2"));
     for (plugin, uri, seen) in [
@@ -141,7 +141,7 @@ fn one_uri_of_two_plugins_is_offered_for_both_behind_their_ids() {
 }
 
 #[test]
-fn what_is_called_as_another_is_kept_apart_is_offered_for_neither() {
+fn what_another_is_called_when_it_is_kept_apart_cannot_be_taken_from_it() {
     let catalog = Catalog::new(
         1,
         &[
@@ -149,7 +149,8 @@ fn what_is_called_as_another_is_kept_apart_is_offered_for_neither() {
             offer("b", "b", &[], &[(Kind::Resource, "u://1")]),
         ],
     );
-    assert_eq!(keys(all(&catalog), Kind::Resource), ["a+u://1"]);
+    assert_eq!(keys(all(&catalog), Kind::Resource), ["a+u://1", "b+u://1"]);
+    assert_eq!(owner(all(&catalog), "b+u://1"), some("b", "u://1"));
     assert_eq!(catalog.collisions().len(), 2);
 }
 

@@ -53,17 +53,18 @@ pub struct PluginFile {
     /// Whether it runs at all.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// The prefix of its tools' exposed names, `<namespace>__<tool>`. Default: the id.
+    /// The prefix of its tools' exposed names, `<namespace>__<tool>`, cut to 64 characters with a hash where they are longer.
+    /// Default: the id. A name that two plugins would share is offered for neither, and reported.
     #[serde(default)]
     pub namespace: Option<String>,
     /// Groups that it belongs to: `/groups/NAME/mcp` offers the plugins of one group.
     #[serde(default)]
     #[schemars(length(max = 32))]
     pub groups: Vec<Group>,
-    /// Which way of speaking MCP it is spoken to in.
+    /// Which era of MCP it is spoken to in. `auto` asks the server, starts it again if it dies of the question, and remembers.
     #[serde(default)]
     pub era: EraChoice,
-    /// Whether clients share the instances.
+    /// Whether clients share the instances. `session`: each legacy session has one of its own, at most 64 at a time; others share.
     #[serde(default)]
     pub isolation: Isolation,
     /// How many instances run side by side.

@@ -134,7 +134,8 @@ pub struct Limits {
     pub call_timeout: Span,
     /// The longest that a caller may ask for.
     pub max_timeout: Span,
-    /// Calls that run at the same time, per instance.
+    /// Calls that run at the same time, per instance. At most half of them (at least one) wait for what the plugin asked
+    /// their clients; one that does is cancelled when another call gets no turn within half of `limits.queue_wait`.
     #[schemars(range(min = 1, max = 10000))]
     pub concurrency: u32,
     /// Calls that wait for their turn; one more is refused at once.

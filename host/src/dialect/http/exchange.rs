@@ -15,7 +15,7 @@ use super::session::Session;
 use super::{Core, Flavor, Posts, Wire, handshake, loss, session_error};
 use crate::dialect::Outbox;
 use crate::dialect::messages::{Messages, is_message};
-use crate::dialect::modern::{envelope, headers};
+use crate::dialect::modern::{DISCOVER, envelope, headers};
 use crate::dialect::pending::{Ticket, encode};
 use crate::dialect::strikes::Strikes;
 use crate::dialect::web::{self, Refused};
@@ -79,6 +79,11 @@ impl Wire {
         if !response.status().is_success() {
             let refused = web::refused(response).await;
             ticket.not_running(&refused.call_error());
+            if request.method == DISCOVER && refused.is_passing() {
+                // Whoever says so, in whatever words: it is not said of the era.
+                ticket.settled();
+                return Err(Trouble::Status(refused));
+            }
             return core.refusal(session, ticket.id(), refused).inspect(|_| ticket.settled());
         }
         if let Some(given) = given

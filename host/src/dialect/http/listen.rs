@@ -1,10 +1,14 @@
 //! The GET stream of streamable HTTP: what the server says that belongs to no call.
 //!
 //! A server without one says 405. One that breaks is opened again, ever more slowly, while the connection lives.
+//!
+//! Some servers ask for input on this stream alone, and lose what they ask while nobody listens: a connection is not ready
+//! before its stream was answered once.
 
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::sync::oneshot;
 
 use super::Wire;
 use super::session::Session;
@@ -13,6 +17,8 @@ use crate::dialect::web;
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long the first answer is waited for. A server may send the head of its answer together with the first event.
+pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(1);
 
 /// How a stream ended.
 enum End {
@@ -24,16 +30,18 @@ enum End {
     Broken { heard: bool, retry: Option<Duration> },
 }
 
-/// Listens until the connection closes or the server says that there is no stream.
-pub(super) async fn run(wire: Wire) {
+/// Listens until the connection closes or the server says that there is no stream. `answered` is dropped with the first
+/// answer, whatever it is.
+pub(super) async fn run(wire: Wire, answered: oneshot::Sender<()>) {
     let closing = wire.core.closing.clone();
     tokio::select! {
         () = closing.cancelled() => {}
-        () = listen(&wire) => {}
+        () = listen(&wire, answered) => {}
     }
 }
 
-async fn listen(wire: &Wire) {
+async fn listen(wire: &Wire, answered: oneshot::Sender<()>) {
+    let mut answered = Some(answered);
     let mut sessions = wire.core.session.subscribe();
     let mut wait = FIRST_WAIT;
     let mut after = String::new();
@@ -48,7 +56,7 @@ async fn listen(wire: &Wire) {
         tokio::pin!(renewed);
         let end = tokio::select! {
             true = &mut renewed => continue,
-            end = stream(wire, &session, &mut after) => end,
+            end = stream(wire, &session, &mut after, &mut answered) => end,
         };
         match end {
             End::None => return,
@@ -66,9 +74,16 @@ async fn listen(wire: &Wire) {
     }
 }
 
-async fn stream(wire: &Wire, session: &Session, after: &mut String) -> End {
+async fn stream(
+    wire: &Wire,
+    session: &Session,
+    after: &mut String,
+    answered: &mut Option<oneshot::Sender<()>>,
+) -> End {
     let core = &wire.core;
-    let Ok(response) = web::send(&core.endpoint.client, core.listen(session, after)).await else {
+    let response = web::send(&core.endpoint.client, core.listen(session, after)).await;
+    drop(answered.take());
+    let Ok(response) = response else {
         return End::Broken { heard: false, retry: None };
     };
     match response.status() {

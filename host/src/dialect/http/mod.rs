@@ -14,7 +14,7 @@ mod session;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_plugin_api::{
     CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Link, Notification, Reply,
@@ -96,7 +96,9 @@ pub(crate) async fn open(
     let hello = wire.open_session(wire.core.options.handshake_deadline).await?;
     if flavor == Flavor::Http {
         let span = tracing::debug_span!("http listen", plugin = %wire.core.options.label);
-        drop(wire.core.options.tasks.spawn(span, listen::run(wire.clone())));
+        let (answering, answered) = oneshot::channel();
+        drop(wire.core.options.tasks.spawn(span, listen::run(wire.clone(), answering)));
+        tokio::time::timeout(listen::FIRST_ANSWER, answered).await.ok();
     }
     Ok(wire.connected(hello, lost))
 }
@@ -129,7 +131,7 @@ impl Wire {
     fn connected(self, hello: Hello, lost: Lost) -> Connected {
         self.incoming.settled(&hello.revision);
         let closing = self.core.closing.clone().drop_guard();
-        Connected { link: Arc::new(HttpLink { hello, wire: self, _closing: closing }), lost }
+        Connected { link: Arc::new(HttpLink { hello, wire: self, _closing: closing }), lost, shown: true }
     }
 
     /// Sends a request; if the server refuses it for its session, once more on a new one.

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::time::{Duration, Instant, timeout_at};
 use wharf_core::manifest::EraChoice;
 use wharf_core::splice;
-use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Inbox, Reply, Request, Scope};
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Inbox, Reply, Request, Scope};
 
 use super::exchange::Trouble;
 use super::session::Session;
@@ -41,35 +41,74 @@ pub(crate) async fn connect_by_era(
         era @ EraChoice::Auto => (options.probe_deadline(), era),
     };
     let (wire, lost) = Wire::new(Flavor::Modern, endpoint.clone(), Arc::clone(&inbox), options.clone());
-    let why = match (wire.discover(until).await, era) {
+    let (shown, refused) = match (wire.discover(until).await, era) {
         (Ok(Discovery::Modern(hello)), _) => return Ok(wire.connected(*hello, lost)),
-        (Ok(discovery), EraChoice::Modern) => discovery.required().err().map(Trouble::Cause),
-        (Ok(Discovery::Again(cause) | Discovery::Refused(cause)), _) => Some(Trouble::Cause(cause)),
+        (
+            Ok(Discovery::Again(cause) | Discovery::Refused(cause) | Discovery::Unknown(cause)),
+            EraChoice::Modern,
+        )
+        | (Ok(Discovery::Again(cause)), _) => return Err(Trouble::Cause(cause)),
+        (Ok(Discovery::Refused(cause)), _) => (true, Some(cause)),
         (Ok(Discovery::Unknown(cause)), _) => {
             tracing::debug!(plugin = %options.label, %cause, "not modern");
-            None
+            (true, None)
         }
-        (Err(trouble), era) => (era == EraChoice::Modern || !is_evidence(&trouble)).then_some(trouble),
+        (Err(trouble), EraChoice::Modern) => return Err(trouble),
+        (Err(trouble), _) => match Shows::by(&trouble) {
+            Shows::Era => (true, None),
+            Shows::Trouble => (false, None),
+            Shows::Nothing => return Err(trouble),
+        },
     };
     // Closes it: nothing of it is left beside the next one.
     drop(wire);
-    match why {
-        Some(trouble) => Err(trouble),
-        None => open(Flavor::Http, endpoint, inbox, options).await,
+    match open(Flavor::Http, endpoint, inbox, options).await {
+        Ok(connected) => Ok(Connected { shown, ..connected }),
+        Err(second) => Err(match refused {
+            Some(first) => neither(&first, second),
+            None => second,
+        }),
     }
 }
 
-/// Whether a failure says something of the era. Who is not let in, or does not arrive, has learned nothing.
-fn is_evidence(trouble: &Trouble) -> bool {
-    match trouble {
-        Trouble::Status(refused) | Trouble::Session(refused) => {
-            !matches!(refused.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+/// What a failure of the question says.
+#[derive(Debug, PartialEq, Eq)]
+enum Shows {
+    /// The server does not know the question.
+    Era,
+    /// Nothing that lasts: the server, or someone before it, could not answer. It may know `initialize`.
+    Trouble,
+    /// Who is not let in, or does not arrive, need not ask anything else.
+    Nothing,
+}
+
+impl Shows {
+    fn by(trouble: &Trouble) -> Self {
+        match trouble {
+            Trouble::Status(refused) | Trouble::Session(refused) => match refused.status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Nothing,
+                _ if refused.is_passing() => Self::Trouble,
+                _ => Self::Era,
+            },
+            Trouble::Call(error) => match (error.kind, error.delivery) {
+                (CallErrorKind::Connection, Delivery::NotDelivered) => Self::Nothing,
+                (CallErrorKind::Connection | CallErrorKind::Timeout, _) => Self::Trouble,
+                (_, _) => Self::Era,
+            },
+            Trouble::Cause(cause) if cause.kind == CauseKind::StartTimeout => Self::Trouble,
+            Trouble::Cause(_) => Self::Era,
         }
-        Trouble::Call(error) => {
-            error.kind != CallErrorKind::Connection || error.delivery != Delivery::NotDelivered
-        }
-        Trouble::Cause(_) => true,
     }
+}
+
+/// A server that refuses either way is told of in both words.
+fn neither(modern: &Cause, legacy: Trouble) -> Trouble {
+    let legacy = legacy.cause();
+    if legacy.kind != CauseKind::HandshakeRefused {
+        return Trouble::Cause(legacy);
+    }
+    let detail = format!("{}; and as modern: {}", legacy.detail, modern.detail);
+    Trouble::Cause(Cause::new(legacy.kind, detail))
 }
 
 impl Wire {

@@ -6,13 +6,14 @@ use http::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, mpsc};
-use wharf_plugin_api::{CallErrorKind, Cause, CauseKind, Delivery, Link, Notification, Reply, Scope};
+use wharf_plugin_api::{CallErrorKind, Cause, CauseKind, Client, Delivery, Link, Notification, Reply, Scope};
 
 use super::connect;
+use crate::dialect::handshake::HostScope;
 use crate::dialect::testkit::fake::{
     Fake, Seen, endpoint, event, handler, json_result, status, stream, typed,
 };
-use crate::dialect::testkit::{Call, Ear, options, request, result, spawn_call, within};
+use crate::dialect::testkit::{Call, Ear, PATIENCE, options, request, result, spawn_call, within};
 use crate::dialect::{Connected, Options, detect};
 use crate::tasks::Tasks;
 
@@ -68,7 +69,7 @@ async fn call(link: &Arc<dyn Link>) -> Result<Reply, wharf_plugin_api::CallError
 #[tokio::test]
 async fn session_and_revision_travel_with_every_request_and_close_ends_the_session() {
     let fake = server(|seen| async move { json_result(&seen.body["id"], json!("ok")) }).await;
-    let Connected { link, lost } = linked(&fake).await;
+    let Connected { link, lost, .. } = linked(&fake).await;
     assert_eq!((link.hello().dialect, link.hello().revision.as_str()), ("http", "2025-06-18"));
     assert_eq!(result(call(&link).await), "ok");
     link.notify(Notification::bare("notifications/x")).expect("room");
@@ -92,6 +93,29 @@ async fn session_and_revision_travel_with_every_request_and_close_ends_the_sessi
     assert_eq!(all.iter().filter(|seen| seen.method == Method::DELETE).count(), 1);
     let after = call(&link).await.expect_err("closed");
     assert_eq!((after.kind, after.delivery), (CallErrorKind::Connection, Delivery::NotDelivered));
+}
+
+#[tokio::test]
+async fn a_connection_is_ready_when_its_stream_was_answered() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let fake = Fake::start(handler(move |seen: Seen| {
+        let gate = Arc::clone(&gate);
+        async move {
+            if seen.method == Method::GET {
+                gate.acquire().await.expect("it is never closed").forget();
+            }
+            usual(&seen, "s1").unwrap_or_else(|| status(404, ""))
+        }
+    }))
+    .await;
+    let connecting = linked(&fake);
+    tokio::pin!(connecting);
+    let early = tokio::time::timeout(super::listen::FIRST_ANSWER / 4, &mut connecting).await;
+    assert!(early.is_err(), "what the server says now is lost");
+    opened.add_permits(1);
+    drop(connecting.await);
+    assert_eq!(fake.seen().iter().filter(|seen| seen.method == Method::GET).count(), 1);
 }
 
 #[tokio::test]
@@ -119,7 +143,7 @@ async fn an_answer_may_be_json_or_events_or_json_that_is_called_events() {
         }
     })
     .await;
-    let Connected { link, lost: _lost } = linked(&fake).await;
+    let Connected { link, lost: _lost, .. } = linked(&fake).await;
     for form in ["json", "accepted", "events", "mislabelled"] {
         let scope = Call::new(false);
         let outcome =
@@ -153,13 +177,18 @@ async fn progress_and_questions_on_a_stream_belong_to_its_call() {
         let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress",
                               "params": {"progressToken": token, "progress": seen.body["params"]["n"]}});
         tx.send(event(&progress)).await.expect("open");
+        for (method, key) in [("progress", "progressToken"), ("cancelled", "requestId")] {
+            let stray =
+                json!({"jsonrpc": "2.0", "method": format!("notifications/{method}"), "params": {key: 999}});
+            tx.send(event(&stray)).await.expect("open");
+        }
         let ask = json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": {}});
         tx.send(event(&ask)).await.expect("open");
         tx.send(event(&json!({"jsonrpc": "2.0", "id": id, "result": "done"}))).await.expect("open");
         response
     })
     .await;
-    let Connected { link, lost: _lost } = linked_with(&fake, &ear, options()).await;
+    let Connected { link, lost: _lost, .. } = linked_with(&fake, &ear, options()).await;
     let (a, b) = (Call::new(true), Call::new(true));
     let tasks = [(&a, 1), (&b, 2)]
         .map(|(scope, n)| spawn_call(&link, scope, request("tools/call", &json!({"n": n}).to_string())));
@@ -168,15 +197,46 @@ async fn progress_and_questions_on_a_stream_belong_to_its_call() {
     }
     assert_eq!(a.heard.at_least(1).await[0].1["progress"], 1);
     assert_eq!(b.heard.at_least(1).await[0].1["progress"], 2);
+    assert_eq!((a.heard.all().len(), b.heard.all().len()), (1, 1), "what is about no request is for nobody");
     let answer = fake.first(|seen| seen.body["id"] == "q").await;
     assert_eq!(answer.body["result"], json!({"action": "accept"}));
     assert!(ear.heard.all().is_empty());
 }
 
 #[tokio::test]
+async fn roots_asked_on_a_stream_of_the_hosts_are_those_of_the_instances_one_client() {
+    let asks = json!({"jsonrpc": "2.0", "id": "q", "method": "roots/list"});
+    for own in [true, false] {
+        let (ear, asks) = (Ear::default(), asks.clone());
+        let fake = server(move |seen| {
+            let asks = asks.clone();
+            async move {
+                if seen.rpc().is_empty() {
+                    return status(202, "");
+                }
+                let answer = json!({"jsonrpc": "2.0", "id": seen.body["id"], "result": "done"});
+                typed("text/event-stream", event(&asks) + &event(&answer))
+            }
+        })
+        .await;
+        let client = own.then(|| Arc::new(Client::default()));
+        let Connected { link, lost: _lost, .. } =
+            linked_with(&fake, &ear, Options { client, ..options() }).await;
+        let scope = HostScope::until(tokio::time::Instant::now() + PATIENCE);
+        assert_eq!(result(within(link.request(request("tools/list", "{}"), scope)).await), "done");
+        let answer = fake.first(|seen| seen.body["id"] == "q").await.body;
+        if own {
+            assert_eq!((&answer["error"]["message"], ear.asked.borrow().len()), (&json!("not here"), 1));
+        } else {
+            assert_eq!((&answer["result"], ear.asked.borrow().len()), (&json!({"roots": []}), 0));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_caller_that_goes_is_cancelled_with_its_id() {
     let fake = server(|_| std::future::pending()).await;
-    let Connected { link, lost: _lost } = linked(&fake).await;
+    let Connected { link, lost: _lost, .. } = linked(&fake).await;
     let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
     let sent = fake.first(|seen| seen.rpc() == "tools/call").await;
     task.abort();
@@ -201,7 +261,7 @@ async fn what_belongs_to_no_call_comes_on_the_get_stream() {
     }))
     .await;
     let ear = Ear::default();
-    let Connected { link, lost: _lost } = linked_with(&fake, &ear, options()).await;
+    let Connected { link, lost: _lost, .. } = linked_with(&fake, &ear, options()).await;
     let tx = within(streams.recv()).await.expect("a stream");
     let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
     let ask = json!({"jsonrpc": "2.0", "id": 5, "method": "sampling/createMessage"});

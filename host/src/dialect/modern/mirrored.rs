@@ -3,7 +3,7 @@
 //! A tool whose schema says it wrongly is of no use over HTTP, where its calls could not be sent as the server expects: it
 //! is taken out of the list, and the plugin's log says why.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, HeaderName};
@@ -19,6 +19,8 @@ use super::headers;
 const KEYWORD: &str = "x-mcp-header";
 /// Tools with such arguments that are remembered; far above what the host lists of one plugin.
 const MAX_TOOLS: usize = 4096;
+/// Such arguments of one tool: each is a header of every call.
+const MAX_ARGUMENTS: usize = 64;
 /// Tools in a page of a list.
 const MAX_PAGE: usize = 65_536;
 /// Keywords whose value is data and no schema.
@@ -34,6 +36,13 @@ struct Argument {
     header: HeaderName,
     /// The names of the properties that lead to it.
     path: Vec<String>,
+}
+
+/// What a search through a schema has found so far.
+#[derive(Default)]
+struct Found {
+    arguments: Vec<Argument>,
+    headers: HashSet<HeaderName>,
 }
 
 #[derive(Deserialize)]
@@ -76,11 +85,12 @@ impl Mirrored {
         let name =
             splice::field(params, "name").and_then(|name| serde_json::from_str::<String>(name.get()).ok());
         let Some(arguments) = name.and_then(|name| self.tools().get(&name).map(Arc::clone)) else { return };
+        let start = splice::field(params, "arguments");
         for argument in &*arguments {
-            let start = splice::field(params, "arguments");
             let value = argument.path.iter().fold(start, |value, key| splice::field(value?, key));
             if let Some(value) = value.and_then(headers::value) {
-                to.insert(argument.header.clone(), value);
+                // As many headers as a map can hold: the server then says which one it misses.
+                to.try_insert(argument.header.clone(), value).ok();
             }
         }
     }
@@ -124,17 +134,13 @@ fn may_name(schema: &str) -> bool {
 
 /// The arguments that a schema sends into headers.
 fn arguments_of(schema: &Value) -> Result<Vec<Argument>, String> {
-    let mut found = Vec::new();
+    let mut found = Found::default();
     search(schema, Some(&mut Vec::new()), &mut found)?;
-    Ok(found)
+    Ok(found.arguments)
 }
 
 /// Looks through a schema. `path` leads to it through properties alone; `None` if something else lies between.
-fn search(
-    schema: &Value,
-    mut path: Option<&mut Vec<String>>,
-    found: &mut Vec<Argument>,
-) -> Result<(), String> {
+fn search(schema: &Value, mut path: Option<&mut Vec<String>>, found: &mut Found) -> Result<(), String> {
     let members = match schema {
         Value::Object(members) => members,
         Value::Array(schemas) => return schemas.iter().try_for_each(|schema| search(schema, None, found)),
@@ -142,10 +148,13 @@ fn search(
     };
     if let Some(named) = members.get(KEYWORD) {
         let argument = argument(named, members.get("type"), path.as_deref().map_or(&[], Vec::as_slice))?;
-        if found.iter().any(|other| other.header == argument.header) {
+        if !found.headers.insert(argument.header.clone()) {
             return Err(format!("{KEYWORD} {named} stands there twice"));
         }
-        found.push(argument);
+        if found.arguments.len() >= MAX_ARGUMENTS {
+            return Err(format!("more than {MAX_ARGUMENTS} of its arguments have {KEYWORD}"));
+        }
+        found.arguments.push(argument);
     }
     for (keyword, within) in members {
         match (keyword.as_str(), within) {
@@ -196,7 +205,7 @@ mod tests {
     use serde_json::{Value, json};
     use wharf_plugin_api::Request;
 
-    use super::{Mirrored, arguments_of};
+    use super::{MAX_ARGUMENTS, Mirrored, arguments_of};
 
     fn raw(json: &Value) -> Box<RawValue> {
         RawValue::from_string(json.to_string()).expect("JSON")
@@ -273,6 +282,21 @@ mod tests {
         assert!(arguments_of(&root).is_err());
         let defs = json!({"$defs": {"d": {"type": "string", "x-mcp-header": "A"}}});
         assert!(arguments_of(&defs).is_err());
+    }
+
+    #[test]
+    fn a_tool_with_too_many_headers_is_not_offered() {
+        let schema = |n: usize| {
+            let property = |n| (format!("p{n}"), json!({"type": "string", "x-mcp-header": format!("H{n}")}));
+            json!({"type": "object", "properties": (0..n).map(property).collect::<serde_json::Map<_, _>>()})
+        };
+        assert_eq!(arguments_of(&schema(MAX_ARGUMENTS)).map(|found| found.len()), Ok(MAX_ARGUMENTS));
+        let known = Mirrored::default();
+        let told = RefCell::new(Vec::new());
+        let page = json!({"tools": [{"name": "big", "inputSchema": schema(MAX_ARGUMENTS + 1)}]});
+        let kept = known.learn(raw(&page), |why| told.borrow_mut().push(why.to_owned()));
+        assert_eq!(kept.get(), r#"{"tools":[]}"#);
+        assert!(told.borrow()[0].contains("\"big\"") && told.borrow()[0].contains("64"), "{told:?}");
     }
 
     #[test]

@@ -43,7 +43,7 @@ async fn say(stream: &Stream, message: Value) {
 
 async fn linked(fake: &Fake, ear: &Ear) -> (Arc<dyn Link>, Lost) {
     let connected = within(connect(fake.endpoint("/sse"), Arc::new(ear.clone()), options())).await;
-    let Connected { link, lost } = connected.expect("connected");
+    let Connected { link, lost, .. } = connected.expect("connected");
     (link, lost)
 }
 
@@ -56,7 +56,7 @@ async fn an_answer_over_the_bound_fails_its_call_at_once_and_no_other() {
     let (fake, stream) = server("/messages?sessionId=7").await;
     let small = Options { max_message: 1000, ..options() };
     let connected = within(connect(fake.endpoint("/sse"), Arc::new(Ear::default()), small)).await;
-    let Connected { link, lost: _lost } = connected.expect("connected");
+    let Connected { link, lost: _lost, .. } = connected.expect("connected");
     let calls = ["big", "small"]
         .map(|n| spawn_call(&link, &Call::new(false), request("tools/call", &json!({"n": n}).to_string())));
     for (n, answer) in [("big", "y".repeat(5000)), ("small", "fits".to_owned())] {

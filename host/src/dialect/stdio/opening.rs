@@ -120,6 +120,6 @@ impl Opening {
     fn connected(self, hello: Hello) -> Connected {
         self.settled(&hello);
         let Self { wire, lost, guard, .. } = self;
-        Connected { link: Arc::new(StdioLink { hello, wire, _closing: guard }), lost }
+        Connected { link: Arc::new(StdioLink { hello, wire, _closing: guard }), lost, shown: true }
     }
 }

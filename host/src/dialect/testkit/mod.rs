@@ -122,15 +122,18 @@ impl Call {
         Self::of(listens, Client::default())
     }
 
+    /// A call of this principal.
+    pub(crate) fn by(principal: &str, listens: bool) -> Arc<Self> {
+        Arc::new(Self::with(listens, Caller::new(principal)))
+    }
+
     /// A call of a client.
     pub(crate) fn of(listens: bool, client: Client) -> Arc<Self> {
-        Arc::new(Self {
-            heard: Heard::default(),
-            sent: Notify::new(),
-            times_sent: Mutex::new(0),
-            listens,
-            caller: Caller { client: Arc::new(client), ..Caller::new("tester") },
-        })
+        Arc::new(Self::with(listens, Caller { client: Arc::new(client), ..Caller::new("tester") }))
+    }
+
+    fn with(listens: bool, caller: Caller) -> Self {
+        Self { heard: Heard::default(), sent: Notify::new(), times_sent: Mutex::new(0), listens, caller }
     }
 
     pub(crate) fn times_sent(&self) -> u32 {

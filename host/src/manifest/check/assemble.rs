@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use wharf_core::manifest::file::PortField;
 use wharf_core::manifest::template::Piece;
 use wharf_core::manifest::{
-    Command, Dialect, Kind, Late, Manifest, PluginFile, PortChoice, Probe, Remote, Template,
+    Command, Dialect, Isolation, Kind, Late, Manifest, PluginFile, PortChoice, Probe, Remote, Template,
 };
 
 use super::expand::Expander;
@@ -211,6 +211,21 @@ fn port_rules(file: &PluginFile, uses_port: bool, url: Option<&Template>, findin
     }
     if file.replicas > 1 && url.is_some_and(|url| !url.uses_port() && !url.uses_replica()) {
         let message = "all replicas would listen at the same address";
+        findings.error("/url", message).help = Some("write `${port}` for the port".to_owned());
+    }
+    if file.isolation == Isolation::Session {
+        port_of_sessions(file, url, findings);
+    }
+}
+
+/// Each session has a process, which listens somewhere else.
+fn port_of_sessions(file: &PluginFile, url: Option<&Template>, findings: &mut Findings<'_>) {
+    if matches!(file.port, Some(PortField::Number(_))) {
+        let message = "`port` is one port, but with isolation = \"session\" each session has a process";
+        findings.error("/port", message).help = Some("write port = \"auto\"".to_owned());
+    } else if url.is_some_and(|url| !url.uses_port() && !url.uses_replica()) {
+        let message =
+            "with isolation = \"session\" the processes of all sessions would listen at the same address";
         findings.error("/url", message).help = Some("write `${port}` for the port".to_owned());
     }
 }

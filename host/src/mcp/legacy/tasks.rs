@@ -42,7 +42,7 @@ fn owner(session: &Session, task: &str) -> Option<PluginId> {
         return Some(plugin.clone());
     }
     match &session.visitor.face {
-        Face::Plugin(plugin) if session.tasks.owner(plugin, task).is_none() => {
+        Face::Plugin(plugin) if session.tasks.may_be_of(principal, plugin, task) => {
             plugins.contains(plugin).then(|| plugin.clone())
         }
         Face::Plugin(_) | Face::All | Face::Group(_) => None,

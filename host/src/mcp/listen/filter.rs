@@ -8,8 +8,8 @@ use wharf_plugin_api::RpcError;
 
 use super::super::forward::bad;
 
-/// Resources of one listen.
-const MOST_URIS: usize = 256;
+/// Resources of one listen, and tasks.
+const MOST: usize = 256;
 
 /// What is asked for. Kinds that are not known here are not honoured, which the acknowledgement shows.
 #[derive(Debug, Default, Deserialize)]
@@ -22,6 +22,8 @@ pub(super) struct Filter {
     pub(super) resources: bool,
     #[serde(default, rename = "resourceSubscriptions")]
     pub(super) uris: Vec<String>,
+    #[serde(default, rename = "taskIds")]
+    pub(super) tasks: Vec<String>,
 }
 
 impl Filter {
@@ -33,18 +35,20 @@ impl Filter {
         let wanted = wanted.ok_or_else(|| bad("params.notifications must be an object"))?;
         let mut filter: Self = serde_json::from_str(wanted.get())
             .map_err(|error| bad(format!("params.notifications cannot be read: {error}")))?;
-        if filter.uris.len() > MOST_URIS {
-            return Err(bad(format!(
-                "one listen takes at most {MOST_URIS} resources; open another for the rest"
-            )));
+        for (what, wanted) in [("resources", &mut filter.uris), ("tasks", &mut filter.tasks)] {
+            if wanted.len() > MOST {
+                return Err(bad(format!(
+                    "one listen takes at most {MOST} {what}; open another for the rest"
+                )));
+            }
+            wanted.sort();
+            wanted.dedup();
         }
-        filter.uris.sort();
-        filter.uris.dedup();
         Ok(filter)
     }
 
     /// What will be told.
-    pub(super) fn honoured(&self, uris: &[&str]) -> Value {
+    pub(super) fn honoured(&self, uris: &[&str], tasks: &[&str]) -> Value {
         let lists = [
             ("toolsListChanged", self.tools),
             ("promptsListChanged", self.prompts),
@@ -52,8 +56,10 @@ impl Filter {
         ];
         let lists = lists.into_iter().filter(|(_, wanted)| *wanted);
         let mut all: Map<_, _> = lists.map(|(key, _)| (key.to_owned(), Value::Bool(true))).collect();
-        if !uris.is_empty() {
-            all.insert("resourceSubscriptions".to_owned(), json!(uris));
+        for (key, told) in [("resourceSubscriptions", uris), ("taskIds", tasks)] {
+            if !told.is_empty() {
+                all.insert(key.to_owned(), json!(told));
+            }
         }
         Value::Object(all)
     }
@@ -73,12 +79,12 @@ mod tests {
             json!({"toolsListChanged": true, "taskIds": ["t"], "resourceSubscriptions": ["b", "a", "b"]}),
         );
         let filter = filter.unwrap();
-        assert_eq!(filter.uris, ["a", "b"]);
+        assert_eq!((&filter.uris[..], &filter.tasks[..]), (&["a".into(), "b".into()][..], &["t".into()][..]));
         assert_eq!(
-            filter.honoured(&["a"]),
-            json!({"toolsListChanged": true, "resourceSubscriptions": ["a"]})
+            filter.honoured(&["a"], &["t"]),
+            json!({"toolsListChanged": true, "resourceSubscriptions": ["a"], "taskIds": ["t"]})
         );
-        assert_eq!(read(json!({})).unwrap().honoured(&[]), json!({}));
+        assert_eq!(read(json!({})).unwrap().honoured(&[], &[]), json!({}));
         let many: Vec<_> = (0..257).map(|n| n.to_string()).collect();
         for bad in [
             json!(null),
@@ -87,6 +93,8 @@ mod tests {
             json!({"resourceSubscriptions": "a"}),
             json!({"resourceSubscriptions": [1]}),
             json!({ "resourceSubscriptions": many }),
+            json!({ "taskIds": many }),
+            json!({ "taskIds": "t" }),
         ] {
             assert_eq!(read(bad.clone()).unwrap_err().code, -32602, "{bad}");
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wharf_core::catalog::Face;
 
 use super::MOST;
-use crate::mcp::modern::testkit::{Kit, answered, envelope, only, read};
+use crate::mcp::modern::testkit::{Kit, answered, call, envelope, only, read};
 use crate::mcp::{AnswerKind, Exchange};
 
 fn params(notifications: &Value) -> Value {
@@ -74,7 +74,7 @@ async fn a_listen_ends_with_the_host_and_says_whose_end_it_is() {
 }
 
 #[tokio::test]
-async fn a_client_has_so_many_listens_and_gets_them_back() {
+async fn all_clients_have_so_many_listens_and_get_them_back() {
     let kit = Kit::new().await;
     let open = || kit.exchange(Face::All, "subscriptions/listen", &params(&json!({})));
     let mut listens: Vec<_> = (0..MOST).map(|_| open()).collect();
@@ -83,7 +83,7 @@ async fn a_client_has_so_many_listens_and_gets_them_back() {
     listens.pop();
     next(&mut open()).await;
     drop(listens);
-    assert!(kit.mcp.modern.listens.0.lock().unwrap().is_empty(), "nothing is kept of who is gone");
+    assert_eq!(kit.mcp.modern.listens.0.available_permits(), MOST, "nothing is kept of who is gone");
 }
 
 #[tokio::test]
@@ -91,4 +91,23 @@ async fn a_filter_that_cannot_be_read_is_refused() {
     let kit = Kit::new().await;
     let (answer, _) = kit.ask(Face::All, "subscriptions/listen", &params(&json!([]))).await;
     assert_eq!(answer["error"]["code"], -32602);
+}
+
+#[tokio::test]
+async fn a_task_is_told_to_who_began_it() {
+    let kit = Kit::new().await;
+    let extension = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let (begun, _) = kit.ask(only("new"), "tools/call", &call("task", &extension)).await;
+    assert_eq!(begun["result"]["taskId"], "task-1");
+    let filter = json!({"taskIds": ["task-1", "of-somebody-else"]});
+    let mut listen = kit.exchange(Face::All, "subscriptions/listen", &params(&filter));
+    let acknowledged = next(&mut listen).await;
+    assert_eq!(acknowledged["params"]["notifications"], json!({"taskIds": ["task-1"]}));
+    assert_eq!(kit.modern.filters.lock().unwrap().last(), Some(&json!({"taskIds": ["task-1"]})));
+    for (task, n) in [("of-somebody-else", 1), ("task-1", 2)] {
+        let said = json!({"taskId": task, "status": "working", "n": n});
+        kit.modern.says("notifications/tasks", &said);
+    }
+    let told = next(&mut listen).await;
+    assert_eq!((&told["method"], &told["params"]["n"]), (&json!("notifications/tasks"), &json!(2)));
 }

@@ -110,6 +110,19 @@ fn what_needs_a_task_is_shown_where_tasks_pass() {
 }
 
 #[test]
+fn that_a_tool_takes_tasks_is_told_to_nobody_of_the_other_era() {
+    let shelf = shelf(vec![
+        tool("a", r#"{"name":"a","execution":{"taskSupport":"optional"},"x":1.0}"#),
+        tool("b", r#"{"name":"b","execution":{"vendor":1.0,"taskSupport":"forbidden"}}"#),
+    ]);
+    let listed = |era| page(&shelf, era, Kind::Tool, None).unwrap().get().to_owned();
+    assert!(listed(Era::Legacy).contains(r#""execution":{"taskSupport":"optional"},"x":1.0}"#));
+    let modern = listed(Era::Modern);
+    let expected = r#"{"tools":[{"name":"a","x":1.0},{"name":"b","execution":{"vendor":1.0}}],"#;
+    assert!(modern.starts_with(expected), "{modern}");
+}
+
+#[test]
 fn a_cursor_of_nothing_is_refused() {
     let shelf = numbered(3, "");
     let of_another_list = encode(Kind::Prompt, "t0000");

@@ -57,7 +57,7 @@ impl Answer {
             return Self::told(missing(&undeclared));
         }
         match (reply, era) {
-            (Reply::Result(result), _) => Self::result(translate::to_modern(result, method)),
+            (Reply::Result(result), era) => Self::result(translate::to_modern(result, era, method)),
             (Reply::Error(error), Era::Modern) => Self::told(error),
             (Reply::Error(error), Era::Legacy) => Self::told(modern_error(error, uri)),
         }
@@ -153,6 +153,16 @@ mod tests {
         let (shown, kind) = answer(Era::Legacy, result(r#"{"contents":[]}"#), &[]);
         let expected = json!({"contents": [], "resultType": "complete", "ttlMs": 0, "cacheScope": "private"});
         assert_eq!((shown, kind), (expected, AnswerKind::Handled));
+    }
+
+    #[test]
+    fn a_request_for_input_and_a_modern_plugins_result_hold_for_as_long_as_they_say() {
+        let asks = json!({"resultType": "input_required", "inputRequests": {}});
+        for era in [Era::Legacy, Era::Modern] {
+            assert_eq!(answer(era, result(&asks.to_string()), &[]).0, asks, "{era:?}");
+        }
+        let own = json!({"resultType": "complete", "contents": []});
+        assert_eq!(answer(Era::Modern, result(&own.to_string()), &[]).0, own);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) struct Scripted {
     /// Called by a tool of that name.
     pub(crate) reached: Notify,
     inbox: std::sync::Mutex<Option<Arc<dyn Inbox>>>,
+    /// What it was asked to tell.
+    pub(crate) filters: std::sync::Mutex<Vec<Value>>,
     /// The levels that it was set to.
     pub(crate) levels: std::sync::Mutex<Vec<String>>,
     /// Another tool is listed.
@@ -65,6 +67,7 @@ impl Scripted {
             cancelled,
             reached,
             inbox: Default::default(),
+            filters: Default::default(),
             levels: Default::default(),
             more: false.into(),
             more_prompts: false.into(),
@@ -104,6 +107,13 @@ impl Link for Conversation {
         let listed = |json: &Value| Ok(Reply::Result(raw(&json.to_string())));
         match &*request.method {
             "ping" => Ok(Reply::Result(raw("{}"))),
+            "subscriptions/listen" => {
+                let params: Value = serde_json::from_str(request.params.as_deref().unwrap().get()).unwrap();
+                self.0.filters.lock().unwrap().push(params["notifications"].clone());
+                let method = "notifications/subscriptions/acknowledged";
+                scope.event(Notification { method: method.into(), params: request.params });
+                std::future::pending().await
+            }
             "logging/setLevel" => {
                 let params: Value = serde_json::from_str(request.params.unwrap().get()).unwrap();
                 self.0.levels.lock().unwrap().push(params["level"].as_str().unwrap().to_owned());
@@ -189,6 +199,7 @@ pub(crate) struct Kit {
     pub(crate) mcp: Mcp,
     pub(crate) host: Host,
     pub(crate) legacy: Arc<Scripted>,
+    pub(crate) modern: Arc<Scripted>,
     _home: tempfile::TempDir,
 }
 
@@ -206,7 +217,7 @@ impl Kit {
             let served = Arc::new(Served(Arc::clone(plugin)));
             host.register(Manifest::embedded(PluginId::new(id).unwrap(), served)).await.unwrap();
         }
-        let kit = Self { mcp: Mcp::new(host.clone()), host, legacy, _home: home };
+        let kit = Self { mcp: Mcp::new(host.clone()), host, legacy, modern, _home: home };
         kit.until(|kit| {
             let listed = kit.host.catalog();
             listed.tool("old", "echo").is_some() && listed.tool("new", "echo").is_some()

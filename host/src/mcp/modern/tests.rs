@@ -175,6 +175,17 @@ async fn a_modern_plugin_gets_answers_and_state_as_they_came() {
 }
 
 #[tokio::test]
+async fn a_modern_clients_word_of_a_task_does_not_reach_a_legacy_plugin() {
+    let kit = Kit::new().await;
+    let params = with(call("echo", &json!({})), &json!({"task": {"ttl": 1}, "arguments": {"task": 1}}));
+    for (plugin, expected) in [("old", json!(null)), ("new", json!({"ttl": 1}))] {
+        let (answer, _) = kit.ask(only(plugin), "tools/call", &params).await;
+        let seen = &answer["result"]["structuredContent"]["params"];
+        assert_eq!((&seen["task"], &seen["arguments"]), (&expected, &json!({"task": 1})), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_fails_for_want_of_a_capability_says_which() {
     let kit = Kit::new().await;
     let (answer, kind) = kit.ask(only("old"), "tools/call", &call("lack", &json!({}))).await;

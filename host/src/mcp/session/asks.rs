@@ -10,7 +10,7 @@ use serde_json::value::to_raw_value;
 use tokio::sync::{mpsc, oneshot};
 use wharf_plugin_api::{Id, Reply, Request, RpcError, jsonrpc};
 
-use super::queue::Queue;
+use super::queue::{Queue, Worth};
 use crate::route::Ask;
 
 /// Questions of one session that are open at a time, at most: a client has people behind it.
@@ -135,7 +135,7 @@ impl Outlet {
         jsonrpc::single_line(&mut message);
         match self {
             Self::Call(out) => out.try_send(message.into()).is_ok(),
-            Self::Feed(queue) => queue.push(message.into()),
+            Self::Feed(queue) => queue.push(message.into(), Worth::Word),
         }
     }
 }

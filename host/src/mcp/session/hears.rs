@@ -11,6 +11,7 @@ use wharf_core::splice;
 use wharf_plugin_api::{Notification, jsonrpc};
 
 use super::Session;
+use super::queue::Worth;
 use crate::mcp::forward;
 use crate::plugin::notice::Notice;
 
@@ -41,7 +42,7 @@ impl Session {
             "notifications/resources/updated" => self.updated(plugin, params),
             "notifications/message" => {
                 if self.level().lets(params) {
-                    self.say(&notification.method, params);
+                    self.say(&notification.method, params, Worth::Log);
                 }
             }
             // The host reads the lists again, and tells what it found.
@@ -49,11 +50,11 @@ impl Session {
             "notifications/tasks/status" => {
                 let task = forward::text(params, "taskId");
                 if own || task.is_ok_and(|task| self.tasks.owns(&self.visitor.principal, plugin, &task)) {
-                    self.say(&notification.method, params);
+                    self.say(&notification.method, params, Worth::Word);
                 }
             }
             // Whom it concerns only its sender knows.
-            method if own => self.say(method, params),
+            method if own => self.say(method, params, Worth::Word),
             method => {
                 tracing::debug!(%plugin, method, "a notification that is meant for no session was dropped")
             }
@@ -72,8 +73,9 @@ impl Session {
         }
     }
 
-    fn say(&self, method: &str, params: Option<&RawValue>) {
-        self.queue.push(line(jsonrpc::notification(method, params)));
+    fn say(&self, method: &str, params: Option<&RawValue>, worth: Worth) {
+        // What does not fit is counted and logged there.
+        self.queue.push(line(jsonrpc::notification(method, params)), worth);
     }
 
     /// The lists of the face may have changed.

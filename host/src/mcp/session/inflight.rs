@@ -9,7 +9,7 @@ use wharf_plugin_api::{Id, RpcError};
 use crate::mcp::failure::{BUSY, INVALID_REQUEST};
 
 /// Requests of one session at a time, at most.
-pub(super) const MOST: usize = 64;
+pub(crate) const MOST: usize = 64;
 
 type Table = Arc<Mutex<HashMap<Id, CancellationToken>>>;
 

@@ -10,6 +10,7 @@ use wharf_core::splice;
 use wharf_plugin_api::{Client, Era, Reply, RpcError};
 
 use super::Session;
+use super::feeds::Feeds;
 use super::life::{Ears, live};
 use crate::Host;
 use crate::mcp::Visitor;
@@ -18,7 +19,7 @@ use crate::mcp::failure::BUSY;
 use crate::mcp::forward::bad;
 use crate::mcp::tasks::TaskTable;
 
-/// Sessions of one host, at most: each may hold a full feed.
+/// Sessions of one host, at most.
 const MOST: usize = 4096;
 /// Questions of a session's own instances that wait to be taken up.
 const ASKS: usize = 16;
@@ -30,6 +31,7 @@ const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11
 #[derive(Debug, Default)]
 pub(in crate::mcp) struct Sessions {
     open: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+    feeds: Feeds,
 }
 
 #[derive(Serialize)]
@@ -59,8 +61,10 @@ impl Sessions {
         let client = client(params)?;
         let told = introduce(host, &visitor.face, Era::Legacy).await?;
         let id: Arc<str> = secret()?.into();
+        let queue = self.feeds.queue();
         let session =
-            Arc::new(Session::new(Arc::clone(&id), revision, host.clone(), visitor, tasks, client.clone()));
+            Session::new(Arc::clone(&id), revision, host.clone(), visitor, tasks, client.clone(), queue);
+        let session = Arc::new(session);
         let reply = answer(&session, &told)?;
         self.insert(&session)?;
         let (asks, asked) = mpsc::channel(ASKS);

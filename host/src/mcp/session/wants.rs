@@ -108,14 +108,19 @@ impl Wants {
         resources.values().any(concerns)
     }
 
-    /// Wants log messages from this level up, of every plugin of a face; returns those that were told nothing of it yet.
-    pub(super) fn logs(&self, host: &Host, face: &Face, level: Level) -> Vec<Arc<Watch>> {
+    /// Wants log messages from a level up, of every plugin of a face; returns those that were told nothing of it yet. The
+    /// level is read under the lock: of two that come at once, the later one must not put back what the earlier one read.
+    pub(super) fn logs(
+        &self,
+        host: &Host,
+        face: &Face,
+        level: impl FnOnce() -> Option<Level>,
+    ) -> Vec<Arc<Watch>> {
         let catalog = host.catalog();
         let plugins = catalog.shelf(face).map(|shelf| shelf.plugins.as_slice()).unwrap_or_default();
-        let mut before = {
-            let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *logs)
-        };
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(level) = level() else { return Vec::new() };
+        let mut before = std::mem::take(&mut *logs);
         let (mut after, mut told) = (BTreeMap::new(), Vec::new());
         for (plugin, _) in plugins {
             let Some(watch) = host.watch(plugin) else { continue };
@@ -127,7 +132,7 @@ impl Wants {
             });
             after.insert(plugin.clone(), standing);
         }
-        *self.logs.lock().unwrap_or_else(PoisonError::into_inner) = after;
+        *logs = after;
         told
     }
 
@@ -146,5 +151,29 @@ impl Wants {
     pub(super) fn clear(&self) {
         drop(std::mem::take(&mut *self.resources.lock().unwrap_or_else(PoisonError::into_inner)));
         drop(std::mem::take(&mut *self.logs.lock().unwrap_or_else(PoisonError::into_inner)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wharf_core::catalog::Face;
+
+    use super::Wants;
+    use crate::mcp::level::Level;
+    use crate::mcp::testkit::{Actor, mcp};
+
+    #[tokio::test]
+    async fn the_level_is_read_where_it_is_put() {
+        let home = tempfile::tempdir().unwrap();
+        let mcp = mcp(home.path(), &[("p", &Actor::new("2025-11-25", &["t"]))]).await;
+        let wants = Wants::default();
+        let level = || {
+            assert!(wants.logs.try_lock().is_err(), "another could put an older level after this one");
+            Level::named("debug")
+        };
+        assert_eq!(wants.logs(&mcp.host, &Face::All, level).len(), 1);
+        assert!(wants.logs(&mcp.host, &Face::All, || Level::named("debug")).is_empty(), "it stands");
+        assert!(wants.logs(&mcp.host, &Face::All, || None).is_empty());
+        assert_eq!(wants.logs.lock().unwrap().len(), 1, "who sets none takes none back");
     }
 }

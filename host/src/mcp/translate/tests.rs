@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
+use wharf_plugin_api::Era;
 
 use super::{to_legacy, to_modern, with_token, with_uris};
 
@@ -93,23 +94,29 @@ fn a_legacy_client_sees_no_word_of_the_modern_era() {
 #[test]
 fn a_modern_client_is_told_what_every_result_must_say_and_nothing_else_changes() {
     for message in PLAIN {
-        let out = to_modern(raw(message), "tools/call");
+        let out = to_modern(raw(message), Era::Legacy, "tools/call");
         let body = message.trim_end_matches('}').trim_end_matches('\n');
         assert!(out.get().starts_with(body.trim_end()), "{message} -> {}", out.get());
         assert!(out.get().trim_end().ends_with(r#""resultType":"complete"}"#), "{}", out.get());
         assert!(!out.get().contains("ttlMs"));
     }
-    let read = to_modern(raw(r#"{"contents":[]}"#), "resources/read");
+    let read = to_modern(raw(r#"{"contents":[]}"#), Era::Legacy, "resources/read");
     assert_eq!(read.get(), r#"{"contents":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"}"#);
-    let own = r#"{"resultType":"input_required","ttlMs":9,"cacheScope":"public"}"#;
-    assert_eq!(to_modern(raw(own), "resources/read").get(), own);
+    for (era, own) in [
+        (Era::Legacy, r#"{"resultType":"input_required","inputRequests":{}}"#),
+        (Era::Legacy, r#"{"resultType":"complete","ttlMs":9,"cacheScope":"public"}"#),
+        (Era::Modern, r#"{"resultType":"input_required","inputRequests":{}}"#),
+        (Era::Modern, r#"{"contents":[],"resultType":"complete"}"#),
+    ] {
+        assert_eq!(to_modern(raw(own), era, "resources/read").get(), own, "{era:?}");
+    }
 }
 
 #[test]
 fn what_is_no_object_passes() {
     for odd in ["null", "[]", "1.0", "\"text\""] {
         assert_eq!(to_legacy(raw(odd)).get(), odd);
-        assert_eq!(to_modern(raw(odd), "resources/read").get(), odd);
+        assert_eq!(to_modern(raw(odd), Era::Legacy, "resources/read").get(), odd);
         assert_eq!(with_uris(raw(odd), "resources/read", &|_| Some("x".into())).get(), odd);
     }
 }
@@ -174,7 +181,7 @@ proptest! {
     ) {
         let all: Vec<_> = members.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
         let message = format!("{{{}}}", all.join(" ,"));
-        let there = to_modern(raw(&message), method);
+        let there = to_modern(raw(&message), Era::Legacy, method);
         prop_assert!(there.get().contains("\"resultType\":\"complete\""));
         let back = to_legacy(there);
         prop_assert_eq!(back.get(), message);

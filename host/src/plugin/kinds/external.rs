@@ -1,9 +1,9 @@
 //! A plugin that is a process of ours: launched through the shim, spoken to in its dialect, ended as a tree.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -98,13 +98,13 @@ impl External {
 
     async fn launch(&self, launch: &Launch, inbox: &Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let place = self.place(launch, &**inbox).await?;
-        let mut plan = Plan::of(&self.common, Some(self.command.dialect), self.fingerprint());
+        let mut plan = Plan::of(&self.common, Some(self.command.dialect), self.fingerprint().await);
         loop {
             let attempt = self.attempt(launch, plan.era, inbox).await;
-            let outcome = attempt.as_ref().map(|(connected, ..)| connected);
+            let outcome = attempt.as_ref().map(|(connected, ..)| connected.era());
             // Nothing is left of an attempt that failed: the next one is not beside it.
             if !plan.another(&self.common, outcome, Instant::now() >= Instant::from_std(launch.deadline)) {
-                let (connected, handle, lease) = attempt?;
+                let (connected, handle, lease) = attempt.map_err(|cause| plan.explained(cause))?;
                 return Ok(self.keep(connected, Held { handle, lease, place }, inbox));
             }
         }
@@ -143,10 +143,18 @@ impl External {
         }
     }
 
-    /// What is launched, whatever port it gets.
-    fn fingerprint(&self) -> Fingerprint {
-        let argv = self.command.argv.iter().map(|arg| arg.render(Late::default()));
-        Fingerprint::of(&(&self.command.cwd, argv.collect::<Vec<_>>()))
+    /// What is launched, whatever port it gets. A program that was replaced may speak in another way.
+    async fn fingerprint(&self) -> Fingerprint {
+        let command = self.command.clone();
+        let look = move || {
+            let argv: Vec<_> = command.argv.iter().map(|arg| arg.render(Late::default())).collect();
+            let program = program(&command, Late::default()).ok();
+            let files = [program, command.library].map(|path| path.as_deref().and_then(stamp));
+            Fingerprint::of(&(command.cwd, argv, files))
+        };
+        let looked = self.common.services.tasks.blocking(look).await;
+        // Only if the host is ending.
+        looked.unwrap_or_else(|_| Fingerprint::of(&self.command.cwd))
     }
 
     /// Waits until nothing of the instance's last process is left.
@@ -225,7 +233,7 @@ impl External {
 
     /// The link of a process that works: the end of either ends both.
     fn keep(&self, connected: Connected, held: Held, inbox: &Arc<dyn Inbox>) -> Arc<dyn Link> {
-        let Connected { link, lost } = connected;
+        let Connected { link, lost, .. } = connected;
         let inner = Arc::clone(&link);
         kept(link, Arc::clone(inbox), &self.common.services.tasks, |close| async move {
             let Held { handle, lease, place } = held;
@@ -277,6 +285,12 @@ fn program(command: &Command, late: Late) -> Result<PathBuf, Cause> {
     find::program(&name, &command.cwd, path.unwrap_or_default())
 }
 
+/// By what a file that was replaced is told from the one before: its size and its time.
+fn stamp(path: &Path) -> Option<(u64, SystemTime)> {
+    let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some((file.len(), file.modified().ok()?))
+}
+
 /// The short safe list of the host's own environment, and what the manifest declares.
 fn environment(command: &Command, late: Late) -> Vec<(String, String)> {
     let mut all = env::base(|name| std::env::var(name).ok());
@@ -325,6 +339,28 @@ mod tests {
 
     fn inbox() -> Arc<GenerationInbox> {
         GenerationInbox::new(Arc::new(Notify::new())).0
+    }
+
+    #[tokio::test]
+    async fn a_program_that_was_replaced_is_another_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("server");
+        let install = |text: &str| {
+            std::fs::write(&program, text).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&program, mode).unwrap();
+        };
+        install("#!/bin/sh\n");
+        let mut external = external(dir.path());
+        external.command.argv = vec![Template::text(program.to_str().unwrap())];
+        let first = external.fingerprint().await;
+        assert_eq!(external.fingerprint().await, first);
+        install("#!/bin/sh\n# longer\n");
+        let second = external.fingerprint().await;
+        assert_ne!(second, first, "by its size");
+        let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1);
+        std::fs::File::options().write(true).open(&program).unwrap().set_modified(long_ago).unwrap();
+        assert_ne!(external.fingerprint().await, second, "by its time");
     }
 
     #[tokio::test]

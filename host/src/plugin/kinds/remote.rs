@@ -24,7 +24,7 @@ impl Plugin for RemoteServer {
             connected = self.connect(&launch, &inbox) => connected?,
             () = inbox.cancelled() => return Err(Cause::new(CauseKind::Requested, "no longer wanted")),
         };
-        let Connected { link, lost } = connected;
+        let Connected { link, lost, .. } = connected;
         let inner = Arc::clone(&link);
         Ok(kept(link, inbox, &self.common.services.tasks, |close| async move {
             let cause = tokio::select! {
@@ -53,8 +53,9 @@ impl RemoteServer {
             let options = self.common.options(launch, plan.era);
             let deadline = options.handshake_deadline;
             let attempt = self.attempt(endpoint.clone(), options, Arc::clone(inbox)).await;
-            if !plan.another(&self.common, attempt.as_ref(), Instant::now() >= deadline) {
-                return attempt;
+            let outcome = attempt.as_ref().map(Connected::era);
+            if !plan.another(&self.common, outcome, Instant::now() >= deadline) {
+                return attempt.map_err(|cause| plan.explained(cause));
             }
         }
     }

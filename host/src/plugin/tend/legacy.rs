@@ -42,28 +42,37 @@ pub(super) async fn tend(tended: &Tended) {
 }
 
 impl Told {
+    /// Tells all that is not told yet. One that cannot be told holds up no other; the first error is returned at the end.
     async fn become_as(&mut self, union: &Union, tended: &Tended) -> Result<(), CallError> {
+        let mut outcome = Ok(());
         if tended.tells.logging.is_some() {
-            self.level(union.logs, tended).await?;
+            outcome = outcome.and(self.level(union.logs, tended).await);
         }
         for uri in self.resources.difference(&union.resources).cloned().collect::<Vec<_>>() {
-            // It is no longer wanted: whatever the answer, nothing hangs on it.
-            ask(tended, "resources/unsubscribe", &json!({ "uri": uri })).await?;
-            self.resources.remove(&uri);
+            match ask(tended, "resources/unsubscribe", &json!({ "uri": uri })).await {
+                // It is no longer wanted: whatever the answer, nothing hangs on it.
+                Ok(_) => drop(self.resources.remove(&uri)),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
         for uri in union.resources.difference(&self.resources).cloned().collect::<Vec<_>>() {
-            let refusal = if tended.tells.subscribes() {
-                ask(tended, "resources/subscribe", &json!({ "uri": uri })).await?
-            } else {
-                let text = "the plugin does not offer to tell when a resource changes";
-                Some(RpcError::new(RpcError::METHOD_NOT_FOUND, text))
-            };
-            if let Some(refusal) = &refusal {
-                tracing::warn!(uri, %refusal, "a resource is not watched");
-            }
-            tended.watch.answered(&uri, refusal);
-            self.resources.insert(uri);
+            outcome = outcome.and(self.subscribe(uri, tended).await);
         }
+        outcome
+    }
+
+    async fn subscribe(&mut self, uri: String, tended: &Tended) -> Result<(), CallError> {
+        let refusal = if tended.tells.subscribes() {
+            ask(tended, "resources/subscribe", &json!({ "uri": uri })).await?
+        } else {
+            let text = "the plugin does not offer to tell when a resource changes";
+            Some(RpcError::new(RpcError::METHOD_NOT_FOUND, text))
+        };
+        if let Some(refusal) = &refusal {
+            tracing::warn!(uri, %refusal, "a resource is not watched");
+        }
+        tended.serving.answered(&uri, refusal);
+        self.resources.insert(uri);
         Ok(())
     }
 
@@ -83,16 +92,18 @@ impl Told {
     }
 }
 
-/// Asks, and returns the error with which the plugin answered.
+/// Asks, and returns the error with which the plugin answered. One that does not answer in time refuses with that: asked
+/// again and again it would hold up all else that is to be told.
 async fn ask(tended: &Tended, method: &'static str, params: &Value) -> Result<Option<RpcError>, CallError> {
     let request = Request::new(method, params).map_err(|error| {
         CallError::new(CallErrorKind::Protocol, Delivery::NotDelivered, error.to_string())
     })?;
     let asking = tended.link.request(request, HostScope::within(ANSWER_WITHIN));
-    let late =
-        || CallError::new(CallErrorKind::Timeout, Delivery::Unknown, format!("{method} was not answered"));
-    match tokio::time::timeout(ANSWER_WITHIN, asking).await.unwrap_or_else(|_| Err(late()))? {
-        Reply::Result(_) => Ok(None),
-        Reply::Error(error) => Ok(Some(error)),
+    let late = || RpcError::new(RpcError::INTERNAL, format!("the plugin did not answer {method}"));
+    match tokio::time::timeout(ANSWER_WITHIN, asking).await {
+        Ok(Ok(Reply::Result(_))) => Ok(None),
+        Ok(Ok(Reply::Error(error))) => Ok(Some(error)),
+        Ok(Err(error)) if error.kind != CallErrorKind::Timeout => Err(error),
+        Ok(Err(_)) | Err(_) => Ok(Some(late())),
     }
 }

@@ -102,7 +102,7 @@ pub(super) async fn tend(tended: &Tended) {
             Err(Failed::Refused(refusal)) if tending.sets_aside(&union) => {
                 // One of the new ones is to blame, and no want of one client ends what others are told.
                 tracing::warn!(%refusal, "resources are not watched");
-                tending.bad.iter().for_each(|uri| tended.watch.answered(uri, Some(refusal.clone())));
+                tending.bad.iter().for_each(|uri| tended.serving.answered(uri, Some(refusal.clone())));
             }
             Err(failed) => {
                 tracing::warn!(error = %failed, "its changes are not heard; the subscription is tried again");
@@ -121,7 +121,7 @@ impl Tending {
         if !tended.tells.subscribes() {
             settle(tended, &resources, Some(&BTreeSet::new()));
         }
-        let filter = filter(&tended.tells, &resources);
+        let filter = filter(&tended.tells, &resources, &union.tasks);
         if filter.is_empty() {
             self.open = None;
         } else if self.open.as_ref().is_none_or(|open| open.filter != filter) {
@@ -172,7 +172,7 @@ async fn ended(open: &mut Option<Listen>) {
 }
 
 /// What there is to listen for.
-fn filter(tells: &Tells, resources: &BTreeSet<String>) -> Map<String, Value> {
+fn filter(tells: &Tells, resources: &BTreeSet<String>, tasks: &BTreeSet<String>) -> Map<String, Value> {
     let mut filter = Map::new();
     let lists = [
         ("toolsListChanged", tells.tools),
@@ -183,10 +183,16 @@ fn filter(tells: &Tells, resources: &BTreeSet<String>) -> Map<String, Value> {
         filter.insert((*name).to_owned(), Value::Bool(true));
     }
     if tells.subscribes() && !resources.is_empty() {
-        let uris = resources.iter().cloned().map(Value::String).collect();
-        filter.insert("resourceSubscriptions".to_owned(), Value::Array(uris));
+        filter.insert("resourceSubscriptions".to_owned(), texts(resources));
+    }
+    if tells.extensions.tasks.is_some() && !tasks.is_empty() {
+        filter.insert("taskIds".to_owned(), texts(tasks));
     }
     filter
+}
+
+fn texts(all: &BTreeSet<String>) -> Value {
+    all.iter().cloned().map(Value::String).collect()
 }
 
 /// Tells those who want a resource whether it is watched. `honoured`: those that are; `None`: the plugin did not say.
@@ -194,7 +200,7 @@ fn settle(tended: &Tended, resources: &BTreeSet<String>, honoured: Option<&BTree
     for uri in resources {
         let text = "the plugin does not tell when this resource changes";
         let refusal = honoured.is_some_and(|honoured| !honoured.contains(uri));
-        tended.watch.answered(uri, refusal.then(|| RpcError::new(RpcError::METHOD_NOT_FOUND, text)));
+        tended.serving.answered(uri, refusal.then(|| RpcError::new(RpcError::METHOD_NOT_FOUND, text)));
     }
 }
 
@@ -206,7 +212,7 @@ async fn refused(tended: &Tended, refusal: &RpcError) {
         changes.mark_unchanged();
         let union = tended.watch.union();
         for uri in &union.resources {
-            tended.watch.answered(uri, Some(refusal.clone()));
+            tended.serving.answered(uri, Some(refusal.clone()));
         }
         tended.serving.reached(union.version);
         // The watch outlives this.

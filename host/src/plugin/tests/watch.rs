@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wharf_core::lifecycle::{Event, State};
+use wharf_core::manifest::Isolation;
+use wharf_plugin_api::Caller;
 
 use crate::plugin::notice::Notice;
 use crate::plugin::testkit::{Kit, Script, manifest, notification};
@@ -144,6 +146,62 @@ async fn a_refusal_reaches_who_wants_it_and_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_subscription_that_is_never_answered_holds_up_no_other() {
+    let script = legacy();
+    script.unanswered.lock().unwrap().push("u://a");
+    let kit = kit(script).await;
+    let (silent, good) = (kit.resource("u://a"), kit.resource("u://b"));
+    assert!(kit.told().await);
+    assert!(good.refusal().is_none());
+    assert!(silent.refusal().unwrap().message.contains("did not answer"));
+    let asked = [
+        said("resources/subscribe", json!({"uri": "u://a"})),
+        said("resources/subscribe", json!({"uri": "u://b"})),
+    ];
+    assert_eq!(kit.wants(), asked);
+    // Nor does one that is not taken back.
+    drop((silent, good));
+    assert!(kit.told().await);
+    let _next = kit.resource("u://c");
+    assert!(kit.told().await);
+    assert_eq!(kit.wants().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_instance_of_one_session_refuses_is_not_refused_to_others() {
+    let script = legacy();
+    let apart = wharf_core::manifest::Manifest { isolation: Isolation::Session, ..manifest("p") };
+    let kit = Kit::new(script, apart);
+    kit.ready().await;
+    let want = kit.resource("u://1");
+    assert!(kit.told().await);
+    kit.wants();
+    kit.script.refused.lock().unwrap().push("u://1");
+    let (asks, _asked) = tokio::sync::mpsc::channel(1);
+    let _visit = kit.services.visits.join("s".into(), Arc::default(), asks);
+    let caller = Caller { session: Some("s".into()), ..Caller::new("test") };
+    kit.plugin.lane(&caller).unwrap();
+    kit.comes("told", |kit| !kit.script.wants.lock().unwrap().is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(want.refusal().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_that_is_too_large_for_all_is_told_in_the_log() {
+    let kit = kit(modern()).await;
+    let mut notices = kit.services.notices.listen();
+    let inbox = Arc::clone(&kit.script.inboxes.lock().unwrap()[0]);
+    let data = "x".repeat(crate::plugin::notice::LARGEST);
+    inbox.event(notification("notifications/message", &json!({ "data": data })));
+    inbox.event(notification("notifications/message", &json!({ "data": 1 })));
+    let told = notices.recv().await.unwrap();
+    assert_eq!(told.notification.params.as_ref().unwrap().get(), r#"{"data":1}"#);
+    let lines = kit.plugin.core.log.tail(9);
+    let dropped = lines.iter().filter(|line| line.text.contains("notifications/message was dropped"));
+    assert_eq!(dropped.count(), 1, "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plugin_that_offers_neither_is_asked_for_neither() {
     let kit = kit(Script::default()).await;
     let (resource, _logs) = (kit.resource("u://1"), kit.want(Wanted::Logs(0)));
@@ -158,6 +216,19 @@ async fn nothing_has_reached_a_plugin_that_does_not_serve() {
     kit.plugin.operate(&Event::Stop).await;
     kit.until("stopped", |plugin| plugin.state() == State::Stopped).await;
     assert!(!kit.told().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_modern_plugin_is_asked_for_tasks_if_it_has_any() {
+    let extension = r#"{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+    let kit = kit(Script { capabilities: Some(extension), ..modern() }).await;
+    let task = kit.want(Wanted::Task("t".to_owned()));
+    assert!(kit.told().await);
+    let filter = json!({"notifications": {"taskIds": ["t"]}});
+    assert_eq!(kit.wants(), [said("subscriptions/listen", filter)]);
+    drop(task);
+    assert!(kit.told().await);
+    kit.comes("nothing is listened for", |kit| kit.listening() == 0).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,9 +76,7 @@ pub(super) fn parsed_plugin(id: &str) -> Result<Face, Problem> {
 pub(super) fn nothing(face: &Face) -> Problem {
     match face {
         Face::Plugin(id) => no_plugin(id.as_str()),
-        Face::Group(name) => {
-            Problem::new(Code::NotFound, format!("no plugin that is listed belongs to a group {name:?}"))
-        }
+        Face::Group(name) => Problem::new(Code::NotFound, format!("no plugin belongs to a group {name:?}")),
         Face::All => Problem::new(Code::NotFound, "nothing is there"),
     }
 }

@@ -75,8 +75,11 @@ fn open(edge: &McpEdge, visitor: &Visitor, headers: &HeaderMap) -> Result<Respon
     let tracks = edge.streams.of(&session);
     let after = single(headers, &LAST_EVENT_ID)
         .map_err(|()| Refusal::bad(None, "Last-Event-ID is there more than once, or is not visible ASCII"))?;
+    // Not 404: that would tell the client that its session is gone.
     let gone = || {
-        Refusal::other(StatusCode::NOT_FOUND, None, "no stream of this session has such an event (any more)")
+        let text = "no stream of this session has the event that Last-Event-ID names (any more); what came after it is \
+                    lost, but the session lives: listen again without the header";
+        Refusal::other(StatusCode::BAD_REQUEST, None, text)
     };
     match after {
         Some(after) => Ok(sse::respond(tracks.resume(after).ok_or_else(gone)?)),

@@ -6,6 +6,7 @@
 //! ```
 
 mod head;
+mod kept;
 mod legacy;
 mod modern;
 mod old_sse;

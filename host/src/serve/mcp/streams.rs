@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 
-use super::track::{Kept, Reader, Track};
+use super::kept::Kept;
+use super::track::{Reader, Track};
 use crate::mcp::{Feed, Session};
 use crate::serve::sse::{KEEP_ALIVE, PULSE};
 use crate::tasks::Tasks;
 
-/// Streams of a session that are over and still kept, by number and by size: the oldest goes first.
+/// Streams of a session that are over and still kept, by number and by size: those that were read to their end go first, the
+/// oldest of them before. The newest is kept whatever its size.
 const FINISHED: usize = 32;
 const FINISHED_BYTES: usize = 4 << 20;
 /// The first revision whose clients understand an event without a message.
@@ -103,8 +105,13 @@ impl Tracks {
         requests.last += 1;
         let track = Arc::new(Track::new(requests.last, self.kept.clone()));
         requests.tracks.push_back(Arc::clone(&track));
-        requests.tidy();
         track
+    }
+
+    /// Nothing comes any more on a stream.
+    pub(super) fn finish(&self, track: &Arc<Track>) {
+        track.finish();
+        locked(&self.requests).tidy();
     }
 
     /// The answer to a client that joins a stream after this event. `None`: nothing is known of it (any more).
@@ -146,10 +153,13 @@ impl Tracks {
 impl Requests {
     /// Streams that are over go when there are too many of them. One that is not over is held by the bound on requests.
     fn tidy(&mut self) {
-        let done: Vec<_> =
-            self.tracks.iter().filter(|track| track.is_done()).map(|t| (t.number(), t.bytes())).collect();
-        let (mut count, mut bytes) = (done.len(), done.iter().map(|(_, bytes)| bytes).sum::<usize>());
-        for (number, size) in done {
+        let done = self.tracks.iter().filter(|track| track.is_done());
+        let mut done: Vec<_> = done.map(|track| (!track.is_read(), track.number(), track.bytes())).collect();
+        let (mut count, mut bytes) = (done.len(), done.iter().map(|(.., bytes)| bytes).sum::<usize>());
+        // The newest.
+        done.pop();
+        done.sort_unstable();
+        for (_, number, size) in done {
             if count <= FINISHED && bytes <= FINISHED_BYTES {
                 return;
             }
@@ -188,5 +198,45 @@ impl Joined {
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(PULSE),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::{FINISHED, FINISHED_BYTES, Requests};
+    use crate::serve::mcp::kept::Kept;
+    use crate::serve::mcp::track::Track;
+
+    /// A stream that is over; its numbers grow.
+    async fn add(requests: &mut Requests, bytes: usize, read: bool) {
+        requests.last += 1;
+        let track = Arc::new(Track::new(requests.last, Kept::default()));
+        track.push(&vec![b'x'; bytes]);
+        track.finish();
+        let mut reader = track.join(Some(0)).unwrap();
+        while read && reader.next(&CancellationToken::new()).await.is_some() {}
+        requests.tracks.push_back(track);
+        requests.tidy();
+    }
+
+    fn numbers(requests: &Requests) -> Vec<u64> {
+        requests.tracks.iter().map(|track| track.number()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_read_goes_before_what_was_not_and_the_newest_never() {
+        let mut requests = Requests::default();
+        add(&mut requests, 10, false).await;
+        for _ in 0..FINISHED {
+            add(&mut requests, 10, true).await;
+        }
+        let kept = numbers(&requests);
+        assert_eq!((kept.len(), &kept[..2]), (FINISHED, &[1, 3][..]), "the oldest that was read is gone");
+        add(&mut requests, FINISHED_BYTES + 1, false).await;
+        assert_eq!(numbers(&requests), [34]);
     }
 }

@@ -4,31 +4,26 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::kept::{Kept, Place};
 use crate::serve::sse::{KEEP_ALIVE, PULSE, frame};
 
 /// Events that are kept of one stream, by number and by size. The newest is kept whatever its size.
 const EVENTS: usize = 1024;
 const BYTES: usize = 4 << 20;
-/// Of all streams of all sessions; beyond it each keeps its newest event only.
-const ALL_BYTES: usize = 256 << 20;
 /// How long a client is asked to wait before it joins again.
 const RETRY_MS: u32 = 1000;
-
-/// What all tracks together keep.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Kept(Arc<AtomicUsize>);
 
 /// The writing side.
 #[derive(Debug)]
 pub(super) struct Track {
     number: u64,
     log: watch::Sender<Log>,
+    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -40,6 +35,12 @@ struct Log {
     kept: Kept,
     /// Nothing comes any more.
     done: bool,
+    /// Where it stands among those that are over.
+    place: Option<Place>,
+    /// Somebody read it to its end.
+    read: bool,
+    /// Nothing of it is kept any more.
+    cleared: bool,
     /// Grows with each reader: only the latest one reads on.
     turn: u64,
 }
@@ -58,9 +59,8 @@ pub(super) struct Reader {
 impl Log {
     fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len();
-        let all = self.kept.0.fetch_add(frame.len(), Ordering::Relaxed) + frame.len();
+        let room = if self.kept.add(frame.len()) { 0 } else { BYTES };
         self.frames.push_back(frame);
-        let room = if all > ALL_BYTES { 0 } else { BYTES };
         while self.frames.len() > 1 && (self.frames.len() > EVENTS || self.bytes > room) {
             self.forget_first();
         }
@@ -70,7 +70,7 @@ impl Log {
         let Some(old) = self.frames.pop_front() else { return };
         self.first += 1;
         self.bytes -= old.len();
-        self.kept.0.fetch_sub(old.len(), Ordering::Relaxed);
+        self.kept.give_back(old.len());
     }
 
     /// The number of the next frame.
@@ -85,7 +85,10 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.kept.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.kept.give_back(self.bytes);
+        if let Some(place) = self.place {
+            self.kept.forget(place);
+        }
     }
 }
 
@@ -93,8 +96,18 @@ impl Drop for Log {
 
 impl Track {
     pub(super) fn new(number: u64, kept: Kept) -> Self {
-        let log = Log { frames: VecDeque::new(), first: 1, bytes: 0, kept, done: false, turn: 0 };
-        Self { number, log: watch::Sender::new(log) }
+        let log = Log {
+            frames: VecDeque::new(),
+            first: 1,
+            bytes: 0,
+            kept: kept.clone(),
+            done: false,
+            place: None,
+            read: false,
+            cleared: false,
+            turn: 0,
+        };
+        Self { number, log: watch::Sender::new(log), kept }
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -103,6 +116,7 @@ impl Track {
 
     /// Appends a message.
     pub(super) fn push(&self, message: &[u8]) {
+        self.kept.make_room(message.len());
         self.log.send_modify(|log| {
             let id = format!("{}-{}", self.number, log.end());
             log.push(frame("message", Some(&id), message));
@@ -110,8 +124,40 @@ impl Track {
     }
 
     /// Says that nothing comes any more.
-    pub(super) fn finish(&self) {
-        self.log.send_modify(|log| log.done = true);
+    pub(super) fn finish(self: &Arc<Self>) {
+        self.log.send_modify(|log| {
+            if !log.done {
+                log.done = true;
+                log.place = Some(self.kept.note(self));
+            }
+        });
+        self.kept.make_room(0);
+    }
+
+    /// Drops all that is kept of it. Nobody can join it any more.
+    pub(super) fn clear(&self) {
+        self.log.send_modify(|log| {
+            while !log.frames.is_empty() {
+                log.forget_first();
+            }
+            log.cleared = true;
+        });
+    }
+
+    /// A reader came to its end.
+    fn note_read(&self) {
+        self.log.send_if_modified(|log| {
+            if log.done && !log.read {
+                log.read = true;
+                log.place = log.place.map(|place| self.kept.note_read(place));
+            }
+            false
+        });
+    }
+
+    /// Whether somebody read it to its end.
+    pub(super) fn is_read(&self) -> bool {
+        self.log.borrow().read
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -124,9 +170,10 @@ impl Track {
     }
 
     /// Reads on after this event, or from the end; whoever read before finds its stream ended. A connection that broke off
-    /// without a word still looks open to us, so a second reader is not refused. `None`: there is no such event yet.
+    /// without a word still looks open to us, so a second reader is not refused. `None`: there is no such event, yet or any more.
     pub(super) fn join(self: &Arc<Self>, after: Option<u64>) -> Option<Reader> {
-        if after.is_some_and(|after| after >= self.log.borrow().end()) {
+        let unknown = |log: &Log| log.cleared || after.is_some_and(|after| after >= log.end());
+        if unknown(&self.log.borrow()) {
             return None;
         }
         self.log.send_modify(|log| log.turn += 1);
@@ -173,8 +220,15 @@ impl Reader {
 
     /// Whether nothing comes any more to this reader.
     pub(super) fn is_over(&self) -> bool {
-        let log = self.log.borrow();
-        log.turn != self.turn || (log.done && self.next >= log.end())
+        let (is_read, is_over) = {
+            let log = self.log.borrow();
+            let is_read = log.done && self.next >= log.end();
+            (is_read && !log.read, is_read || log.turn != self.turn)
+        };
+        if is_read {
+            self.track.note_read();
+        }
+        is_over
     }
 
     /// The next frame, or a pulse; `None` at the end, and when `ended` fires.
@@ -198,7 +252,6 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::Ordering;
 
     use tokio_util::sync::CancellationToken;
 
@@ -276,8 +329,36 @@ mod tests {
         assert!(track.bytes() > BYTES, "the newest is kept whatever its size");
         track.push(b"z");
         assert!(track.bytes() < 100);
-        assert_eq!(kept.0.load(Ordering::Relaxed), track.bytes());
+        assert_eq!(kept.bytes(), track.bytes());
         drop((slow, track));
-        assert_eq!(kept.0.load(Ordering::Relaxed), 0);
+        assert_eq!(kept.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_bound_of_all_those_that_are_over_go_first() {
+        let kept = Kept::new(1000);
+        let track = |number| Arc::new(Track::new(number, kept.clone()));
+        let (unread, read, running) = (track(1), track(2), track(3));
+        running.push(b"first");
+        for over in [&unread, &read] {
+            over.push(&[b'x'; 300]);
+            over.finish();
+        }
+        rest(&read, Some(0)).await;
+        running.push(&[b'y'; 350]);
+        assert!(read.join(Some(0)).is_none(), "it was read to its end");
+        assert_eq!(rest(&unread, Some(0)).await.len(), 1, "one that nobody has read goes last");
+        let third = track(4);
+        third.push(&[b'z'; 500]);
+        third.finish();
+        assert!(unread.join(Some(0)).is_none());
+        assert_eq!(rest(&third, Some(0)).await.len(), 1);
+        // A stream that goes on keeps its newest event.
+        running.push(&[b'y'; 2000]);
+        assert!(third.join(Some(0)).is_none());
+        running.finish();
+        assert_eq!(kept.bytes(), 0, "an end gives back what is too much");
+        drop((unread, read, running, third));
+        assert_eq!(kept.bytes(), 0);
     }
 }

@@ -75,14 +75,14 @@ impl Held {
     }
 
     fn go_on(&self, exchange: Exchange, track: Option<Arc<Track>>) {
-        let ended = self.tracks.session().ended().clone();
+        let (tracks, ended) = (Arc::clone(&self.tracks), self.tracks.session().ended().clone());
         self.tracks.tasks().spawn(tracing::debug_span!("exchange"), async move {
             tokio::select! {
                 () = run(exchange, track.as_deref()) => {}
                 () = ended.cancelled() => {}
             }
             if let Some(track) = track {
-                track.finish();
+                tracks.finish(&track);
             }
         });
     }
@@ -155,7 +155,8 @@ mod tests {
 
     use super::{merged, run};
     use crate::mcp::{AnswerKind, Answered, Exchange};
-    use crate::serve::mcp::track::{Kept, Track};
+    use crate::serve::mcp::kept::Kept;
+    use crate::serve::mcp::track::Track;
 
     /// An exchange that says these things and then answers.
     fn exchange(said: &'static [&'static str], answer: Option<&'static str>) -> Exchange {

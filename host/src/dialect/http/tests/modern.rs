@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tokio::time::Duration;
 use wharf_core::manifest::EraChoice;
+use wharf_plugin_api::Era;
 
 use super::*;
 
@@ -49,7 +50,7 @@ where
 }
 
 async fn connected(fake: &Fake) -> Arc<dyn Link> {
-    let Connected { link, lost } = linked_with(fake, &Ear::default(), era(EraChoice::Auto)).await;
+    let Connected { link, lost, .. } = linked_with(fake, &Ear::default(), era(EraChoice::Auto)).await;
     drop(lost);
     link
 }
@@ -192,7 +193,8 @@ async fn a_server_of_either_era_is_found_out() {
     ];
     for (name, refuse) in refusals {
         let fake = server(move |seen| async move { refuse(&seen) }).await;
-        let Connected { link, lost: _lost } = linked_with(&fake, &Ear::default(), era(EraChoice::Auto)).await;
+        let Connected { link, lost: _lost, .. } =
+            linked_with(&fake, &Ear::default(), era(EraChoice::Auto)).await;
         assert_eq!(link.hello().revision, "2025-06-18", "{name}");
         let rpcs: Vec<String> = fake.seen().iter().map(|seen| seen.rpc().to_owned()).take(2).collect();
         assert_eq!(rpcs, ["server/discover", "initialize"], "{name}");
@@ -200,7 +202,7 @@ async fn a_server_of_either_era_is_found_out() {
 }
 
 #[tokio::test]
-async fn a_modern_refusal_is_never_followed_by_initialize() {
+async fn a_server_that_names_our_revision_is_asked_again_and_never_initialized() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let again = Fake::start(handler(move |seen: Seen| {
@@ -215,12 +217,42 @@ async fn a_modern_refusal_is_never_followed_by_initialize() {
     .await;
     assert_eq!(connected(&again).await.hello().revision, MODERN);
     assert_eq!(again.count(&Method::POST, "initialize"), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_question_may_take_the_legacy_handshake() {
     for code in [-32020, -32021] {
+        let fake = server(move |seen| async move { error(400, &seen, code, json!({})) }).await;
+        let connected = linked_with(&fake, &Ear::default(), era(EraChoice::Auto)).await;
+        assert_eq!(connected.link.hello().revision, "2025-06-18");
         let fake =
             Fake::start(handler(move |seen: Seen| async move { error(400, &seen, code, json!({})) })).await;
-        let connected = connect(fake.endpoint("/mcp"), Arc::new(Ear::default()), era(EraChoice::Auto));
-        assert_eq!(within(connected).await.err().expect("refused").kind, CauseKind::HandshakeRefused);
-        assert_eq!(fake.seen().len(), 1);
+        for (era, asked) in [(era(EraChoice::Auto), 1), (era(EraChoice::Modern), 0)] {
+            let before = fake.count(&Method::POST, "initialize");
+            let cause = within(detect::connect(fake.endpoint("/mcp"), Arc::new(Ear::default()), era)).await;
+            let cause = cause.err().expect("refused");
+            assert_eq!(cause.kind, CauseKind::HandshakeRefused);
+            assert!(cause.detail.contains("server/discover"), "{cause}");
+            assert_eq!(fake.count(&Method::POST, "initialize") - before, asked);
+        }
+    }
+}
+
+#[tokio::test]
+async fn passing_trouble_is_no_verdict() {
+    let said = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"starting"}}"#;
+    for status_code in [429, 502, 503, 504] {
+        for body in ["", said] {
+            let fake = server(move |_| async move { status(status_code, body) }).await;
+            let connected = linked_with(&fake, &Ear::default(), era(EraChoice::Auto)).await;
+            assert_eq!(connected.link.hello().revision, "2025-06-18");
+            assert_eq!(connected.era(), None, "{status_code} {body}");
+        }
+    }
+    for status_code in [400, 404, 500] {
+        let fake = server(move |_| async move { status(status_code, "") }).await;
+        let connected = linked_with(&fake, &Ear::default(), era(EraChoice::Auto)).await;
+        assert_eq!(connected.era(), Some(Era::Legacy), "{status_code}");
     }
 }
 
@@ -248,8 +280,9 @@ async fn a_server_that_is_silent_to_the_question_is_initialized() {
     let fake = server(|_| std::future::pending()).await;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
     let hasty = Options { handshake_deadline: deadline, ..era(EraChoice::Auto) };
-    let Connected { link, lost: _lost } = linked_with(&fake, &Ear::default(), hasty).await;
-    assert_eq!(link.hello().revision, "2025-06-18");
+    let connected = linked_with(&fake, &Ear::default(), hasty).await;
+    assert_eq!(connected.link.hello().revision, "2025-06-18");
+    assert_eq!(connected.era(), None, "it may only be slow");
 }
 
 #[tokio::test]
@@ -268,7 +301,7 @@ async fn a_subscription_hears_what_comes_on_its_stream() {
     })
     .await;
     let ear = Ear::default();
-    let Connected { link, lost: _lost } = linked_with(&fake, &ear, era(EraChoice::Auto)).await;
+    let Connected { link, lost: _lost, .. } = linked_with(&fake, &ear, era(EraChoice::Auto)).await;
     let call = Call::new(false);
     let ended =
         within(link.request(request("subscriptions/listen", "{}"), call.clone() as Arc<dyn Scope>)).await;

@@ -49,7 +49,7 @@ async fn a_stream_that_the_server_closes_is_gone_on_with_after_its_last_event() 
         _ => events(event(&json!({"jsonrpc": "2.0", "id": seen.body["id"], "result": "late"}))),
     })
     .await;
-    let Connected { link, lost: _lost } = linked(&fake).await;
+    let Connected { link, lost: _lost, .. } = linked(&fake).await;
     let scope = Call::new(false);
     let answer = within(link.request(request("tools/call", "{}"), scope.clone() as Arc<dyn Scope>)).await;
     assert_eq!(result(answer), "late");
@@ -72,7 +72,7 @@ async fn a_stream_that_never_goes_on_is_given_up_and_its_call_cancelled() {
         (|_, _| status(405, ""), 1),
     ] {
         let fake = polling(PRIMING, next).await;
-        let Connected { link, lost: _lost } = linked(&fake).await;
+        let Connected { link, lost: _lost, .. } = linked(&fake).await;
         let error = call(&link).await.expect_err("no answer");
         assert_eq!((error.kind, error.delivery), (CallErrorKind::Connection, Delivery::Unknown));
         assert_eq!(resumptions(&fake).len(), gets);
@@ -91,7 +91,7 @@ async fn an_event_that_cannot_be_read_does_not_fail_the_call_and_the_third_does(
         })
         .await;
         let small = Options { max_message: 1000, ..options() };
-        let Connected { link, lost: _lost } = linked_with(&fake, &Ear::default(), small).await;
+        let Connected { link, lost: _lost, .. } = linked_with(&fake, &Ear::default(), small).await;
         let answer = call(&link).await;
         if bad < 3 {
             assert_eq!(result(answer), "after");
@@ -109,7 +109,7 @@ async fn an_error_without_an_id_answers_its_own_request_and_is_not_cancelled() {
         events(event(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "no"}})))
     })
     .await;
-    let Connected { link, lost: _lost } = linked(&fake).await;
+    let Connected { link, lost: _lost, .. } = linked(&fake).await;
     assert!(matches!(call(&link).await, Ok(Reply::Error(error)) if error.code == -32600));
     link.notify(Notification::bare("notifications/next")).expect("room");
     fake.first(|seen| seen.rpc() == "notifications/next").await;
@@ -131,7 +131,7 @@ async fn a_batch_answers_where_the_revision_has_batches() {
             }
         }))
         .await;
-        let Connected { link, lost: _lost } = linked(&fake).await;
+        let Connected { link, lost: _lost, .. } = linked(&fake).await;
         match call(&link).await {
             Ok(answer) => assert_eq!((result(Ok(answer)), has), (json!("batched"), true)),
             Err(error) => assert_eq!((error.kind, has), (CallErrorKind::Protocol, false)),

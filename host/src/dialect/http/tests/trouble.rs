@@ -42,7 +42,7 @@ fn bad_request() -> Response {
 async fn a_forgotten_session_is_opened_again_once_for_ten_calls() {
     for refusal in [not_found as fn() -> Response, bad_request] {
         let fake = forgetful(refusal, 2).await;
-        let Connected { link, lost: _lost } = linked(&fake).await;
+        let Connected { link, lost: _lost, .. } = linked(&fake).await;
         let calls: Vec<_> = (0..10)
             .map(|n| {
                 spawn_call(&link, &Call::new(false), request("tools/call", &json!({"n": n}).to_string()))
@@ -63,7 +63,7 @@ async fn a_forgotten_session_is_opened_again_once_for_ten_calls() {
 async fn a_new_session_has_the_lists_read_again_and_the_old_one_ended() {
     let fake = forgetful(not_found, 2).await;
     let ear = Ear::default();
-    let Connected { link, lost: _lost } = linked_with(&fake, &ear, options()).await;
+    let Connected { link, lost: _lost, .. } = linked_with(&fake, &ear, options()).await;
     call(&link).await.expect("answered");
     assert_eq!(ear.heard.at_least(1).await[0].0, "notifications/tools/list_changed");
     let ended = fake.first(|seen| seen.method == Method::DELETE).await;
@@ -107,7 +107,7 @@ async fn every_call_that_is_given_up_on_a_server_that_hangs_is_cancelled_there()
         }
     }))
     .await;
-    let Connected { link, lost: _lost } = linked(&fake).await;
+    let Connected { link, lost: _lost, .. } = linked(&fake).await;
     let calls: Vec<_> =
         (0..CALLS).map(|_| spawn_call(&link, &Call::new(false), request("tools/call", "{}"))).collect();
     fake.until(|all| all.iter().filter(|seen| seen.rpc() == "tools/call").count() == CALLS).await;
@@ -136,7 +136,7 @@ async fn a_refusal_that_answers_the_request_is_never_posted_again() {
             status(code, &error.to_string())
         })
         .await;
-        let Connected { link, lost: _lost } = linked(&fake).await;
+        let Connected { link, lost: _lost, .. } = linked(&fake).await;
         let answer = call(&link).await;
         assert!(matches!(&answer, Ok(Reply::Error(error)) if error.message == words), "{answer:?}");
         assert_eq!(fake.count(&Method::POST, "tools/call"), 1);
@@ -147,7 +147,7 @@ async fn a_refusal_that_answers_the_request_is_never_posted_again() {
 #[tokio::test]
 async fn a_session_that_cannot_be_opened_again_is_the_end_of_the_connection() {
     let fake = forgetful(not_found, 1).await;
-    let Connected { link, lost } = linked(&fake).await;
+    let Connected { link, lost, .. } = linked(&fake).await;
     let error = call(&link).await.expect_err("no session");
     assert_eq!((error.kind, error.delivery), (CallErrorKind::Session, Delivery::NotDelivered));
     assert!(within(lost).await.detail.contains("no more sessions"));
@@ -156,7 +156,7 @@ async fn a_session_that_cannot_be_opened_again_is_the_end_of_the_connection() {
 #[tokio::test]
 async fn a_request_is_sent_twice_at_most() {
     let fake = server(|_| async { not_found() }).await;
-    let Connected { link, lost: _lost } = linked(&fake).await;
+    let Connected { link, lost: _lost, .. } = linked(&fake).await;
     let error = call(&link).await.expect_err("no session");
     assert_eq!((error.kind, error.delivery), (CallErrorKind::Session, Delivery::NotDelivered));
     assert_eq!(fake.count(&Method::POST, "tools/call"), 2);
@@ -185,7 +185,7 @@ async fn how_a_request_failed_says_how_far_it_got() {
     })
     .await;
     let small = Options { max_message: 1000, ..options() };
-    let Connected { link, lost: _lost } = linked_with(&fake, &Ear::default(), small).await;
+    let Connected { link, lost: _lost, .. } = linked_with(&fake, &Ear::default(), small).await;
     for (form, kind, delivery) in [
         ("busy", CallErrorKind::Connection, Delivery::Unknown),
         ("limited", CallErrorKind::Connection, Delivery::NotDelivered),
@@ -256,7 +256,7 @@ async fn a_refused_connection_delivers_nothing_and_a_broken_one_may_have() {
     };
     drop(Tasks::default().spawn(tracing::Span::none(), serve));
     let connected = within(connect(endpoint(&url), Arc::new(Ear::default()), options())).await;
-    let Connected { link, lost: _lost } = connected.expect("connected");
+    let Connected { link, lost: _lost, .. } = connected.expect("connected");
     let broken = call(&link).await.expect_err("broken");
     assert_eq!((broken.kind, broken.delivery), (CallErrorKind::Connection, Delivery::Unknown));
     within(hung).await.expect("hung up");

@@ -12,7 +12,7 @@ async fn batched(revision: &str) -> (Result<Reply, CallError>, Ear) {
     };
     let connecting = connect(stdout, stdin, Arc::new(ear.clone()), options());
     let (connected, ()) = within(async { tokio::join!(connecting, greeting) }).await;
-    let Connected { link, lost: _lost } = connected.expect("connected");
+    let Connected { link, lost: _lost, .. } = connected.expect("connected");
     peer.message().await;
     let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
     let id = peer.message().await["id"].clone();

@@ -47,7 +47,7 @@ async fn modern(ear: &Ear) -> (Arc<dyn Link>, Lost, Peer) {
         peer
     })
     .await;
-    let Connected { link, lost } = connected.expect("connected");
+    let Connected { link, lost, .. } = connected.expect("connected");
     (link, lost, peer)
 }
 

@@ -34,12 +34,12 @@ async fn a_question_goes_to_the_one_caller_and_to_nobody_if_there_are_two() {
     assert!(ear.asked.borrow().is_empty());
 }
 
-#[tokio::test]
-async fn an_instance_of_one_client_asks_that_client_whatever_it_does() {
+/// An instance of one client, which can be asked for what a form can ask.
+async fn own(ear: &Ear) -> (Arc<dyn Link>, Lost, Peer) {
     let own = Options { client: Some(Arc::new(with(r#"{"elicitation":{}}"#))), ..options() };
     let (stdout, stdin, mut peer) = pipes();
     let (connected, ()) = within(async {
-        tokio::join!(connect(stdout, stdin, Arc::new(Ear::default()), own), async {
+        tokio::join!(connect(stdout, stdin, Arc::new(ear.clone()), own), async {
             let hello = peer.message().await;
             assert_eq!(hello["params"]["capabilities"], json!({"elicitation": {}}), "its client's, no more");
             assert_eq!(hello["params"]["clientInfo"]["name"], "wharf");
@@ -48,7 +48,20 @@ async fn an_instance_of_one_client_asks_that_client_whatever_it_does() {
         })
     })
     .await;
-    let Connected { link, lost: _lost } = connected.expect("connected");
+    let Connected { link, lost, .. } = connected.expect("connected");
+    (link, lost, peer)
+}
+
+#[tokio::test]
+async fn an_instance_of_one_client_asks_that_client_whatever_it_does() {
+    let ear = Ear::default();
+    let (link, _lost, mut peer) = own(&ear).await;
+    assert_eq!(
+        asked(&mut peer, "roots/list").await["error"]["message"],
+        "not here",
+        "as the host's ear says"
+    );
+    assert_eq!(*ear.asked.borrow(), ["roots/list"]);
     calling(&link, &mut peer, &Call::new(false)).await;
     calling(&link, &mut peer, &Call::new(false)).await;
     assert_eq!(asked(&mut peer, "elicitation/create").await["result"], json!({"action": "accept"}));
@@ -82,4 +95,54 @@ async fn log_messages_reach_the_one_caller_and_of_several_none() {
     peer.tell(json!({"jsonrpc": "2.0", "method": "notifications/after"})).await;
     assert_eq!(ear.heard.at_least(2).await[1].0, "notifications/after");
     assert_eq!((one.heard.all().len(), two.heard.all().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_a_call_that_was_given_up_may_ask_is_put_to_nobody_else() {
+    let ear = Ear::default();
+    let (link, _lost, mut peer) = connected_with(options(), &ear).await;
+    let gone = spawn_call(&link, &Call::by("a", false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    gone.abort();
+    assert_eq!(peer.message().await["method"], "notifications/cancelled");
+    let refused =
+        |answer: &Value| answer["error"]["message"].as_str().is_some_and(|words| words.contains("given up"));
+    let answer = asked(&mut peer, "elicitation/create").await;
+    assert!(refused(&answer), "nobody is there: {answer}");
+    let other = Call::by("b", true);
+    calling(&link, &mut peer, &other).await;
+    let answer = asked(&mut peer, "elicitation/create").await;
+    assert!(refused(&answer), "it would be put to another: {answer}");
+    let message = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "secret"}});
+    peer.tell(message.clone()).await;
+    // The plugin is done with it: now only one can be meant.
+    peer.answer(&id, json!("late")).await;
+    assert_eq!(asked(&mut peer, "elicitation/create").await["result"], json!({"action": "accept"}));
+    assert!(other.heard.all().is_empty() && ear.heard.all().is_empty() && ear.asked.borrow().is_empty());
+    peer.tell(message).await;
+    other.heard.at_least(1).await;
+}
+
+#[tokio::test]
+async fn what_its_own_principal_gave_up_keeps_no_question_from_a_call() {
+    let (link, _lost, mut peer) = connected().await;
+    let gone = spawn_call(&link, &Call::by("a", false), request("tools/call", "{}"));
+    peer.message().await;
+    gone.abort();
+    peer.message().await;
+    calling(&link, &mut peer, &Call::by("a", false)).await;
+    assert_eq!(asked(&mut peer, "elicitation/create").await["result"], json!({"action": "accept"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_may_take_its_time_for_what_its_own_instance_asks() {
+    let ear = Ear { may_answer: Arc::new(tokio::sync::Semaphore::new(0)), ..Ear::default() };
+    let (_link, _lost, mut peer) = own(&ear).await;
+    peer.tell(json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create"})).await;
+    within(ear.asked.subscribe().wait_for(|asked| asked.len() == 1)).await.expect("open");
+    tokio::time::advance(std::time::Duration::from_secs(599)).await;
+    // Whatever is over by now has been said before this.
+    assert_eq!(asked(&mut peer, "ping").await["result"], json!({}));
+    ear.may_answer.add_permits(1);
+    assert_eq!(peer.message().await["error"]["message"], "not here");
 }

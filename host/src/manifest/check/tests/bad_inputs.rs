@@ -77,6 +77,14 @@ pub(super) const BAD: &[(&str, &str)] = &[
         "2:7 all replicas would listen at the same address / write `${port}` for the port",
     ),
     (
+        "command = 'x'\nurl = 'http://127.0.0.1:8080/mcp'\nisolation = 'session'\n",
+        "2:7 with isolation = \"session\" the processes of all sessions would listen at the same address / write `${port}` for the port",
+    ),
+    (
+        "command = 'x'\nurl = 'http://127.0.0.1:${port}/mcp'\nisolation = 'session'\nport = 9000\n",
+        "4:8 `port` is one port, but with isolation = \"session\" each session has a process / write port = \"auto\"",
+    ),
+    (
         "command = 'x'\nurl = 'http://a:${port}/'\nreplicas = 3\nport = 65534\n",
         "4:8 3 replicas need the ports from 65534 on, but they end at 65535 / choose a lower port, or \"auto\"",
     ),

@@ -1,0 +1,198 @@
+//! The calls whose clients are asked by their plugin, in the order in which they began to wait for an answer.
+//!
+//! Each of them holds a place among the calls that the plugin runs, and a person may never answer. So a share of the places
+//! is all that they get, and the call that has waited longest is sent away where another one gets no turn.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A client has at least so long to answer, however short others are willing to wait.
+const LEAST: Duration = Duration::from_millis(10);
+
+/// The asking calls behind one gate.
+#[derive(Debug, Default)]
+pub(crate) struct Asking(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    last: u64,
+    /// Longest first.
+    waiting: Vec<Wait>,
+}
+
+/// A call with an open question.
+#[derive(Debug)]
+struct Wait {
+    call: u64,
+    since: Instant,
+    questions: usize,
+    away: CancellationToken,
+}
+
+/// A call that may ask.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    all: Arc<Asking>,
+    call: u64,
+    /// How many calls may ask at the same time.
+    most: usize,
+    /// How long an asking call is left in peace.
+    patience: Duration,
+    away: CancellationToken,
+}
+
+/// An open question of a call.
+#[derive(Debug)]
+pub(crate) struct Asked<'a>(&'a Asker);
+
+/// As many calls as may be ask already, none of them for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMany {
+    pub(crate) most: usize,
+}
+
+// === impl Asking ===
+
+impl Asking {
+    /// A call that may ask, beside at most `most` - 1 others.
+    pub(crate) fn asker(self: &Arc<Self>, most: usize, patience: Duration) -> Asker {
+        let mut state = self.state();
+        state.last += 1;
+        let (call, away) = (state.last, CancellationToken::new());
+        Asker { all: Arc::clone(self), call, most, patience: patience.max(LEAST), away }
+    }
+
+    /// For a call that waits for a place: once it has waited for `patience`, the call that has asked longest is sent away, if
+    /// it was left in peace for as long. One and no more. Never resolves.
+    pub(crate) async fn press(&self, patience: Duration) -> Infallible {
+        let patience = patience.max(LEAST);
+        let mut at = Instant::now() + patience;
+        loop {
+            tokio::time::sleep_until(at).await;
+            if self.send_away(patience) {
+                return std::future::pending().await;
+            }
+            // Whoever begins to ask now is left in peace until then, too.
+            let longest = self.state().waiting.first().map(|wait| wait.since);
+            at = longest.unwrap_or_else(Instant::now) + patience;
+        }
+    }
+
+    /// Sends away the call that has asked longest, if it has for `patience`.
+    pub(crate) fn send_away(&self, patience: Duration) -> bool {
+        let mut state = self.state();
+        let ripe = state.waiting.first().is_some_and(|wait| wait.since.elapsed() >= patience.max(LEAST));
+        if ripe {
+            state.waiting.remove(0).away.cancel();
+        }
+        ripe
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Asker ===
+
+impl Asker {
+    /// The call's client is asked, until what this returns is dropped.
+    ///
+    /// # Errors
+    /// If too many other calls ask.
+    pub(crate) fn ask(&self) -> Result<Asked<'_>, TooMany> {
+        let is_there = |state: &State| state.waiting.iter().any(|wait| wait.call == self.call);
+        let full = {
+            let state = self.all.state();
+            !is_there(&state) && state.waiting.len() >= self.most
+        };
+        if full && !self.all.send_away(self.patience) {
+            return Err(TooMany { most: self.most });
+        }
+        let mut state = self.all.state();
+        match state.waiting.iter_mut().find(|wait| wait.call == self.call) {
+            Some(wait) => wait.questions += 1,
+            None => {
+                let (call, away) = (self.call, self.away.clone());
+                state.waiting.push(Wait { call, since: Instant::now(), questions: 1, away });
+            }
+        }
+        Ok(Asked(self))
+    }
+
+    /// Resolves when the call has to go.
+    pub(crate) async fn sent_away(&self) {
+        self.away.cancelled().await;
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.all.state();
+        let of_call = |wait: &Wait| wait.call == self.0.call;
+        // One that was sent away is no longer there.
+        if let Some(wait) = state.waiting.iter_mut().find(|wait| of_call(wait)) {
+            wait.questions -= 1;
+        }
+        state.waiting.retain(|wait| wait.questions > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::{Asking, TooMany};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_counts_once_and_the_longest_makes_room_when_it_had_its_time() {
+        let asking = Arc::<Asking>::default();
+        let [one, two, three] = [(); 3].map(|()| asking.asker(2, SECOND));
+        let first = (one.ask().unwrap(), one.ask().unwrap());
+        tokio::time::advance(SECOND / 2).await;
+        let _second = two.ask().unwrap();
+        assert_eq!(three.ask().unwrap_err(), TooMany { most: 2 });
+        tokio::time::advance(SECOND / 2).await;
+        let _third = three.ask().unwrap();
+        assert!(one.sent_away().now_or_never().is_some() && two.sent_away().now_or_never().is_none());
+        drop(first);
+        assert_eq!(asking.state().waiting.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_leaves_its_place() {
+        let asking = Arc::<Asking>::default();
+        let (one, two) = (asking.asker(1, SECOND), asking.asker(1, SECOND));
+        drop(one.ask().unwrap());
+        drop(two.ask().unwrap());
+        tokio::time::advance(SECOND * 9).await;
+        assert!(!asking.send_away(SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_sends_one_away_and_not_before_its_time() {
+        let asking = Arc::<Asking>::default();
+        let [one, two] = [(); 2].map(|()| asking.asker(2, SECOND));
+        let pressing = asking.press(SECOND);
+        tokio::pin!(pressing);
+        assert!(pressing.as_mut().now_or_never().is_none());
+        tokio::time::advance(SECOND / 2).await;
+        let _asked = (one.ask().unwrap(), two.ask().unwrap());
+        for (passed, gone) in [(SECOND * 3 / 4, false), (SECOND * 3 / 4, true), (SECOND * 9, true)] {
+            tokio::time::advance(passed).await;
+            // Twice: a wait that is over may begin another one.
+            assert!(pressing.as_mut().now_or_never().is_none() && pressing.as_mut().now_or_never().is_none());
+            assert_eq!(one.sent_away().now_or_never().is_some(), gone);
+        }
+        assert!(two.sent_away().now_or_never().is_none(), "one is enough");
+    }
+}
