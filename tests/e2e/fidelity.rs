@@ -15,7 +15,7 @@ mod table;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use self::door::{CAPABILITIES, Door, numbered, question};
+use self::door::{CAPABILITIES, Door, LEGACY_INFO, numbered, question};
 use self::table::{CASES, Case, HELLO, LISTED, OWN};
 use crate::support::host::Setup;
 use crate::support::mcp::{LEGACY, MODERN};
@@ -23,6 +23,8 @@ use crate::support::{Manifest, TestHost};
 
 /// The client's token, spelled as no writer would.
 const TOKEN: &str = r#""t\u006fk\/""#;
+/// Who a modern client is.
+const INFO: &str = r#"{ "name":"c","version":"1","vendor":[1.0] }"#;
 /// Ids of the client, in turn.
 const IDS: [&str; 6] = [r#""a\u0062\/""#, "18446744073709551616", "-7", "0", r#""""#, r#""☂""#];
 
@@ -30,19 +32,25 @@ const IDS: [&str; 6] = [r#""a\u0062\/""#, "18446744073709551616", "-7", "0", r#"
 struct Stage {
     host: TestHost,
     heard: PathBuf,
+    modern: bool,
 }
 
 impl Stage {
     async fn start(isolation: &str) -> Self {
+        Self::of("legacy", isolation).await
+    }
+
+    async fn of(era: &str, isolation: &str) -> Self {
+        let modern = era == "modern";
         let setup = Setup::new();
         let (script, heard) = (setup.scratch("script"), setup.scratch("heard"));
-        fs::write(&script, self::script()).unwrap();
+        fs::write(&script, self::script(modern)).unwrap();
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/e2e/fidelity/literal.py");
         let plugin = Manifest::command("python3").path(&program).path(&script).path(&heard).quick();
-        let plugin = plugin.set("era", "legacy").set("isolation", isolation);
+        let plugin = plugin.set("era", era).set("isolation", isolation);
         let host = setup.plugin("literal", &plugin).start().await;
         host.until_state("literal", "ready").await;
-        Self { host, heard }
+        Self { host, heard, modern }
     }
 
     /// What the plugin heard since, but for what the host asks itself: the id and what follows it.
@@ -51,7 +59,16 @@ impl Stage {
         let text = std::str::from_utf8(&all[since..]).unwrap();
         let lines = text.lines().filter_map(|line| line.strip_prefix(r#"{"jsonrpc":"2.0","id":"#));
         let lines = lines.filter_map(|line| line.strip_suffix('}')?.split_once(','));
-        let own = ["ping", "logging/setLevel", "initialize", "tools/list", "prompts/list", "resources/"];
+        let own = [
+            "ping",
+            "logging/setLevel",
+            "initialize",
+            "tools/list",
+            "prompts/list",
+            "resources/",
+            "server/",
+            "subscriptions/",
+        ];
         let own = own.map(|method| format!("\"method\":\"{method}"));
         let read = r#""method":"resources/read""#;
         let lines = lines.filter(|(_, rest)| {
@@ -66,7 +83,7 @@ impl Stage {
 }
 
 /// The plugin's part of the table. Its envelopes are in an order of their own, with blanks and members that nobody knows.
-fn script() -> String {
+fn script(modern: bool) -> String {
     let mut out = String::new();
     let mut section = |key: &str, lines: &[String]| {
         out += &format!("= {key}\n");
@@ -90,6 +107,12 @@ fn script() -> String {
         r#""result":{{"protocolVersion":"{LEGACY}","capabilities":{{{experimental},{vendor},{tasks},{completions},"tools":{{}},"prompts":{{}},"resources":{{}},"logging":{{}}}},"serverInfo":{info}}}"#
     );
     section("initialize", &[answer(&hello)]);
+    let discovered = format!(
+        r#""result":{{"supportedVersions":["{MODERN}"],"capabilities":{{{experimental},{completions},"tools":{{}},"prompts":{{}},"resources":{{}}}},"serverInfo":{info},"resultType":"complete"}}"#
+    );
+    if modern {
+        section("server/discover", &[answer(&discovered)]);
+    }
     for quiet in ["ping", "logging/setLevel"] {
         section(quiet, &[answer(r#""result":{}"#)]);
     }
@@ -108,7 +131,7 @@ fn script() -> String {
             ));
             lines.push("?".to_owned());
         }
-        lines.push(answer(case.answer));
+        lines.push(answer(&said(case, modern)));
         let tool = case.method == "tools/call";
         section(&if tool { format!("tools/call {}", case.name) } else { case.method.to_owned() }, &lines);
     }
@@ -119,12 +142,27 @@ fn script() -> String {
 fn hop() -> String {
     let io = r#""io.modelcontextprotocol/"#;
     format!(
-        r#",{io}protocolVersion":"{MODERN}",{io}clientCapabilities":{CAPABILITIES},{io}clientInfo":{{"name":"c","version":"1"}},{io}logLevel":"debug""#
+        r#",{io}protocolVersion":"{MODERN}",{io}clientCapabilities":{CAPABILITIES},{io}clientInfo":{INFO},{io}logLevel":"debug""#
     )
 }
 
+/// The members of an answer as the plugin says them: a modern one says of what type it is, and for how long it holds.
+fn said(case: &Case, modern: bool) -> String {
+    let Some(object) = case.answer.strip_prefix(r#""result":{"#).filter(|_| modern) else {
+        return case.answer.to_owned();
+    };
+    let object = object.strip_suffix('}').unwrap();
+    let comma = if object.is_empty() { "" } else { "," };
+    let kept = if case.method == "resources/read" { r#","ttlMs":5.0,"cacheScope":"public""# } else { "" };
+    format!(r#""result":{{"resultType":"complete"{comma}{object}{kept}}}"#)
+}
+
 /// The members of an answer as the client is told them.
-fn told(case: &Case, modern: bool) -> String {
+fn told(case: &Case, plugin_modern: bool, modern: bool) -> String {
+    if plugin_modern {
+        // What only a modern client knows, a legacy one is not told.
+        return if modern { said(case, true) } else { case.answer.to_owned() };
+    }
     let Some(object) = case.answer.strip_prefix(r#""result":{"#).filter(|_| modern) else {
         return case.answer.to_owned();
     };
@@ -132,6 +170,21 @@ fn told(case: &Case, modern: bool) -> String {
     let comma = if object.is_empty() { "" } else { "," };
     let kept = if case.method == "resources/read" { r#","ttlMs":0,"cacheScope":"private""# } else { "" };
     format!(r#""result":{{{object}{comma}"resultType":"complete"{kept}}}"#)
+}
+
+/// The params as a modern plugin gets them: at the end of `_meta` stands what wharf says there for the client, and its token.
+fn stamped(params: &str, client_modern: bool, id: &str) -> String {
+    let (info, level) = if client_modern { (INFO, "debug") } else { (LEGACY_INFO, "info") };
+    let meta = params.rfind(r#""_meta""#).unwrap();
+    let open = meta + params[meta..].find('{').unwrap() + 1;
+    let token = params.find(r#""progressToken""#).unwrap();
+    let close = token + params[token..].find('}').unwrap();
+    let kept = params[open..token].trim().trim_end_matches(',').trim_end();
+    let (before, comma, after) = (&params[..open], if kept.is_empty() { "" } else { "," }, &params[close..]);
+    let io = r#""io.modelcontextprotocol/"#;
+    format!(
+        r#"{before}{kept}{comma}{io}protocolVersion":"{MODERN}",{io}clientCapabilities":{CAPABILITIES},{io}clientInfo":{info},{io}logLevel":"{level}","progressToken":{id}{after}"#
+    )
 }
 
 /// Plays a case at a door. `prefix` is before the names there.
@@ -147,9 +200,15 @@ async fn play(stage: &Stage, door: &mut Door<'_>, case: &Case, prefix: &str, id:
         let method = case.method;
         format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
     };
+    let door_modern = door.modern;
     let at_plugin = |hop_id: &str| {
         let params = case.params.replace("@NAME@", case.name).replace("@HOP@", "").replace('\t', one_line);
-        format!(r#""method":"{}","params":{}"#, case.method, params.replace("@TOKEN@", hop_id))
+        let params = if stage.modern {
+            stamped(&params, door_modern, hop_id)
+        } else {
+            params.replace("@TOKEN@", hop_id)
+        };
+        format!(r#""method":"{}","params":{params}"#, case.method)
     };
     let opening = format!(r#"{{"jsonrpc":"2.0","id":{id},"#);
     let mut expected: Vec<_> = case
@@ -177,7 +236,7 @@ async fn play(stage: &Stage, door: &mut Door<'_>, case: &Case, prefix: &str, id:
             assert_eq!(numbered(&line).map(|(_, rest)| rest), Some(&*asked), "{}", case.name);
         }
     }
-    expected.push(format!("{opening}{}}}", told(case, door.modern)));
+    expected.push(format!("{opening}{}}}", told(case, stage.modern, door.modern)));
     assert_eq!(lines, expected, "{} at the client", case.name);
     let heard = stage.heard(since);
     let asks = usize::from(case.asks.is_some());
@@ -194,7 +253,9 @@ async fn all(stage: &Stage, mut door: Door<'_>, prefix: &str, own: bool) -> usiz
     let mut ids = IDS.iter().cycle();
     let mut messages = 0;
     let own = OWN.iter().filter(|_| own);
-    for case in CASES.iter().chain(own) {
+    // A modern plugin asks in its answers, and the questions are the client's to put: that is not one exchange any more.
+    let asks = |case: &&Case| case.asks.is_some() && stage.modern;
+    for case in CASES.iter().chain(own).filter(|case| !asks(case)) {
         messages += play(stage, &mut door, case, prefix, ids.next().unwrap()).await;
     }
     for (n, (method, _, entry)) in LISTED.iter().enumerate() {
@@ -251,6 +312,20 @@ async fn clients_on_a_pipe() {
             all(&stage, door, prefix, !prefix.contains("literal") && !modern).await;
         }
     }
+}
+
+/// A modern plugin is told of the client in the client's own words, with each request.
+#[tokio::test]
+async fn a_modern_plugin() {
+    let stage = Stage::of("modern", "shared").await;
+    for (path, prefix) in [("/mcp", "literal__"), ("/plugins/literal/mcp", "")] {
+        for modern in [false, true] {
+            let (door, _) = Door::http(&stage.host, path, modern).await;
+            all(&stage, door, prefix, false).await;
+        }
+    }
+    let (door, _) = Door::pipe(&stage.host, &[], true).await;
+    all(&stage, door, "literal__", false).await;
 }
 
 /// An instance of one client is told that client's own words.

@@ -12,6 +12,9 @@ use crate::support::{Answer, PATIENCE, TestHost};
 /// What the client can be asked, in its own words.
 pub(super) const CAPABILITIES: &str = r#"{ "roots":{"listChanged":true,"vendor":1.0},"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}},"experimental":{"x":{"n":1e2}},"vendor":-0 }"#;
 
+/// Who a legacy client is.
+pub(super) const LEGACY_INFO: &str = r#"{"name":"\u0063","version":"1","vendor":1.0}"#;
+
 /// A way in.
 pub(super) struct Door<'a> {
     host: &'a TestHost,
@@ -54,7 +57,7 @@ impl<'a> Door<'a> {
 
     async fn open(&mut self) -> String {
         let hello = format!(
-            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{CAPABILITIES},"clientInfo":{{"name":"\u0063","version":"1","vendor":1.0}}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{CAPABILITIES},"clientInfo":{LEGACY_INFO}}}}}"#
         );
         let ready = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         let answer = match &mut self.carrier {

@@ -28,10 +28,10 @@ def hear():
     return json.loads(line)
 
 
-while True:
-    message = hear()
+def answer(message):
+    """Plays the section of a request; what else is asked while it waits is answered meanwhile."""
     if "id" not in message or "method" not in message:
-        continue
+        return
     params = message.get("params")
     params = params if isinstance(params, dict) else {}
     key = message["method"]
@@ -41,10 +41,14 @@ while True:
     default = b'{"jsonrpc":"2.0","id":@ID@,"error":{"code":-32601,"message":"no such method"}}'
     for line in acts.get(key, [default]):
         if line == b"?":
-            while "method" in hear():
-                pass
+            while "method" in (other := hear()):
+                answer(other)
             continue
         for name, value in own.items():
             line = line.replace(name, json.dumps(value).encode())
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
+
+
+while True:
+    answer(hear())
