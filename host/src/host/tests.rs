@@ -158,7 +158,7 @@ async fn a_second_host_knows_how_the_servers_of_the_first_speak() {
             "tools/list" => fake::json_result(id, json!({"tools": []})),
             "ping" => fake::json_result(id, json!({})),
             _ if !id.is_null() => fake::status(404, ""),
-            rpc if rpc.is_empty() => fake::status(405, ""),
+            "" => fake::status(405, ""),
             _ => fake::status(202, ""),
         }
     }))

@@ -242,6 +242,19 @@ async fn a_modern_plugin_is_asked_for_tasks_if_it_has_any() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_the_plugin_forgot_ends_nothing_that_others_are_told() {
+    let extension = r#"{"resources":{"subscribe":true},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+    let script = Script { capabilities: Some(extension), ..modern() };
+    script.refused.lock().unwrap().push("forgotten");
+    let kit = kit(script).await;
+    let (resource, _task) = (kit.resource("u://1"), kit.want(Wanted::Task("forgotten".to_owned())));
+    assert!(kit.told().await);
+    let filter = json!({"notifications": {"resourceSubscriptions": ["u://1"]}});
+    assert_eq!(kit.wants().last(), Some(&said("subscriptions/listen", filter)));
+    assert!(resource.refusal().is_none() && kit.listening() == 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_modern_plugin_is_listened_to_without_wants_and_its_lists_are_read_again() {
     let kit = kit(modern()).await;
     assert!(kit.told().await);
