@@ -20,7 +20,7 @@ pub(crate) mod sse_post;
 pub(crate) mod stdio;
 pub(crate) mod strikes;
 #[cfg(test)]
-mod testkit;
+pub(crate) mod testkit;
 pub(crate) mod unlinked;
 pub(crate) mod web;
 pub(crate) mod writer;

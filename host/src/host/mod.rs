@@ -34,7 +34,7 @@ use self::registry::{Ask, Registry};
 use crate::events::EventBus;
 use crate::manifest::Context;
 use crate::manifest::watch::Watcher;
-use crate::plugin::{OperationView, PluginHandle, PluginView, Services};
+use crate::plugin::{OperationView, PluginHandle, PluginView, Services, Verdicts};
 use crate::process::logs::LogBook;
 use crate::route::call::{Call, unavailable};
 use crate::route::{CallSpec, Failure, Settled};
@@ -117,12 +117,13 @@ impl Host {
     pub(crate) async fn begin(options: Options) -> Result<Self, StartError> {
         let tasks = Tasks::default();
         let state = options.state.clone();
-        let lock = tasks.blocking(move || own(&state)).await.unwrap_or_else(|panic| {
+        let read = move || Ok((own(&state)?, Verdicts::load(&state)));
+        let (lock, verdicts) = tasks.blocking(read).await.unwrap_or_else(|panic| {
             Err(StartError::Io { path: PathBuf::new(), error: std::io::Error::other(panic) })
         })?;
         let data = std::path::absolute(options.state.join("data"))
             .map_err(|error| StartError::Io { path: options.state.clone(), error })?;
-        let services = Arc::new(Services::new(tasks.clone(), data));
+        let services = Arc::new(Services { verdicts, ..Services::new(tasks.clone(), data) });
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),

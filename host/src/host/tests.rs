@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use serde_json::value::RawValue;
 use wharf_core::PluginId;
 use wharf_core::lifecycle::State;
@@ -11,6 +12,7 @@ use wharf_core::manifest::{Isolation, Manifest};
 use wharf_plugin_api::{Caller, Plugin, Reply};
 
 use super::{Host, Options, RegisterError};
+use crate::dialect::testkit::fake;
 use crate::plugin::testkit::{Fake, Script};
 use crate::route::CallSpec;
 
@@ -124,6 +126,43 @@ async fn a_session_that_leaves_takes_its_instance_along() {
     };
     tokio::time::timeout(Duration::from_secs(30), leaving).await.expect("it is gone");
     assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
+}
+
+#[tokio::test]
+async fn a_second_host_knows_how_the_servers_of_the_first_speak() {
+    let server = fake::Fake::start(fake::handler(|seen: fake::Seen| async move {
+        let id = &seen.body["id"];
+        match seen.rpc() {
+            "initialize" => {
+                fake::json_result(id, json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}}))
+            }
+            "tools/list" => fake::json_result(id, json!({"tools": []})),
+            "ping" => fake::json_result(id, json!({})),
+            _ if !id.is_null() => fake::status(404, ""),
+            "" => fake::status(405, ""),
+            _ => fake::status(202, ""),
+        }
+    }))
+    .await;
+    let home = tempfile::tempdir().unwrap();
+    for asked in [1, 1] {
+        let first = host(home.path()).await;
+        let manifest = format!("url = \"{}/mcp?key=secret\"\n", server.base);
+        std::fs::write(home.path().join("plugins/far.toml"), manifest).unwrap();
+        first.reload().await.unwrap();
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        let starting = async {
+            while first.plugin("far").await.unwrap().state != State::Ready {
+                tick.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), starting).await.expect("it is ready");
+        assert_eq!(first.shutdown(Duration::from_secs(10)).await, 0);
+        assert_eq!(server.count(&http::Method::POST, "server/discover"), asked);
+    }
+    assert_eq!(server.count(&http::Method::POST, "initialize"), 2);
+    let kept = std::fs::read_to_string(home.path().join("state/eras.json")).unwrap();
+    assert!(kept.contains("legacy") && !kept.contains("secret"), "{kept}");
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ pub(crate) mod watch;
 
 pub(crate) use handle::PluginHandle;
 pub(crate) use instance::{InstanceHandle, Setup, Snapshot};
+pub(crate) use kinds::verdicts::Verdicts;
 pub(crate) use services::Services;
 pub use view::{InstanceView, LastExit, OperationView, PluginView};
 pub use visit::Ask;

@@ -3,6 +3,8 @@
 //! The question takes time. A server that needs most of it to start never answers within what is left, so once it was
 //! silent its launches take turns: all of the time for the old era, then for the new one, until one of them works.
 
+use std::sync::Arc;
+
 use wharf_core::manifest::{Dialect, EraChoice};
 use wharf_plugin_api::{Cause, CauseKind, Era};
 
@@ -95,15 +97,17 @@ impl Plan {
         let verdicts = &common.services.verdicts;
         let cause = match outcome {
             Ok(Some(era)) => {
-                verdicts.put(server, era);
+                if verdicts.put(server, era) {
+                    keep(common);
+                }
                 return false;
             }
             Ok(None) => return false,
             Err(cause) => cause,
         };
         let lesson = lesson(self.era, self.basis, self.silences, cause.kind);
-        if lesson.forget {
-            verdicts.forget(server);
+        if lesson.forget && verdicts.forget(server) {
+            keep(common);
         }
         match lesson.next {
             Next::AsThis => {}
@@ -118,12 +122,18 @@ impl Plan {
 
     /// Why the launch failed, with what the manifest can say about the era where that may help.
     pub(super) fn explained(&self, cause: Cause) -> Cause {
-        match cause.kind {
-            CauseKind::StartTimeout if self.asked => Cause { remedy: SLOW, ..cause },
-            CauseKind::HandshakeRefused if self.asked => Cause { remedy: REFUSED, ..cause },
-            _ => cause,
+        let remedies = [(CauseKind::StartTimeout, SLOW), (CauseKind::HandshakeRefused, REFUSED)];
+        match remedies.into_iter().find(|(kind, _)| self.asked && *kind == cause.kind) {
+            Some((_, remedy)) => Cause { remedy, ..cause },
+            None => cause,
         }
     }
+}
+
+/// Has the verdicts written; nobody waits for it.
+fn keep(common: &Common) {
+    let services = Arc::clone(&common.services);
+    drop(common.services.tasks.blocking(move || services.verdicts.save()));
 }
 
 fn spoken(era: Era) -> EraChoice {
@@ -169,12 +179,10 @@ fn lesson(era: EraChoice, basis: Basis, silences: bool, failed: CauseKind) -> Le
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use wharf_core::manifest::{Dialect, EraChoice, Manifest};
     use wharf_plugin_api::{Cause, CauseKind, Era};
 
-    use super::{Basis, Fingerprint, Next, Plan, lesson};
+    use super::{Arc, Basis, Fingerprint, Next, Plan, lesson};
     use crate::plugin::Services;
     use crate::plugin::kinds::Common;
     use crate::plugin::testkit::manifest;
@@ -232,8 +240,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_slow_server_gets_all_of_the_time_once_the_question_took_too_much_of_it() {
+    #[tokio::test]
+    async fn a_slow_server_gets_all_of_the_time_once_the_question_took_too_much_of_it() {
         for (speaks, boots, most) in [
             (Era::Legacy, 5, 0),
             (Era::Legacy, 18, 0),
@@ -258,8 +266,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_server_that_is_slower_than_its_time_once_is_found_again() {
+    #[tokio::test]
+    async fn a_server_that_is_slower_than_its_time_once_is_found_again() {
         for speaks in [Era::Legacy, Era::Modern] {
             let common = common();
             for _ in 0..7 {
@@ -270,8 +278,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_a_refusal_overrules_the_old_era_and_any_failure_the_new() {
+    #[tokio::test]
+    async fn only_a_refusal_overrules_the_old_era_and_any_failure_the_new() {
         let outcome = |era, kind: CauseKind| {
             let common = common();
             let server = Fingerprint::of(&"server");
@@ -290,8 +298,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_connection_that_shows_no_era_leaves_no_verdict() {
+    #[tokio::test]
+    async fn a_connection_that_shows_no_era_leaves_no_verdict() {
         let common = common();
         assert!(!plan(&common).another(&common, Ok(None), false));
         assert_eq!(common.services.verdicts.get(Fingerprint::of(&"server")), None);

@@ -1,9 +1,9 @@
 //! A plugin that is a process of ours: launched through the shim, spoken to in its dialect, ended as a tree.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -98,7 +98,7 @@ impl External {
 
     async fn launch(&self, launch: &Launch, inbox: &Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let place = self.place(launch, &**inbox).await?;
-        let mut plan = Plan::of(&self.common, Some(self.command.dialect), self.fingerprint());
+        let mut plan = Plan::of(&self.common, Some(self.command.dialect), self.fingerprint().await);
         loop {
             let attempt = self.attempt(launch, plan.era, inbox).await;
             let outcome = attempt.as_ref().map(|(connected, ..)| connected.era());
@@ -143,10 +143,18 @@ impl External {
         }
     }
 
-    /// What is launched, whatever port it gets.
-    fn fingerprint(&self) -> Fingerprint {
-        let argv = self.command.argv.iter().map(|arg| arg.render(Late::default()));
-        Fingerprint::of(&(&self.command.cwd, argv.collect::<Vec<_>>()))
+    /// What is launched, whatever port it gets. A program that was replaced may speak in another way.
+    async fn fingerprint(&self) -> Fingerprint {
+        let command = self.command.clone();
+        let look = move || {
+            let argv: Vec<_> = command.argv.iter().map(|arg| arg.render(Late::default())).collect();
+            let program = program(&command, Late::default()).ok();
+            let files = [program, command.library].map(|path| path.as_deref().and_then(stamp));
+            Fingerprint::of(&(command.cwd, argv, files))
+        };
+        let looked = self.common.services.tasks.blocking(look).await;
+        // Only if the host is ending.
+        looked.unwrap_or_else(|_| Fingerprint::of(&self.command.cwd))
     }
 
     /// Waits until nothing of the instance's last process is left.
@@ -277,6 +285,12 @@ fn program(command: &Command, late: Late) -> Result<PathBuf, Cause> {
     find::program(&name, &command.cwd, path.unwrap_or_default())
 }
 
+/// By what a file that was replaced is told from the one before: its size and its time.
+fn stamp(path: &Path) -> Option<(u64, SystemTime)> {
+    let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some((file.len(), file.modified().ok()?))
+}
+
 /// The short safe list of the host's own environment, and what the manifest declares.
 fn environment(command: &Command, late: Late) -> Vec<(String, String)> {
     let mut all = env::base(|name| std::env::var(name).ok());
@@ -288,91 +302,4 @@ fn environment(command: &Command, late: Late) -> Vec<(String, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use futures_util::FutureExt;
-    use tokio::sync::Notify;
-    use tokio::time::Instant;
-    use wharf_core::manifest::{Kind, Manifest, Template};
-    use wharf_plugin_api::{CauseKind, Inbox, Launch, Plugin};
-
-    use super::{Command, Common, External};
-    use crate::plugin::Services;
-    use crate::plugin::inbox::GenerationInbox;
-    use crate::plugin::testkit::manifest;
-    use crate::process::logs::LogBook;
-    use crate::tasks::Tasks;
-
-    /// Its program does not exist: nothing is ever started.
-    fn external(dir: &std::path::Path) -> External {
-        let manifest: Manifest = manifest("p");
-        let Kind::Command(command) = manifest.kind.clone() else { panic!("no command") };
-        let command = Command { argv: vec![Template::text("/no/such/program")], ..command };
-        let common = Common {
-            services: Arc::new(Services::new(Tasks::default(), std::env::temp_dir())),
-            label: "p".into(),
-            log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
-            manifest: Arc::new(manifest),
-        };
-        External { common, command }
-    }
-
-    fn launch(within: Duration) -> Launch {
-        Launch { instance: 0, generation: 2, deadline: (Instant::now() + within).into_std(), client: None }
-    }
-
-    fn inbox() -> Arc<GenerationInbox> {
-        GenerationInbox::new(Arc::new(Notify::new())).0
-    }
-
-    #[tokio::test]
-    async fn nothing_starts_while_the_last_tree_lives() {
-        let dir = tempfile::tempdir().unwrap();
-        let external = external(dir.path());
-        let last = external.common.services.places.take(&external.common.label, 0).await;
-        let cause = external.open(launch(Duration::ZERO), inbox()).await.err().unwrap();
-        assert!(cause.kind == CauseKind::StartTimeout && cause.detail.contains("does not end"), "{cause}");
-        let unwanted = inbox();
-        unwanted.cancel();
-        let cause = external.open(launch(Duration::from_secs(60)), unwanted).await.err().unwrap();
-        assert_eq!(cause.kind, CauseKind::Requested);
-        drop(last);
-        let cause = external.open(launch(Duration::from_secs(60)), inbox()).await.err().unwrap();
-        assert_eq!(cause.kind, CauseKind::NotFound, "its turn has come");
-    }
-
-    #[tokio::test]
-    async fn an_opening_goes_on_though_nobody_waits_for_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let external = external(dir.path());
-        let last = external.common.services.places.take(&external.common.label, 0).await;
-        let inbox = inbox();
-        let mut opening =
-            external.open(launch(Duration::from_secs(60)), Arc::clone(&inbox) as Arc<dyn Inbox>);
-        assert!(opening.as_mut().now_or_never().is_none());
-        drop(opening);
-        assert!(Arc::strong_count(&inbox) > 1, "its task has it still");
-        inbox.cancel();
-        assert_eq!(external.common.services.tasks.end(Duration::from_secs(30)).await, 0, "and ends it");
-        drop(last);
-    }
-
-    #[test]
-    fn the_machine_is_looked_at_off_the_runtime() {
-        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-        runtime.block_on(async {
-            let dir = tempfile::tempdir().unwrap();
-            let external = external(dir.path());
-            // While the only other thread is held up, an answer could only come from this one.
-            let (go_on, held) = std::sync::mpsc::channel::<()>();
-            let busy = external.common.services.tasks.blocking(move || held.recv().is_ok());
-            let mut look = Box::pin(external.look(0));
-            assert!(look.as_mut().now_or_never().is_none());
-            go_on.send(()).unwrap();
-            assert_eq!(look.await.unwrap_err().kind, CauseKind::NotFound);
-            assert!(busy.await.unwrap());
-        });
-    }
-}
+mod tests;
