@@ -122,14 +122,11 @@ impl Plan {
 
     /// Why the launch failed, with what the manifest can say about the era where that may help.
     pub(super) fn explained(&self, cause: Cause) -> Cause {
-        let remedy = if cause.kind == CauseKind::StartTimeout {
-            SLOW
-        } else if cause.kind == CauseKind::HandshakeRefused {
-            REFUSED
-        } else {
-            return cause;
-        };
-        if self.asked { Cause { remedy, ..cause } } else { cause }
+        let remedies = [(CauseKind::StartTimeout, SLOW), (CauseKind::HandshakeRefused, REFUSED)];
+        match remedies.into_iter().find(|(kind, _)| self.asked && *kind == cause.kind) {
+            Some((_, remedy)) => Cause { remedy, ..cause },
+            None => cause,
+        }
     }
 }
 
