@@ -1,5 +1,6 @@
 //! `wharf stdio`: both eras on one pipe, with a host that runs and without one.
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::answer::text_of;
@@ -160,11 +161,7 @@ async fn calls_end_before_the_pipe_does_and_a_cancelled_one_at_once() {
     host.until_state("mock", "ready").await;
     let mut pipe = Pipe::on(&host, &[]);
     pipe.send(&modern(1, "tools/call", call("mock__sleep", json!({ "ms": 600_000 }))));
-    eventually(
-        "the call",
-        async || if ledger::runs(&ledger, "sleep") > 0 { Ok(()) } else { Err(String::new()) },
-    )
-    .await;
+    until_begun(&ledger).await;
     let cancelled =
         json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } });
     pipe.send(&cancelled);
@@ -177,6 +174,52 @@ async fn calls_end_before_the_pipe_does_and_a_cancelled_one_at_once() {
     let (rest, code) = pipe.close();
     assert_eq!((rest.len(), code), (1, Some(0)), "one answer, and none to what was cancelled: {rest:?}");
     assert_eq!((&rest[0]["id"], text_of(&rest[0]["result"])), (&json!(2), "did 5 steps"));
+}
+
+async fn until_begun(ledger: &std::path::Path) {
+    eventually(
+        "the call",
+        async || if ledger::runs(ledger, "sleep") > 0 { Ok(()) } else { Err(String::new()) },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_host_of_our_own_after_its_answers() {
+    let setup = Setup::new();
+    let ledger = setup.scratch("ledger");
+    let setup = setup.plugin("mock", &mock().arg("--ledger").path(&ledger));
+    let mut pipe = Pipe::alone(&setup, &[]);
+    ready(&mut pipe);
+    assert_eq!(echo(&mut pipe, "mock__echo").await, "hello");
+    pipe.send(&modern(2, "tools/call", call("mock__sleep", json!({ "ms": 1500 }))));
+    until_begun(&ledger).await;
+    procs::signal(pipe.pid(), Signal::SIGTERM);
+    let answer = pipe.answer(2);
+    assert!(answer["result"].is_object(), "{answer}");
+    assert_eq!(pipe.close().1, Some(0));
+    procs::assert_none_left(setup.mark(), &setup.scratch(""));
+}
+
+#[tokio::test]
+async fn the_calls_of_a_client_that_is_killed_are_cancelled() {
+    let setup = Setup::new();
+    let ledger = setup.scratch("ledger");
+    let host = setup.plugin("mock", &mock().arg("--ledger").path(&ledger)).start().await;
+    host.until_state("mock", "ready").await;
+    let mut pipe = Pipe::on(&host, &[]);
+    // Less than what a client that has only closed its input is waited for.
+    pipe.send(&modern(1, "tools/call", call("mock__sleep", json!({ "ms": 20_000 }))));
+    until_begun(&ledger).await;
+    procs::kill9(pipe.pid());
+    eventually("its end", async || {
+        match ledger::count(&ledger, "sleep", "cancelled") + ledger::count(&ledger, "sleep", "end") {
+            0 => Err(String::new()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    assert_eq!(ledger::count(&ledger, "sleep", "cancelled"), 1);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use super::Target;
 use super::client::Client;
 use super::exit::{Complaint, Exit};
 use super::up::{self, HostArgs, Signals};
+use crate::edge_stdio::peer::Peer;
 use crate::host::{Options, StartError};
 use crate::mcp::{Mcp, Visitor};
 use crate::serve::Listening;
@@ -83,7 +84,13 @@ async fn serve(args: &Args, target: &Target, state: &Path, log: &mut Log) -> Res
     let until = Instant::now() + IN_BETWEEN;
     loop {
         match args.attach(&client).await {
-            Ok(connection) => return relay(connection, &mut signals).await,
+            Ok(connection) => {
+                let both = (opened(io::stdin().as_fd())?, opened(io::stdout().as_fd())?);
+                let interrupted = async || {
+                    signals.next().await;
+                };
+                return relay(connection, both, Peer::of(io::stdout()), interrupted).await;
+            }
             Err(complaint) if complaint.exit != Exit::NotRunning || target.url.is_some() => {
                 return Err(complaint);
             }
@@ -124,12 +131,18 @@ impl Args {
 // === on the running host ===
 
 /// Carries bytes both ways, to the end of what the host says.
-async fn relay<C>(connection: C, signals: &mut Signals) -> Result<(), Complaint>
+async fn relay<C, I, O>(
+    connection: C,
+    (mut input, mut output): (I, O),
+    peer: Peer,
+    mut interrupted: impl AsyncFnMut(),
+) -> Result<(), Complaint>
 where
     C: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + Unpin,
+    O: AsyncWrite + Unpin,
 {
     let (mut from_host, mut to_host) = tokio::io::split(connection);
-    let (mut input, mut output) = (opened(io::stdin().as_fd())?, opened(io::stdout().as_fd())?);
     let up = async {
         let copied = tokio::io::copy(&mut input, &mut to_host).await;
         // The host answers what it has and closes its side.
@@ -141,18 +154,20 @@ where
         output.flush().await.ok();
         copied
     };
-    let mut up = std::pin::pin!(up);
-    let mut down = std::pin::pin!(down);
-    let mut input_ended = false;
+    let (mut up, mut down) = (std::pin::pin!(up), std::pin::pin!(down));
+    // How the input ended: with all of it at the host, or not.
+    let mut ended = None;
     loop {
         tokio::select! {
-            _ = &mut up, if !input_ended => input_ended = true,
+            all_sent = &mut up, if ended.is_none() => ended = Some(all_sent),
             copied = &mut down => return match copied {
-                Ok(_) if input_ended => Ok(()),
+                Ok(_) if ended == Some(true) => Ok(()),
                 Ok(_) => Err(Complaint::new(Exit::Failure, "the host has closed the connection")),
                 Err(error) => Err(Complaint::new(Exit::Failure, "the connection to the host broke").detail(error.to_string())),
             },
-            _ = signals.next() => return Err(Complaint::silent(Exit::Interrupted)),
+            // Nobody is there for the answers: the host sees the connection end, and cancels what they were for.
+            () = peer.gone(), if ended.is_some() => return Err(Complaint::silent(Exit::Failure)),
+            () = interrupted() => return Err(Complaint::silent(Exit::Interrupted)),
         }
     }
 }
@@ -178,15 +193,31 @@ async fn own(args: &Args, state: &Path, host: Host, signals: &mut Signals) -> Re
     let (input, output) = (opened(io::stdin().as_fd())?, opened(io::stdout().as_fd())?);
     let visitor = Visitor { principal: PRINCIPAL.into(), face: args.face() };
     let known = mcp.has(&visitor.face);
-    if known {
-        tokio::select! {
-            () = edge_stdio::serve(mcp, visitor, input, output, tasks) => tracing::info!("the input has ended"),
-            signal = signals.next() => tracing::info!(signal, "ending; a second signal ends at once"),
+    let ending = tasks.ending().clone();
+    let mut to_the_end = std::pin::pin!(async {
+        if known {
+            let peer = Peer::of(io::stdout());
+            edge_stdio::serve(mcp, visitor, (input, output), peer, tasks).await;
+            tracing::info!("the pipe has ended");
         }
-    }
-    tokio::select! {
-        () = up::drain(server, &host) => {}
-        second = signals.next() => tracing::warn!(signal = second, "ended at once; calls in flight were cut off"),
+        up::drain(server, &host).await;
+    });
+    loop {
+        tokio::select! {
+            () = &mut to_the_end => break,
+            signal = signals.next() => {
+                if ending.is_cancelled() {
+                    tracing::warn!(signal, "ended at once; calls in flight were cut off");
+                    break;
+                }
+                // Calls in flight are answered first.
+                tracing::info!(signal, "ending; a second signal ends at once");
+                ending.cancel();
+            }
+        }
     }
     if known { Ok(()) } else { Err(Complaint::new(Exit::NotFound, "no such plugin or group")) }
 }
+
+#[cfg(test)]
+mod tests;

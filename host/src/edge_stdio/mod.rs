@@ -6,6 +6,7 @@
 //! ```
 //! The reader waits for no writer, only for room in the talk's backlog.
 
+pub(crate) mod peer;
 pub(crate) mod talk;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wharf_core::frame::Framer;
 
+use self::peer::Peer;
 use self::talk::Talk;
 use crate::mcp::{Mcp, Visitor};
 use crate::tasks::Tasks;
@@ -31,13 +33,18 @@ const QUEUE: usize = 32;
 const STALL: Duration = Duration::from_secs(300);
 /// For answers in flight: after the end of the input (a script sends its calls and closes), and when the host ends.
 const DRAIN: Duration = Duration::from_secs(30);
-const DRAIN_AT_END: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN_AT_END: Duration = Duration::from_secs(10);
 /// For what stands in the queue after that.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// Serves a client to the end of its input, or of the host.
-pub(crate) async fn serve<R, W>(mcp: Mcp, visitor: Visitor, reader: R, writer: W, tasks: Tasks)
-where
+/// Serves a client to the end of its input, or of the host. `peer` is who reads what is written.
+pub(crate) async fn serve<R, W>(
+    mcp: Mcp,
+    visitor: Visitor,
+    (reader, writer): (R, W),
+    peer: Peer,
+    tasks: Tasks,
+) where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send + 'static,
 {
@@ -51,7 +58,13 @@ where
         // Nobody reads what would be waited for.
         () = over.cancelled() => Duration::ZERO,
     };
-    talk.finish(drain).await;
+    tokio::select! {
+        () = talk.finish(drain) => {}
+        () = peer.gone() => {
+            tracing::debug!("a client is gone; what it asked for is cancelled");
+            talk.end();
+        }
+    }
     drop(talk);
     if timeout(FLUSH, writing).await.is_err() {
         tracing::debug!("a client did not take its last messages");

@@ -3,10 +3,14 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
+use tokio::net::UnixStream;
 use wharf_core::catalog::Face;
 
-use super::{LONGEST, serve};
+use super::peer::Peer;
+use super::{DRAIN, LONGEST, serve};
 use crate::Host;
 use crate::host::Options;
 use crate::mcp::modern::testkit::{Kit, call};
@@ -30,11 +34,11 @@ async fn client(home: &Path) -> Client {
 /// A client of this MCP side.
 fn client_of(mcp: Mcp) -> Client {
     let (near, far) = tokio::io::duplex(64 << 10);
-    let (reader, writer) = tokio::io::split(far);
     let (output, input) = tokio::io::split(near);
     let tasks = Tasks::default();
     let visitor = Visitor { principal: "test".into(), face: Face::All };
-    let served = tasks.spawn(tracing::Span::none(), serve(mcp, visitor, reader, writer, tasks.clone()));
+    let served = serve(mcp, visitor, tokio::io::split(far), Peer::unseen(), tasks.clone());
+    let served = tasks.spawn(tracing::Span::none(), served);
     Client { input, output: BufReader::new(output), tasks, served }
 }
 
@@ -116,6 +120,26 @@ async fn every_request_of_a_script_that_is_long_has_its_answer() {
     }
     ids.sort_unstable();
     assert_eq!(ids, (0..=300).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_client_that_is_killed_cancels_what_it_asked_for_at_once() {
+    let kit = Kit::new().await;
+    let (mut near, far) = UnixStream::pair().unwrap();
+    let (peer, tasks) = (Peer::of(&far), Tasks::default());
+    let visitor = Visitor { principal: "test".into(), face: Face::All };
+    let served = serve(kit.mcp.clone(), visitor, far.into_split(), peer, tasks.clone());
+    let served = tasks.spawn(tracing::Span::none(), served);
+    let params = call("old__hang", &json!({}));
+    let hang = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    near.write_all(format!("{hang}\n").as_bytes()).await.unwrap();
+    kit.legacy.reached.notified().await;
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    drop(near);
+    served.await.unwrap();
+    assert!(began.elapsed() < DRAIN, "it was waited for");
+    assert_eq!(kit.legacy.cancelled.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

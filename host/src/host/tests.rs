@@ -13,11 +13,8 @@ use wharf_core::manifest::{Isolation, Manifest};
 use wharf_plugin_api::{Caller, Plugin, Reply};
 
 use super::{Host, Options, RegisterError};
-use crate::mcp::Mcp;
-}
-
-#[tokio::test]
 use crate::dialect::testkit::fake;
+use crate::mcp::Mcp;
 use crate::plugin::testkit::{Fake, Script};
 use crate::route::CallSpec;
 
@@ -161,7 +158,7 @@ async fn a_second_host_knows_how_the_servers_of_the_first_speak() {
             "tools/list" => fake::json_result(id, json!({"tools": []})),
             "ping" => fake::json_result(id, json!({})),
             _ if !id.is_null() => fake::status(404, ""),
-            rpc if rpc.is_empty() => fake::status(405, ""),
+            "" => fake::status(405, ""),
             _ => fake::status(202, ""),
         }
     }))

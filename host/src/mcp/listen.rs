@@ -314,9 +314,10 @@ impl Listening {
 // === impl Task ===
 
 impl Task {
-    /// The task of this visitor, if its plugin can tell of it.
+    /// The task that this visitor began, if its plugin can tell of it.
     fn of(mcp: &Mcp, visitor: &Visitor, id: String) -> Option<Self> {
         let plugin = owner_of_task(mcp, visitor, &id)?;
+        mcp.tasks.owns(&visitor.principal, &plugin, &id).then_some(())?;
         let declares = |hello: &Hello| has_tasks(hello.capabilities.as_deref());
         mcp.host.hello(&plugin).filter(|hello| declares(hello))?;
         let want = mcp.host.watch(&plugin).map(|watch| watch.want(Wanted::Task(id.clone())));

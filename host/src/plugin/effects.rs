@@ -37,7 +37,7 @@ impl Supervisor {
                 self.tending = None;
                 self.serving = false;
                 self.probe_at = None;
-                self.relist_at = None;
+                (self.relist_at, self.stale_at) = (None, None);
             }
             Effect::Close(g) => self.close(g),
         }
@@ -90,7 +90,7 @@ impl Supervisor {
         self.proof = None;
         self.serving = false;
         self.relisting = false;
-        self.relist_at = None;
+        (self.relist_at, self.stale_at) = (None, None);
     }
 
     fn open(&mut self, g: Generation) {
@@ -139,7 +139,7 @@ impl Supervisor {
         self.serving = true;
         self.answered = self.load.answered();
         if let Some(proof) = self.proof.take().filter(|_| self.visit.is_none()) {
-            self.core.publish_proof(proof, &self.services);
+            self.offer(proof);
         }
         self.schedule_probe();
         self.tend();

@@ -105,7 +105,7 @@ impl Outside {
         let bytes = notification.params.as_ref().map_or(0, |params| params.get().len());
         if bytes > LARGEST {
             let text = format!(
-                "wharf: {} was dropped: its params have {bytes} bytes, and outside of calls {LARGEST} are the most",
+                "{} was dropped: its params have {bytes} bytes, and outside of calls {LARGEST} are the most",
                 notification.method
             );
             self.log.append(self.instance.0, self.generation.0, "wharf", &text);

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use wharf_core::splice;
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Caller, Cause, CauseKind, Link, Notification, Reply, Request, RpcError, Scope,
-    async_trait,
+    CallError, CallErrorKind, Caller, Cause, CauseKind, Era, Link, Notification, Reply, Request, RpcError,
+    Scope, async_trait,
 };
 
 /// Pages of one list.
@@ -27,6 +28,16 @@ pub(crate) struct Proof {
     pub(crate) prompts: Vec<Arc<RawValue>>,
     pub(crate) resources: Vec<Arc<RawValue>>,
     pub(crate) templates: Vec<Arc<RawValue>>,
+    /// How long the lists hold whose changes nobody would hear of, if the plugin says so.
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// A list with all its pages.
+#[derive(Default)]
+struct Read {
+    entries: Vec<Box<RawValue>>,
+    /// Of the page that holds shortest.
+    ttl: Option<Duration>,
 }
 
 /// A tool as the plugin lists it.
@@ -58,6 +69,8 @@ struct Page {
     tools: Option<Vec<Box<RawValue>>>,
     #[serde(default, rename = "nextCursor")]
     next_cursor: Option<String>,
+    #[serde(default, rename = "ttlMs")]
+    ttl_ms: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -95,36 +108,49 @@ pub(crate) async fn prove(link: &dyn Link, deadline: std::time::Instant) -> Resu
     let tools = if capabilities.tools.is_some() || nothing {
         list(link, "tools/list", &scope).await.map_err(Unlisted::into_cause)?
     } else {
-        Vec::new()
+        Read::default()
     };
     let has_resources = capabilities.resources.is_some();
-    let resources = shared(has_resources, link, "resources/list", &scope).await?;
+    let resources = listed(has_resources, link, "resources/list", &scope).await?;
     let templates = templates(has_resources, link, &scope).await?;
-    let prompts = shared(capabilities.prompts.is_some(), link, "prompts/list", &scope).await?;
-    let tools = unique(tools.into_iter().map(listed_tool).collect::<Result<_, _>>()?);
-    Ok(Proof { tools, prompts, resources, templates })
+    let prompts = listed(capabilities.prompts.is_some(), link, "prompts/list", &scope).await?;
+    let ttl = [
+        (&tools, capabilities.tools),
+        (&resources, capabilities.resources),
+        (&templates, capabilities.resources),
+        (&prompts, capabilities.prompts),
+    ];
+    // To the legacy revisions the word means nothing.
+    let ttl = ttl.into_iter().filter(|(_, told)| link.hello().era() == Era::Modern && !tells_changes(*told));
+    let ttl = ttl.filter_map(|(read, _)| read.ttl).min();
+    let tools = unique(tools.entries.into_iter().map(listed_tool).collect::<Result<_, _>>()?);
+    let [prompts, resources, templates] = [prompts, resources, templates].map(Read::shared);
+    Ok(Proof { tools, prompts, resources, templates, ttl })
+}
+
+/// Whether a plugin says that it tells when such a list changes.
+fn tells_changes(capability: Option<&RawValue>) -> bool {
+    capability.and_then(|raw| splice::field(raw, "listChanged")).is_some_and(|told| told.get() == "true")
 }
 
 /// A list, if the plugin says that it has it.
-async fn shared(
+async fn listed(
     has: bool,
     link: &dyn Link,
     method: &'static str,
     scope: &Arc<HostScope>,
-) -> Result<Vec<Arc<RawValue>>, Cause> {
-    let entries =
-        if has { list(link, method, scope).await.map_err(Unlisted::into_cause)? } else { Vec::new() };
-    Ok(entries.into_iter().map(Into::into).collect())
+) -> Result<Read, Cause> {
+    if has { list(link, method, scope).await.map_err(Unlisted::into_cause) } else { Ok(Read::default()) }
 }
 
 /// Whoever has resources need not have templates, and some servers say so with whatever error they have at hand.
-async fn templates(has: bool, link: &dyn Link, scope: &Arc<HostScope>) -> Result<Vec<Arc<RawValue>>, Cause> {
+async fn templates(has: bool, link: &dyn Link, scope: &Arc<HostScope>) -> Result<Read, Cause> {
     const METHOD: &str = "resources/templates/list";
-    match if has { list(link, METHOD, scope).await } else { Ok(Vec::new()) } {
-        Ok(entries) => Ok(entries.into_iter().map(Into::into).collect()),
+    match if has { list(link, METHOD, scope).await } else { Ok(Read::default()) } {
+        Ok(read) => Ok(read),
         Err(Unlisted::Refused(_, error)) => {
             tracing::warn!(%error, "{METHOD} was answered with an error; it has no templates then");
-            Ok(Vec::new())
+            Ok(Read::default())
         }
         Err(Unlisted::Failed(cause)) => Err(cause),
     }
@@ -152,12 +178,8 @@ fn unique(tools: Vec<ListedTool>) -> Vec<ListedTool> {
     kept
 }
 
-async fn list(
-    link: &dyn Link,
-    method: &'static str,
-    scope: &Arc<HostScope>,
-) -> Result<Vec<Box<RawValue>>, Unlisted> {
-    let (mut entries, mut bytes) = (Vec::new(), 0usize);
+async fn list(link: &dyn Link, method: &'static str, scope: &Arc<HostScope>) -> Result<Read, Unlisted> {
+    let (mut read, mut bytes) = (Read::default(), 0usize);
     let mut cursor: Option<String> = None;
     for _ in 0..MAX_PAGES {
         let request = match &cursor {
@@ -170,23 +192,24 @@ async fn list(
         let page = match reply {
             Reply::Result(raw) => page(method, &raw)?,
             // A list that does not exist is empty.
-            Reply::Error(error) if error.code == RpcError::METHOD_NOT_FOUND => return Ok(entries),
+            Reply::Error(error) if error.code == RpcError::METHOD_NOT_FOUND => return Ok(read),
             Reply::Error(error) => return Err(Unlisted::Refused(method, error)),
         };
+        read.ttl = read.ttl.into_iter().chain(page.ttl()).min();
         for entry in page.tools.unwrap_or_default() {
             bytes = bytes.saturating_add(entry.get().len());
-            entries.push(entry);
+            read.entries.push(entry);
         }
         if bytes > MAX_BYTES {
             let detail = format!("{method} has more than {MAX_BYTES} bytes");
             return Err(Cause::new(CauseKind::ListFailed, detail).into());
         }
-        if entries.len() > MAX_ENTRIES {
+        if read.entries.len() > MAX_ENTRIES {
             let detail = format!("{method} has more than {MAX_ENTRIES} entries");
             return Err(Cause::new(CauseKind::ListFailed, detail).into());
         }
         match page.next_cursor {
-            None => return Ok(entries),
+            None => return Ok(read),
             next => cursor = next,
         }
     }
@@ -212,6 +235,22 @@ fn failed(method: &str, error: &CallError) -> Cause {
         CallErrorKind::Session | CallErrorKind::Cancelled | CallErrorKind::Full | _ => CauseKind::ListFailed,
     };
     Cause::new(kind, format!("{method}: {error}"))
+}
+
+// === impl Page, Read ===
+
+impl Page {
+    /// How long it holds. Nothing is what most say that do not know; it asks for no reading.
+    fn ttl(&self) -> Option<Duration> {
+        let millis: u64 = self.ttl_ms.as_ref()?.get().parse().ok()?;
+        (millis > 0).then_some(Duration::from_millis(millis))
+    }
+}
+
+impl Read {
+    fn shared(self) -> Vec<Arc<RawValue>> {
+        self.entries.into_iter().map(Into::into).collect()
+    }
 }
 
 // === impl Unlisted ===

@@ -32,6 +32,9 @@ const RELIST_AFTER: Duration = Duration::from_millis(200);
 /// After lists that changed could not be read.
 const RELIST_AGAIN: Duration = Duration::from_secs(5);
 
+/// Bounds of the time for which lists hold by the plugin's word: no plugin makes the host busy, and none is forgotten.
+const HOLD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
+
 /// What an effect came to.
 pub(super) enum Outcome {
     Admitted(Generation, Leave),
@@ -72,6 +75,8 @@ pub(super) struct Supervisor {
     pub(super) probe_at: Option<Instant>,
     pub(super) answered: u64,
     pub(super) relist_at: Option<Instant>,
+    /// When the lists no longer hold, by the plugin's word.
+    pub(super) stale_at: Option<Instant>,
     /// The lists are being read again.
     pub(super) relisting: bool,
     /// The end of this generation's connection has been asked for.
@@ -123,6 +128,7 @@ pub(super) fn supervise(
         probe_at: None,
         answered: 0,
         relist_at: None,
+        stale_at: None,
         relisting: false,
         closing: None,
         snapshot,
@@ -280,7 +286,7 @@ impl Supervisor {
             Outcome::Relisted(g, proof) if self.machine.generation() == g && self.serving => {
                 self.relisting = false;
                 match proof {
-                    Some(proof) => self.core.publish_proof(proof, &self.services),
+                    Some(proof) => self.offer(proof),
                     // The old lists stay, and the question is asked again.
                     None => self.relist_at = Some(Instant::now() + RELIST_AGAIN),
                 }
@@ -313,22 +319,31 @@ impl Supervisor {
         self.publish();
     }
 
+    /// What it listed is what the plugin offers, for as long as it says.
+    pub(super) fn offer(&mut self, proof: Proof) {
+        self.stale_at = proof.ttl.map(|ttl| Instant::now() + ttl.clamp(HOLD.0, HOLD.1));
+        self.core.publish_proof(proof, &self.services);
+    }
+
     fn woken(&mut self) {
         let now = Instant::now();
         if self.probe_at.is_some_and(|at| at <= now) {
             self.probe_at = None;
             self.probe();
         }
-        if self.relist_at.is_some_and(|at| at <= now) {
-            self.relist_at = None;
-            self.relist();
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.relist_at) || due(self.stale_at) {
+            (self.relist_at, self.stale_at) = (None, None);
+            if !self.relisting {
+                self.relist();
+            }
         }
         self.on(Event::Tick);
     }
 
     fn next_wake(&self) -> Option<Instant> {
         let machine = self.machine.next_deadline().map(|at| self.services.clock.instant(at));
-        [machine, self.probe_at, self.relist_at].into_iter().flatten().min()
+        [machine, self.probe_at, self.relist_at, self.stale_at].into_iter().flatten().min()
     }
 
     /// Nothing is alive: what belonged to the generation goes.
@@ -340,7 +355,7 @@ impl Supervisor {
         self.proof = None;
         self.leave = None;
         self.probe_at = None;
-        self.relist_at = None;
+        (self.relist_at, self.stale_at) = (None, None);
         self.relisting = false;
         self.closing = None;
     }

@@ -54,16 +54,16 @@ pub(crate) struct Script {
     pub(crate) cancelled: AtomicUsize,
     /// Openings so far.
     pub(crate) opened: AtomicU32,
-    /// Links alive at the same time, at most.
     pub(crate) alive: AtomicUsize,
     pub(crate) most_alive: AtomicUsize,
     /// Held back: a closing link waits for this.
     pub(crate) slow_close: Option<Duration>,
     /// The next connection says that its lists changed before it answers them.
     pub(crate) lists_change_at_once: std::sync::atomic::AtomicBool,
+    /// How long the list of tools holds.
+    pub(crate) ttl_ms: u64,
     /// How often the lists were read.
     pub(crate) listings: AtomicUsize,
-    /// How to end the newest connection from outside.
     pub(crate) kill: Mutex<Vec<oneshot::Sender<Cause>>>,
     pub(crate) pings_fail: std::sync::atomic::AtomicBool,
     /// Else a legacy one.
@@ -205,7 +205,9 @@ impl Link for FakeLink {
                     // Others run, and see it, before the list is answered.
                     tokio::task::yield_now().await;
                 }
-                Ok(Reply::Result(raw(r#"{"tools":[{"name":"t","inputSchema":{"type":"object"}}]}"#)))
+                let tool = serde_json::json!({"name": "t", "inputSchema": {"type": "object"}});
+                let list = serde_json::json!({"tools": [tool], "ttlMs": self.script.ttl_ms});
+                Ok(Reply::Result(raw(&list.to_string())))
             }
             "ping" if self.script.pings_fail.load(Ordering::SeqCst) => std::future::pending().await,
             "ping" => Ok(Reply::Result(raw("{}"))),
@@ -285,30 +287,16 @@ impl FakeLink {
             if all.is_empty() { Answer::Ok } else { all.remove(0) }
         };
         let mut dropped = Dropped(&self.script, true);
+        let reached = !matches!(next, Answer::Fails(_, Delivery::Queued | Delivery::NotDelivered));
+        if reached {
+            scope.sent();
+            self.script.executions.fetch_add(1, Ordering::SeqCst);
+        }
         let outcome = match next {
-            Answer::Fails(kind, delivery) if delivery <= Delivery::NotDelivered => {
-                Err(CallError::new(kind, delivery, "scripted"))
-            }
-            Answer::Fails(kind, delivery) => {
-                scope.sent();
-                self.script.executions.fetch_add(1, Ordering::SeqCst);
-                Err(CallError::new(kind, delivery, "scripted"))
-            }
-            Answer::Ok => {
-                scope.sent();
-                self.script.executions.fetch_add(1, Ordering::SeqCst);
-                Ok(Reply::Result(raw(r#"{"content":[]}"#)))
-            }
-            Answer::Hangs => {
-                scope.sent();
-                self.script.executions.fetch_add(1, Ordering::SeqCst);
-                std::future::pending().await
-            }
-            Answer::Asks => {
-                scope.sent();
-                self.script.executions.fetch_add(1, Ordering::SeqCst);
-                scope.ask(Request::bare("elicitation/create")).await
-            }
+            Answer::Fails(kind, delivery) => Err(CallError::new(kind, delivery, "scripted")),
+            Answer::Ok => Ok(Reply::Result(raw(r#"{"content":[]}"#))),
+            Answer::Hangs => std::future::pending().await,
+            Answer::Asks => scope.ask(Request::bare("elicitation/create")).await,
         };
         dropped.1 = false;
         outcome

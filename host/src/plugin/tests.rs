@@ -140,6 +140,32 @@ async fn a_place_is_taken_again_only_when_it_is_free() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lists_are_read_again_when_their_time_is_over_and_no_change_would_be_told() {
+    const TOLD: &str = r#"{"tools":{"listChanged":true}}"#;
+    const NOT: &str = r#"{"tools":{}}"#;
+    let modern = Some("2026-07-28");
+    let (hour, day) = (3_600_000, 86_400_000);
+    // Within one hour and a moment, beside the first one.
+    for (revision, capabilities, ttl_ms, readings) in [
+        (modern, NOT, 600_000, 6),
+        (modern, NOT, 1, 720),
+        (modern, NOT, hour, 1),
+        (modern, NOT, day, 1),
+        (modern, NOT, 0, 0),
+        (None, NOT, 600_000, 0),
+        // Once, for what may have changed before the subscription.
+        (modern, TOLD, 600_000, 1),
+    ] {
+        let script = Script { revision, capabilities: Some(capabilities), ttl_ms, ..Script::default() };
+        let kit = Kit::new(script, manifest("p"));
+        kit.ready().await;
+        tokio::time::sleep(Duration::from_millis(hour + 500)).await;
+        let read = kit.script.listings.load(Ordering::SeqCst) - 1;
+        assert_eq!(read, readings, "{revision:?} {capabilities} {ttl_ms}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_that_change_while_they_are_read_are_read_again() {
     let script = Script { lists_change_at_once: true.into(), ..Script::default() };
     let kit = Kit::new(script, manifest("p"));

@@ -3,9 +3,9 @@
 //! hyper takes such a request by its transfer encoding and drops the other header, so no route can see it; a proxy in front
 //! may have read it the other way and let a second request through inside of its body. This reader follows the heads of the
 //! requests until the first one with a transfer encoding, which is also the last one of its connection: the door closes it.
-//! It also ends a connection whose client takes nothing of what it is sent, and closes one whose request was not read to its
-//! end only when the client had a chance to read the answer: else the answer would be lost in a reset. Knows the framing of HTTP/1.1 requests and
-//! nothing else.
+//! It also ends a connection whose client takes nothing of what it is sent, or does not come to the end of a head; and closes
+//! one whose request was not read to its end only when the client had a chance to read the answer: else the answer would be
+//! lost in a reset. Knows the framing of HTTP/1.1 requests and nothing else.
 
 use std::io;
 use std::pin::Pin;
@@ -19,6 +19,8 @@ use tokio::time::{Sleep, sleep};
 
 /// Bytes of a line that are kept: enough for the longest name we look for and any length.
 const KEPT: usize = 64;
+/// From the first byte of a head, and of a connection, to the end of the head.
+pub(super) const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// A client that takes no byte for so long holds a connection for nothing.
 pub(super) const STALL: Duration = Duration::from_secs(30);
 
@@ -36,6 +38,8 @@ pub(crate) struct Watched<T> {
     inner: T,
     scan: Scan,
     verdict: Verdict,
+    /// Runs while a head is read, and before the first one. Between two requests there is no hurry.
+    head: Option<Pin<Box<Sleep>>>,
     /// Runs while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
     /// Runs once our side is closed while the client still sends.
@@ -54,6 +58,15 @@ enum Scan {
     Head { line: Vec<u8>, any: bool, length: Option<u64>, twice: bool, chunked: bool },
     Body(u64),
     Done,
+}
+
+/// What was found in some bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fed {
+    /// A request is framed twice.
+    twice: bool,
+    /// A head came to its end.
+    head_ended: bool,
 }
 
 // === impl Verdict ===
@@ -80,11 +93,20 @@ impl Scan {
         }
     }
 
-    /// Follows `bytes`; true once a request is framed twice.
-    fn feed(&mut self, mut bytes: &[u8]) -> bool {
+    /// Whether a head has begun and is not over.
+    fn is_in_head(&self) -> bool {
+        match self {
+            Self::Head { line, any, .. } => *any || !line.is_empty(),
+            Self::Body(_) | Self::Done => false,
+        }
+    }
+
+    /// Follows `bytes`, until a request is framed twice.
+    fn feed(&mut self, mut bytes: &[u8]) -> Fed {
+        let mut fed = Fed::default();
         while let Some((first, rest)) = bytes.split_first() {
             match self {
-                Self::Done => return false,
+                Self::Done => break,
                 Self::Body(left) => {
                     let skip = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                     *left -= skip as u64;
@@ -101,23 +123,26 @@ impl Scan {
                 }
                 Self::Head { .. } => {
                     bytes = rest;
-                    if self.end_line() {
-                        return true;
+                    let line = self.end_line();
+                    fed.head_ended |= line.head_ended;
+                    fed.twice = line.twice;
+                    if fed.twice {
+                        break;
                     }
                 }
             }
         }
-        false
+        fed
     }
 
-    fn end_line(&mut self) -> bool {
-        let Self::Head { line, any, length, twice, chunked } = self else { return false };
+    fn end_line(&mut self) -> Fed {
+        let Self::Head { line, any, length, twice, chunked } = self else { return Fed::default() };
         let text = line.trim_ascii_end();
         if text.is_empty() {
             // Empty lines before a request line mean nothing.
             if !*any {
                 line.clear();
-                return false;
+                return Fed::default();
             }
             let both = *chunked && *twice;
             *self = match (*chunked, *length) {
@@ -125,7 +150,7 @@ impl Scan {
                 (false, None | Some(0)) => Self::head(),
                 (false, Some(left)) => Self::Body(left),
             };
-            return both;
+            return Fed { twice: both, head_ended: true };
         }
         let colon = text.iter().position(|b| *b == b':').unwrap_or(text.len());
         let (name, value) = text.split_at(colon);
@@ -139,7 +164,7 @@ impl Scan {
         }
         *any = true;
         line.clear();
-        false
+        Fed::default()
     }
 }
 
@@ -148,7 +173,35 @@ impl Scan {
 impl<T> Watched<T> {
     pub(crate) fn new(inner: T) -> (Self, Verdict) {
         let verdict = Verdict::default();
-        (Self { inner, scan: Scan::head(), verdict: verdict.clone(), stall: None, linger: None }, verdict)
+        let head = Some(Box::pin(sleep(HEAD_DEADLINE)));
+        let watched =
+            Self { inner, scan: Scan::head(), verdict: verdict.clone(), head, stall: None, linger: None };
+        (watched, verdict)
+    }
+
+    /// The stream by itself: what comes is HTTP no more.
+    pub(crate) fn into_inner(self) -> T {
+        self.inner
+    }
+
+    /// Follows what was read, and ends the read of a head that takes too long.
+    fn follow(&mut self, cx: &mut Context<'_>, new: &[u8]) -> io::Result<()> {
+        let fed = self.scan.feed(new);
+        if fed.twice {
+            self.verdict.0.store(true, Ordering::Relaxed);
+        }
+        if fed.head_ended {
+            self.head = None;
+        }
+        if self.scan.is_in_head() && self.head.is_none() {
+            self.head = Some(Box::pin(sleep(HEAD_DEADLINE)));
+        }
+        match self.head.as_mut().map(|head| head.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request does not end"))
+            }
+            Some(Poll::Pending) | None => Ok(()),
+        }
     }
 
     /// Lets the outcome of a write through, unless it has waited too long.
@@ -192,9 +245,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, into);
         let this = &mut *self;
-        if this.scan.feed(into.filled().get(before..).unwrap_or_default()) {
-            this.verdict.0.store(true, Ordering::Relaxed);
-        }
+        this.follow(cx, into.filled().get(before..).unwrap_or_default())?;
         polled
     }
 }
@@ -239,9 +290,9 @@ mod tests {
 
     /// The verdict must not depend on how the bytes are cut.
     fn twice(bytes: &str) -> bool {
-        let whole = Scan::head().feed(bytes.as_bytes());
+        let whole = Scan::head().feed(bytes.as_bytes()).twice;
         let mut scan = Scan::head();
-        let single = bytes.bytes().fold(false, |found, byte| found | scan.feed(&[byte]));
+        let single = bytes.bytes().fold(false, |found, byte| found | scan.feed(&[byte]).twice);
         assert_eq!(whole, single, "{bytes:?}");
         whole
     }

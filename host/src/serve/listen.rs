@@ -33,8 +33,9 @@ use crate::tasks::Tasks;
 const CONNECTIONS: usize = 1024;
 /// And over the unix socket: room of its own, so that a crowd on TCP does not lock the operator out.
 const LOCAL_CONNECTIONS: usize = 128;
-/// From the first byte of a connection, or the end of an answer, to the end of the next head.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// From the end of an answer to the end of the next head: clients keep connections for later. A head that has begun has less
+/// ([`super::framing`]).
+const IDLE: Duration = Duration::from_secs(90);
 const HEAD_BYTES: usize = 64 * 1024;
 /// Silence on a connection after which the client's system is asked whether it lives, how often, and how many times in vain.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -327,7 +328,7 @@ impl Shared {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_DEADLINE)
+            .header_read_timeout(IDLE)
             // At most 100 headers: hyper's own bound, and dearer when it is set.
             .max_header_size(HEAD_BYTES)
             .max_buf_size(HEAD_BYTES)

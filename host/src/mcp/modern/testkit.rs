@@ -27,6 +27,8 @@ pub(crate) struct Scripted {
     pub(crate) cancelled: AtomicUsize,
     /// Called by a tool of that name.
     pub(crate) reached: Notify,
+    /// Lets that tool go on.
+    pub(crate) goes_on: Notify,
     inbox: std::sync::Mutex<Option<Arc<dyn Inbox>>>,
     /// What it was asked to tell.
     pub(crate) filters: std::sync::Mutex<Vec<Value>>,
@@ -60,12 +62,13 @@ fn tool(name: &str) -> Value {
 
 impl Scripted {
     fn new(revision: &'static str, capabilities: &'static str) -> Arc<Self> {
-        let (cancelled, reached) = Default::default();
+        let (cancelled, reached, goes_on) = Default::default();
         Arc::new(Self {
             revision,
             capabilities,
             cancelled,
             reached,
+            goes_on,
             inbox: Default::default(),
             filters: Default::default(),
             levels: Default::default(),
@@ -181,7 +184,8 @@ impl Conversation {
             }
             Some("hang") => {
                 self.0.reached.notify_one();
-                std::future::pending().await
+                self.0.goes_on.notified().await;
+                json!({"content": []})
             }
             Some("task") => json!({"resultType": "task", "taskId": "task-1", "status": "working"}),
             _ => json!({

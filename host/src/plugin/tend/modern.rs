@@ -24,6 +24,11 @@ use crate::plugin::watch::Union;
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// One that lasted this long did not fail; the next try is not delayed for it.
 const LASTED: Duration = Duration::from_secs(30);
+/// The member of a filter that names resources; all others are lists.
+const RESOURCES: &str = "resourceSubscriptions";
+const TASKS: &str = "taskIds";
+/// What some say for a resource that is not there.
+const NO_RESOURCE: i64 = -32002;
 const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 /// The mark of our own listen; nobody behind us knows it.
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -32,10 +37,15 @@ const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 struct Listen {
     /// What it asks for.
     filter: Map<String, Value>,
-    resources: BTreeSet<String>,
     since: Instant,
     ended: oneshot::Receiver<Result<Reply, CallError>>,
     _open: DropGuard,
+}
+
+/// Whether all that is wanted was told, or the next listen asks for more.
+enum All {
+    Told,
+    Not,
 }
 
 /// How the opening of a listen failed.
@@ -71,11 +81,16 @@ struct Honoured {
 }
 
 /// What a tending knows beside what is wanted.
-#[derive(Default)]
 struct Tending {
     open: Option<Listen>,
+    /// Resources with which the last listen was opened.
+    good: BTreeSet<String>,
     /// Resources that no listen is opened with, as long as they are wanted.
     bad: BTreeSet<String>,
+    /// Tasks that the plugin was asked for when it refused: it may have forgotten one. Their clients ask for them themselves.
+    untold: BTreeSet<String>,
+    /// How many others the next listen asks for at most. Fewer, while one is looked for that the plugin does not take.
+    step: usize,
     failures: u32,
     /// For a while nothing was heard.
     missed: bool,
@@ -83,12 +98,13 @@ struct Tending {
 
 pub(super) async fn tend(tended: &Tended) {
     let mut changes = tended.watch.changes();
-    let mut tending = Tending::default();
+    let mut tending = Tending::new();
     loop {
         changes.mark_unchanged();
         let union = tended.watch.union();
         match tending.become_as(&union, tended).await {
-            Ok(()) => {
+            Ok(All::Not) => {}
+            Ok(All::Told) => {
                 tended.serving.reached(union.version);
                 tokio::select! {
                     // The watch outlives this.
@@ -96,12 +112,16 @@ pub(super) async fn tend(tended: &Tended) {
                     () = ended(&mut tending.open) => tending.lost().await,
                 }
             }
-            Err(Failed::Refused(refusal)) if refusal.code == RpcError::METHOD_NOT_FOUND => {
+            Err(Failed::Refused(refusal))
+                if refusal.code == RpcError::METHOD_NOT_FOUND
+                    && tending.open.is_none()
+                    && tending.asked(&union).is_empty() =>
+            {
                 return refused(tended, &refusal).await;
             }
-            Err(Failed::Refused(refusal)) if tending.sets_aside(&union) => {
-                // One of the new ones is to blame, and no want of one client ends what others are told.
-                tracing::warn!(%refusal, "resources are not watched");
+            Err(Failed::Refused(refusal)) if tending.leaves_tasks(&refusal, &union) => {}
+            Err(Failed::Refused(refusal)) if tending.doubts(&refusal, &union) => {
+                // No want of one client ends what others are told.
                 tending.bad.iter().for_each(|uri| tended.serving.answered(uri, Some(refusal.clone())));
             }
             Err(failed) => {
@@ -114,28 +134,52 @@ pub(super) async fn tend(tended: &Tended) {
 }
 
 impl Tending {
-    /// Listens for what is wanted.
-    async fn become_as(&mut self, union: &Union, tended: &Tended) -> Result<(), Failed> {
+    fn new() -> Self {
+        let (good, bad, untold) = Default::default();
+        // What changed since the lists were read first was told to nobody.
+        Self { open: None, good, bad, untold, step: usize::MAX, failures: 0, missed: true }
+    }
+
+    /// Listens for what is wanted, or for a part of it.
+    async fn become_as(&mut self, union: &Union, tended: &Tended) -> Result<All, Failed> {
         self.bad.retain(|uri| union.resources.contains(uri));
-        let resources: BTreeSet<String> = union.resources.difference(&self.bad).cloned().collect();
+        let resources = self.asked(union);
         if !tended.tells.subscribes() {
             settle(tended, &resources, Some(&BTreeSet::new()));
         }
-        let filter = filter(&tended.tells, &resources, &union.tasks);
+        self.untold.retain(|task| union.tasks.contains(task));
+        let tasks = union.tasks.difference(&self.untold).cloned().collect();
+        let filter = filter(&tended.tells, &resources, &tasks);
         if filter.is_empty() {
             self.open = None;
         } else if self.open.as_ref().is_none_or(|open| open.filter != filter) {
-            let (mut listen, honoured) = Listen::open(tended, filter).await?;
+            let lists = filter.keys().any(|key| key != RESOURCES && key != TASKS);
+            let (listen, honoured) = Listen::open(tended, filter).await?;
             if tended.tells.subscribes() {
                 settle(tended, &resources, honoured.as_ref());
             }
-            listen.resources = resources;
             self.open = Some(listen);
-            if std::mem::take(&mut self.missed) {
+            if std::mem::take(&mut self.missed) && lists {
                 tended.inbox.lists_may_have_changed();
             }
         }
-        Ok(())
+        self.good = resources;
+        if union.resources.iter().all(|uri| self.good.contains(uri) || self.bad.contains(uri)) {
+            self.step = usize::MAX;
+            return Ok(All::Told);
+        }
+        self.step = self.step.saturating_mul(2);
+        Ok(All::Not)
+    }
+
+    /// The resources that the next listen asks for: those that the last one did, and so many others.
+    fn asked(&self, union: &Union) -> BTreeSet<String> {
+        let kept = union.resources.intersection(&self.good);
+        kept.chain(self.others(union).take(self.step)).cloned().collect()
+    }
+
+    fn others<'a>(&'a self, union: &'a Union) -> impl Iterator<Item = &'a String> {
+        union.resources.iter().filter(|uri| !self.good.contains(*uri) && !self.bad.contains(*uri))
     }
 
     /// The listen that was open has ended.
@@ -153,12 +197,34 @@ impl Tending {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// Sets aside the resources that the listen that is open does not ask for. False: there are none.
-    fn sets_aside(&mut self, union: &Union) -> bool {
-        let before = self.bad.len();
-        let asked = |uri: &&String| self.open.as_ref().is_some_and(|open| open.resources.contains(*uri));
-        self.bad.extend(union.resources.iter().filter(|uri| !asked(uri)).cloned());
-        self.bad.len() > before
+    /// Goes on without the tasks for which a listen may have been refused. False: there are none.
+    fn leaves_tasks(&mut self, refusal: &RpcError, union: &Union) -> bool {
+        let before = self.untold.len();
+        if is_of_one(refusal) {
+            self.untold.extend(union.tasks.iter().cloned());
+        }
+        self.untold.len() > before
+    }
+
+    /// Goes on without the resource for which a listen was refused: at once if it can be but one, else with a part of them.
+    /// False: no resource is to blame.
+    fn doubts(&mut self, refusal: &RpcError, union: &Union) -> bool {
+        let of_resources = is_of_one(refusal);
+        let is_new = self.others(union).next().is_some();
+        if !is_new && self.open.is_none() && of_resources && !self.good.is_empty() {
+            // What the plugin took once it need not take again.
+            self.good.clear();
+        }
+        let suspects: Vec<String> = self.others(union).take(self.step).cloned().collect();
+        match suspects.len() {
+            0 => return false,
+            _ if refusal.code == RpcError::METHOD_NOT_FOUND => self.bad.extend(suspects),
+            _ if !of_resources => return false,
+            1 => self.bad.extend(suspects),
+            many => self.step = many / 2,
+        }
+        tracing::warn!(%refusal, not_watched = self.bad.len(), "the plugin does not take all resources");
+        true
     }
 }
 
@@ -183,12 +249,17 @@ fn filter(tells: &Tells, resources: &BTreeSet<String>, tasks: &BTreeSet<String>)
         filter.insert((*name).to_owned(), Value::Bool(true));
     }
     if tells.subscribes() && !resources.is_empty() {
-        filter.insert("resourceSubscriptions".to_owned(), texts(resources));
+        filter.insert(RESOURCES.to_owned(), texts(resources));
     }
     if tells.extensions.tasks.is_some() && !tasks.is_empty() {
-        filter.insert("taskIds".to_owned(), texts(tasks));
+        filter.insert(TASKS.to_owned(), texts(tasks));
     }
     filter
+}
+
+/// Whether a refusal is about something that was asked for, and not about the asking.
+fn is_of_one(refusal: &RpcError) -> bool {
+    matches!(refusal.code, RpcError::INVALID_PARAMS | NO_RESOURCE)
 }
 
 fn texts(all: &BTreeSet<String>) -> Value {
@@ -259,7 +330,7 @@ impl Listen {
         let honoured = acknowledgement
             .and_then(|raw| serde_json::from_str::<Acknowledged>(raw.get()).ok())
             .and_then(|acknowledged| acknowledged.notifications.resource_subscriptions);
-        Ok((Self { filter, resources: BTreeSet::new(), since: Instant::now(), ended, _open: open }, honoured))
+        Ok((Self { filter, since: Instant::now(), ended, _open: open }, honoured))
     }
 }
 

@@ -8,11 +8,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{HEAD_DEADLINE, Listening, ServeError, Settings, Shared, bind_unix, is_trusted};
+use super::{IDLE, Listening, ServeError, Settings, Shared, bind_unix, is_trusted};
 use crate::serve::auth::{Auth, Via};
 use crate::serve::body::JsonBody;
 use crate::serve::door::Door;
-use crate::serve::framing::STALL;
+use crate::serve::framing::{HEAD_DEADLINE, STALL};
 use crate::serve::guard::Guard;
 use crate::serve::problem::Problem;
 use crate::tasks::Tasks;
@@ -105,6 +105,30 @@ async fn a_trickled_head_is_given_up_all_the_same() {
         read = read.read_to_end(&mut answer) => assert!(read.is_ok()),
     }
     assert!(began.elapsed() <= HEAD_DEADLINE + Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_between_two_requests_has_more_time_than_a_head_that_has_begun() {
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for begun in [&b""[..], b"GET /healthz HTTP/1.1\r\n"] {
+        let stub = stub();
+        let mut stream = stub.connect();
+        for _ in 0..2 {
+            stream.write_all(request).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"fine") {
+                assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed too early");
+            }
+            tokio::time::sleep(IDLE - Duration::from_secs(20)).await;
+        }
+        let began = Instant::now();
+        stream.write_all(begun).await.unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        let (waited, expected) =
+            (began.elapsed(), if begun.is_empty() { Duration::from_secs(20) } else { HEAD_DEADLINE });
+        assert!(waited >= expected && waited < expected + Duration::from_secs(2), "{begun:?} {waited:?}");
+    }
 }
 
 #[tokio::test]

@@ -15,10 +15,12 @@ use wharf_core::Code;
 
 use super::head::{self, Refusal, Visit};
 use super::{McpEdge, accepted};
+use crate::edge_stdio::DRAIN_AT_END;
 use crate::edge_stdio::talk::Talk;
 use crate::serve::body::JsonBody;
 use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
+use crate::tasks::Tasks;
 
 /// Connections at a time; each is one of the edge's connections anyway.
 const MOST: usize = 512;
@@ -51,8 +53,9 @@ pub(super) async fn open(
     let path = uri.path().strip_suffix("/sse").unwrap_or_default();
     let endpoint = format!("event: endpoint\ndata: {path}/messages?sessionId={id}\n\n");
     let open = Open { id, all: edge.old.clone(), talk, messages };
+    edge.tasks.spawn(tracing::debug_span!("old connection"), end(Arc::clone(&open.talk), edge.tasks.clone()));
     let first = stream::iter([Bytes::from(endpoint)]);
-    Ok(sse::respond(first.chain(open.frames(edge.tasks.ending().clone()))))
+    Ok(sse::respond(first.chain(open.frames())))
 }
 
 /// `POST /messages?sessionId=..`
@@ -69,6 +72,14 @@ pub(super) async fn message(
     talk.take(&body.unwrap_or_default()).await;
     let response: Response = accepted();
     Ok(response)
+}
+
+/// Ends a talk with the host: answers in flight are waited for, and go out meanwhile.
+async fn end(talk: Arc<Talk>, tasks: Tasks) {
+    tokio::select! {
+        () = tasks.ending().cancelled() => talk.finish(DRAIN_AT_END).await,
+        () = talk.over().cancelled() => {}
+    }
 }
 
 // === impl OldSessions ===
@@ -117,18 +128,56 @@ impl Drop for Open {
 }
 
 impl Open {
-    fn frames(self, ending: tokio_util::sync::CancellationToken) -> impl Stream<Item = Bytes> + Send {
-        stream::unfold((self, ending), |(mut open, ending)| async move {
+    fn frames(self) -> impl Stream<Item = Bytes> + Send {
+        stream::unfold(self, |mut open| async move {
             let over = open.talk.over().clone();
             let frame = tokio::select! {
                 // What was said before the end goes out before the end.
                 biased;
                 Some(message) = open.messages.recv() => frame("message", None, &message),
                 () = over.cancelled() => return None,
-                () = ending.cancelled() => return None,
                 () = tokio::time::sleep(KEEP_ALIVE) => PULSE,
             };
-            Some((frame, (open, ending)))
+            Some((frame, open))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use futures_util::StreamExt;
+    use http::Request;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+    use serde_json::json;
+
+    use crate::mcp::modern::testkit::{Kit, call};
+    use crate::serve::mcp::routes;
+    use crate::tasks::Tasks;
+
+    #[tokio::test]
+    async fn a_call_in_flight_is_answered_before_the_stream_ends_with_the_host() {
+        let (kit, tasks) = (Kit::new().await, Tasks::default());
+        let routes = TowerToHyperService::new(routes(kit.mcp.clone(), tasks.clone()));
+        let asked = Request::get("/sse").header("accept", "text/event-stream").body(Body::empty()).unwrap();
+        let mut events = routes.call(asked).await.unwrap().into_body().into_data_stream();
+        let first = String::from_utf8(events.next().await.unwrap().unwrap().to_vec()).unwrap();
+        let endpoint = first.trim().split_once("data: ").unwrap().1;
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call("old__hang", &json!({})) });
+        let posted = Request::post(endpoint).header("content-type", "application/json");
+        let posted = posted.body(Body::from(message.to_string())).unwrap();
+        assert_eq!(routes.call(posted).await.unwrap().status(), 202);
+        kit.legacy.reached.notified().await;
+        tasks.ending().cancel();
+        let rest = events.map(|chunk| chunk.unwrap().to_vec()).concat();
+        let rest = tasks.spawn(tracing::Span::none(), rest);
+        // It is read on while the call still runs.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        kit.legacy.goes_on.notify_one();
+        let rest = String::from_utf8(rest.await.unwrap()).unwrap();
+        assert!(rest.contains(r#""id":1"#) && rest.contains("result"), "{rest}");
     }
 }

@@ -1,23 +1,29 @@
 //! A connection given over to messages, one a line each way: how `wharf stdio` reaches a host that runs.
 
+use std::io::Cursor;
 use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, StatusCode};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpStream, UnixStream};
 use wharf_core::Code;
 use wharf_core::catalog::Face;
 
 use super::McpEdge;
 use super::head::{nothing, parsed_plugin};
 use crate::edge_stdio;
-use crate::mcp::Visitor;
+use crate::edge_stdio::peer::Peer;
+use crate::mcp::{Mcp, Visitor};
 use crate::serve::auth::Principal;
+use crate::serve::framing::Watched;
 use crate::serve::problem::{Answer, Problem};
+use crate::tasks::Tasks;
 
 /// Pipes at a time. A client program holds one for as long as it lives.
 pub(super) const PIPES: usize = 512;
@@ -61,8 +67,7 @@ pub(super) async fn open(
     tasks.spawn(tracing::debug_span!("pipe"), async move {
         match upgrade.await {
             Ok(connection) => {
-                let (reader, writer) = tokio::io::split(TokioIo::new(connection));
-                edge_stdio::serve(mcp, Visitor { principal, face }, reader, writer, all).await;
+                given_over(connection, mcp, Visitor { principal, face }, all).await;
             }
             Err(error) => tracing::debug!(%error, "a connection did not become a pipe"),
         }
@@ -72,6 +77,30 @@ pub(super) async fn open(
         [(CONNECTION, HeaderValue::from_static("upgrade")), (UPGRADE, HeaderValue::from_static(PROTOCOL))];
     let response: Response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
     Ok(response)
+}
+
+/// Serves a connection that is HTTP no more. What watched it as HTTP is taken off: the bounds of a pipe are its own.
+async fn given_over(connection: Upgraded, mcp: Mcp, visitor: Visitor, tasks: Tasks) {
+    let connection = match connection.downcast::<TokioIo<Watched<UnixStream>>>() {
+        Ok(Parts { io, read_buf, .. }) => {
+            let stream = io.into_inner().into_inner();
+            let peer = Peer::of(&stream);
+            let (reader, writer) = stream.into_split();
+            let both = (Cursor::new(read_buf).chain(reader), writer);
+            return edge_stdio::serve(mcp, visitor, both, peer, tasks).await;
+        }
+        Err(connection) => connection,
+    };
+    match connection.downcast::<TokioIo<Watched<TcpStream>>>() {
+        Ok(Parts { io, read_buf, .. }) => {
+            let stream = io.into_inner().into_inner();
+            let peer = Peer::of(&stream);
+            let (reader, writer) = stream.into_split();
+            let both = (Cursor::new(read_buf).chain(reader), writer);
+            edge_stdio::serve(mcp, visitor, both, peer, tasks).await;
+        }
+        Err(_) => tracing::error!("a pipe came over neither TCP nor a unix socket; this is a bug of wharf"),
+    }
 }
 
 impl Which {
