@@ -7,6 +7,7 @@
 //! - the name of a tool or prompt where several plugins stand beside each other;
 //! - what a modern client says of its own hop in `_meta`, which goes no further;
 //! - `resultType`, `ttlMs` and `cacheScope`, which a modern client must be told and a legacy plugin does not say;
+//! - the tasks of 2025, which the other era does not know: `task` of a call, and `execution.taskSupport` of a tool;
 //! - that a message is one line: a CR or LF between tokens becomes a blank.
 
 mod door;
@@ -25,6 +26,9 @@ use crate::support::{Manifest, TestHost};
 const TOKEN: &str = r#""t\u006fk\/""#;
 /// Who a modern client is.
 const INFO: &str = r#"{ "name":"c","version":"1","vendor":[1.0] }"#;
+/// What tasks there are of in the table.
+const TASK: &str = r#","task":{"ttl":60000,"vendor":1.0}"#;
+const TASK_SUPPORT: &str = r#""taskSupport":"optional","#;
 /// Ids of the client, in turn.
 const IDS: [&str; 6] = [r#""a\u0062\/""#, "18446744073709551616", "-7", "0", r#""""#, r#""☂""#];
 
@@ -201,8 +205,10 @@ async fn play(stage: &Stage, door: &mut Door<'_>, case: &Case, prefix: &str, id:
         format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
     };
     let door_modern = door.modern;
+    let crosses = door.modern && !stage.modern;
     let at_plugin = |hop_id: &str| {
         let params = case.params.replace("@NAME@", case.name).replace("@HOP@", "").replace('\t', one_line);
+        let params = if crosses { params.replace(TASK, "") } else { params };
         let params = if stage.modern {
             stamped(&params, door_modern, hop_id)
         } else {
@@ -269,6 +275,7 @@ async fn all(stage: &Stage, mut door: Door<'_>, prefix: &str, own: bool) -> usiz
         let lines = door.lines(&bare, "", message, &format!(r#"{{"jsonrpc":"2.0","id":{n},"#)).await;
         let name = if *method == "tools/list" { "listed" } else { "prompt" };
         let entry = entry.replace("@NAME@", &format!("{prefix}{name}"));
+        let entry = if door.modern == stage.modern { entry } else { entry.replace(TASK_SUPPORT, "") };
         assert!(lines[0].contains(&entry), "{method}: {entry} is not in {}", lines[0]);
         messages += 2;
     }
