@@ -85,10 +85,13 @@ async fn plugins_and_tools_can_be_listed_and_filtered() {
     assert!(found.to_string().contains("echo") && !found.to_string().contains("sleep"), "{found}");
     assert_eq!(host.plugin("two").await["tools"], 2);
     host.try_call("two", "count", json!({})).await.problem(404, "tool_not_found");
-    let empty = host.get("/api/v1/prompts?plugin=two").await.expect(200);
-    assert_eq!(empty["prompts"], json!([]), "it declares none");
-    let empty = host.get("/api/v1/resources").await.expect(200);
-    assert_eq!((&empty["resources"], &empty["templates"]), (&json!([]), &json!([])));
+    let prompts = host.get("/api/v1/prompts?plugin=two").await.expect(200);
+    let greet = &prompts["prompts"][0];
+    assert_eq!((&greet["name"], &greet["exposed"]), (&json!("greet"), &json!("two__greet")), "{prompts}");
+    assert_eq!(prompts["prompts"].as_array().map(Vec::len), Some(1), "{prompts}");
+    let listed = host.get("/api/v1/resources").await.expect(200);
+    let exposed: Vec<_> = listed["resources"].as_array().unwrap().iter().map(|r| &r["exposed"]).collect();
+    assert_eq!(exposed, ["one+mock://readme", "two+mock://readme"], "both list one URI: {listed}");
     host.get("/api/v1/prompts?plugin=nobody").await.problem(404, "plugin_not_found");
     host.get("/api/v1/resources?what=ever").await.problem(400, "bad_request");
 }

@@ -12,6 +12,7 @@ use wharf_plugin_api::CauseKind;
 
 use super::testkit::{Kit, Opening, Script, manifest, setup};
 
+mod listens;
 mod own;
 mod watch;
 
