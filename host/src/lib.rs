@@ -19,6 +19,14 @@
 //! the era of each, and asks `mcp`, which answers with an exchange: messages on the way, then the answer. A modern exchange
 //! ends with its connection; a legacy one goes on, and its client may come back for it.
 //!
+//! **Between the eras.** Plugins and clients of the legacy era (2024-11-05 to 2025-11-25: sessions, the server asks) and of the
+//! modern one (2026-07-28: each request for itself, the answer asks) meet in `mcp`. A legacy plugin that asks in the middle of a
+//! modern client's call has that call parked until the client comes back with answers; a modern plugin's `input_required`
+//! becomes requests to a legacy client. What clients want to be told of (resources, levels, tasks) is counted per plugin and
+//! told to it in its own words. What a plugin says that belongs to no call goes to all whom it may concern; what could be one
+//! client's alone goes to nobody if it is not certain whose. A plugin with `isolation = "session"` has an instance for each
+//! legacy session.
+//!
 //! **Snapshots.** State has one owner. Everyone else reads: instance snapshots, the table, the catalog and the problems of
 //! a manifest are replaced as a whole and never changed in place.
 //!
