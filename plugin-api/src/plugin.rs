@@ -87,6 +87,12 @@ pub trait Scope: Send + Sync {
         true
     }
 
+    /// Whether the caller is there. One that was told the plugin's questions, and is to come back with the answers, is not:
+    /// nothing reaches it until then.
+    fn is_attended(&self) -> bool {
+        true
+    }
+
     /// Who calls.
     fn caller(&self) -> &Caller;
 

@@ -3,16 +3,10 @@
 //! Declared is what the client's own `capabilities` hold; an empty object under a key is a yes. A request of a kind that is
 //! not known here is asked of nobody.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::splice;
-
-/// Questions of one call that come within this of each other are asked together. Until it is over after a question, the
-/// call may well ask another one; then it waits for its answers.
-pub const TOGETHER: Duration = Duration::from_millis(25);
 
 /// What a client must have declared to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -259,7 +259,6 @@ impl Incoming {
             }
             (Answers::Nobody(why), _) => return Reply::Error(RpcError::new(RpcError::INTERNAL, why)),
             (Answers::Caller, Some(scope)) => {
-                let _asking = self.pending.asks(&scope);
                 let until = Instant::from_std(scope.deadline());
                 tokio::time::timeout_at(until, scope.ask(request)).await
             }

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use wharf_core::ask::TOGETHER;
 use wharf_core::splice;
 use wharf_plugin_api::{CallError, CallErrorKind, Client, Delivery, Id, Reply, Request, Scope, jsonrpc};
 
@@ -45,9 +44,6 @@ struct Entry {
     reply: oneshot::Sender<Answer>,
     scope: Arc<dyn Scope>,
     sent: bool,
-    /// What the plugin asked this caller and has no answer to, and when it asked last.
-    open: usize,
-    asked: Option<Instant>,
 }
 
 /// Calls that may be meant, and the newest of them.
@@ -55,12 +51,6 @@ struct Entry {
 struct Meant<'a> {
     calls: usize,
     newest: Option<(u64, &'a Arc<dyn Scope>)>,
-}
-
-/// A question that a caller has. Dropped when it is answered or taken back.
-pub(crate) struct Asking {
-    pending: Arc<Pending>,
-    id: u64,
 }
 
 /// A caller's place in the table. Dropped before the answer, it tells the plugin that nobody waits any more.
@@ -91,7 +81,7 @@ impl Pending {
         }
         table.last += 1;
         let id = table.last;
-        table.entries.insert(id, Entry { reply: tx, scope, sent: false, open: 0, asked: None });
+        table.entries.insert(id, Entry { reply: tx, scope, sent: false });
         drop(table);
         Ok(Ticket { pending: Arc::clone(self), id, reply: rx, outbox })
     }
@@ -156,9 +146,10 @@ impl Pending {
 
     /// The calls that `count` and that the plugin may speak of, and the newest of them.
     ///
-    /// What is still queued it cannot mean. One with a question that is open for a while is left out while another works:
-    /// most tools wait for the answer before they say or ask more. That is no rule of the protocol, so a tool that asks on
-    /// can have its question put to the other call. Both are of one principal then: where they are not, each counts.
+    /// What is still queued it cannot mean. One whose client has left with the questions, and may never come back, is left
+    /// out while another works: else an abandoned question would close the plugin to everybody's questions. A tool that asks
+    /// on meanwhile, which the protocol allows, can have its question put to the other call then. Both are of one principal:
+    /// where they are not, each counts.
     pub(crate) fn calls(&self, count: impl Fn(&dyn Scope) -> bool) -> (InFlight, Option<Arc<dyn Scope>>) {
         let table = self.table();
         let at = Instant::now();
@@ -167,7 +158,7 @@ impl Pending {
         for (id, entry) in table.calls().filter(|(_, entry)| count(&*entry.scope)) {
             let own = &entry.scope.caller().principal;
             mixed |= *principal.get_or_insert(own) != own;
-            if entry.waits(at) { &mut waiting } else { &mut working }.add(*id, &entry.scope);
+            if entry.scope.is_attended() { &mut working } else { &mut waiting }.add(*id, &entry.scope);
         }
         let meant = match (mixed, working.calls) {
             (true, _) => working.and(waiting),
@@ -182,15 +173,6 @@ impl Pending {
     /// The clients of all calls that the plugin has.
     pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
         self.table().calls().map(|(_, entry)| Arc::clone(&entry.scope.caller().client)).collect()
-    }
-
-    /// The caller of the request with this scope is asked something.
-    pub(crate) fn asks(self: &Arc<Self>, scope: &Arc<dyn Scope>) -> Option<Asking> {
-        let mut table = self.table();
-        let (id, entry) = table.entries.iter_mut().find(|(_, entry)| Arc::ptr_eq(&entry.scope, scope))?;
-        entry.open += 1;
-        entry.asked = Some(Instant::now());
-        Some(Asking { pending: Arc::clone(self), id: *id })
     }
 
     /// Nothing is sent any more: who is not sent yet, or comes later, is turned away. Answers may still come.
@@ -243,25 +225,6 @@ impl<'a> Meant<'a> {
     fn and(self, other: Self) -> Self {
         let newest = self.newest.into_iter().chain(other.newest).max_by_key(|(id, _)| *id);
         Self { calls: self.calls + other.calls, newest }
-    }
-}
-
-// === impl Entry ===
-
-impl Entry {
-    /// Whether it goes on only when its questions are answered.
-    fn waits(&self, at: Instant) -> bool {
-        self.open > 0 && self.asked.is_some_and(|asked| at.duration_since(asked) >= TOGETHER)
-    }
-}
-
-// === impl Asking ===
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        if let Some(entry) = self.pending.table().entries.get_mut(&self.id) {
-            entry.open -= 1;
-        }
     }
 }
 

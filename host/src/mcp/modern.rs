@@ -191,7 +191,8 @@ pub(crate) fn open_to_questions(
     }
     let early = brought.answers.filter(|_| legacy);
     let room = host.may_wait(&spec.plugin);
-    Ok(Live::new(spec.plugin.clone(), room, host.call(spec), asked, events, early))
+    let presence = spec.presence.clone();
+    Ok(Live::new(spec.plugin.clone(), room, presence, host.call(spec), asked, events, early))
 }
 
 // === impl Asking ===

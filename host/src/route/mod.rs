@@ -12,4 +12,4 @@ mod tests;
 
 pub use crate::plugin::Ask;
 pub use failure::{Failure, FieldError};
-pub use spec::{CallEvent, CallSpec, Payload, Settled};
+pub use spec::{CallEvent, CallSpec, Payload, Presence, Settled};

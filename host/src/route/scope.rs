@@ -9,7 +9,7 @@ use wharf_core::ask::{Capability, Declared, needed};
 use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, RpcError, Scope, async_trait};
 
 use super::allowance::Allowance;
-use super::spec::CallEvent;
+use super::spec::{CallEvent, Presence};
 use crate::plugin::Ask;
 use crate::plugin::asking::{Asker, TooMany};
 
@@ -22,6 +22,7 @@ pub(crate) struct CallScope {
     events: Option<mpsc::Sender<CallEvent>>,
     asks: Option<mpsc::Sender<Ask>>,
     asker: Asker,
+    presence: Presence,
     undeclared: Mutex<Vec<Capability>>,
 }
 
@@ -32,8 +33,10 @@ impl CallScope {
         events: Option<mpsc::Sender<CallEvent>>,
         asks: Option<mpsc::Sender<Ask>>,
         asker: Asker,
+        presence: Presence,
     ) -> Self {
-        Self { caller, time, sent: AtomicBool::new(false), events, asks, asker, undeclared: Mutex::default() }
+        let (sent, undeclared) = (AtomicBool::new(false), Mutex::default());
+        Self { caller, time, sent, events, asks, asker, presence, undeclared }
     }
 
     /// Resolves when the call has to make room, because its client does not answer.
@@ -114,6 +117,10 @@ impl Scope for CallScope {
             return Ok(nobody());
         }
         Ok(answered.await.unwrap_or_else(|_| nobody()))
+    }
+
+    fn is_attended(&self) -> bool {
+        self.presence.is_there()
     }
 
     fn caller(&self) -> &Caller {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -31,7 +32,13 @@ pub struct CallSpec {
     pub events: Option<mpsc::Sender<CallEvent>>,
     /// Where the plugin's questions to the caller go. `None`: nobody can be asked.
     pub asks: Option<mpsc::Sender<Ask>>,
+    /// Whether the caller is there.
+    pub presence: Presence,
 }
+
+/// Whether a caller is there, told by who serves it. Cheap to clone; a new one is there.
+#[derive(Clone, Debug, Default)]
+pub struct Presence(Arc<AtomicBool>);
 
 /// What goes to the plugin, raw.
 #[derive(Clone, Debug)]
@@ -74,6 +81,21 @@ pub struct Settled {
     pub undeclared: Vec<Capability>,
 }
 
+// === impl Presence ===
+
+impl Presence {
+    /// The caller has gone, with questions to answer, or is back.
+    pub fn set(&self, is_there: bool) {
+        self.0.store(!is_there, Ordering::Release);
+    }
+
+    /// Whether it is there.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        !self.0.load(Ordering::Acquire)
+    }
+}
+
 // === impl CallSpec ===
 
 impl CallSpec {
@@ -93,6 +115,7 @@ impl CallSpec {
             caller,
             events: None,
             asks: None,
+            presence: Presence::default(),
         }
     }
 

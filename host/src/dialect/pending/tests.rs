@@ -1,9 +1,7 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, TryLockError};
 
 use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, Scope, async_trait};
-
-use wharf_core::ask::TOGETHER;
 
 use super::Pending;
 
@@ -11,6 +9,7 @@ use super::Pending;
 struct Witness {
     pending: Arc<Pending>,
     held: AtomicU32,
+    away: AtomicBool,
     caller: Caller,
 }
 
@@ -32,6 +31,10 @@ impl Scope for Witness {
         std::future::pending().await
     }
 
+    fn is_attended(&self) -> bool {
+        !self.away.load(Ordering::Relaxed)
+    }
+
     fn caller(&self) -> &Caller {
         &self.caller
     }
@@ -47,6 +50,7 @@ fn no_caller_can_go_between_being_sent_and_knowing_it() {
     let witness = Arc::new(Witness {
         pending: Arc::clone(&pending),
         held: AtomicU32::new(0),
+        away: AtomicBool::new(false),
         caller: Caller::new("tester"),
     });
     let ticket = pending.open(Arc::clone(&witness) as Arc<dyn Scope>, None).expect("room");
@@ -57,59 +61,69 @@ fn no_caller_can_go_between_being_sent_and_knowing_it() {
     assert!(!pending.sent(id), "who is gone is not sent");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_that_waits_for_answers_is_meant_only_if_no_other_can_be() {
-    let pending = Arc::<Pending>::default();
-    let call = || {
-        let scope: Arc<dyn Scope> = Arc::new(Witness {
-            pending: Arc::clone(&pending),
-            held: AtomicU32::new(0),
-            caller: Caller::new("tester"),
-        });
-        let ticket = pending.open(Arc::clone(&scope), None).expect("room");
-        assert!(pending.sent(ticket.id()));
-        (scope, ticket)
-    };
-    let meant = || pending.calls(|_| true);
-    let ((first, _kept), (second, ticket)) = (call(), call());
-    assert_eq!(meant().0.calls, 2);
-    let asking = pending.asks(&first);
-    assert_eq!(meant().0.calls, 2, "what asked just now may ask another question");
-    tokio::time::advance(TOGETHER).await;
-    let (now, scope) = meant();
-    assert!(now.calls == 1 && scope.is_some_and(|scope| Arc::ptr_eq(&scope, &second)));
-    let _waits = pending.asks(&second);
-    tokio::time::advance(TOGETHER).await;
-    assert_eq!(meant().0.calls, 2, "both wait, and either may be meant");
-    drop(ticket);
-    let (now, scope) = meant();
-    assert!(now.calls == 1 && scope.is_some_and(|scope| Arc::ptr_eq(&scope, &first)));
-    let (_third, _open) = call();
-    assert_eq!(meant().0.calls, 1);
-    drop(asking);
-    assert_eq!(meant().0.calls, 2, "it was answered and goes on");
+/// A pending table, and calls of it whose clients come and go.
+#[derive(Default)]
+struct Calls(Arc<Pending>);
+
+struct Called {
+    witness: Arc<Witness>,
+    _ticket: super::Ticket,
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_call_that_waits_for_answers_counts_where_another_is_someone_elses() {
-    let pending = Arc::<Pending>::default();
-    let call = |principal: &str| {
-        let scope: Arc<dyn Scope> = Arc::new(Witness {
-            pending: Arc::clone(&pending),
+impl Calls {
+    fn call(&self, principal: &str) -> Called {
+        let witness = Arc::new(Witness {
+            pending: Arc::clone(&self.0),
             held: AtomicU32::new(0),
+            away: AtomicBool::new(false),
             caller: Caller::new(principal),
         });
-        let ticket = pending.open(Arc::clone(&scope), None).expect("room");
-        assert!(pending.sent(ticket.id()));
-        (scope, ticket)
-    };
-    let (first, _kept) = call("one");
-    let _asking = pending.asks(&first);
-    tokio::time::advance(TOGETHER).await;
-    let (second, ticket) = call("another");
-    let (now, newest) = pending.calls(|_| true);
-    assert!(now.calls == 2 && newest.is_some_and(|newest| Arc::ptr_eq(&newest, &second)));
-    drop(ticket);
-    let (_third, _open) = call("one");
-    assert_eq!(pending.calls(|_| true).0.calls, 1);
+        let ticket = self.0.open(Arc::clone(&witness) as Arc<dyn Scope>, None).expect("room");
+        assert!(self.0.sent(ticket.id()));
+        Called { witness, _ticket: ticket }
+    }
+
+    fn meant(&self) -> (usize, *const ()) {
+        let (now, newest) = self.0.calls(|_| true);
+        (now.calls, newest.map_or(std::ptr::null(), |newest| Arc::as_ptr(&newest).cast()))
+    }
+}
+
+impl Called {
+    fn away(&self, is_away: bool) {
+        self.witness.away.store(is_away, Ordering::Relaxed);
+    }
+
+    fn address(&self) -> *const () {
+        Arc::as_ptr(&self.witness).cast()
+    }
+}
+
+#[test]
+fn a_call_whose_client_is_away_is_meant_only_if_no_other_can_be() {
+    let calls = Calls::default();
+    let (first, second) = (calls.call("one"), calls.call("one"));
+    assert_eq!(calls.meant().0, 2, "one that has a question open may ask another");
+    first.away(true);
+    assert_eq!(calls.meant(), (1, second.address()));
+    second.away(true);
+    assert_eq!(calls.meant().0, 2, "either may be meant");
+    drop(second);
+    assert_eq!(calls.meant(), (1, first.address()));
+    let _third = calls.call("one");
+    assert_eq!(calls.meant().0, 1);
+    first.away(false);
+    assert_eq!(calls.meant().0, 2, "its client is back");
+}
+
+#[test]
+fn a_call_whose_client_is_away_counts_where_another_is_someone_elses() {
+    let calls = Calls::default();
+    let first = calls.call("one");
+    first.away(true);
+    let second = calls.call("another");
+    assert_eq!(calls.meant(), (2, second.address()));
+    drop(second);
+    let _third = calls.call("one");
+    assert_eq!(calls.meant().0, 1);
 }

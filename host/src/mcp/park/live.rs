@@ -9,12 +9,13 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wharf_core::PluginId;
-use wharf_core::ask::TOGETHER;
 
 use super::question::Question;
-use crate::route::{Ask, CallEvent, Failure, Settled};
+use crate::route::{Ask, CallEvent, Failure, Presence, Settled};
 
-/// No question waits longer than this for others of its call.
+/// Questions that come within this of each other are asked together.
+const TOGETHER: Duration = Duration::from_millis(25);
+/// But none waits longer than this for others.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// Open questions of one call. A plugin that asks more at once is told no.
 const MOST_OPEN: usize = 64;
@@ -31,6 +32,8 @@ pub(crate) struct Live {
     pub(crate) plugin: PluginId,
     /// How many calls of the plugin may wait for their clients.
     pub(super) room: usize,
+    /// Told to the plugin's side: what belongs to nobody is not this call's while its client is away.
+    presence: Presence,
     /// `None` once it has ended.
     call: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
     /// How it ended while nobody was there.
@@ -56,6 +59,7 @@ impl Live {
     pub(crate) fn new(
         plugin: PluginId,
         room: usize,
+        presence: Presence,
         call: impl Future<Output = Outcome> + Send + 'static,
         asks: mpsc::Receiver<Ask>,
         events: Option<mpsc::Receiver<CallEvent>>,
@@ -64,6 +68,7 @@ impl Live {
         Self {
             plugin,
             room,
+            presence,
             call: Some(Box::pin(call)),
             outcome: None,
             asks,
@@ -76,6 +81,7 @@ impl Live {
 
     /// Drives the call until it has ended, or has asked and asks no more for a moment.
     pub(crate) async fn next(&mut self, hear: &mut Hear<'_>) -> Step {
+        self.presence.set(true);
         let begun = Instant::now();
         let mut first = (!self.open.is_empty()).then_some(begun);
         let mut last = begun;
@@ -96,6 +102,7 @@ impl Live {
                 () = at(until) => {
                     self.open.retain(Question::is_open);
                     if !self.open.is_empty() {
+                        self.presence.set(false);
                         return Step::Asked;
                     }
                     first = None;

@@ -12,7 +12,7 @@ use wharf_core::{CallId, InstanceNo, PluginId};
 use wharf_plugin_api::{Era, Notification, Reply, Request};
 
 use super::{EXPIRY, Live, Origin, Park, Passed};
-use crate::route::{Ask, CallEvent, Settled};
+use crate::route::{Ask, CallEvent, Presence, Settled};
 use crate::tasks::Tasks;
 
 /// A plugin's side of one call.
@@ -61,7 +61,15 @@ fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> (Live, Plugin
         Ok(settled(result))
     };
     (
-        Live::new(PluginId::new("p").unwrap(), 2, call, asked, Some(heard), early.map(raw)),
+        Live::new(
+            PluginId::new("p").unwrap(),
+            2,
+            Presence::default(),
+            call,
+            asked,
+            Some(heard),
+            early.map(raw),
+        ),
         Plugin { asks, end },
         events,
     )

@@ -1,6 +1,8 @@
 //! The task of a session: hears the host, relays what the session's own instances ask, and ends what is idle.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -9,10 +11,13 @@ use tokio::sync::{broadcast, mpsc, watch};
 use wharf_core::catalog::Shelf;
 
 use super::table::Sessions;
-use super::{Outlet, Session, relay};
+use super::{IDLE, Outlet, Session, relay};
 use crate::host::clients::Joined;
 use crate::plugin::notice::Notice;
 use crate::route::Ask;
+
+/// A session of which nothing was heard for so long makes room where there is none.
+const RESTS: Duration = Duration::from_secs(60);
 
 /// What a session hears; taken before the client gets its answer, so that nothing is missed in between.
 #[derive(Debug)]
@@ -72,8 +77,15 @@ impl Session {
         self.host.catalog().shelf(&self.visitor.face).cloned().unwrap_or_default()
     }
 
+    /// Whether it may make room for another: nothing of it is open, and its client never went past the handshake, or has
+    /// said nothing for a while.
+    pub(super) fn is_spare(&self) -> bool {
+        let rests = self.idle_at() <= tokio::time::Instant::now() + (IDLE - RESTS);
+        self.open.load(Ordering::Acquire) == 0 && (rests || !self.initialized.load(Ordering::Acquire))
+    }
+
     /// Enough of its id to tell it from others in a log; the whole is a secret of its client.
-    fn shown(&self) -> &str {
+    pub(super) fn shown(&self) -> &str {
         self.id.get(..8).unwrap_or_default()
     }
 }

@@ -20,7 +20,7 @@ use crate::mcp::forward::bad;
 use crate::mcp::tasks::TaskTable;
 
 /// Sessions of one host, at most.
-const MOST: usize = 4096;
+pub(super) const MOST: usize = 4096;
 /// Questions of a session's own instances that wait to be taken up.
 const ASKS: usize = 16;
 
@@ -95,8 +95,16 @@ impl Sessions {
     fn insert(&self, session: &Arc<Session>) -> Result<(), RpcError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= MOST {
-            let text = format!("{MOST} sessions are open already; end one of them, or try again later");
-            return Err(RpcError::new(BUSY, text));
+            let spare =
+                open.values().filter(|session| session.is_spare()).min_by_key(|session| session.idle_at());
+            let Some(spare) = spare.cloned() else {
+                let text =
+                    format!("{MOST} sessions are open and in use; try again when others have ended theirs");
+                return Err(RpcError::new(BUSY, text));
+            };
+            tracing::info!(session = %spare.shown(), "a session that rests was ended: {MOST} are open");
+            spare.end();
+            open.remove(&spare.id);
         }
         open.insert(Arc::clone(&session.id), Arc::clone(session));
         Ok(())

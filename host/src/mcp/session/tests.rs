@@ -269,3 +269,25 @@ async fn a_uri_that_two_plugins_list_is_the_clients_own_in_both_directions() {
     assert_eq!(heard(&mut feed).await["params"]["uri"], "q+x://a");
     hears_nothing(&mut feed).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_rests_makes_room_and_one_in_use_does_not() {
+    let home = tempfile::tempdir().unwrap();
+    let mcp = mcp(home.path(), &[("p", &Actor::new(LEGACY, &["echo"]))]).await;
+    let mut all = Vec::new();
+    for _ in 0..super::table::MOST {
+        all.push(open(&mcp, visitor("ann")).await);
+    }
+    let ended = |all: &[Arc<Session>]| all.iter().filter(|session| session.ended().is_cancelled()).count();
+    let one_more = || mcp.initialize(visitor("ann"), params(HELLO));
+    assert_eq!(one_more().await.unwrap_err().code, -32010, "all were heard of just now");
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let _listens = all[0].feed();
+    let (bare, _) = one_more().await.unwrap();
+    assert_eq!((ended(&all[..1]), ended(&all)), (0, 1));
+    for session in &all {
+        drop(session.request(Id::number(9), "ping", None));
+    }
+    one_more().await.unwrap();
+    assert!(bare.ended().is_cancelled() && ended(&all) == 1, "its client never went past the handshake");
+}
