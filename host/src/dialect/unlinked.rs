@@ -1,7 +1,8 @@
 //! What to do with what a plugin says or asks without a word about which request it means.
 //!
-//! One call in flight is the one that is meant. With several, a wrong guess would ask one person another's question, so
-//! nobody is asked, and the answer says what helps. It decides only; it must not know how anyone is told.
+//! One call that may be meant is the one that is meant; which may be is known to `pending`. With several, a wrong guess would
+//! ask one person another's question, so nobody is asked, and the answer says what helps. It decides only; it must not know
+//! how anyone is told.
 
 /// The calls on a connection that may be meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
