@@ -81,6 +81,8 @@ causes! {
     DigestMismatch = "digest_mismatch", true, "check where the file comes from; put its digest into the manifest if it is right";
     /// The operating system refused to start the process.
     SpawnFailed = "spawn_failed", false, "see the detail for the system's reason; the host tries again by itself";
+    /// The manifest demands a limit of what the plugin may do that this machine cannot enforce.
+    SandboxUnavailable = "sandbox_unavailable", true, "see the detail for what the machine refuses; allow it there, or take the demand out of the manifest";
     /// The port that the plugin should listen on is taken.
     PortInUse = "port_in_use", false, "stop what holds the port, or write port = \"auto\"";
     /// It did not answer the handshake and the lists in time.

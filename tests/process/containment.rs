@@ -4,6 +4,7 @@ use std::io::BufRead;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use wharf::process::Level;
 use wharf_core::manifest::Span;
 
 use crate::harness::{World, kill_hard, line, lives, mark_of, marked, shim_of, until, within};
@@ -26,7 +27,7 @@ const RESPAWNER: &str = r#"
 
 #[tokio::test]
 async fn what_the_main_process_leaves_is_gone_before_gone_is_said() {
-    let world = World::new();
+    let world = World::new().await;
     let mut process = world.run(&format!("{TREE} echo $WHARF_INSTANCE; exit 3")).await;
     let mark = format!("WHARF_INSTANCE={}", line(&mut process).await);
     let report = within(process.handle.gone()).await;
@@ -36,7 +37,7 @@ async fn what_the_main_process_leaves_is_gone_before_gone_is_said() {
 
 #[tokio::test]
 async fn the_end_is_told_at_once_though_the_pipes_stay_open() {
-    let world = World::new();
+    let world = World::new().await;
     // The pipe to us is held by this test as long as `process` lives; `exited` must not wait for its end.
     let process = world.run("sleep 1000 & exit 4").await;
     assert_eq!(within(process.handle.exited()).await.code, Some(4));
@@ -44,7 +45,7 @@ async fn the_end_is_told_at_once_though_the_pipes_stay_open() {
 
 #[tokio::test]
 async fn stop_ends_the_whole_tree() {
-    let world = World::new();
+    let world = World::new().await;
     let mut process = world.run(&format!("{TREE} echo up; wait")).await;
     line(&mut process).await;
     let mark = mark_of(&process.handle);
@@ -57,7 +58,7 @@ async fn stop_ends_the_whole_tree() {
 
 #[tokio::test]
 async fn a_respawner_is_beaten() {
-    let world = World::new();
+    let world = World::new().await;
     let mut launch = world.sh(RESPAWNER);
     launch.stop.term = Span::millis(1);
     let mut process = world.spawn(launch).await.unwrap();
@@ -70,7 +71,7 @@ async fn a_respawner_is_beaten() {
 
 #[tokio::test]
 async fn dropping_the_process_kills_it() {
-    let world = World::new();
+    let world = World::new().await;
     let mut process = world.run(&format!("{TREE} echo up; wait")).await;
     line(&mut process).await;
     let mark = mark_of(&process.handle);
@@ -80,7 +81,7 @@ async fn dropping_the_process_kills_it() {
 
 #[tokio::test]
 async fn the_end_of_the_host_s_tasks_kills_it() {
-    let world = World::new();
+    let world = World::new().await;
     let process = world.run("sleep 1000").await;
     assert_eq!(within(world.tasks.end(Duration::from_secs(20))).await, 0);
     assert_eq!(within(process.handle.gone()).await.signal, Some(9));
@@ -88,7 +89,7 @@ async fn the_end_of_the_host_s_tasks_kills_it() {
 
 #[tokio::test]
 async fn a_killed_shim_takes_its_tree_with_it() {
-    let world = World::new();
+    let world = World::at(Level::Subreaper).await.unwrap();
     // One process has wiped its environment: it is found by its session.
     let mut process = world.run(&format!("{TREE} env -i sleep 1000 & echo $!; wait")).await;
     let wiped = line(&mut process).await;
@@ -112,7 +113,7 @@ async fn a_killed_shim_takes_its_tree_with_it() {
 
 #[tokio::test]
 async fn a_stopped_shim_does_not_save_its_tree() {
-    let world = World::new();
+    let world = World::new().await;
     let mut process = world.run(&format!("{TREE} echo up; wait")).await;
     line(&mut process).await;
     let mark = mark_of(&process.handle);
@@ -146,7 +147,7 @@ async fn a_killed_host_leaves_nothing() {
 #[tokio::test]
 #[ignore = "a program for another test"]
 async fn host_program() {
-    let world = World::new();
+    let world = World::new().await;
     let mut process = world.run(&format!("{TREE} echo up; wait")).await;
     line(&mut process).await;
     println!("MARK {}", mark_of(&process.handle));

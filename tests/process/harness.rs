@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use wharf::process::logs::LogBook;
-use wharf::process::{self, Launch, Process, ProcessHandle, SpawnError};
+use wharf::process::{self, Folders, Launch, Level, Machine, Process, ProcessHandle, SpawnError};
 use wharf::tasks::Tasks;
-use wharf_core::manifest::{Span, Stop};
+use wharf_core::manifest::{Limits, Sandbox, Span, Stop};
 
 /// Far more than anything here takes on a loaded machine.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
@@ -18,20 +18,30 @@ pub(crate) const BOUND: Duration = Duration::from_secs(30);
 pub(crate) struct World {
     pub(crate) tasks: Tasks,
     pub(crate) log: Arc<LogBook>,
+    pub(crate) machine: Arc<Machine>,
     pub(crate) dir: tempfile::TempDir,
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
-        Self::with_secrets(&[])
+    pub(crate) async fn new() -> Self {
+        Self::with(&[], None).await
     }
 
-    pub(crate) fn with_secrets(secrets: &[&str]) -> Self {
+    /// At this level, if the machine has it.
+    pub(crate) async fn at(level: Level) -> Option<Self> {
+        let world = Self::with(&[], Some(level)).await;
+        let found = world.machine.level();
+        (found == level).then_some(world)
+    }
+
+    pub(crate) async fn with(secrets: &[&str], at_most: Option<Level>) -> Self {
         process::use_executable(Path::new(env!("CARGO_BIN_EXE_wharf"))).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let secrets = secrets.iter().map(|s| (*s).to_owned()).collect();
         let log = Arc::new(LogBook::new(dir.path().join("logs"), "test", secrets));
-        Self { tasks: Tasks::default(), log, dir }
+        let tasks = Tasks::default();
+        let machine = Machine::find_out(Some(dir.path()), at_most, &tasks).await;
+        Self { tasks, log, machine, dir }
     }
 
     /// `/bin/sh -c script`, without stdin, with stdout.
@@ -50,12 +60,16 @@ impl World {
             instance: 0,
             generation: 1,
             stop: Stop { grace: Span::secs(20), term: Span::secs(20), drain: Span::secs(1) },
+            limits: Limits::default(),
+            sandbox: Sandbox::default(),
+            folders: Folders { plugin: self.dir.path().to_owned(), data: self.dir.path().to_owned() },
+            port: None,
             log: Arc::clone(&self.log),
         }
     }
 
     pub(crate) async fn spawn(&self, launch: Launch) -> Result<Process, SpawnError> {
-        within(process::spawn(launch, &self.tasks)).await
+        within(process::spawn(launch, &self.machine, &self.tasks)).await
     }
 
     pub(crate) async fn run(&self, script: &str) -> Process {

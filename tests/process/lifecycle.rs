@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use wharf::process::Level;
 use wharf_core::manifest::Span;
 use wharf_plugin_api::{Cause, CauseKind};
 
@@ -11,7 +12,7 @@ use crate::harness::{World, line, lives, read, within};
 
 #[tokio::test]
 async fn an_exit_code_is_reported() {
-    let world = World::new();
+    let world = World::new().await;
     let process = world.run("exit 3").await;
     let report = within(process.handle.gone()).await;
     assert_eq!((report.code, report.signal), (Some(3), None));
@@ -21,7 +22,7 @@ async fn an_exit_code_is_reported() {
 
 #[tokio::test]
 async fn a_signal_is_reported() {
-    let world = World::new();
+    let world = World::new().await;
     let process = world.run("kill -SEGV $$").await;
     let report = within(process.handle.exited()).await;
     assert_eq!((report.code, report.signal), (None, Some(11)));
@@ -29,7 +30,7 @@ async fn a_signal_is_reported() {
 
 #[tokio::test]
 async fn each_failing_step_has_its_cause() {
-    let world = World::new();
+    let world = World::new().await;
     let file = |name: &str, text: &str, mode| {
         let path = world.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -60,7 +61,7 @@ async fn each_failing_step_has_its_cause() {
 
 #[tokio::test]
 async fn environment_folder_and_descriptors_are_exactly_what_was_asked_for() {
-    let world = World::new();
+    let world = World::new().await;
     let mut launch = world.launch("/usr/bin/env", &[]);
     launch.env = vec![("A".to_owned(), "1=2".to_owned()), ("B".to_owned(), String::new())];
     let mut process = world.spawn(launch).await.unwrap();
@@ -87,7 +88,7 @@ async fn environment_folder_and_descriptors_are_exactly_what_was_asked_for() {
 
 #[tokio::test]
 async fn stdin_arrives_and_ends() {
-    let world = World::new();
+    let world = World::new().await;
     let mut launch = world.launch("/bin/cat", &[]);
     launch.stdin = true;
     let mut process = world.spawn(launch).await.unwrap();
@@ -102,7 +103,7 @@ async fn stdin_arrives_and_ends() {
 
 #[tokio::test]
 async fn stop_asks_first() {
-    let world = World::new();
+    let world = World::new().await;
     let mut process = world.run("trap 'exit 7' TERM; echo up; while :; do sleep 1000 & wait; done").await;
     line(&mut process).await;
     let (first, second) = tokio::join!(within(process.handle.stop()), within(process.handle.stop()));
@@ -113,7 +114,7 @@ async fn stop_asks_first() {
 
 #[tokio::test]
 async fn a_stopped_process_gets_the_request_to_end() {
-    let world = World::new();
+    let world = World::new().await;
     let mut process =
         world.run("trap 'exit 7' TERM; echo up; kill -STOP $$; while :; do sleep 1000 & wait; done").await;
     line(&mut process).await;
@@ -122,7 +123,8 @@ async fn a_stopped_process_gets_the_request_to_end() {
 
 #[tokio::test]
 async fn what_ignores_the_request_is_killed() {
-    let world = World::new();
+    // The numbers that the plugin prints are the host's here.
+    let world = World::at(Level::Subreaper).await.unwrap();
     let mut launch =
         world.sh("trap '' TERM; sh -c 'echo $$; exec sleep 1000' & echo; wait; wait; sleep 1000");
     launch.stop.term = Span::millis(100);
@@ -139,7 +141,7 @@ async fn what_ignores_the_request_is_killed() {
 
 #[tokio::test]
 async fn many_start_at_once() {
-    let world = World::new();
+    let world = World::new().await;
     let starts = (0..20).map(|n| world.spawn(world.sh(&format!("exit {n}"))));
     let started = futures_util::future::join_all(starts).await;
     for (n, process) in started.into_iter().enumerate() {

@@ -12,7 +12,7 @@ use crate::harness::{BOUND, World, within};
 
 #[tokio::test]
 async fn the_last_words_are_in_the_log_when_the_process_is_gone() {
-    let world = World::with_secrets(&["s3cr3t-value"]);
+    let world = World::with(&["s3cr3t-value"], None).await;
     let mut launch = world.sh("echo out; echo 'token s3cr3t-value' >&2; exit 1");
     launch.stdout = false;
     let process = world.spawn(launch).await.unwrap();
@@ -25,7 +25,7 @@ async fn the_last_words_are_in_the_log_when_the_process_is_gone() {
 
 #[tokio::test]
 async fn a_flood_of_stderr_neither_blocks_nor_fills_memory() {
-    let world = World::new();
+    let world = World::new().await;
     let before = own_rss();
     let process = world.run("yes 'a line of the flood' | head -c 100000000 >&2; echo last >&2; exit 5").await;
     assert_eq!(within(process.handle.gone()).await.code, Some(5));
@@ -52,7 +52,7 @@ fn server(address: &str, port: u16) -> String {
 
 #[tokio::test]
 async fn a_listener_of_the_tree_is_found_where_it_is() {
-    let world = World::new();
+    let world = World::new().await;
     for (address, expected) in [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")] {
         let mut port = lease(PortChoice::Auto, 0).unwrap();
         port.unreserve();
@@ -65,7 +65,7 @@ async fn a_listener_of_the_tree_is_found_where_it_is() {
 
 #[tokio::test]
 async fn a_stranger_s_listener_is_not_taken_for_the_plugin_s() {
-    let world = World::new();
+    let world = World::new().await;
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = stranger.local_addr().unwrap().port();
     let process = world.run("sleep 1000").await;
@@ -77,7 +77,7 @@ async fn a_stranger_s_listener_is_not_taken_for_the_plugin_s() {
 
 #[tokio::test]
 async fn what_never_listens_is_told_with_where_it_listens_instead() {
-    let world = World::new();
+    let world = World::new().await;
     let (mut asked, mut other) = (lease(PortChoice::Auto, 0).unwrap(), lease(PortChoice::Auto, 0).unwrap());
     asked.unreserve();
     other.unreserve();

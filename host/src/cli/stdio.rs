@@ -18,7 +18,7 @@ use super::client::Client;
 use super::exit::{Complaint, Exit};
 use super::up::{self, HostArgs, Signals};
 use crate::edge_stdio::peer::Peer;
-use crate::host::{Options, StartError};
+use crate::host::StartError;
 use crate::mcp::{Mcp, Visitor};
 use crate::serve::Listening;
 use crate::tasks::Tasks;
@@ -96,7 +96,7 @@ async fn serve(args: &Args, target: &Target, state: &Path, log: &mut Log) -> Res
             }
             Err(_) => {}
         }
-        match Host::start(Options { plugins: args.host.plugins.clone(), state: state.to_owned() }).await {
+        match Host::start(args.host.options(state)).await {
             Ok(host) => {
                 *log = Some(telemetry::init(args.host.log_format, state)?);
                 return own(args, state, host, &mut signals).await;

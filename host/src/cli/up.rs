@@ -11,6 +11,7 @@ use super::exit::{Complaint, Exit};
 use super::out;
 use crate::Host;
 use crate::host::{Options, StartError};
+use crate::process::Level;
 use crate::serve::{Listening, ServeError, Server, Settings};
 use crate::telemetry::{self, LogFormat, SetupError};
 
@@ -50,9 +51,18 @@ pub(super) struct HostArgs {
     /// An origin whose web pages may use the host; can be given several times
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
+    /// Use no surer way of holding process trees together than this
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    containment: Option<Level>,
     /// How log lines on stderr look
     #[arg(long, value_enum, default_value_t)]
     pub(super) log_format: LogFormat,
+}
+
+impl HostArgs {
+    pub(super) fn options(&self, state: &Path) -> Options {
+        Options { containment: self.containment, ..Options::new(&self.plugins, state) }
+    }
 }
 
 pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
@@ -90,7 +100,7 @@ async fn live(args: Args, state: PathBuf) -> Result<(), Complaint> {
     let settings = args.host.settings(args.listen, &state);
     let listening = Listening::bind(&settings).await?;
     let address = listening.address();
-    let host = Host::start(Options { plugins: args.host.plugins, state: state.clone() }).await?;
+    let host = Host::start(args.host.options(&state)).await?;
     let server = match listening.serve(host.clone()) {
         Ok(server) => server,
         Err(error) => {

@@ -25,7 +25,7 @@ struct Client {
 }
 
 async fn client(home: &Path) -> Client {
-    let options = Options { plugins: home.join("plugins"), state: home.join("state") };
+    let options = Options::new(home.join("plugins"), home.join("state"));
     std::fs::create_dir_all(&options.plugins).unwrap();
     let host = Host::begin(options).await.unwrap();
     client_of(Mcp::new(host))

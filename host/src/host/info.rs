@@ -62,7 +62,7 @@ pub(super) fn info(inner: &Inner) -> Info {
         started_at: inner.services.clock.wall(Moment::default()),
         plugins_dir: inner.options.plugins.clone(),
         state_dir: inner.options.state.clone(),
-        containment: crate::process::CONTAINMENT,
+        containment: inner.services.machine.level().as_str(),
         plugins,
         tools: catalog.tools().count(),
         catalog_version: catalog.version,

@@ -36,6 +36,7 @@ use crate::manifest::Context;
 use crate::manifest::watch::Watcher;
 use crate::plugin::{OperationView, PluginHandle, PluginView, Services, Verdicts};
 use crate::process::logs::LogBook;
+use crate::process::{Level, Machine};
 use crate::route::call::{Call, unavailable};
 use crate::route::{CallSpec, Failure, Settled};
 use crate::tasks::Tasks;
@@ -72,6 +73,16 @@ pub struct Options {
     pub plugins: PathBuf,
     /// The folder for what must survive a restart: token, logs, operators' switches.
     pub state: PathBuf,
+    /// No surer containment of processes than this is used, though the machine may allow it.
+    pub containment: Option<Level>,
+}
+
+impl Options {
+    /// A host on these folders, with defaults for all else.
+    #[must_use]
+    pub fn new(plugins: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
+        Self { plugins: plugins.into(), state: state.into(), containment: None }
+    }
 }
 
 /// Why a plugin of the embedding program was not taken.
@@ -123,7 +134,8 @@ impl Host {
         })?;
         let data = std::path::absolute(options.state.join("data"))
             .map_err(|error| StartError::Io { path: options.state.clone(), error })?;
-        let services = Arc::new(Services { verdicts, ..Services::new(tasks.clone(), data) });
+        let machine = Machine::find_out(Some(&options.state), options.containment, &tasks).await;
+        let services = Arc::new(Services { verdicts, ..Services::new(tasks.clone(), data, machine) });
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),

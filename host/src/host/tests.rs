@@ -19,7 +19,7 @@ use crate::plugin::testkit::{Fake, Script};
 use crate::route::CallSpec;
 
 async fn host(home: &Path) -> Host {
-    let options = Options { plugins: home.join("plugins"), state: home.join("state") };
+    let options = Options::new(home.join("plugins"), home.join("state"));
     std::fs::create_dir_all(&options.plugins).unwrap();
     Host::begin(options).await.unwrap()
 }

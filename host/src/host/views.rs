@@ -44,7 +44,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         containment: manifest
             .as_ref()
             .filter(|m| matches!(m.kind, Kind::Command(_)))
-            .map(|_| crate::process::CONTAINMENT),
+            .map(|_| inner.services.machine.level().as_str()),
         required: plugin.is_required(),
         manifest: ManifestView {
             path: manifest.map_or_else(|| plugin.path.clone(), |manifest| manifest.path.clone()),

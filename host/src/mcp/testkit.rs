@@ -245,7 +245,7 @@ impl ActorLink {
 
 /// A host with actors under these ids, all of them listed.
 pub(crate) async fn mcp(home: &Path, actors: &[(&str, &Arc<Actor>)]) -> Mcp {
-    let options = Options { plugins: home.join("plugins"), state: home.join("state") };
+    let options = Options::new(home.join("plugins"), home.join("state"));
     std::fs::create_dir_all(&options.plugins).unwrap();
     let host = Host::begin(options).await.unwrap();
     for (name, actor) in actors {

@@ -14,6 +14,7 @@ use super::visit::Visits;
 use crate::clock::Clock;
 use crate::dialect::{self, HttpClient};
 use crate::events::EventBus;
+use crate::process::Machine;
 use crate::tasks::Tasks;
 
 /// Instances that may be on their way up at the same time.
@@ -42,6 +43,8 @@ pub(crate) struct Services {
     pub(crate) data: PathBuf,
     /// Speaks to every server over HTTP.
     pub(crate) http: HttpClient,
+    /// Where processes are started.
+    pub(crate) machine: Arc<Machine>,
 }
 
 /// Leave to start. It is given back by dropping it, when the start has ended either way.
@@ -59,7 +62,7 @@ pub(crate) struct Starts {
 }
 
 impl Services {
-    pub(crate) fn new(tasks: Tasks, data: PathBuf) -> Self {
+    pub(crate) fn new(tasks: Tasks, data: PathBuf, machine: Arc<Machine>) -> Self {
         Self {
             clock: Clock::start(),
             tasks,
@@ -72,6 +75,7 @@ impl Services {
             verdicts: Verdicts::default(),
             data,
             http: dialect::http_client(),
+            machine,
         }
     }
 }

@@ -17,6 +17,7 @@ use wharf_plugin_api::{
 
 use super::instance::Setup;
 use super::{PluginHandle, Services};
+use crate::process::Machine;
 use crate::process::logs::LogBook;
 use crate::tasks::Tasks;
 
@@ -321,34 +322,19 @@ pub(crate) fn raw(json: &str) -> Box<RawValue> {
 
 /// A manifest with all defaults.
 pub(crate) fn manifest(id: &str) -> Manifest {
-    Manifest {
-        id: PluginId::new(id).unwrap(),
-        path: PathBuf::from(format!("{id}.toml")),
-        description: None,
-        kind: Kind::Command(Command {
-            argv: vec![Template::text("true")],
-            cwd: PathBuf::from("/"),
-            env: Vec::new(),
-            dialect: Dialect::Stdio,
-            url: None,
-            port: None,
-            library: None,
-        }),
-        required: false,
-        enabled: true,
-        namespace: id.to_owned(),
-        groups: Default::default(),
-        era: EraChoice::Legacy,
-        isolation: Default::default(),
-        replicas: 1,
-        balance: wharf_core::manifest::Balance::default(),
-        tools: Default::default(),
-        health: Default::default(),
-        restart: Default::default(),
-        limits: Default::default(),
-        retry: Default::default(),
-        stop: Default::default(),
-    }
+    let command = Command {
+        argv: vec![Template::text("true")],
+        cwd: PathBuf::from("/"),
+        env: Vec::new(),
+        dialect: Dialect::Stdio,
+        url: None,
+        port: None,
+        library: None,
+    };
+    let plugin = Arc::new(Fake(Arc::default()));
+    let embedded = Manifest::embedded(PluginId::new(id).unwrap(), plugin);
+    let path = PathBuf::from(format!("{id}.toml"));
+    Manifest { path, kind: Kind::Command(command), era: EraChoice::Legacy, ..embedded }
 }
 
 /// A plugin under a real supervisor, over the scripted one.
@@ -363,7 +349,7 @@ impl Kit {
     pub(crate) fn new(script: Script, manifest: Manifest) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let script = Arc::new(script);
-        let services = Arc::new(Services::new(Tasks::default(), dir.path().join("data")));
+        let services = Arc::new(Services::new(Tasks::default(), dir.path().join("data"), Machine::bare()));
         let log = Arc::new(LogBook::new(dir.path().to_owned(), manifest.id.as_str(), Vec::new()));
         let plugin = Arc::new(PluginHandle::new(&services, manifest.id.clone(), manifest.path.clone(), log));
         plugin.configure(&setup(&script, manifest), true, &[]);

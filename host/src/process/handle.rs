@@ -8,13 +8,14 @@ use nix::libc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines, Take};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use wharf_core::manifest::Stop;
 use wharf_plugin_api::ExitReport;
 
+use super::keeper::Keeper;
+use super::ledger::Entry;
 use super::proc::{self, Pid};
 use super::spawn::{Launch, Unkillable};
 use super::sweep::{self, Swept};
@@ -71,7 +72,7 @@ enum Phase {
 pub(super) struct Shim {
     reports: Lines<BufReader<Take<OwnedReadHalf>>>,
     orders: OwnedWriteHalf,
-    child: Child,
+    keeper: Keeper,
 }
 
 /// What the guarding task needs besides.
@@ -81,6 +82,8 @@ pub(super) struct Guarded {
     pub(super) marker: String,
     pub(super) pumps: Vec<JoinHandle<()>>,
     pub(super) launch: Launch,
+    /// Its line in the ledger, struck out when nothing is left.
+    pub(super) entry: Entry,
 }
 
 /// The task that owns the shim.
@@ -108,7 +111,7 @@ fn guard_with(shim: Shim, guarded: Guarded, sweep: Sweep, tasks: &Tasks) -> Proc
     let launch = &guarded.launch;
     let shared = Shared {
         pid: guarded.pid,
-        shim: shim.child.id().and_then(|id| Pid::try_from(id).ok()).unwrap_or_default(),
+        shim: shim.pid(),
         with_stdin: launch.stdin,
         stop: launch.stop.clone(),
         orders,
@@ -201,9 +204,20 @@ impl ProcessHandle {
 // === impl Shim ===
 
 impl Shim {
-    pub(super) fn new(control: StdUnixStream, child: Child) -> std::io::Result<Self> {
+    pub(super) fn new(control: StdUnixStream, keeper: Keeper) -> std::io::Result<Self> {
         let (reader, orders) = UnixStream::from_std(control)?.into_split();
-        Ok(Self { reports: BufReader::new(reader.take(MAX_REPORTS)).lines(), orders, child })
+        Ok(Self { reports: BufReader::new(reader.take(MAX_REPORTS)).lines(), orders, keeper })
+    }
+
+    /// The process that holds the tree together.
+    pub(super) fn pid(&self) -> Pid {
+        self.keeper.shim().unwrap_or_default()
+    }
+
+    /// Takes the process that holds the tree together as ours, and lets it begin.
+    pub(super) fn adopt(&mut self, shim: Pid) {
+        self.keeper.adopt(shim);
+        self.order(Order::Go);
     }
 
     /// The next report; `None` if the shim has ended. May be cancelled.
@@ -232,8 +246,8 @@ impl Guard {
             return;
         }
         // It ends by itself after its last report; it is reaped here either way.
-        if timeout(KILL_PATIENCE, self.shim.child.wait()).await.is_err() {
-            self.shim.child.start_kill().ok();
+        if timeout(KILL_PATIENCE, self.shim.keeper.wait()).await.is_err() {
+            self.shim.keeper.kill();
         }
         let drained = timeout(DRAIN_BUDGET, async {
             for pump in &mut self.guarded.pumps {
@@ -246,6 +260,9 @@ impl Guard {
             );
             self.guarded.pumps.iter().for_each(JoinHandle::abort);
         }
+        let mut entry = std::mem::take(&mut self.guarded.entry);
+        // It only fails while the host ends.
+        tasks.blocking(move || entry.strike()).await.ok();
         let report = self.known_report().unwrap_or_default();
         self.phase.send_replace(Phase::Gone(report));
     }
@@ -262,7 +279,7 @@ impl Guard {
                         self.phase.send_replace(Phase::Exited(report));
                     }
                     Some(Report::Gone) => return true,
-                    Some(Report::Started { .. } | Report::Failed { .. }) => {}
+                    Some(Report::Shim { .. } | Report::Started { .. } | Report::Failed { .. }) => {}
                     None => return false,
                 },
                 order = inbox.recv(), if held => {
@@ -272,7 +289,7 @@ impl Guard {
                 () = tasks.ending().cancelled(), if patience.is_none() => self.obey(Order::Kill),
                 () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
                     tracing::warn!("the shim does not end its tree; the host does it");
-                    self.shim.child.start_kill().ok();
+                    self.shim.keeper.kill();
                     return false;
                 }
             }
@@ -294,7 +311,7 @@ impl Guard {
         let line = "the helper process of this plugin was killed from outside; its process tree is ended";
         launch.log.append(launch.instance, launch.generation, wire::HOST_STREAM, line);
         // Reaped first: only then are its orphans ours to reap.
-        timeout(KILL_PATIENCE, self.shim.child.wait()).await.ok();
+        timeout(KILL_PATIENCE, self.shim.keeper.wait()).await.ok();
         let mut swept = self.swept(SWEEP_BUDGET, tasks).await;
         self.tell_exited(swept.main.take());
         if !swept.gone {
@@ -335,63 +352,4 @@ impl Guard {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixStream as StdUnixStream;
-    use std::path::PathBuf;
-    use std::sync::{Arc, Mutex, mpsc};
-
-    use futures_util::FutureExt;
-    use wharf_core::manifest::Stop;
-
-    use super::{Guarded, Shim, guard_with};
-    use crate::process::logs::LogBook;
-    use crate::process::spawn::Launch;
-    use crate::process::sweep::Swept;
-    use crate::tasks::Tasks;
-
-    fn guarded(dir: &std::path::Path) -> Guarded {
-        let launch = Launch {
-            program: PathBuf::from("/bin/true"),
-            args: Vec::new(),
-            cwd: PathBuf::from("/"),
-            env: Vec::new(),
-            stdin: false,
-            stdout: false,
-            instance: 0,
-            generation: 1,
-            stop: Stop::default(),
-            log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
-        };
-        // A number beyond the largest process id.
-        Guarded { pid: i32::MAX, marker: "NONE=1".to_owned(), pumps: Vec::new(), launch }
-    }
-
-    #[tokio::test]
-    async fn a_tree_that_survives_being_killed_is_not_gone_until_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let tasks = Tasks::default();
-        let (control, theirs) = StdUnixStream::pair().unwrap();
-        control.set_nonblocking(true).unwrap();
-        let child = tokio::process::Command::new("true").spawn().unwrap();
-        let shim = Shim::new(control, child).unwrap();
-        let (asked, mut asks) = tokio::sync::mpsc::channel(16);
-        let (answer, answers) = mpsc::channel::<Swept>();
-        let answers = Mutex::new(answers);
-        let sweep = move |_, _: &str, _| {
-            asked.blocking_send(()).unwrap();
-            answers.lock().unwrap().recv().unwrap()
-        };
-        let handle = guard_with(shim, guarded(dir.path()), Arc::new(sweep), &tasks);
-        // The shim is killed: its end of the socket closes.
-        drop(theirs);
-        for _ in 0..2 {
-            asks.recv().await.expect("it is looked for until it is gone");
-            answer.send(Swept { left: vec![7], ..Swept::default() }).unwrap();
-        }
-        assert_eq!(handle.exited().await.signal, Some(9), "the end of the main process is told at once");
-        asks.recv().await.expect("it is looked for until it is gone");
-        assert!(handle.gone().now_or_never().is_none(), "it is not gone");
-        answer.send(Swept { gone: true, ..Swept::default() }).unwrap();
-        assert_eq!(handle.gone().await.signal, Some(9));
-    }
-}
+mod tests;

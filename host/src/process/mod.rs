@@ -17,9 +17,15 @@ pub mod env;
 pub(crate) mod exe;
 pub mod find;
 mod handle;
+mod keeper;
+mod ledger;
+mod level;
 pub mod logs;
+mod machine;
 pub(crate) mod memory;
+mod plan;
 pub mod ports;
+mod probe;
 
 mod proc;
 mod shim;
@@ -29,19 +35,21 @@ mod wire;
 
 pub use exe::NotInitialised;
 pub use handle::ProcessHandle;
-pub use spawn::{Launch, Process, SpawnError, Unkillable, spawn};
+pub use level::Level;
+pub use machine::{Leftovers, Machine};
+pub use plan::InForce;
+pub use spawn::{Folders, Launch, Process, SpawnError, Unkillable, spawn};
 pub use wire::Stage;
-
-/// How processes are kept from outliving the host, in the API's words.
-pub const CONTAINMENT: &str = "subreaper";
 
 /// The first line of `main` of every program that embeds a host: in a shim it never returns.
 ///
 /// In the host it makes the process a child sub-reaper (processes orphaned below it become its children) and opens its own
 /// executable, so that an upgrade on disk never pairs a new shim with a running host.
 pub fn init() {
-    if std::env::args_os().nth(1).is_some_and(|word| word == wire::SHIM_WORD) {
-        shim::run();
+    match std::env::args_os().nth(1) {
+        Some(word) if word == wire::SHIM_WORD => shim::run(),
+        Some(word) if word == wire::PROBE_WORD => shim::probe(),
+        Some(_) | None => {}
     }
     // If it fails, starting a host says so: nothing is lost by going on here.
     exe::remember(std::path::Path::new("/proc/self/exe")).ok();

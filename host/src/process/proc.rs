@@ -19,6 +19,8 @@ pub(super) struct Stat {
     pub(super) session: Pid,
     /// It has ended and waits to be reaped.
     pub(super) zombie: bool,
+    /// When it began, in ticks since the boot: with the number, the name of one process.
+    pub(super) began: u64,
 }
 
 /// Reads the `stat` of a process; `None` if it is gone.
@@ -32,8 +34,12 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let rest = std::str::from_utf8(bytes.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
+    let zombie = matches!(state, "Z" | "X");
     let mut number = || fields.next()?.parse().ok();
-    Some(Stat { parent: number()?, group: number()?, session: number()?, zombie: matches!(state, "Z" | "X") })
+    let (parent, group, session) = (number()?, number()?, number()?);
+    // The fields are numbered from 1 in proc_pid_stat(5), the state is the third and this the 22nd.
+    let began = fields.nth(15)?.parse().ok()?;
+    Some(Stat { parent, group, session, zombie, began })
 }
 
 /// Every process there is.
@@ -80,8 +86,13 @@ fn listed_children(pid: Pid) -> Vec<Pid> {
 
 /// Whether the environment that a process was started with holds exactly this `NAME=value`.
 pub(super) fn environment_has(pid: Pid, entry: &str) -> bool {
+    environment_has_one(pid, &HashSet::from([entry.as_bytes()]))
+}
+
+/// Likewise one of several.
+pub(super) fn environment_has_one(pid: Pid, entries: &HashSet<&[u8]>) -> bool {
     let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
-    environment.split(|byte| *byte == 0).any(|have| have == entry.as_bytes())
+    environment.split(|byte| *byte == 0).any(|have| entries.contains(have))
 }
 
 /// The resident memory of all descendants of `root`, bytes. Pages that they share count once for each.
@@ -115,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let parsed = parse_stat(b"42 (a) b) c) Z 7 8 9 0 -1 rest");
-        assert_eq!(parsed, Some(Stat { parent: 7, group: 8, session: 9, zombie: true }));
+        let parsed = parse_stat(b"42 (a) b) c) Z 7 8 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 1234 rest");
+        assert_eq!(parsed, Some(Stat { parent: 7, group: 8, session: 9, zombie: true, began: 1234 }));
         assert_eq!(parse_stat(b"42 (cut"), None);
         assert_eq!(parse_stat(b""), None);
     }

@@ -14,12 +14,16 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
-use wharf_core::manifest::Stop;
+use wharf_core::manifest::{Limits, Sandbox, Stop};
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::exe::{self, NotInitialised};
 use super::handle::{self, ProcessHandle};
+use super::keeper::Keeper;
 use super::logs::{LogBook, pump};
+use super::machine::Machine;
+use super::plan::{Own, Plan, Wanted};
+use super::proc::Pid;
 use super::wire::{MARKER, Report, Request, SHIM_WORD, Stage};
 use crate::tasks::Tasks;
 
@@ -47,8 +51,25 @@ pub struct Launch {
     pub generation: u64,
     /// How it is ended.
     pub stop: Stop,
+    /// What it may take of the machine.
+    pub limits: Limits,
+    /// What it may do to the machine.
+    pub sandbox: Sandbox,
+    /// The folders that are its own.
+    pub folders: Folders,
+    /// The port that it shall listen on.
+    pub port: Option<u16>,
     /// Where its stderr goes.
     pub log: Arc<LogBook>,
+}
+
+/// The folders that a plugin can always read.
+#[derive(Clone, Debug, Default)]
+pub struct Folders {
+    /// That of its manifest.
+    pub plugin: PathBuf,
+    /// Its `${data_dir}`, which it can also change.
+    pub data: PathBuf,
 }
 
 /// A started process. Dropping it and every clone of its handle kills the process tree.
@@ -77,6 +98,9 @@ pub enum SpawnError {
     /// Nothing can serve as the shim.
     #[error(transparent)]
     NotInitialised(#[from] NotInitialised),
+    /// The manifest demands what this machine does not give.
+    #[error("{0}")]
+    Refused(Cause),
     /// A text that the kernel cannot take.
     #[error("an argument, a path or a variable holds a NUL character")]
     Nul(#[from] NulError),
@@ -104,7 +128,7 @@ pub enum SpawnError {
 /// What the blocking part hands over.
 struct Begun {
     control: UnixStream,
-    shim: Child,
+    keeper: Keeper,
     stdin: Option<OwnedFd>,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -116,30 +140,41 @@ struct Begun {
 ///
 /// # Errors
 /// See [`SpawnError`].
-pub async fn spawn(launch: Launch, tasks: &Tasks) -> Result<Process, SpawnError> {
+pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Result<Process, SpawnError> {
     let marker = marker()?;
-    let request = request(&launch, &marker)?;
+    let (plan, _) = machine.plan(&launch.wanted()).map_err(SpawnError::Refused)?;
+    let request = request(&launch, &marker, plan)?;
     let label = format!("{}/{}", launch.log.plugin(), launch.instance);
     let with_stdin = launch.stdin;
-    let begun = tasks.blocking(move || begin(&request, &label, with_stdin)).await;
-    let begun = begun.map_err(|_| SpawnError::Shim("could not be started: the host is ending"))??;
+    let (ground, keeping, mark) = (Arc::clone(machine), tasks.clone(), marker.clone());
+    let beginning = move || {
+        let entry = ground.ledger().enter(&mark);
+        begin(&request, &label, with_stdin, &keeping).map(|begun| (begun, entry))
+    };
+    let begun = tasks.blocking(beginning).await;
+    let ending = |_| SpawnError::Shim("could not be started: the host is ending");
+    let (begun, mut entry) = begun.map_err(ending)??;
 
     let system = |doing| move |error| SpawnError::System(doing, error);
     let pipes = system("use the plugin's pipes");
     let stdin = begun.stdin.map(pipe::Sender::from_owned_fd).transpose().map_err(pipes)?;
     let stdout = pipe::Receiver::from_owned_fd(begun.stdout).map_err(pipes)?;
     let stderr = pipe::Receiver::from_owned_fd(begun.stderr).map_err(pipes)?;
-    let mut shim = handle::Shim::new(begun.control, begun.shim).map_err(system("use the shim's socket"))?;
-    let pid = match tokio::time::timeout(FIRST_REPORT, shim.report()).await {
-        Ok(Some(Report::Started { pid })) => pid,
-        Ok(Some(Report::Failed { stage, errno })) => return Err(step(launch, stage, Errno::from_raw(errno))),
-        Ok(Some(Report::Exited(_) | Report::Gone) | None) => {
-            return Err(SpawnError::Shim("ended before it started the plugin"));
-        }
+    let mut shim = handle::Shim::new(begun.control, begun.keeper).map_err(system("use the shim's socket"))?;
+    let pid = match tokio::time::timeout(FIRST_REPORT, started_as(&mut shim)).await {
+        Ok(Ok(pid)) => pid,
+        Ok(Err(Unstarted::Step(stage, errno))) => return Err(step(launch, stage, errno)),
+        Ok(Err(Unstarted::Ended)) => return Err(SpawnError::Shim("ended before it started the plugin")),
         Err(_) => {
             return Err(SpawnError::Shim("does not answer; does main call wharf::process::init() first?"));
         }
     };
+    let known = [shim.pid(), pid];
+    let noting = move || {
+        entry.started(known);
+        entry
+    };
+    let entry = tasks.blocking(noting).await.map_err(ending)?;
 
     let source = |stream| pump::Source { instance: launch.instance, generation: launch.generation, stream };
     let mut pumps = vec![pump::start(stderr, source("stderr"), Arc::clone(&launch.log), tasks)];
@@ -149,8 +184,28 @@ pub async fn spawn(launch: Launch, tasks: &Tasks) -> Result<Process, SpawnError>
         pumps.push(pump::start(stdout, source("stdout"), Arc::clone(&launch.log), tasks));
         None
     };
-    let handle = handle::guard(shim, handle::Guarded { pid, marker, pumps, launch }, tasks);
+    let handle = handle::guard(shim, handle::Guarded { pid, marker, pumps, launch, entry }, tasks);
     Ok(Process { stdin, stdout, handle })
+}
+
+/// Why there is no main process.
+enum Unstarted {
+    Step(Stage, Errno),
+    Ended,
+}
+
+/// Lets the shim begin, and waits until the program is executed.
+async fn started_as(shim: &mut handle::Shim) -> Result<Pid, Unstarted> {
+    loop {
+        match shim.report().await {
+            Some(Report::Shim { pid }) => shim.adopt(pid),
+            Some(Report::Started { pid }) => return Ok(pid),
+            Some(Report::Failed { stage, errno }) => {
+                return Err(Unstarted::Step(stage, Errno::from_raw(errno)));
+            }
+            Some(Report::Exited(_) | Report::Gone) | None => return Err(Unstarted::Ended),
+        }
+    }
 }
 
 fn step(launch: Launch, stage: Stage, errno: Errno) -> SpawnError {
@@ -166,7 +221,7 @@ fn marker() -> Result<String, SpawnError> {
     Ok(format!("{MARKER}={:032x}", u128::from_le_bytes(bytes)))
 }
 
-fn request(launch: &Launch, marker: &str) -> Result<Request, SpawnError> {
+fn request(launch: &Launch, marker: &str, plan: Plan) -> Result<Request, SpawnError> {
     let c = |text: OsString| CString::new(text.into_vec());
     let program = c(launch.program.clone().into())?;
     let args = launch.args.iter().map(|arg| c(arg.into()));
@@ -180,11 +235,12 @@ fn request(launch: &Launch, marker: &str) -> Result<Request, SpawnError> {
         argv: std::iter::once(Ok(program.clone())).chain(args).collect::<Result<_, _>>()?,
         env: env.chain([c(marker.into())]).collect::<Result<_, _>>()?,
         program,
+        plan,
     })
 }
 
 /// The part that blocks for a moment: makes the pipes, starts the shim and hands it the request.
-fn begin(request: &Request, label: &str, with_stdin: bool) -> Result<Begun, SpawnError> {
+fn begin(request: &Request, label: &str, with_stdin: bool, tasks: &Tasks) -> Result<Begun, SpawnError> {
     let system = |doing| move |error| SpawnError::System(doing, error);
     let pipe = || io::pipe().map_err(system("make a pipe"));
     let (plugin_stdin, stdin): (OwnedFd, Option<OwnedFd>) = if with_stdin {
@@ -196,11 +252,11 @@ fn begin(request: &Request, label: &str, with_stdin: bool) -> Result<Begun, Spaw
     let (stdout, plugin_stdout) = pipe()?;
     let (stderr, plugin_stderr) = pipe()?;
     let (control, theirs) = UnixStream::pair().map_err(system("make a socket"))?;
-    let shim = start_shim(theirs, label)?;
+    let keeper = Keeper::new(start_shim(theirs, label)?, tasks);
     let plugin = [plugin_stdin.as_fd().as_raw_fd(), plugin_stdout.as_raw_fd(), plugin_stderr.as_raw_fd()];
     hand_over(&control, request, &plugin)?;
     control.set_nonblocking(true).map_err(system("use the shim's socket"))?;
-    Ok(Begun { control, shim, stdin, stdout: stdout.into(), stderr: stderr.into() })
+    Ok(Begun { control, keeper, stdin, stdout: stdout.into(), stderr: stderr.into() })
 }
 
 /// No code of ours runs between fork and exec here: this process has threads.
@@ -222,6 +278,20 @@ fn hand_over(mut control: &UnixStream, request: &Request, streams: &[i32; 3]) ->
     control.write_all(&body).map_err(lost)
 }
 
+// === impl Launch ===
+
+impl Launch {
+    fn wanted(&self) -> Wanted<'_> {
+        let own = Own {
+            program: &self.program,
+            cwd: &self.cwd,
+            plugin_dir: &self.folders.plugin,
+            data_dir: &self.folders.data,
+        };
+        Wanted { limits: &self.limits, sandbox: &self.sandbox, own, port: self.port }
+    }
+}
+
 // === impl SpawnError ===
 
 impl From<SpawnError> for Cause {
@@ -229,6 +299,7 @@ impl From<SpawnError> for Cause {
         let kind = match &error {
             SpawnError::Step { stage: Stage::Directory, .. } => CauseKind::MissingFile,
             SpawnError::Step { stage: Stage::Exec, errno, path } => return exec_cause(*errno, path),
+            SpawnError::Refused(cause) => return cause.clone(),
             SpawnError::NotInitialised(_)
             | SpawnError::Nul(_)
             | SpawnError::TooLarge

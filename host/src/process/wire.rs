@@ -9,8 +9,13 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use wharf_plugin_api::ExitReport;
 
+use super::plan::Plan;
+
 /// The first argument that makes this executable a shim.
 pub(super) const SHIM_WORD: &str = "__shim";
+
+/// The first argument that makes it tell what this machine allows.
+pub(super) const PROBE_WORD: &str = "__probe";
 
 /// The log stream of what the host says about a plugin.
 pub(super) const HOST_STREAM: &str = "wharf";
@@ -25,7 +30,7 @@ pub(super) const MAX_REQUEST: usize = 2 * 1024 * 1024;
 pub(super) const HEAD: usize = 12;
 
 /// What to execute.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Request {
     /// The file.
     pub(super) program: CString,
@@ -35,20 +40,34 @@ pub(super) struct Request {
     pub(super) argv: Vec<CString>,
     /// The whole environment, `NAME=value`.
     pub(super) env: Vec<CString>,
+    /// What is done before it is executed.
+    pub(super) plan: Plan,
 }
 
 /// A step between fork and the plugin's first instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// Making its namespaces.
+    Namespaces,
+    /// Mounting what its namespace sees.
+    Mounts,
+    /// Making its network.
+    Network,
     /// Making the process.
     Fork,
     /// A session of its own.
     Session,
     /// Tying its life to the shim's.
     Guard,
-    /// Limits and privileges.
+    /// Its limits.
+    Limits,
+    /// Which files and ports it can reach.
+    Landlock,
+    /// Giving privileges up.
     Privileges,
+    /// Which system calls it can make.
+    Seccomp,
     /// Its working directory.
     Directory,
     /// Its standard streams.
@@ -61,6 +80,11 @@ pub enum Stage {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Report {
+    /// The process that holds the tree together exists, and waits for [`Order::Go`]. Its number is the host's view.
+    Shim {
+        /// The number.
+        pid: i32,
+    },
     /// The program runs.
     Started {
         /// The plugin's main process.
@@ -82,6 +106,8 @@ pub(super) enum Report {
 /// What the host asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
+    /// The host knows the process that holds the tree together: begin.
+    Go,
     /// Send a signal to every process of the tree, then SIGCONT, so that a stopped one gets it.
     Signal(u8),
     /// Kill the tree.
@@ -91,11 +117,17 @@ pub(super) enum Order {
 // === impl Stage ===
 
 impl Stage {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 13] = [
+        Self::Namespaces,
+        Self::Mounts,
+        Self::Network,
         Self::Fork,
         Self::Session,
         Self::Guard,
+        Self::Limits,
+        Self::Landlock,
         Self::Privileges,
+        Self::Seccomp,
         Self::Directory,
         Self::Streams,
         Self::Exec,
@@ -114,10 +146,16 @@ impl Stage {
 impl std::fmt::Display for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Namespaces => "making its namespaces",
+            Self::Mounts => "mounting what it sees",
+            Self::Network => "making its network",
             Self::Fork => "making the process",
             Self::Session => "giving it a session",
             Self::Guard => "tying it to its shim",
-            Self::Privileges => "setting its limits",
+            Self::Limits => "setting its limits",
+            Self::Landlock => "bounding its files and ports",
+            Self::Privileges => "giving up privileges",
+            Self::Seccomp => "bounding its system calls",
             Self::Directory => "entering the working directory",
             Self::Streams => "connecting its streams",
             Self::Exec => "executing the program",
@@ -130,6 +168,7 @@ impl std::fmt::Display for Stage {
 impl Order {
     pub(super) fn encode(self) -> [u8; 2] {
         match self {
+            Self::Go => [b'g', 0],
             Self::Signal(signal) => [b's', signal],
             Self::Kill => [b'k', 0],
         }
@@ -137,6 +176,7 @@ impl Order {
 
     pub(super) fn decode(bytes: [u8; 2]) -> Option<Self> {
         match bytes {
+            [b'g', 0] => Some(Self::Go),
             [b's', signal] => Some(Self::Signal(signal)),
             [b'k', 0] => Some(Self::Kill),
             _ => None,
@@ -149,7 +189,9 @@ impl Order {
 impl Request {
     /// The head and the body. Paths and arguments need not be UTF-8, but hold no NUL, so NUL separates.
     pub(super) fn encode(&self) -> Option<([u8; HEAD], Vec<u8>)> {
-        let mut body = Vec::new();
+        let mut body = serde_json::to_vec(&self.plan).ok()?;
+        // JSON holds no NUL.
+        body.push(0);
         for part in [&self.program, &self.cwd].into_iter().chain(&self.argv).chain(&self.env) {
             body.extend_from_slice(part.as_bytes_with_nul());
         }
@@ -175,10 +217,11 @@ impl Request {
         let mut parts =
             body.split_inclusive(|b| *b == 0).map(|part| CString::from_vec_with_nul(part.to_vec()));
         let mut next = || parts.next().and_then(Result::ok).ok_or_else(malformed);
+        let plan = serde_json::from_slice(next()?.as_bytes()).map_err(|_| malformed())?;
         let (program, cwd) = (next()?, next()?);
         let argv = (0..argc).map(|_| next()).collect::<io::Result<_>>()?;
         let env = (0..envc).map(|_| next()).collect::<io::Result<_>>()?;
-        if parts.next().is_some() { Err(malformed()) } else { Ok(Self { program, cwd, argv, env }) }
+        if parts.next().is_some() { Err(malformed()) } else { Ok(Self { program, cwd, argv, env, plan }) }
     }
 }
 
@@ -200,7 +243,19 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use wharf_core::manifest::{Limits, Sandbox};
+
     use super::{HEAD, MAX_REQUEST, Order, Request, Stage};
+    use crate::process::plan::{Own, Plan, Wanted};
+    use crate::process::probe::Probe;
+
+    fn plan() -> Plan {
+        let (limits, sandbox) = (Limits::default(), Sandbox::default());
+        let at = std::path::Path::new("/");
+        let own = Own { program: at, cwd: at, plugin_dir: at, data_dir: at };
+        let wanted = Wanted { limits: &limits, sandbox: &sandbox, own, port: None };
+        crate::process::plan::plan(&Probe::nothing("not tried"), &wanted).unwrap().0
+    }
 
     fn text() -> impl Strategy<Value = CString> {
         proptest::collection::vec(1..=255u8, 0..20).prop_map(|bytes| CString::new(bytes).unwrap())
@@ -212,7 +267,7 @@ mod tests {
             program in text(), cwd in text(),
             argv in proptest::collection::vec(text(), 0..5), env in proptest::collection::vec(text(), 0..5),
         ) {
-            let request = Request { program, cwd, argv, env };
+            let request = Request { program, cwd, argv, env, plan: plan() };
             let (head, body) = request.encode().unwrap();
             prop_assert_eq!(Request::body_len(&head).unwrap(), body.len());
             prop_assert_eq!(Request::decode(&head, &body).unwrap(), request);
@@ -228,19 +283,25 @@ mod tests {
     #[test]
     fn a_request_over_the_bound_is_not_sent() {
         let long = CString::new(vec![b'x'; MAX_REQUEST]).unwrap();
-        let request = Request { program: long, cwd: CString::default(), argv: Vec::new(), env: Vec::new() };
+        let request = Request {
+            program: long,
+            cwd: CString::default(),
+            argv: Vec::new(),
+            env: Vec::new(),
+            plan: plan(),
+        };
         assert!(request.encode().is_none());
     }
 
     #[test]
     fn orders_and_stages_survive_the_wire() {
-        for order in [Order::Signal(15), Order::Kill] {
+        for order in [Order::Go, Order::Signal(15), Order::Kill] {
             assert_eq!(Order::decode(order.encode()), Some(order));
         }
         assert_eq!(Order::decode([0, 0]), None);
         for stage in Stage::ALL {
             assert_eq!(Stage::from_code(stage.code()), Some(stage));
         }
-        assert_eq!(Stage::from_code(7), None);
+        assert_eq!(Stage::from_code(Stage::ALL.len() as u8), None);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wharf_plugin_api::Plugin;
 
+use super::sandbox::Sandbox;
 use super::sections::{
     Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Stop, ToolFilter,
 };
@@ -46,12 +47,14 @@ pub struct Manifest {
     pub health: Health,
     /// What happens when an instance ends.
     pub restart: Restart,
-    /// Bounds on calls.
+    /// Bounds on calls, and on what a launched plugin takes of the machine.
     pub limits: Limits,
     /// Further attempts.
     pub retry: Retry,
     /// How an instance is ended.
     pub stop: Stop,
+    /// What a launched plugin may do to the machine. Its paths are absolute.
+    pub sandbox: Sandbox,
 }
 
 /// What a plugin is made of.
@@ -147,6 +150,7 @@ impl Manifest {
             limits: Limits::default(),
             retry: Retry::default(),
             stop: Stop::default(),
+            sandbox: Sandbox::default(),
         }
     }
 
@@ -156,7 +160,8 @@ impl Manifest {
         self.kind != other.kind
             || self.era != other.era
             || self.stop != other.stop
-            || self.limits.result != other.limits.result
+            || self.sandbox != other.sandbox
+            || !self.limits.launches_like(&other.limits)
     }
 
     /// The API's word for what kind of plugin it is.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::sandbox::Sandbox;
 use super::sections::{
     Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Stop, ToolFilter,
 };
@@ -89,7 +90,7 @@ pub struct PluginFile {
     /// What happens when an instance ends.
     #[serde(default)]
     pub restart: Restart,
-    /// Bounds on calls.
+    /// Bounds on calls, and on what a launched plugin takes of the machine.
     #[serde(default)]
     pub limits: Limits,
     /// Further attempts of calls that did not reach the plugin.
@@ -98,6 +99,9 @@ pub struct PluginFile {
     /// How an instance is ended.
     #[serde(default)]
     pub stop: Stop,
+    /// What a launched plugin may do to the machine.
+    #[serde(default)]
+    pub sandbox: Sandbox,
 }
 
 /// The name of a group.

@@ -9,6 +9,7 @@ pub mod diff;
 pub mod env_file;
 pub mod file;
 pub mod globs;
+pub mod sandbox;
 pub mod sections;
 pub mod template;
 pub mod units;
@@ -16,6 +17,7 @@ pub mod variables;
 
 pub use checked::{Command, Kind, Manifest, PortChoice, Remote};
 pub use file::PluginFile;
+pub use sandbox::{Fs, Net, Sandbox, Seccomp, Strictness, Tcp};
 pub use sections::{
     Balance, Dialect, EraChoice, Health, Isolation, Limits, Probe, Restart, RestartPolicy, Retry, Stop,
     ToolFilter,

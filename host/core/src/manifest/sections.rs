@@ -126,8 +126,8 @@ pub struct Restart {
     pub quarantine_crashes: u32,
 }
 
-/// `[limits]`: bounds on calls.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// `[limits]`: bounds on calls, and on what a launched plugin takes of the machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// How long a call may take unless the caller says otherwise.
@@ -145,6 +145,27 @@ pub struct Limits {
     pub queue_wait: Span,
     /// The largest message that the plugin may send.
     pub result: ByteSize,
+    /// The most memory that an instance's processes hold together; over it, it is killed and restarted. Node.js is told to
+    /// keep its heap below three quarters of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
+    /// The most processors that an instance uses, on average over a tenth of a second: `0.5` is half of one.
+    #[schemars(range(min = 0.01, max = 1024.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    /// The most processes and threads that an instance has.
+    #[schemars(range(min = 1, max = 100000))]
+    pub pids: u32,
+    /// The most files and sockets that each of its processes holds open; without it, the host's own limit.
+    #[schemars(range(min = 16, max = 1048576))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u32>,
+    /// The largest file that it may write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_size: Option<ByteSize>,
+    /// Lines of its stderr that are kept, each second on average; five times as many at once.
+    #[schemars(range(min = 1, max = 100000))]
+    pub log_rate: u32,
 }
 
 /// `[retry]`: further attempts of a call of which no byte reached the plugin.
@@ -228,6 +249,12 @@ impl Default for Limits {
             queue: 256,
             queue_wait: Span::secs(5),
             result: ByteSize::mib(16),
+            memory: None,
+            cpu: None,
+            pids: 512,
+            open_files: None,
+            file_size: None,
+            log_rate: 200,
         }
     }
 }
@@ -310,6 +337,18 @@ impl JsonSchema for Probe {
 }
 
 impl Limits {
+    /// Whether what is bound at a launch is the same.
+    #[must_use]
+    pub fn launches_like(&self, other: &Self) -> bool {
+        self.result == other.result
+            && self.memory == other.memory
+            && self.cpu == other.cpu
+            && self.pids == other.pids
+            && self.open_files == other.open_files
+            && self.file_size == other.file_size
+            && self.log_rate == other.log_rate
+    }
+
     /// The deadline of a call, from what its caller asks for.
     #[must_use]
     pub fn timeout(&self, asked: Option<Duration>) -> Duration {

@@ -11,7 +11,7 @@ use wharf_core::manifest::{
 
 use super::expand::Expander;
 use super::findings::Findings;
-use super::{Subject, rules};
+use super::{Subject, rules, sandbox};
 use crate::manifest::context::Context;
 use crate::manifest::tree::escape;
 
@@ -52,6 +52,7 @@ pub(super) fn assemble(
     let launched = findings.wrote("/command") || findings.wrote("/library");
     let kind =
         if launched { command(&file, ctx, &expander, findings) } else { remote(&file, &expander, findings) };
+    let sandbox = sandbox::checked(&file, &expander, findings);
     let namespace = file.namespace.unwrap_or_else(|| subject.id.as_str().to_owned());
     Some(Manifest {
         id: subject.id.clone(),
@@ -72,6 +73,7 @@ pub(super) fn assemble(
         limits: file.limits,
         retry: file.retry,
         stop: file.stop,
+        sandbox,
     })
 }
 

@@ -11,13 +11,9 @@ const LATER: &[(&str, &str)] = &[
         "plugins are started side by side; a call to one that is not ready waits `limits.queue_wait`",
     ),
     ("/targets", "write a manifest per endpoint, each with its `url`"),
-    ("/sandbox", "run the command in a sandbox of your own"),
     ("/breaker", "leave it out"),
     ("/health/canary", "`health.probe` checks with a ping"),
     ("/limits/rate", "use `limits.concurrency` and `limits.queue`"),
-    ("/limits/memory", "limit it in the command, or in the host's service unit"),
-    ("/limits/cpu", "limit it in the command, or in the host's service unit"),
-    ("/limits/pids", "limit it in the command, or in the host's service unit"),
     ("/retry/trust_hints", "only calls that did not reach the plugin are tried again"),
     ("/auth/oauth", "use `auth.bearer`"),
 ];

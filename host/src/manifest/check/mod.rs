@@ -6,6 +6,7 @@ mod expand;
 mod findings;
 mod later;
 mod rules;
+mod sandbox;
 mod shape;
 
 use std::path::Path;

@@ -77,13 +77,9 @@ fn keys_of_later_versions_are_told_as_such() {
         "start = 'lazy'",
         "depends_on = []",
         "targets = []",
-        "sandbox = {}",
         "breaker = {}",
         "health = { canary = {} }",
         "limits = { rate = '1/s' }",
-        "limits = { memory = '1GiB' }",
-        "limits = { cpu = 1 }",
-        "limits = { pids = 1 }",
         "retry = { trust_hints = true }",
     ] {
         let found = told(&format!("command = 'x'\n{key}\n"));

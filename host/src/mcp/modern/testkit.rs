@@ -210,7 +210,7 @@ pub(crate) struct Kit {
 impl Kit {
     pub(crate) async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let options = Options { plugins: home.path().join("plugins"), state: home.path().join("state") };
+        let options = Options::new(home.path().join("plugins"), home.path().join("state"));
         std::fs::create_dir_all(&options.plugins).unwrap();
         let host = Host::begin(options).await.unwrap();
         let all = r#"{"tools":{},"prompts":{},"resources":{"subscribe":true},"logging":{}}"#;

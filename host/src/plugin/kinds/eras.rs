@@ -186,6 +186,7 @@ mod tests {
     use crate::plugin::Services;
     use crate::plugin::kinds::Common;
     use crate::plugin::testkit::manifest;
+    use crate::process::Machine;
     use crate::process::logs::LogBook;
     use crate::tasks::Tasks;
 
@@ -196,7 +197,7 @@ mod tests {
 
     fn common() -> Common {
         Common {
-            services: Arc::new(Services::new(Tasks::default(), std::env::temp_dir())),
+            services: Arc::new(Services::new(Tasks::default(), std::env::temp_dir(), Machine::bare())),
             label: "p".into(),
             log: Arc::new(LogBook::new(std::env::temp_dir(), "p", Vec::new())),
             manifest: Arc::new(Manifest { era: EraChoice::Auto, ..manifest("p") }),

@@ -18,7 +18,7 @@ use super::places::Place;
 use super::verdicts::Fingerprint;
 use crate::dialect::{self, Connected, Endpoint, Lost};
 use crate::process::ports::{self, PortLease};
-use crate::process::{self, Process, ProcessHandle, env, find};
+use crate::process::{self, Folders, Process, ProcessHandle, env, find};
 
 /// How long a process may take to be seen dead after its connection broke; after that the connection's end is the cause.
 const LAST_WORD: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ pub(super) struct External {
 impl Plugin for External {
     async fn prepare(&self) -> Result<(), Cause> {
         let (command, late) = (self.command.clone(), Late::default());
-        let data = self.common.services.data.join(&*self.common.label);
+        let data = self.data_dir();
         let look = move || -> Result<(), Cause> {
             if !command.cwd.is_dir() {
                 let detail = format!("the working directory {} does not exist", command.cwd.display());
@@ -92,6 +92,14 @@ impl External {
         }
     }
 
+    fn data_dir(&self) -> PathBuf {
+        self.common.services.data.join(&*self.common.label)
+    }
+
+    fn plugin_dir(&self) -> PathBuf {
+        self.common.manifest.path.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
     fn may_choose(&self) -> bool {
         self.command.port == Some(PortChoice::Auto)
     }
@@ -123,7 +131,8 @@ impl External {
         if let Some(lease) = &mut lease {
             lease.unreserve();
         }
-        let process = process::spawn(spec, &self.common.services.tasks).await?;
+        let process =
+            process::spawn(spec, &self.common.services.machine, &self.common.services.tasks).await?;
         let handle = process.handle.clone();
         inbox.stage(Stage::Spawned { pid: handle.pid(), port: late.port });
         let connecting = self.connect(process, self.common.options(launch, era), late, inbox);
@@ -196,6 +205,10 @@ impl External {
             instance: launch.instance,
             generation: launch.generation,
             stop: self.common.manifest.stop.clone(),
+            limits: self.common.manifest.limits.clone(),
+            sandbox: self.common.manifest.sandbox.clone(),
+            folders: Folders { plugin: self.plugin_dir(), data: self.data_dir() },
+            port: late.port,
             log: Arc::clone(&self.common.log),
         }
     }

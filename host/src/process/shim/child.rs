@@ -18,6 +18,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{self, ForkResult};
 
 use super::Streams;
+use super::enter::HostProc;
 use crate::process::proc::Pid;
 use crate::process::wire::{HEAD, Request, Stage};
 
@@ -48,15 +49,40 @@ pub(super) fn receive(mut control: &UnixStream) -> io::Result<(Request, Streams)
     Ok((Request::decode(&head, &body)?, streams))
 }
 
-/// Forks the plugin's main process. The file ends empty when the program is executed, or tells what failed.
-pub(super) fn fork(request: &Request, streams: &Streams) -> io::Result<(Pid, File)> {
+/// The plugin's main process, on its way to its program.
+pub(super) struct Forked {
+    /// Its number here.
+    pub(super) pid: Pid,
+    /// Its number where the host is.
+    pub(super) shown: Pid,
+    /// Ends empty when the program is executed, or tells what failed.
+    pub(super) verdict: File,
+}
+
+/// Forks the plugin's main process.
+pub(super) fn fork(request: &Request, streams: &Streams, proc: &HostProc) -> io::Result<Forked> {
     let shim = unistd::getpid();
     let (reader, mut writer) = io::pipe()?;
+    let (mut number, mut namer) = io::pipe()?;
     // SAFETY: this process has one thread, so the fork may do all that the shim may do.
     match unsafe { unistd::fork() }? {
-        ForkResult::Parent { child } => Ok((child.as_raw(), File::from(OwnedFd::from(reader)))),
+        ForkResult::Parent { child } => {
+            drop((writer, namer));
+            let mut shown = [0; 4];
+            number.read_exact(&mut shown)?;
+            Ok(Forked {
+                pid: child.as_raw(),
+                shown: Pid::from_le_bytes(shown),
+                verdict: File::from(OwnedFd::from(reader)),
+            })
+        }
         ForkResult::Child => {
-            let (stage, errno) = become_plugin(request, streams, shim);
+            // At once, so that the shim does not wait for anything that can take time.
+            let told = proc.own_number().and_then(|pid| namer.write_all(&pid.to_le_bytes()));
+            let (stage, errno) = match told {
+                Ok(()) => become_plugin(request, streams, shim),
+                Err(_) => (Stage::Fork, Errno::ESRCH),
+            };
             fail(&mut writer, stage, errno)
         }
     }
@@ -99,8 +125,7 @@ fn prepare(request: &Request, streams: &Streams, shim: unistd::Pid) -> Result<()
         return Err((Stage::Guard, Errno::ESRCH));
     }
     default_signals().map_err(at(Stage::Guard))?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(at(Stage::Privileges))?;
-    prctl::set_no_new_privs().map_err(at(Stage::Privileges))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(at(Stage::Limits))?;
     prefer_for_oom();
     unistd::chdir(request.cwd.as_c_str()).map_err(at(Stage::Directory))?;
     let [stdin, stdout, stderr] = streams;
@@ -108,6 +133,9 @@ fn prepare(request: &Request, streams: &Streams, shim: unistd::Pid) -> Result<()
     unistd::dup2_stdout(stdout).map_err(at(Stage::Streams))?;
     unistd::dup2_stderr(stderr).map_err(at(Stage::Streams))?;
     close_on_exec_from(3);
+    if request.plan.sandbox.no_new_privs {
+        prctl::set_no_new_privs().map_err(at(Stage::Privileges))?;
+    }
     Ok(())
 }
 

@@ -2,9 +2,19 @@
 //!
 //! One thread, no runtime, a loop over `poll`. It knows nothing of MCP and never touches the plugin's streams. The host's
 //! end, noticed as end of file on the socket, is the order to kill everything and leave.
+//!
+//! Where the machine allows it, the shim is the first process of a PID namespace: the kernel then kills all that is in it
+//! together with the shim. Nobody can enter a new PID namespace, only be born into it. So the process that the host has
+//! started makes the namespaces, forks the shim into them, and leaves once the host knows the shim's number: the shim is
+//! then adopted by the host, which is a sub-reaper, and there is one process between host and plugin, not two.
 
+mod birth;
 mod child;
+mod enter;
+mod probe;
 mod tree;
+
+pub(super) use self::probe::run as probe;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,9 +26,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use self::tree::Reaped;
+use self::birth::Born;
+use self::tree::{Reaped, Tree};
+use super::level::Level;
 use super::proc::Pid;
-use super::wire::{Order, Report, Stage};
+use super::wire::{Order, Report, Request, Stage};
 
 /// How often the killing is repeated if no child's end wakes us before.
 const KILL_AGAIN: u16 = 5;
@@ -27,8 +39,11 @@ const KILL_AGAIN: u16 = 5;
 struct Shim {
     control: UnixStream,
     signals: SignalFd,
-    /// The plugin's main process.
+    tree: Tree,
+    /// The plugin's main process, as it is called in its own PID namespace.
     main: Pid,
+    /// What the host calls it.
+    shown: Pid,
     /// It has been reaped: its number may mean another process now.
     ended: bool,
     /// Tells whether the program was executed; `None` once that is told.
@@ -56,26 +71,47 @@ fn serve() -> io::Result<()> {
     // A signal for the host's terminal or group is none for us: the host's end is what counts.
     nix::unistd::setsid().ok();
     nix::sys::prctl::set_name(c"wharf-shim")?;
-    nix::sys::prctl::set_child_subreaper(true)?;
     SigSet::all().thread_block()?;
+    let (request, streams) = child::receive(&control)?;
+    let level = request.plan.level;
+    if level.is_namespace() {
+        return match birth::be_born(&control, &request)? {
+            // The streams are those of the one inside.
+            Born::Outside => Ok(()),
+            Born::Inside => hold(control, request, streams, Tree::Namespace),
+        };
+    }
+    if level != Level::ProcessGroup {
+        nix::sys::prctl::set_child_subreaper(true)?;
+    }
+    send(&control, &Report::Shim { pid: nix::unistd::getpid().as_raw() })?;
+    birth::wait_for_go(&control)?;
+    hold(control, request, streams, Tree::Descendants)
+}
+
+/// Starts the plugin and holds its tree together until nothing of it is left.
+fn hold(control: UnixStream, request: Request, streams: Streams, tree: Tree) -> io::Result<()> {
     let children = SigSet::from_iter([Signal::SIGCHLD]);
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-
-    let (request, streams) = child::receive(&control)?;
     let since = Instant::now();
-    match child::fork(&request, &streams) {
-        Ok((main, verdict)) => {
+    let proc = match enter::furnish(&request.plan) {
+        Ok(proc) => proc,
+        Err((stage, error)) => return send(&control, &failed(stage, &error)),
+    };
+    match child::fork(&request, &streams, &proc) {
+        Ok(child::Forked { pid: main, shown, verdict }) => {
             // The request holds secrets and the streams belong to the plugin: neither stays here.
-            drop((request, streams));
-            Shim { control, signals, main, ended: false, verdict: Some(verdict), since, killing: false }
-                .run();
+            drop((request, streams, proc));
+            let verdict = Some(verdict);
+            Shim { control, signals, tree, main, shown, ended: false, verdict, since, killing: false }.run();
             Ok(())
         }
-        Err(error) => {
-            let errno = error.raw_os_error().unwrap_or_default();
-            send(&control, &Report::Failed { stage: Stage::Fork, errno })
-        }
+        Err(error) => send(&control, &failed(Stage::Fork, &error)),
     }
+}
+
+fn failed(stage: Stage, error: &io::Error) -> Report {
+    Report::Failed { stage, errno: error.raw_os_error().unwrap_or_default() }
 }
 
 fn send(mut control: &UnixStream, report: &Report) -> io::Result<()> {
@@ -90,7 +126,7 @@ impl Shim {
     fn run(mut self) {
         while self.reap() {
             if self.killing {
-                tree::kill();
+                self.tree.kill();
             }
             self.wait();
         }
@@ -147,7 +183,7 @@ impl Shim {
         let Some(mut pipe) = self.verdict.take() else { return true };
         match child::read_verdict(&mut pipe) {
             None => {
-                self.report(&Report::Started { pid: self.main });
+                self.report(&Report::Started { pid: self.shown });
                 true
             }
             Some((stage, errno)) => {
@@ -162,7 +198,8 @@ impl Shim {
         let mut bytes = [0; 2];
         let order = self.control.read_exact(&mut bytes).ok().and_then(|()| Order::decode(bytes));
         match order {
-            Some(Order::Signal(signal)) => tree::signal(signal),
+            Some(Order::Go) => {}
+            Some(Order::Signal(signal)) => self.tree.signal(signal),
             // No host, or one that we cannot understand: both mean that nobody looks after the plugin any more.
             Some(Order::Kill) | None => self.killing = true,
         }

@@ -1,4 +1,6 @@
 //! All that descends from the shim: signal it, kill it, reap it.
+//!
+//! In a PID namespace the kernel knows what that is, and one call reaches all of it. Elsewhere the shim looks.
 #![allow(unsafe_code, reason = "wait4 has no safe wrapper, and its resource usage is part of the report")]
 
 use std::collections::HashSet;
@@ -21,16 +23,33 @@ pub(super) enum Reaped {
     NoChildren,
 }
 
-/// Kills all descendants once. Called again until there are none: what forks between our look and our signal is orphaned
-/// by it, becomes our child and is seen the next time.
-pub(super) fn kill() {
-    each_group(Signal::SIGKILL);
+/// How the processes of the tree are known.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tree {
+    /// They are all that this PID namespace has, but for the shim itself.
+    Namespace,
+    /// They descend from the shim.
+    Descendants,
 }
 
-/// Sends a signal to all descendants, and SIGCONT after it: a stopped process would not get it otherwise.
-pub(super) fn signal(number: u8) {
-    if let Ok(signal) = Signal::try_from(i32::from(number)) {
-        let tree = proc::descendants(unistd::getpid().as_raw());
+impl Tree {
+    /// Kills all of it once. Called again until there is nothing: what forks between our look and our signal is orphaned
+    /// by it, becomes our child and is seen the next time.
+    pub(super) fn kill(self) {
+        match self {
+            // ESRCH: nothing is there any more.
+            Self::Namespace => drop(signal::kill(NixPid::from_raw(-1), Signal::SIGKILL)),
+            Self::Descendants => each_group(Signal::SIGKILL),
+        }
+    }
+
+    /// Sends a signal to all of it, and SIGCONT after it: a stopped process would not get it otherwise.
+    pub(super) fn signal(self, number: u8) {
+        let Ok(signal) = Signal::try_from(i32::from(number)) else { return };
+        let tree = match self {
+            Self::Namespace => vec![-1],
+            Self::Descendants => proc::descendants(unistd::getpid().as_raw()),
+        };
         for signal in [signal, Signal::SIGCONT] {
             for pid in &tree {
                 // Gone already is as good as signalled.

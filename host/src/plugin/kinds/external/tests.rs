@@ -11,6 +11,7 @@ use super::{Command, Common, External};
 use crate::plugin::Services;
 use crate::plugin::inbox::GenerationInbox;
 use crate::plugin::testkit::manifest;
+use crate::process::Machine;
 use crate::process::logs::LogBook;
 use crate::tasks::Tasks;
 
@@ -20,7 +21,7 @@ fn external(dir: &std::path::Path) -> External {
     let Kind::Command(command) = manifest.kind.clone() else { panic!("no command") };
     let command = Command { argv: vec![Template::text("/no/such/program")], ..command };
     let common = Common {
-        services: Arc::new(Services::new(Tasks::default(), std::env::temp_dir())),
+        services: Arc::new(Services::new(Tasks::default(), std::env::temp_dir(), Machine::bare())),
         label: "p".into(),
         log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
         manifest: Arc::new(manifest),

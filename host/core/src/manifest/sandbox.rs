@@ -1,0 +1,107 @@
+//! `[sandbox]`: what a launched plugin may do to the machine. Nothing of it concerns a remote server.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How sure it must be that no process of the plugin outlives the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strictness {
+    /// As sure as this machine allows; `/api/v1/plugins/{id}` tells how sure that is.
+    #[default]
+    BestEffort,
+    /// The kernel itself guarantees it (a PID namespace), or the plugin is not started.
+    Strict,
+}
+
+/// Which system calls are refused to the plugin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Seccomp {
+    /// Those that administer the machine or look into other processes: mount, ptrace, bpf, module loading, and the like.
+    #[default]
+    Default,
+    /// Those, and new namespaces, which the sandbox of a browser needs.
+    Strict,
+    /// None.
+    Off,
+}
+
+/// What network the plugin has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Net {
+    /// None at all.
+    None,
+    /// A loopback of its own: it reaches nothing but itself, and only the host reaches it.
+    Loopback,
+    /// The host's network.
+    Egress,
+}
+
+/// `sandbox.fs`: which files the plugin can reach. What a program needs to run (its own folder, the system's libraries and
+/// certificates, its data folder) is always readable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fs {
+    /// Files and folders it may read and execute, with all below them; relative ones are below the manifest's folder.
+    pub read: Vec<PathBuf>,
+    /// Files and folders it may also change. Its data folder, `${data_dir}`, is always one of them.
+    pub write: Vec<PathBuf>,
+}
+
+/// `sandbox.tcp`: which TCP ports the plugin can use, on the host's network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tcp {
+    /// Ports it may connect to, on any machine.
+    pub connect: Vec<u16>,
+    /// Ports it may listen on. The one that the host gives it is always one of them.
+    pub bind: Vec<u16>,
+}
+
+/// `[sandbox]`: what the plugin may do to the machine. `fs`, `net` and `tcp` hold where they are written: where the machine
+/// cannot enforce one, the plugin is not started. All else holds as far as the machine allows, and
+/// `/api/v1/plugins/{id}` tells what is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sandbox {
+    /// How sure it must be that no process of the plugin outlives the host.
+    pub containment: Strictness,
+    /// Programs it executes gain no privileges (setuid has no effect).
+    pub no_new_privs: bool,
+    /// Which system calls are refused: `default`, `strict` (new namespaces too) or `off`.
+    pub seccomp: Seccomp,
+    /// Which files it can reach; without it, all that the host's user can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fs: Option<Fs>,
+    /// What network it has: `none`, `loopback` (its own) or `egress` (the host's, which is the default).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net: Option<Net>,
+    /// Which TCP ports it can use; without it, all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Tcp>,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self {
+            containment: Strictness::default(),
+            no_new_privs: true,
+            seccomp: Seccomp::default(),
+            fs: None,
+            net: None,
+            tcp: None,
+        }
+    }
+}
+
+impl Sandbox {
+    /// Whether the plugin has a network of its own.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        matches!(self.net, Some(Net::None | Net::Loopback))
+    }
+}
