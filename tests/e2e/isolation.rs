@@ -17,13 +17,8 @@ async fn host() -> TestHost {
     host
 }
 
-fn pid_in(result: &Value) -> u32 {
-    let pid = result["structuredContent"]["pid"].as_u64();
-    pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_else(|| panic!("no pid in {result}"))
-}
-
 async fn pid(session: &Session<'_>) -> u32 {
-    pid_in(&session.call("mock__whoami", json!({})).await)
+    procs::who(&session.call("mock__whoami", json!({})).await)
 }
 
 async fn count(session: &Session<'_>) -> Value {
@@ -74,7 +69,7 @@ async fn a_call_at_the_plugins_own_endpoint_is_of_the_same_kind() {
     let host = host().await;
     let (ann, bob) =
         (host.session("/plugins/mock/mcp", LEGACY).await, host.session("/plugins/mock/mcp", LEGACY).await);
-    let own = async |session: &Session<'_>| pid_in(&session.call("whoami", json!({})).await);
+    let own = async |session: &Session<'_>| procs::who(&session.call("whoami", json!({})).await);
     assert_ne!(own(&ann).await, own(&bob).await);
 }
 
@@ -86,13 +81,13 @@ async fn a_pipe_that_is_killed_takes_its_process_along() {
         let hello = pipe.ask("hello", "initialize", hello(LEGACY));
         assert_eq!(hello["result"]["protocolVersion"], LEGACY, "{hello}");
         pipe.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
-        pid_in(&pipe.ask(1, "tools/call", call("mock__whoami", json!({})))["result"])
+        procs::who(&pipe.ask(1, "tools/call", call("mock__whoami", json!({})))["result"])
     });
     assert_ne!(pids[0], pids[1]);
     procs::kill9(pipes[0].pid());
     until_gone(pids[0]).await;
     let [_killed, mut other] = pipes;
-    assert_eq!(pid_in(&other.ask(2, "tools/call", call("mock__whoami", json!({})))["result"]), pids[1]);
+    assert_eq!(procs::who(&other.ask(2, "tools/call", call("mock__whoami", json!({})))["result"]), pids[1]);
     assert_eq!(other.close().1, Some(0));
     until_gone(pids[1]).await;
 }
@@ -107,7 +102,7 @@ async fn a_process_that_crashes_is_its_clients_trouble_alone() {
     procs::kill9(anns);
     let again = eventually("a new process", async || {
         let answer = ann.ask("tools/call", call("mock__whoami", json!({}))).await;
-        if answer["result"].is_object() { Ok(pid_in(&answer["result"])) } else { Err(answer.to_string()) }
+        if answer["result"].is_object() { Ok(procs::who(&answer["result"])) } else { Err(answer.to_string()) }
     })
     .await;
     assert_ne!(again, anns);

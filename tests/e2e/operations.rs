@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::procs::{is_gone, kill9};
+use crate::support::procs::{self, is_gone, kill9};
 use crate::support::{TestHost, mock};
 
 #[tokio::test]
@@ -91,14 +91,14 @@ async fn two_replicas_share_the_calls_and_cover_for_each_other() {
     let mut seen = BTreeSet::new();
     for _ in 0..4 {
         let who = host.call("twins", "whoami", json!({})).await;
-        seen.extend(who["structuredContent"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()));
+        seen.insert(procs::who(&who));
     }
     assert_eq!(seen, both, "each instance takes its turn");
     let (dead, alive) = (*both.first().unwrap(), *both.last().unwrap());
     kill9(dead);
     host.until("twins", "down to one", |view| pids(view) == BTreeSet::from([alive])).await;
     let who = host.call("twins", "whoami", json!({})).await;
-    assert_eq!(who["structuredContent"]["pid"], alive, "{who}");
+    assert_eq!(procs::who(&who), alive, "{who}");
     let view = host.until("twins", "ready twice again", |view| pids(view).len() == 2).await;
     assert!(pids(&view).contains(&alive), "the healthy one is not touched: {view}");
 }

@@ -1,17 +1,19 @@
-//! Nothing of a tree is left: whoever dies, and whatever the tree does to stay.
+//! Nothing of a tree is left, at each level of containment: whoever dies, and whatever the tree does to stay.
 
 use std::io::BufRead;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use wharf::process::Level;
 use wharf_core::manifest::Span;
 
-use crate::harness::{World, kill_hard, line, lives, mark_of, marked, shim_of, until, within};
+use crate::harness::{World, kill_hard, line, lives, mark_of, marked, shim_of, signal, until, within};
 
 /// A tree with everything that escapes from simpler ways of killing: a child, a daemon in a session of its own that has
-/// closed its streams, and one that has forked twice. Prints `up` once all of it runs.
+/// closed its streams, and one that has forked twice. Goes on once all of it runs.
 const TREE: &str = r"
+    rm -f daemon double
     sleep 1000 &
     setsid sh -c 'echo $$ >daemon; exec sleep 1000 </dev/null >/dev/null 2>&1' &
     (setsid sh -c '(echo x >double; exec sleep 1000 </dev/null >/dev/null 2>&1) & exit' &)
@@ -27,12 +29,13 @@ const RESPAWNER: &str = r#"
 
 #[tokio::test]
 async fn what_the_main_process_leaves_is_gone_before_gone_is_said() {
-    let world = World::new().await;
-    let mut process = world.run(&format!("{TREE} echo $WHARF_INSTANCE; exit 3")).await;
-    let mark = format!("WHARF_INSTANCE={}", line(&mut process).await);
-    let report = within(process.handle.gone()).await;
-    assert_eq!(report.code, Some(3));
-    assert_eq!(marked(&mark), [""; 0]);
+    for world in World::each().await {
+        let mut process = world.run(&format!("{TREE} echo $WHARF_INSTANCE; exit 3")).await;
+        let mark = format!("WHARF_INSTANCE={}", line(&mut process).await);
+        let report = within(process.handle.gone()).await;
+        assert_eq!(report.code, Some(3));
+        assert_eq!(marked(&mark), [""; 0], "{:?}", world.machine.level());
+    }
 }
 
 #[tokio::test]
@@ -45,38 +48,53 @@ async fn the_end_is_told_at_once_though_the_pipes_stay_open() {
 
 #[tokio::test]
 async fn stop_ends_the_whole_tree() {
-    let world = World::new().await;
-    let mut process = world.run(&format!("{TREE} echo up; wait")).await;
-    line(&mut process).await;
-    let mark = mark_of(&process.handle);
-    assert!(marked(&mark).len() >= 4, "{:?}", marked(&mark));
-    assert!(process.handle.rss_bytes() > Some(4 * 64 * 1024));
-    within(process.handle.stop()).await.unwrap();
-    assert_eq!(process.handle.rss_bytes(), None);
-    assert_eq!(marked(&mark), [""; 0]);
+    for world in World::each().await {
+        let mut process = world.run(&format!("{TREE} echo up; wait")).await;
+        line(&mut process).await;
+        let mark = mark_of(&process.handle);
+        assert!(marked(&mark).len() >= 4, "{:?}", marked(&mark));
+        within(process.handle.stop()).await.unwrap();
+        assert_eq!(process.handle.rss_bytes(), None);
+        assert_eq!(marked(&mark), [""; 0], "{:?}", world.machine.level());
+    }
+}
+
+#[tokio::test]
+async fn the_memory_of_the_tree_is_known() {
+    for world in World::each().await.into_iter().filter(|world| world.machine.level() != Level::ProcessGroup)
+    {
+        let mut process = world.run(&format!("{TREE} echo up; wait")).await;
+        line(&mut process).await;
+        assert!(process.handle.rss_bytes() > Some(4 * 64 * 1024), "{:?}", world.machine.level());
+        within(process.handle.stop()).await.unwrap();
+    }
 }
 
 #[tokio::test]
 async fn a_respawner_is_beaten() {
-    let world = World::new().await;
-    let mut launch = world.sh(RESPAWNER);
-    launch.stop.term = Span::millis(1);
-    let mut process = world.spawn(launch).await.unwrap();
-    line(&mut process).await;
-    let mark = mark_of(&process.handle);
-    until("the tree grows", || marked(&mark).len() > 20).await;
-    within(process.handle.stop()).await.unwrap();
-    assert_eq!(marked(&mark), [""; 0]);
+    // What only kills what it finds cannot promise it.
+    for world in World::each().await.into_iter().filter(|world| world.machine.level() != Level::ProcessGroup)
+    {
+        let mut launch = world.sh(RESPAWNER);
+        launch.stop.term = Span::millis(1);
+        let mut process = world.spawn(launch).await.unwrap();
+        line(&mut process).await;
+        let mark = mark_of(&process.handle);
+        until("the tree grows", || marked(&mark).len() > 20).await;
+        within(process.handle.stop()).await.unwrap();
+        assert_eq!(marked(&mark), [""; 0], "{:?}", world.machine.level());
+    }
 }
 
 #[tokio::test]
 async fn dropping_the_process_kills_it() {
-    let world = World::new().await;
-    let mut process = world.run(&format!("{TREE} echo up; wait")).await;
-    line(&mut process).await;
-    let mark = mark_of(&process.handle);
-    drop(process);
-    until("the tree is gone", || marked(&mark).is_empty()).await;
+    for world in World::each().await {
+        let mut process = world.run(&format!("{TREE} echo up; wait")).await;
+        line(&mut process).await;
+        let mark = mark_of(&process.handle);
+        drop(process);
+        until("the tree is gone", || marked(&mark).is_empty()).await;
+    }
 }
 
 #[tokio::test]
@@ -89,67 +107,129 @@ async fn the_end_of_the_host_s_tasks_kills_it() {
 
 #[tokio::test]
 async fn a_killed_shim_takes_its_tree_with_it() {
-    let world = World::at(Level::Subreaper).await.unwrap();
-    // One process has wiped its environment: it is found by its session.
-    let mut process = world.run(&format!("{TREE} env -i sleep 1000 & echo $!; wait")).await;
-    let wiped = line(&mut process).await;
-    let mark = mark_of(&process.handle);
-    kill_hard(shim_of(&process.handle));
-    let report = within(process.handle.gone()).await;
-    assert_eq!(report.signal, Some(9));
-    assert_eq!(marked(&mark), [""; 0]);
-    assert!(!lives(&wiped));
-    assert!(world.log.tail(5).iter().any(|line| line.stream == "wharf" && line.text.contains("was killed")));
-    let zombies = || {
-        let stats = std::fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
-        let own = format!(") Z {} ", std::process::id());
-        let session = format!(" {} ", process.handle.pid());
-        stats.filter(|stat| stat.contains(&own) && stat.contains(&session)).count()
+    for world in World::each().await {
+        let level = world.machine.level();
+        // One process has wiped its environment: outside of a namespace it is found by its session.
+        let mut process =
+            world.run(&format!("{TREE} env -i sleep 7{:06} & echo up; wait", std::process::id())).await;
+        line(&mut process).await;
+        let mark = mark_of(&process.handle);
+        until("the wiped one runs", || wiped() == 1).await;
+        kill_hard(shim_of(&process.handle));
+        let report = within(process.handle.gone()).await;
+        assert_eq!(report.signal, Some(9), "{level:?}");
+        assert_eq!(marked(&mark), [""; 0], "{level:?}");
+        assert_eq!(wiped(), 0, "{level:?}");
+        assert!(
+            world.log.tail(5).iter().any(|line| line.stream == "wharf" && line.text.contains("was killed"))
+        );
+        let zombies = || {
+            let stats = std::fs::read_dir("/proc")
+                .unwrap()
+                .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
+            let own = format!(") Z {} ", std::process::id());
+            let session = format!(" {} ", process.handle.pid());
+            stats.filter(|stat| stat.contains(&own) && stat.contains(&session)).count()
+        };
+        assert_eq!(zombies(), 0, "the host reaps what it adopts");
+    }
+}
+
+/// How many of the processes without any mark live.
+fn wiped() -> usize {
+    let argument = format!("7{:06}", std::process::id());
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let is_it = |pid: &String| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command == [b"sleep\0".as_slice(), argument.as_bytes(), b"\0"].concat() && lives(pid)
     };
-    assert_eq!(zombies(), 0, "the host reaps what it adopts");
+    pids.filter_map(|entry| entry.file_name().into_string().ok()).filter(is_it).count()
 }
 
 #[tokio::test]
 async fn a_stopped_shim_does_not_save_its_tree() {
-    let world = World::new().await;
-    let mut process = world.run(&format!("{TREE} echo up; wait")).await;
-    line(&mut process).await;
-    let mark = mark_of(&process.handle);
-    let shim = shim_of(&process.handle).to_string();
-    let stopped = Command::new("kill").args(["-STOP", &shim]).status().unwrap();
-    assert!(stopped.success());
-    process.handle.kill();
-    within(process.handle.gone()).await;
-    assert!(!lives(&shim));
-    assert_eq!(marked(&mark), [""; 0]);
+    for world in World::each().await {
+        let mut process = world.run(&format!("{TREE} echo up; wait")).await;
+        line(&mut process).await;
+        let mark = mark_of(&process.handle);
+        let shim = shim_of(&process.handle);
+        signal(shim, "STOP");
+        process.handle.kill();
+        within(process.handle.gone()).await;
+        assert!(!lives(&shim.to_string()));
+        assert_eq!(marked(&mark), [""; 0], "{:?}", world.machine.level());
+    }
 }
 
 #[tokio::test]
 async fn a_killed_host_leaves_nothing() {
-    let program = std::env::current_exe().unwrap();
-    let mut host = Command::new(program)
-        .args(["--exact", "containment::host_program", "--ignored", "--nocapture"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = std::io::BufReader::new(host.stdout.take().unwrap()).lines();
-    let mark =
-        lines.map(Result::unwrap).find_map(|line| Some(line.split_once("MARK ")?.1.to_owned())).unwrap();
-    until("the whole tree is there", || marked(&mark).len() >= 4).await;
-    host.kill().unwrap();
-    host.wait().unwrap();
-    until("the tree is gone", || marked(&mark).is_empty()).await;
+    for world in World::each().await.into_iter().filter(|world| world.machine.level() != Level::ProcessGroup)
+    {
+        let mut other = Other::start(&world);
+        other.host.kill().unwrap();
+        other.host.wait().unwrap();
+        until("the tree is gone", || marked(&other.mark).is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn host_and_shim_killed_together_leave_nothing_or_the_next_host_ends_it() {
+    for world in World::each().await {
+        let level = world.machine.level();
+        let mut other = Other::start(&world);
+        let host = i32::try_from(other.host.id()).unwrap();
+        // Stopped first, so that neither sees the other's end.
+        for name in ["STOP", "KILL"] {
+            signal(other.shim, name);
+            signal(host, name);
+        }
+        other.host.wait().unwrap();
+        if level.is_namespace() {
+            until("the tree is gone", || marked(&other.mark).is_empty()).await;
+        } else {
+            assert!(!marked(&other.mark).is_empty(), "{level:?}: this is what the ledger is for");
+            let _next = World::on(world.folder, &[], Some(level)).await;
+            assert_eq!(marked(&other.mark), [""; 0], "{level:?}: before anything is started");
+        }
+    }
+}
+
+/// Another host, which has started the tree.
+struct Other {
+    host: Child,
+    mark: String,
+    shim: i32,
+}
+
+impl Other {
+    fn start(world: &World) -> Self {
+        let program = std::env::current_exe().unwrap();
+        let mut host = Command::new(program)
+            .args(["--exact", "containment::host_program", "--ignored", "--nocapture"])
+            .env("WHARF_TEST_LEVEL", world.machine.level().as_str())
+            .env("WHARF_TEST_DIR", &world.folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(host.stdout.take().unwrap()).lines();
+        let told = lines.map(Result::unwrap).find_map(|line| Some(line.split_once("MARK ")?.1.to_owned()));
+        let told = told.unwrap();
+        let (mark, shim) = told.split_once(' ').unwrap();
+        assert!(marked(mark).len() >= 4, "the whole tree is there");
+        Self { host, mark: mark.to_owned(), shim: shim.parse().unwrap() }
+    }
 }
 
 /// A host that starts a tree, says so and hangs. It is killed; if that fails, it ends by itself.
 #[tokio::test]
-#[ignore = "a program for another test"]
+#[ignore = "a program for other tests"]
 async fn host_program() {
-    let world = World::new().await;
+    let level = std::env::var("WHARF_TEST_LEVEL").unwrap();
+    let level = Level::ALL.into_iter().find(|one| one.as_str() == level).unwrap();
+    let folder = PathBuf::from(std::env::var("WHARF_TEST_DIR").unwrap());
+    let world = World::on(folder, &[], Some(level)).await;
     let mut process = world.run(&format!("{TREE} echo up; wait")).await;
     line(&mut process).await;
-    println!("MARK {}", mark_of(&process.handle));
+    println!("MARK {} {}", mark_of(&process.handle), shim_of(&process.handle));
     tokio::time::sleep(Duration::from_secs(60)).await;
 }

@@ -19,7 +19,10 @@ pub(crate) struct World {
     pub(crate) tasks: Tasks,
     pub(crate) log: Arc<LogBook>,
     pub(crate) machine: Arc<Machine>,
-    pub(crate) dir: tempfile::TempDir,
+    /// Where it works, and keeps its state.
+    pub(crate) folder: PathBuf,
+    /// Removes the folder.
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl World {
@@ -34,14 +37,32 @@ impl World {
         (found == level).then_some(world)
     }
 
+    /// One at each level that this machine has. Those that it has not are told.
+    pub(crate) async fn each() -> Vec<Self> {
+        let mut worlds = Vec::new();
+        for level in Level::ALL {
+            match Self::at(level).await {
+                Some(world) => worlds.push(world),
+                None => println!("SKIPPED at the level {}: this machine does not have it", level.as_str()),
+            }
+        }
+        worlds
+    }
+
     pub(crate) async fn with(secrets: &[&str], at_most: Option<Level>) -> Self {
-        process::use_executable(Path::new(env!("CARGO_BIN_EXE_wharf"))).unwrap();
         let dir = tempfile::tempdir().unwrap();
+        let world = Self::on(dir.path().to_owned(), secrets, at_most).await;
+        Self { _dir: Some(dir), ..world }
+    }
+
+    /// With this folder, which an earlier host may have used.
+    pub(crate) async fn on(folder: PathBuf, secrets: &[&str], at_most: Option<Level>) -> Self {
+        process::use_executable(Path::new(env!("CARGO_BIN_EXE_wharf"))).unwrap();
         let secrets = secrets.iter().map(|s| (*s).to_owned()).collect();
-        let log = Arc::new(LogBook::new(dir.path().join("logs"), "test", secrets));
+        let log = Arc::new(LogBook::new(folder.join("logs"), "test", secrets));
         let tasks = Tasks::default();
-        let machine = Machine::find_out(Some(dir.path()), at_most, &tasks).await;
-        Self { tasks, log, machine, dir }
+        let machine = Machine::find_out(Some(&folder), at_most, &tasks).await;
+        Self { tasks, log, machine, folder, _dir: None }
     }
 
     /// `/bin/sh -c script`, without stdin, with stdout.
@@ -53,7 +74,7 @@ impl World {
         Launch {
             program: PathBuf::from(program),
             args: args.iter().map(|s| (*s).to_owned()).collect(),
-            cwd: self.dir.path().to_owned(),
+            cwd: self.folder.clone(),
             env: vec![("PATH".to_owned(), std::env::var("PATH").unwrap())],
             stdin: false,
             stdout: true,
@@ -62,7 +83,7 @@ impl World {
             stop: Stop { grace: Span::secs(20), term: Span::secs(20), drain: Span::secs(1) },
             limits: Limits::default(),
             sandbox: Sandbox::default(),
-            folders: Folders { plugin: self.dir.path().to_owned(), data: self.dir.path().to_owned() },
+            folders: Folders { plugin: self.folder.clone(), data: self.folder.clone() },
             port: None,
             log: Arc::clone(&self.log),
         }
@@ -141,6 +162,11 @@ pub(crate) fn shim_of(handle: &ProcessHandle) -> i32 {
 }
 
 pub(crate) fn kill_hard(pid: i32) {
-    let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-    assert!(status.success());
+    signal(pid, "KILL");
+}
+
+/// Sends a signal by its name to a process that must be there.
+pub(crate) fn signal(pid: i32, name: &str) {
+    let arguments = [format!("-{name}"), pid.to_string()];
+    assert!(std::process::Command::new("kill").args(arguments).status().unwrap().success());
 }

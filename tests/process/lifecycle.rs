@@ -32,7 +32,7 @@ async fn a_signal_is_reported() {
 async fn each_failing_step_has_its_cause() {
     let world = World::new().await;
     let file = |name: &str, text: &str, mode| {
-        let path = world.dir.path().join(name);
+        let path = world.folder.join(name);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         path.to_str().unwrap().to_owned()
@@ -71,7 +71,7 @@ async fn environment_folder_and_descriptors_are_exactly_what_was_asked_for() {
     assert!(lines.len() == 3 && lines[2].starts_with("WHARF_INSTANCE="), "{lines:?}");
 
     let mut process = world.run("pwd; ls /proc/$$/fd; ulimit -c").await;
-    let folder = world.dir.path().display();
+    let folder = world.folder.display();
     assert_eq!(read(&mut process).await, format!("{folder}\n0\n1\n2\n0\n"));
 
     // No shell between: one blocks signals of its own while it forks.

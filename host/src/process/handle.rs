@@ -16,6 +16,7 @@ use wharf_plugin_api::ExitReport;
 
 use super::keeper::Keeper;
 use super::ledger::Entry;
+use super::level::Level;
 use super::proc::{self, Pid};
 use super::spawn::{Launch, Unkillable};
 use super::sweep::{self, Swept};
@@ -81,6 +82,7 @@ pub(super) struct Guarded {
     /// `NAME=value` in the environment of every process of the tree.
     pub(super) marker: String,
     pub(super) pumps: Vec<JoinHandle<()>>,
+    pub(super) level: Level,
     pub(super) launch: Launch,
     /// Its line in the ledger, struck out when nothing is left.
     pub(super) entry: Entry,
@@ -241,7 +243,12 @@ impl Guard {
         let clean = self.watch(inbox, &tasks).await;
         // From here on the numbers may mean other processes.
         drop(known);
-        if !clean && !self.clean_up_after_shim(&tasks).await {
+        if !clean {
+            self.tell_of_shim();
+        }
+        // A shim that adopts nobody knows nothing of what has left its tree.
+        let sure = clean && self.guarded.level != Level::ProcessGroup;
+        if !sure && !self.clean_up_after_shim(&tasks).await {
             // The host ends before the tree does: that it is gone would not be true.
             return;
         }
@@ -303,13 +310,16 @@ impl Guard {
         }
     }
 
-    /// The shim is gone and has not said that nothing is left: the host looks itself. True when nothing is left, false if
-    /// the host ends before that.
-    async fn clean_up_after_shim(&mut self, tasks: &Tasks) -> bool {
+    fn tell_of_shim(&self) {
         tracing::warn!("the shim was killed; the host kills what it has left");
         let launch = &self.guarded.launch;
         let line = "the helper process of this plugin was killed from outside; its process tree is ended";
         launch.log.append(launch.instance, launch.generation, wire::HOST_STREAM, line);
+    }
+
+    /// The shim is gone and cannot say that nothing is left: the host looks itself. True when nothing is left, false if
+    /// the host ends before that.
+    async fn clean_up_after_shim(&mut self, tasks: &Tasks) -> bool {
         // Reaped first: only then are its orphans ours to reap.
         timeout(KILL_PATIENCE, self.shim.keeper.wait()).await.ok();
         let mut swept = self.swept(SWEEP_BUDGET, tasks).await;

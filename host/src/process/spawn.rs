@@ -143,6 +143,7 @@ struct Begun {
 pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Result<Process, SpawnError> {
     let marker = marker()?;
     let (plan, _) = machine.plan(&launch.wanted()).map_err(SpawnError::Refused)?;
+    let level = plan.level;
     let request = request(&launch, &marker, plan)?;
     let label = format!("{}/{}", launch.log.plugin(), launch.instance);
     let with_stdin = launch.stdin;
@@ -184,7 +185,7 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
         pumps.push(pump::start(stdout, source("stdout"), Arc::clone(&launch.log), tasks));
         None
     };
-    let handle = handle::guard(shim, handle::Guarded { pid, marker, pumps, launch, entry }, tasks);
+    let handle = handle::guard(shim, handle::Guarded { pid, marker, pumps, level, launch, entry }, tasks);
     Ok(Process { stdin, stdout, handle })
 }
 

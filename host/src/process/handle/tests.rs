@@ -7,6 +7,7 @@ use wharf_core::manifest::{Limits, Sandbox, Stop};
 
 use super::{Guarded, Keeper, Shim, guard_with};
 use crate::process::ledger::Entry;
+use crate::process::level::Level;
 use crate::process::logs::LogBook;
 use crate::process::spawn::{Folders, Launch};
 use crate::process::sweep::Swept;
@@ -30,7 +31,14 @@ fn guarded(dir: &std::path::Path) -> Guarded {
         log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
     };
     // A number beyond the largest process id.
-    Guarded { pid: i32::MAX, marker: "NONE=1".to_owned(), pumps: Vec::new(), launch, entry: Entry::default() }
+    Guarded {
+        pid: i32::MAX,
+        marker: "NONE=1".to_owned(),
+        pumps: Vec::new(),
+        level: Level::Subreaper,
+        launch,
+        entry: Entry::default(),
+    }
 }
 
 #[tokio::test]
