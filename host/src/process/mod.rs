@@ -1,17 +1,29 @@
-//! A process tree that cannot outlive us.
+//! A process tree that cannot outlive us, and that does to the machine only what it may.
 //!
 //! Between the host and every plugin stands a *shim*: this same executable, started again with one word, single-threaded,
 //! a few MiB. The host holds one end of a socket and the shim the other, so the end of the host, whatever its kind, is an
-//! end of file at the shim, and the shim then kills what it has started. The shim is a sub-reaper: whatever daemonises,
-//! double-forks or leaves its session still becomes its child, and it kills children until there are none. Should the shim
-//! itself be killed, the kernel kills the plugin's main process (`PR_SET_PDEATHSIG`), the rest becomes children of the host
-//! (a sub-reaper too), and the host finds them by the mark in their environment or by their session (`sweep`).
+//! end of file at the shim, and the shim then kills what it has started. How sure that is has five levels ([`Level`]); the
+//! surest that works here is found out by trying, once per run ([`Machine`]):
 //!
-//! What is left open: if host and shim are killed in the same instant, grandchildren live on; and after the death of a shim
-//! alone, a process that has left its session *and* wiped its environment is not found.
+//! | level | host killed | shim killed | both killed together |
+//! |---|---|---|---|
+//! | PID namespace, as root or in a user namespace | nothing is left | nothing is left | nothing is left |
+//! | control group, sub-reaper | nothing is left | nothing is left: the host finds it | the next host finds it |
+//! | process group | what left its tree stays until the next host | nothing is left: the host finds it | the next host finds it |
+//!
+//! In a PID namespace the shim is the first process, and the kernel kills all others with it. Elsewhere the shim is a
+//! sub-reaper: whatever daemonises, double-forks or leaves its session becomes its child, and it kills children until there
+//! are none; should it be killed itself, the kernel kills the plugin's main process (`PR_SET_PDEATHSIG`), the rest become
+//! children of the host (a sub-reaper too), and the host finds them by the mark in their environment or by their session
+//! (`sweep`). The next host finds them by the ledger (`ledger`), which names the mark and the first processes of each launch:
+//! outside of a namespace, a process that has wiped its environment and whose parents are dead is not found by it.
+//!
+//! `PR_SET_PDEATHSIG` is set by the shim only: it tells the end of the *thread* that made the process, and a runtime's
+//! threads come and go.
 //!
 //! The host never runs code between fork and exec: it has threads, the shim has none. All that must happen there happens
-//! in the shim. This folder is the only place that knows pids; it knows nothing of MCP.
+//! in the shim, as a plan says that was decided before (`plan`): pure, from what the manifest wants and the machine allows.
+//! This folder is the only place that knows pids; it knows nothing of MCP.
 
 pub mod env;
 pub(crate) mod exe;
