@@ -71,7 +71,8 @@ pub(super) fn loopback_up() -> io::Result<()> {
     // SAFETY: all zeroes is a valid ifreq, which holds integers and characters only.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (place, byte) in request.ifr_name.iter_mut().zip(b"lo\0") {
-        *place = byte.cast_signed().into();
+        // Signed on one machine, unsigned on another.
+        *place = libc::c_char::from_ne_bytes([*byte]);
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: the request is live for the length of the call, and of the type that this ioctl reads.
