@@ -154,6 +154,10 @@ async fn a_crash_loop_ends_in_quarantine_and_says_when_it_is_tried_again() {
     let view = host.until_state("loops", "quarantined").await;
     assert_eq!(view["cause"]["code"], "exited", "{view}");
     assert_eq!(view["instances"][0]["last_exit"]["code"], 3, "{view}");
+    let earlier = view["instances"][0]["earlier_exits"].as_array().expect("the deaths before it");
+    let generations: Vec<_> = earlier.iter().map(|exit| exit["generation"].as_u64()).collect();
+    assert_eq!(generations, [4, 3, 2, 1].map(Some), "{view}");
+    assert!(earlier.iter().all(|exit| exit["code"] == 3 && exit["cause"] == "exited"), "{view}");
     assert!(view["next_attempt_at"].is_string(), "quarantine is not the end: {view}");
     assert_eq!(view["tools"], 0, "{view}");
     let answer = host.try_call("loops", "echo", json!({ "message": "x" })).await;

@@ -187,7 +187,11 @@ impl Host {
 
     /// All plugins, in order of id.
     pub async fn plugins(&self) -> Vec<PluginView> {
-        let all = self.0.table.load().values().map(|plugin| views::plugin(&self.0, plugin)).collect();
+        let mut all: Vec<PluginView> =
+            self.0.table.load().values().map(|plugin| views::plugin(&self.0, plugin)).collect();
+        for instance in all.iter_mut().flat_map(|view| &mut view.instances) {
+            instance.earlier_exits.clear();
+        }
         views::measured(&self.0, all).await
     }
 

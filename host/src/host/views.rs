@@ -105,6 +105,7 @@ fn instance(inner: &Inner, handle: &InstanceHandle, session: Option<String>) -> 
         // Measured off the runtime: `measured` fills it in.
         rss_bytes: None,
         session,
-        last_exit: now.last_exit.as_deref().cloned(),
+        last_exit: now.exits.last().cloned(),
+        earlier_exits: now.exits.earlier().cloned().collect(),
     }
 }

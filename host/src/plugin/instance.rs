@@ -9,7 +9,7 @@ use wharf_core::manifest::Manifest;
 use wharf_core::{Generation, InstanceNo, Moment};
 use wharf_plugin_api::{Cause, Hello, Link, Plugin};
 
-use super::view::LastExit;
+use super::exits::Exits;
 
 /// What an instance is launched from.
 #[derive(Clone)]
@@ -37,7 +37,8 @@ pub(crate) struct Snapshot {
     pub(crate) link: Option<Arc<dyn Link>>,
     /// What the last handshake proved.
     pub(crate) hello: Option<Arc<Hello>>,
-    pub(crate) last_exit: Option<Arc<LastExit>>,
+    /// Its last deaths.
+    pub(crate) exits: Exits,
 }
 
 /// A word to a supervisor. The answer comes when the snapshot shows it.

@@ -6,6 +6,7 @@
 pub(crate) mod asking;
 pub(crate) mod core;
 pub(crate) mod effects;
+mod exits;
 pub(crate) mod gate;
 pub(crate) mod handle;
 pub(crate) mod inbox;

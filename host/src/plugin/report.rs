@@ -7,6 +7,7 @@ use wharf_core::Generation;
 use wharf_core::lifecycle::{Machine, State};
 use wharf_plugin_api::Cause;
 
+use super::exits::Exits;
 use super::instance::Snapshot;
 use super::supervisor::Supervisor;
 use super::view::LastExit;
@@ -29,14 +30,16 @@ pub(super) fn first_snapshot(machine: &Machine, up: bool) -> Snapshot {
         port: None,
         link: None,
         hello: None,
-        last_exit: None,
+        exits: Exits::default(),
     }
 }
 
 impl Supervisor {
     pub(super) fn note_exit(&mut self, generation: Generation, cause: &Cause) {
         let Some(exit) = &cause.exit else { return };
-        self.last_exit = Some(Arc::new(LastExit {
+        self.exits.push(LastExit {
+            generation,
+            cause: cause.kind,
             code: exit.code,
             signal: exit.signal,
             oom: exit.oom,
@@ -49,7 +52,7 @@ impl Supervisor {
                 .into_iter()
                 .map(|line| line.text)
                 .collect(),
-        }));
+        });
     }
 
     pub(super) fn publish(&mut self) {
@@ -67,7 +70,7 @@ impl Supervisor {
             port: facts.port,
             link: if self.serving { self.link.clone() } else { None },
             hello: self.hello.clone(),
-            last_exit: self.last_exit.clone(),
+            exits: self.exits.clone(),
         };
         self.snapshot.send_replace(Arc::new(snapshot));
         self.core.bump();

@@ -15,12 +15,12 @@ use wharf_core::{Generation, InstanceNo};
 use wharf_plugin_api::{Cause, CauseKind, Hello, Link};
 
 use super::core::PluginCore;
+use super::exits::Exits;
 use super::inbox::GenerationInbox;
 use super::instance::{Beginning, Command, InstanceHandle, Load, Predecessors, Setup, Snapshot};
 use super::prove::Proof;
 use super::report::first_snapshot;
 use super::services::{Leave, Services, roll};
-use super::view::LastExit;
 use super::visit::Visit;
 
 /// Commands that may wait for a supervisor; a sender waits when it is full.
@@ -82,7 +82,7 @@ pub(super) struct Supervisor {
     /// The end of this generation's connection has been asked for.
     pub(super) closing: Option<Generation>,
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
-    pub(super) last_exit: Option<Arc<LastExit>>,
+    pub(super) exits: Exits,
     retiring: bool,
     /// The client's session that the instance is for; `None`: all share it.
     pub(super) visit: Option<Arc<Visit>>,
@@ -132,7 +132,7 @@ pub(super) fn supervise(
         relisting: false,
         closing: None,
         snapshot,
-        last_exit: None,
+        exits: Exits::default(),
         retiring: false,
         visit,
         tending: None,

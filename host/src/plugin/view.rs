@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use wharf_core::catalog::Collision;
 use wharf_core::lifecycle::State;
 use wharf_core::{Generation, InstanceNo, PluginId};
-use wharf_plugin_api::Cause;
+use wharf_plugin_api::{Cause, CauseKind};
 
 use crate::manifest::ProblemView;
 use crate::telemetry::{rfc3339, rfc3339_opt};
@@ -103,11 +103,18 @@ pub struct InstanceView {
     pub session: Option<String>,
     /// How it last ended.
     pub last_exit: Option<LastExit>,
+    /// How it ended before that, newest first. Not in the list of all plugins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier_exits: Vec<LastExit>,
 }
 
 /// How an instance last ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct LastExit {
+    /// Which launch ended.
+    pub generation: Generation,
+    /// Why, in one of the documented words.
+    pub cause: CauseKind,
     /// Exit code.
     pub code: Option<i32>,
     /// Signal number.

@@ -27,7 +27,7 @@ fn what_an_earlier_host_left_is_ended_and_struck_out() {
     entries[0].started([i32::MAX, i32::MAX]);
     entries[1].started([i32::try_from(by_number.id()).unwrap(), i32::MAX]);
     // The host was killed: nothing was struck out.
-    entries.map(std::mem::forget);
+    std::mem::forget(entries);
     let swept = Ledger::new(Some(run.clone())).sweep();
     assert_eq!(swept, Leftovers { instances: 2, processes: 2 });
     assert!(!by_mark.wait().unwrap().success() && !by_number.wait().unwrap().success());
