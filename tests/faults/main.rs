@@ -19,4 +19,6 @@ mod support;
 #[allow(dead_code, reason = "cases to come use the rest")]
 mod harness;
 
+#[allow(dead_code, reason = "cases to come use the rest")]
+mod beside;
 mod starts;
