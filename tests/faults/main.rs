@@ -19,6 +19,11 @@ mod support;
 #[allow(dead_code, reason = "cases to come use the rest")]
 mod harness;
 
+mod answers;
 #[allow(dead_code, reason = "cases to come use the rest")]
 mod beside;
+mod deaths;
+mod noise;
 mod starts;
+mod state;
+mod time;
