@@ -213,13 +213,21 @@ impl Host {
     /// # Errors
     /// If there is no such plugin or tool, or the plugin is not available.
     pub async fn tool(&self, plugin: &str, name: &str) -> Result<Arc<Tool>, Failure> {
+        self.tool_within(plugin, name, Duration::MAX).await
+    }
+
+    /// The same, for a caller who has no more time than `most`.
+    ///
+    /// # Errors
+    /// As for [`Host::tool`].
+    pub async fn tool_within(&self, plugin: &str, name: &str, most: Duration) -> Result<Arc<Tool>, Failure> {
         let handle = self.0.table.load().get(plugin).cloned().ok_or_else(|| Failure::no_plugin(plugin))?;
         // The way of nearly every call: nothing to wait for, nothing to subscribe to.
         if let Ok(tool) = self.offered(&handle, name) {
             return Ok(tool);
         }
         let wait = handle.manifest().map_or(Duration::ZERO, |manifest| manifest.limits.queue_wait.0);
-        let until = tokio::time::Instant::now() + wait;
+        let until = tokio::time::Instant::now() + wait.min(most);
         let mut catalogs = self.0.catalog_changed.subscribe();
         let mut changes = handle.changes();
         loop {

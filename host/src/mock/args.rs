@@ -87,6 +87,9 @@ pub struct FaultArgs {
     /// Send N lines of garbage before the answer to initialize: no JSON, bad UTF-8, a BOM, half a message
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "6")]
     pub garbage: Option<u64>,
+    /// Send the garbage before the answer to call N
+    #[arg(long, value_name = "N", requires = "garbage")]
+    pub garbage_at_call: Option<u64>,
     /// Print a human log line before each answer, where only MCP belongs
     #[arg(long)]
     pub log_on_stdout: bool,
@@ -129,6 +132,15 @@ pub struct FaultArgs {
     /// Pretty-print messages over several lines (http, sse, sse-post)
     #[arg(long)]
     pub pretty: bool,
+    /// Answer calls with what no sane server sends
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub odd_answer: Option<Odd>,
+    /// Answer call N alone so
+    #[arg(long, value_name = "N", requires = "odd_answer")]
+    pub odd_answer_at_call: Option<u64>,
+    /// While a call runs, answer nothing else, as a server of one thread does
+    #[arg(long)]
+    pub one_at_a_time: bool,
     /// Close stdout, or the answer's connection, instead of answering call N
     #[arg(long, value_name = "N")]
     pub close_stdout_at_call: Option<u64>,
@@ -173,6 +185,25 @@ pub enum WrongId {
     Instead,
     /// The right answer follows
     Extra,
+    /// The right answer follows; the wrong id is the one after it, which may be the next to be sent
+    Next,
+}
+
+/// An answer that is right in nothing but its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Odd {
+    /// 200,000 arrays in each other
+    Deep,
+    /// A number of 400,000 digits
+    Digits,
+    /// An array of two million zeros, 4 MiB
+    Zeros,
+    /// NaN, which JSON has not
+    Nan,
+    /// Half of a surrogate pair
+    Surrogate,
+    /// A text of 1 GiB
+    Huge,
 }
 
 /// A number of bytes: `64`, `64k`, `1MiB`, `1GB`. All units are powers of 1024.

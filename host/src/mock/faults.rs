@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::args::{Amount, Args, FaultArgs};
+use super::args::{Amount, Args, FaultArgs, Odd};
 use super::frame::Frame;
 
 /// How long a mock that ignores its end lives on, so that a broken test leaves nothing behind for ever.
@@ -59,17 +59,21 @@ impl Faults {
 
     /// What stands before the answer to initialize.
     pub(crate) fn before_hello(&self) -> Vec<Frame> {
-        let count = self.args.garbage.unwrap_or(0);
-        let mut out: Vec<Frame> = GARBAGE
-            .iter()
-            .cycle()
-            .take(usize::try_from(count).unwrap_or(0))
-            .map(|g| Frame::Raw(g.to_vec()))
-            .collect();
+        let mut out = if self.args.garbage_at_call.is_none() { self.garbage() } else { Vec::new() };
         if self.args.huge_line_at_call.is_none() {
-            out.extend(self.args.huge_line.map(|b| Frame::Huge(b.0)));
+            out.extend(self.args.huge_line.map(|b| Frame::huge(b.0)));
         }
         out
+    }
+
+    fn garbage(&self) -> Vec<Frame> {
+        let count = usize::try_from(self.args.garbage.unwrap_or(0)).unwrap_or(0);
+        GARBAGE.iter().cycle().take(count).map(|line| Frame::Raw(line.to_vec())).collect()
+    }
+
+    /// What the answer to call `n` is replaced with.
+    pub(crate) fn odd(&self, n: u64) -> Option<Odd> {
+        self.args.odd_answer.filter(|_| self.args.odd_answer_at_call.is_none_or(|at| at == n))
     }
 
     /// What stands before the answer to call `n`.
@@ -80,8 +84,11 @@ impl Faults {
                 br#"{"jsonrpc":"2.0","method":"notifications/mock/unheard_of","params":{"n":1}}"#.to_vec(),
             ));
         }
+        if self.args.garbage_at_call == Some(n) {
+            out.extend(self.garbage());
+        }
         if self.args.huge_line_at_call == Some(n) {
-            out.extend(self.args.huge_line.map(|b| Frame::Huge(b.0)));
+            out.extend(self.args.huge_line.map(|b| Frame::huge(b.0)));
         }
         out
     }
@@ -199,6 +206,9 @@ mod tests {
     fn garbage_is_as_long_as_asked_for_and_never_a_message() {
         let frames = faults(&["--garbage=8"]).before_hello();
         assert_eq!(frames.len(), 8);
+        let late = faults(&["--garbage=8", "--garbage-at-call", "2"]);
+        assert_eq!([late.before_hello(), late.before_answer(1)], [[], []]);
+        assert_eq!(late.before_answer(2), frames);
         for frame in frames {
             let Frame::Raw(bytes) = frame else { panic!("{frame:?}") };
             assert!(wharf_plugin_api::jsonrpc::parse(&bytes).is_err());
@@ -208,11 +218,11 @@ mod tests {
     #[test]
     fn the_huge_line_comes_once_where_asked() {
         let early = faults(&["--huge-line", "1k"]);
-        assert_eq!(early.before_hello(), [Frame::Huge(1024)]);
+        assert_eq!(early.before_hello(), [Frame::huge(1024)]);
         assert_eq!(early.before_answer(1), []);
         let late = faults(&["--huge-line", "1k", "--huge-line-at-call", "2"]);
         assert_eq!(late.before_hello(), []);
         assert_eq!(late.before_answer(1), []);
-        assert_eq!(late.before_answer(2), [Frame::Huge(1024)]);
+        assert_eq!(late.before_answer(2), [Frame::huge(1024)]);
     }
 }

@@ -23,14 +23,27 @@ pub(crate) enum Frame {
     Reply(Vec<u8>),
     /// What is no message at all.
     Raw(Vec<u8>),
-    /// A line of so many bytes.
-    Huge(u64),
+    /// A line of so many bytes, between others.
+    Huge { head: Vec<u8>, total: u64, tail: Vec<u8> },
     /// The end: nothing after it reaches the wire.
     Close,
 }
 
 /// Where frames go.
 pub(crate) type Outlet = mpsc::Sender<Frame>;
+
+impl Frame {
+    /// A line of so many bytes that is no message.
+    pub(crate) fn huge(total: u64) -> Self {
+        Self::Huge { head: Vec::new(), total, tail: Vec::new() }
+    }
+}
+
+/// What stands before a huge line, its pieces, and what stands after it.
+pub(crate) fn around(head: Vec<u8>, total: u64, tail: Vec<u8>) -> impl Iterator<Item = Bytes> + Send {
+    let one = |bytes: Vec<u8>| std::iter::once(Bytes::from(bytes));
+    one(head).chain(pieces(total)).chain(one(tail))
+}
 
 /// The pieces of a huge line.
 pub(crate) fn pieces(total: u64) -> impl Iterator<Item = Bytes> + Send {
@@ -78,9 +91,9 @@ where
         state.pieces = None;
         let out = match state.frames.recv().await? {
             Frame::Message(bytes) | Frame::Reply(bytes) | Frame::Raw(bytes) => event("message", &bytes),
-            Frame::Huge(total) => {
-                state.pieces =
-                    Some(Box::new(pieces(total).chain(std::iter::once(Bytes::from_static(b"\n\n")))));
+            Frame::Huge { head, total, tail } => {
+                let end = std::iter::once(Bytes::from_static(b"\n\n"));
+                state.pieces = Some(Box::new(around(head, total, tail).chain(end)));
                 b"data: ".to_vec()
             }
             Frame::Close => return None,

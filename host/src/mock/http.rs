@@ -110,8 +110,8 @@ async fn json(mut frames: Box<mpsc::Receiver<Frame>>, peer: &Peer) -> Response {
                 body.extend_from_slice(&bytes);
                 return (headers, body).into_response();
             }
-            Frame::Huge(total) => {
-                let pieces = frame::pieces(total).map(Ok::<_, std::convert::Infallible>);
+            Frame::Huge { head, total, tail } => {
+                let pieces = frame::around(head, total, tail).map(Ok::<_, std::convert::Infallible>);
                 return (headers, Body::from_stream(stream::iter(pieces))).into_response();
             }
             Frame::Close => {

@@ -67,10 +67,13 @@
 //! | `--hang-at-call N` | call N begins and never ends |
 //! | `--refuse-to-listen`, `--listen-after MS` | lives without a socket, for ever or for a while |
 //! | `--garbage[=N]` | N (6) lines before the answer to initialize: no JSON, bad UTF-8, a BOM, half a message |
+//! | `--garbage-at-call N` | the garbage comes before the answer to call N |
 //! | `--log-on-stdout` | a human log line before each answer |
 //! | `--huge-line BYTES` `[--huge-line-at-call N]` | a line of that size before the answer to initialize, or to call N |
 //! | `--close-stdout-at-call N` | closes stdout (or breaks the response off) instead of answering, and lives |
-//! | `--wrong-id[=instead\|extra]` | calls are answered under an id that nobody sent |
+//! | `--wrong-id[=instead\|extra\|next]` | calls are answered under an id that nobody sent, or not yet |
+//! | `--odd-answer WHAT` `[--odd-answer-at-call N]` | `deep`, `digits`, `zeros`, `nan`, `surrogate` or `huge`, under the right id |
+//! | `--one-at-a-time` | while a call runs, nothing else is answered: no ping either |
 //! | `--answer-twice`, `--unknown-notification` | around the answer to each call |
 //! | `--pretty` | results over several lines (on stdio a message stays one line) |
 //! | `--unhealthy-after N` | answers N pings and health checks, then none |
@@ -94,6 +97,7 @@ mod faults;
 mod frame;
 mod http;
 mod ledger;
+mod odd;
 mod script;
 mod server;
 mod session;
@@ -114,7 +118,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-pub use args::{Amount, Args, Bytes, Dialect, Era, FaultArgs, HttpAnswer, WrongId};
+pub use args::{Amount, Args, Bytes, Dialect, Era, FaultArgs, HttpAnswer, Odd, WrongId};
 use faults::{Death, Die, Faults, LAST_RESORT};
 use ledger::Ledger;
 use script::{Script, ScriptError};

@@ -15,6 +15,7 @@ use super::args::{Args, WrongId};
 use super::faults::Faults;
 use super::frame::{Frame, Outlet};
 use super::ledger::{Entry, Ledger};
+use super::odd;
 use super::script::{Item, Script};
 use super::session::{self, Session, Stage};
 use super::tools::{Call, Outcome, invalid};
@@ -42,6 +43,8 @@ pub(crate) struct Server {
     permits: Arc<Semaphore>,
     calls: AtomicU64,
     counter: AtomicU64,
+    /// Held by the one request that runs, where only one may.
+    turn: tokio::sync::Mutex<()>,
     ping_client: bool,
     list_changed: bool,
 }
@@ -70,6 +73,7 @@ impl Server {
             permits: Arc::new(Semaphore::new(RUNNING)),
             calls: AtomicU64::new(0),
             counter: AtomicU64::new(0),
+            turn: tokio::sync::Mutex::default(),
             ping_client: args.ping_client,
             list_changed: args.list_changed,
         })
@@ -189,6 +193,7 @@ impl Server {
     }
 
     async fn dispatch(self: &Arc<Self>, asked: &Asked) -> Outcome {
+        let _turn = if self.faults.args.one_at_a_time { Some(self.turn.lock().await) } else { None };
         if asked.method == "initialize" {
             let outcome = self.initialize(asked).await;
             asked.session.set(if outcome.is_ok() { Stage::Ready } else { Stage::New });
@@ -310,9 +315,15 @@ impl Server {
             Some(WrongId::Extra) => {
                 frames.push(Frame::Message(self.answer(&Id::text(NOBODY), outcome.clone())))
             }
+            Some(WrongId::Next) => {
+                let next = asked.id.as_u64().map_or_else(|| Id::text(NOBODY), |id| Id::number(id + 1));
+                frames.push(Frame::Message(self.answer(&next, outcome.clone())));
+            }
             None => {}
         }
-        if wrong != Some(WrongId::Instead) {
+        if let Some(odd) = n.and_then(|n| self.faults.odd(n)) {
+            frames.push(odd::answer(odd, &asked.id));
+        } else if wrong != Some(WrongId::Instead) {
             let answer = self.answer(&asked.id, outcome);
             if n.is_some() && faults.answer_twice {
                 frames.push(Frame::Message(answer.clone()));

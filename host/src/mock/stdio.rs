@@ -116,8 +116,8 @@ async fn write<W: AsyncWrite + Unpin>(mut frames: mpsc::Receiver<Frame>, mut out
                 bytes.push(b'\n');
                 output.write_all(&bytes).await?;
             }
-            Frame::Huge(total) => {
-                for piece in frame::pieces(total) {
+            Frame::Huge { head, total, tail } => {
+                for piece in frame::around(head, total, tail) {
                     output.write_all(&piece).await?;
                 }
                 output.write_all(b"\n").await?;

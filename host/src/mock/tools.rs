@@ -226,7 +226,10 @@ impl Tool {
 impl Call {
     async fn progress(&self, steps: u64, pause: Duration) {
         for step in 1..=steps {
-            tokio::time::sleep(pause).await;
+            // A sleep of nothing is one of a millisecond.
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
             let Some(token) = &self.token else { continue };
             let params = json!({"progressToken": token, "progress": step, "total": steps, "message": format!("step {step}")});
             let params = serde_json::value::to_raw_value(&params).ok();

@@ -6,7 +6,7 @@
 
 mod listen;
 
-pub use listen::wait_listening;
+pub use listen::{blamed, wait_listening};
 
 use std::collections::BTreeSet;
 use std::io;

@@ -146,6 +146,10 @@ impl External {
             Err(cause) => {
                 let cause = last_word(cause, &handle).await;
                 let exit = end(&handle).await;
+                let cause = match late.port {
+                    Some(port) => ports::blamed(port, cause, &self.common.services.tasks).await,
+                    None => cause,
+                };
                 drop(lease);
                 Err(Cause { exit: Some(exit), ..cause })
             }

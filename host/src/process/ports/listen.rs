@@ -56,6 +56,20 @@ pub async fn wait_listening(
     }
 }
 
+/// The cause of a launch that ended before it worked: a server that finds its port taken ends by itself, and is often
+/// quicker than our look at who listens.
+pub async fn blamed(port: u16, cause: Cause, tasks: &Tasks) -> Cause {
+    if cause.kind != CauseKind::Exited {
+        return cause;
+    }
+    // Nothing of it lives: whoever listens is somebody else.
+    let look = move || listeners().into_iter().find(|listener| listener.address.port() == port);
+    match tasks.blocking(look).await.ok().flatten() {
+        Some(listener) => Cause { exit: cause.exit, ..taken(port, listener.address, tasks).await },
+        None => cause,
+    }
+}
+
 async fn look_until_found(port: u16, process: &ProcessHandle, tasks: &Tasks) -> Result<SocketAddr, Cause> {
     let (mut pause, mut foreign) = (FIRST_PAUSE, 0);
     loop {

@@ -3,7 +3,7 @@
 //! Arguments and results stay the bytes they are. A client that goes away drops the call's future, and with it the call.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
@@ -57,8 +57,13 @@ pub(super) async fn call(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let tool = edge.host.tool(&plugin, &tool).await?;
-    let wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
+    let mut wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
+    let begun = Instant::now();
+    let most = wanted.timeout_ms.map_or(Duration::MAX, Duration::from_millis);
+    let tool = edge.host.tool_within(&plugin, &tool, most).await?;
+    // The caller's time runs while a plugin on its way up is waited for.
+    let waited = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    wanted.timeout_ms = wanted.timeout_ms.map(|all| all.saturating_sub(waited).max(1));
     edge.schemas.check(&edge.tasks, &tool, wanted.arguments).await?;
     let streams = sse::wanted(&headers);
     let live = live(&edge, &tool, &principal, &wanted, streams).await?;
