@@ -49,14 +49,15 @@
 //!
 //! # Arrows
 //!
-//! `{serve, edge_stdio} -> mcp -> host -> {route, plugin} -> {dialect, process}`; [`manifest`], [`telemetry`], [`events`]
-//! and [`tasks`] stand beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
+//! `{serve, edge_stdio} -> mcp -> host -> {route, plugin} -> {dialect, process}`; [`manifest`], [`telemetry`], [`events`],
+//! `held` and [`tasks`] stand beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
 
 pub mod cli;
 pub(crate) mod clock;
 pub(crate) mod dialect;
 pub(crate) mod edge_stdio;
 pub mod events;
+pub(crate) mod held;
 pub mod host;
 pub mod manifest;
 pub(crate) mod mcp;

@@ -94,6 +94,14 @@ pub enum EnvelopeError {
     /// JSON, but neither request, notification nor response.
     #[error("not a JSON-RPC message: {0}")]
     Shape(&'static str),
+    /// An answer to this request, by its id, that is none.
+    #[error("the answer is malformed: {why}")]
+    Answer {
+        /// The id that it names.
+        id: Id,
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
 
 /// The wire's own fields. The derive refuses a duplicate key; unknown keys of the envelope mean nothing and are skipped.
@@ -151,14 +159,19 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, EnvelopeError> {
             (None, Some(_)) => Err(EnvelopeError::Shape("a request's \"id\" is null")),
         },
         (None, Some(result), None) => Ok(Message::Response { id, reply: Reply::Result(result.to_owned()) }),
-        (None, None, Some(error)) => {
+        (None, None, Some(error)) if error.get().starts_with('{') => {
             Ok(Message::Response { id, reply: Reply::Error(RpcError::from_raw(error)) })
         }
-        (None, None, None) => Err(EnvelopeError::Shape("neither \"method\", \"result\" nor \"error\"")),
-        (Some(_), _, _) | (None, Some(_), Some(_)) => {
-            Err(EnvelopeError::Shape("more than one of \"method\", \"result\" and \"error\""))
-        }
+        (None, None, Some(_)) => Err(malformed(id, "\"error\" is no object")),
+        (None, None, None) => Err(malformed(id, "neither \"method\", \"result\" nor \"error\"")),
+        (None, Some(_), Some(_)) => Err(malformed(id, "both \"result\" and \"error\"")),
+        (Some(_), _, _) => Err(EnvelopeError::Shape("more than one of \"method\", \"result\" and \"error\"")),
     }
+}
+
+/// What has an id and no method can only be an answer.
+fn malformed(id: Option<Id>, why: &'static str) -> EnvelopeError {
+    id.map_or(EnvelopeError::Shape(why), |id| EnvelopeError::Answer { id, why })
 }
 
 /// Writes a request. The bytes hold no line break outside of what JSON allows inside `params`; see [`single_line`].

@@ -32,10 +32,10 @@ pub struct Framer {
     /// Of the line that is being dropped.
     edges: Edges,
     /// Of lines that were dropped to their end, not yet taken.
-    ended: VecDeque<Edges>,
+    ended: VecDeque<(Edges, FrameError)>,
 }
 
-/// The first and the last bytes of a line that was dropped.
+/// The first and the last bytes of a line that cannot be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edges {
     head: Vec<u8>,
@@ -127,7 +127,14 @@ impl Framer {
             if self.buf.get(line.clone()).is_none_or(|line| line.trim_ascii().is_empty()) {
                 continue;
             }
-            return Some(check(self.buf.get(line).unwrap_or_default()));
+            let text = self.buf.get(line).unwrap_or_default();
+            let checked = check(text);
+            if let Err(error) = &checked
+                && self.ended.len() < UNTAKEN
+            {
+                self.ended.push_back((Edges::of(text), *error));
+            }
+            return Some(checked);
         }
     }
 
@@ -137,8 +144,8 @@ impl Framer {
         self.buf.len() - self.start
     }
 
-    /// The ends of the next line over the bound whose end has come; each is given once.
-    pub fn take_dropped(&mut self) -> Option<Edges> {
+    /// The ends of the next line that was dropped and whose end has come, and why it was; each is given once.
+    pub fn take_dropped(&mut self) -> Option<(Edges, FrameError)> {
         self.ended.pop_front()
     }
 
@@ -189,7 +196,7 @@ impl Framer {
         self.skipping = false;
         let edges = std::mem::take(&mut self.edges);
         if self.ended.len() < UNTAKEN {
-            self.ended.push_back(edges);
+            self.ended.push_back((edges, FrameError::TooLong { max: self.max }));
         }
     }
 
@@ -249,6 +256,14 @@ impl Edges {
         // The brace closes the outermost object, a digit ends no string, and a key that only ends like this one is
         // spelled with a backslash before its quote.
         rest.ends_with(b",\"id\":").then(|| number(id)).flatten()
+    }
+
+    /// Those of a line.
+    #[must_use]
+    pub fn of(line: &[u8]) -> Self {
+        let mut edges = Self::default();
+        edges.add(line);
+        edges
     }
 
     /// Only its first bytes are known.

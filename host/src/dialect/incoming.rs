@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wharf_core::ask::{Capability, Declared};
+use wharf_core::frame::Edges;
 use wharf_core::splice;
 use wharf_plugin_api::jsonrpc::{self, EnvelopeError, Message};
 use wharf_plugin_api::{
@@ -119,8 +120,19 @@ impl Incoming {
     }
 
     fn one(self: &Arc<Self>, bytes: &[u8], call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
-        match jsonrpc::parse(bytes)? {
-            Message::Response { id, reply } => self.pending.answered(id.as_ref(), reply),
+        let message = match jsonrpc::parse(bytes) {
+            Ok(message) => message,
+            Err(error) => return self.broken(bytes, error),
+        };
+        match message {
+            Message::Response { id, reply } => {
+                if !self.pending.answered(id.as_ref(), reply) {
+                    self.stray(
+                        "an answer to a request that is not there, or was answered already",
+                        id.as_ref(),
+                    );
+                }
+            }
             Message::Notification { method, params } => self.notification(&method, params, call),
             Message::Request { id, method, params } => {
                 let request = Request { method: method.into_owned().into(), params: params.map(shared) };
@@ -128,6 +140,43 @@ impl Incoming {
             }
         }
         Ok(())
+    }
+
+    /// What cannot be read is an answer all the same, if it says whose: its caller need not wait for another one.
+    fn broken(&self, bytes: &[u8], error: EnvelopeError) -> Result<(), EnvelopeError> {
+        let id = match &error {
+            EnvelopeError::Answer { id, .. } => id.as_u64(),
+            EnvelopeError::Json(_) => Edges::of(bytes).answers(),
+            _ => None,
+        };
+        let failed = |id| {
+            self.pending
+                .failed(id, CallError::new(CallErrorKind::Protocol, Delivery::Answered, error.to_string()))
+        };
+        match (id.is_some_and(failed), &error) {
+            (true, _) => {
+                self.options.note(
+                    "wharf",
+                    &format!("the answer to request {} is of no use: {error}", id.unwrap_or_default()),
+                );
+                Ok(())
+            }
+            (false, EnvelopeError::Answer { id, .. }) => {
+                self.stray("a malformed answer to a request that is not there", Some(id));
+                Ok(())
+            }
+            (false, _) => Err(error),
+        }
+    }
+
+    /// Takes note of what answers nothing of ours. It reaches nobody: ids are ours and are never used again.
+    fn stray(&self, what: &str, id: Option<&Id>) {
+        let so_far = self.options.log.count_stray();
+        // The first, and then ever fewer: a plugin that does nothing else must not fill its log with it.
+        if so_far.is_power_of_two() {
+            let id = shortened(id.map_or("none", Id::as_str));
+            self.options.note("wharf", &format!("dropped {what} (id {id}); {so_far} so far"));
+        }
     }
 
     /// The plugin starts anew on the same connection: what it offers is to be read again.
@@ -145,7 +194,7 @@ impl Incoming {
         let scope = match method {
             "notifications/progress" => {
                 match id("progressToken").and_then(|token| self.pending.scope(token.as_u64()?)) {
-                    None => return self.pending.stray(method),
+                    None => return self.unknown(method),
                     known => known,
                 }
             }
@@ -157,7 +206,7 @@ impl Incoming {
                 if modern && let Some(id) = id("requestId").and_then(|id| id.as_u64()) {
                     return self.unsubscribed(id);
                 }
-                return self.pending.stray(method);
+                return self.unknown(method);
             }
             "notifications/message" => call.cloned(),
             _ if modern => modern::subscription(params).and_then(|id| self.pending.scope(id)),
@@ -169,6 +218,11 @@ impl Incoming {
             None if method == "notifications/message" => self.message(notification, modern),
             None => self.inbox.event(notification),
         }
+    }
+
+    /// A notification about a request that is not there. One that was late is no fault: calls are given up at any time.
+    fn unknown(&self, method: &str) {
+        tracing::debug!(plugin = %self.options.label, method, "a notification about a request that is not there");
     }
 
     /// The server ends what a request of ours listens to.

@@ -1,12 +1,11 @@
 //! The requests of one connection that wait for their answer: the one table that callers, reader and writer share.
 //!
 //! A std mutex guards it for a few instructions, never over an await. Ids are our own increasing integers and are never
-//! used again, so an answer that is unknown, late or a duplicate finds nothing and is dropped and counted.
+//! used again, so an answer that is unknown, late or a duplicate finds nothing and is dropped; whoever took it counts it.
 
 mod given_up;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
@@ -28,7 +27,6 @@ type Answer = Result<Reply, CallError>;
 #[derive(Default)]
 pub(crate) struct Pending {
     table: Mutex<Table>,
-    unmatched: AtomicU64,
 }
 
 #[derive(Default)]
@@ -98,34 +96,33 @@ impl Pending {
         true
     }
 
-    /// The plugin answered `id`. An answer to what was never sent is none.
-    pub(crate) fn answered(&self, id: Option<&Id>, reply: Reply) {
+    /// The plugin answered `id`. An answer to what was never sent is none. False: it answers nothing; one to a call that was
+    /// given up meanwhile is only late.
+    pub(crate) fn answered(&self, id: Option<&Id>, reply: Reply) -> bool {
+        let mut late = false;
         let entry = id.and_then(Id::as_u64).and_then(|id| {
             let mut table = self.table();
             if !table.entries.get(&id).is_some_and(|entry| entry.sent) {
-                table.given_up.answered(id);
+                late = table.given_up.answered(id);
                 return None;
             }
             table.entries.remove(&id)
         });
         match entry {
-            // A caller that has just gone needs no answer.
-            Some(entry) => drop(entry.reply.send(Ok(reply))),
+            Some(entry) => {
+                // A caller that has just gone needs no answer.
+                entry.reply.send(Ok(reply)).ok();
+                true
+            }
             None => {
-                let unmatched = self.unmatched.fetch_add(1, Ordering::Relaxed) + 1;
-                tracing::debug!(?id, unmatched, "an answer that nobody waits for");
+                tracing::debug!(?id, late, "an answer that nobody waits for");
+                late
             }
         }
     }
 
-    /// The plugin speaks of a request that it does not have.
-    pub(crate) fn stray(&self, method: &str) {
-        let unmatched = self.unmatched.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::debug!(method, unmatched, "a notification about a request that is not there");
-    }
-
-    /// The answer to `id` is of no use.
-    pub(crate) fn failed(&self, id: u64, error: CallError) {
+    /// The answer to `id` is of no use. False: nobody waits for it.
+    pub(crate) fn failed(&self, id: u64, error: CallError) -> bool {
         let entry = {
             let mut table = self.table();
             if table.entries.get(&id).is_some_and(|entry| entry.sent) {
@@ -134,9 +131,7 @@ impl Pending {
                 None
             }
         };
-        if let Some(entry) = entry {
-            entry.reply.send(Err(error)).ok();
-        }
+        entry.map(|entry| entry.reply.send(Err(error)).ok()).is_some()
     }
 
     /// The scope of a request in flight, by the progress token that is its id.

@@ -180,9 +180,9 @@ impl Reader {
             }
         }
         // Whoever waits for an answer that was too long need not wait for the deadline.
-        while let Some(edges) = self.framer.take_dropped() {
+        while let Some((edges, why)) = self.framer.take_dropped() {
             let Some(id) = edges.answers() else { continue };
-            let detail = format!("the answer is larger than {} bytes", self.options.max_message);
+            let detail = format!("the answer was dropped: {why}");
             self.wire.pending.failed(id, CallError::new(CallErrorKind::Protocol, Delivery::Unknown, detail));
         }
         None

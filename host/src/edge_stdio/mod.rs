@@ -6,20 +6,25 @@
 //! ```
 //! The reader waits for no writer, only for room in the talk's backlog.
 
+pub(crate) mod out;
 pub(crate) mod peer;
 pub(crate) mod talk;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wharf_core::frame::Framer;
 
+use self::out::Out;
 use self::peer::Peer;
 use self::talk::Talk;
+use crate::held::{STUCK, Taker};
 use crate::mcp::{Mcp, Visitor};
 use crate::tasks::Tasks;
 
@@ -48,27 +53,55 @@ pub(crate) async fn serve<R, W>(
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let (out, queue) = mpsc::channel(QUEUE);
+    let taker = mcp.held().taker("pipe");
+    let (out, queue) = Out::new(Arc::clone(&taker), QUEUE);
     let talk = Talk::new(mcp, visitor, tasks.clone(), out);
     let over = talk.over().clone();
-    let writing = tasks.spawn(tracing::debug_span!("pipe writer"), write(writer, queue, over.clone()));
-    let drain = tokio::select! {
-        () = read(reader, &talk) => DRAIN,
-        () = tasks.ending().cancelled() => DRAIN_AT_END,
-        // Nobody reads what would be waited for.
-        () = over.cancelled() => Duration::ZERO,
-    };
-    tokio::select! {
-        () = talk.finish(drain) => {}
-        () = peer.gone() => {
-            tracing::debug!("a client is gone; what it asked for is cancelled");
-            talk.end();
+    let writing = write(writer, queue, Arc::clone(&taker), over.clone());
+    let writing = tasks.spawn(tracing::debug_span!("pipe writer"), writing);
+    let talked = async {
+        let drain = tokio::select! {
+            () = read(reader, &talk) => DRAIN,
+            () = tasks.ending().cancelled() => DRAIN_AT_END,
+            // Nobody reads what would be waited for.
+            () = over.cancelled() => Duration::ZERO,
+        };
+        tokio::select! {
+            () = talk.finish(drain) => {}
+            () = peer.gone() => {
+                tracing::debug!("a client is gone; what it asked for is cancelled");
+                talk.end();
+            }
         }
-    }
+    };
+    let taken = tokio::select! {
+        () = talked => true,
+        () = unread(&taker, &tasks) => false,
+    };
+    talk.end();
     drop(talk);
-    if timeout(FLUSH, writing).await.is_err() {
-        tracing::debug!("a client did not take its last messages");
+    finish(writing, taken).await;
+}
+
+/// Resolves when what is written cannot be waited for: too much of it waits, or the host ends and nothing of it is taken.
+async fn unread(taker: &Taker, tasks: &Tasks) {
+    tokio::select! {
+        () = taker.must_go() => {}
+        () = async {
+            tasks.ending().cancelled().await;
+            taker.stuck(STUCK).await;
+        } => tracing::warn!(waiting_bytes = taker.bytes(), "a client takes nothing while the host ends; its pipe is closed"),
     }
+}
+
+/// Lets the last messages out, if they are taken.
+async fn finish(mut writing: JoinHandle<()>, taken: bool) {
+    if taken && timeout(FLUSH, &mut writing).await.is_ok() {
+        return;
+    }
+    tracing::debug!("a client did not take its last messages");
+    // Or they would wait for as long as the client is there.
+    writing.abort();
 }
 
 /// Reads to the end of the input.
@@ -107,10 +140,11 @@ async fn take_lines(framer: &mut Framer, talk: &Talk) {
 async fn write<W: AsyncWrite + Unpin>(
     mut writer: W,
     mut queue: mpsc::Receiver<Bytes>,
+    taker: Arc<Taker>,
     over: CancellationToken,
 ) {
     while let Some(message) = queue.recv().await {
-        let written = timeout(STALL, line(&mut writer, &message, queue.is_empty())).await;
+        let written = timeout(STALL, line(&mut writer, &message, queue.is_empty(), &taker)).await;
         match written {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -128,10 +162,26 @@ async fn write<W: AsyncWrite + Unpin>(
     timeout(FLUSH, writer.shutdown()).await.ok();
 }
 
-async fn line<W: AsyncWrite + Unpin>(writer: &mut W, message: &[u8], flush: bool) -> std::io::Result<()> {
-    writer.write_all(message).await?;
-    writer.write_all(b"\n").await?;
-    if flush { writer.flush().await } else { Ok(()) }
+async fn line<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    message: &[u8],
+    flush: bool,
+    taker: &Taker,
+) -> std::io::Result<()> {
+    let mut whole = Buf::chain(message, &b"\n"[..]);
+    while whole.has_remaining() {
+        taker.waits();
+        if writer.write_buf(&mut whole).await? == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        taker.took();
+    }
+    if flush {
+        taker.waits();
+        writer.flush().await?;
+        taker.took();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wharf_core::splice;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
 use self::flights::{Flights, Lane};
+use super::out::Out;
 use crate::mcp::failure::INVALID_REQUEST;
 use crate::mcp::ladder::{self, Classified, LegacyBody, LegacyMessage, ModernMessage, Rejection};
 use crate::mcp::{Answered, Feed, Mcp, ModernRequest, Session, Visitor};
@@ -36,7 +36,7 @@ pub(crate) struct Talk {
     mcp: Mcp,
     visitor: Visitor,
     tasks: Tasks,
-    out: mpsc::Sender<Bytes>,
+    out: Out,
     session: Mutex<Option<Arc<Session>>>,
     flights: Flights,
 }
@@ -49,7 +49,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // === impl Talk ===
 
 impl Talk {
-    pub(crate) fn new(mcp: Mcp, visitor: Visitor, tasks: Tasks, out: mpsc::Sender<Bytes>) -> Self {
+    pub(crate) fn new(mcp: Mcp, visitor: Visitor, tasks: Tasks, out: Out) -> Self {
         let flights = Flights::new(tasks.clone(), out.clone());
         Self { mcp, visitor, tasks, out, session: Mutex::default(), flights }
     }
@@ -225,7 +225,7 @@ impl Drop for Talk {
     }
 }
 
-async fn drain(opened: Option<Bytes>, mut feed: Feed, out: &mpsc::Sender<Bytes>) {
+async fn drain(opened: Option<Bytes>, mut feed: Feed, out: &Out) {
     let mut next = opened;
     loop {
         if let Some(message) = next.take()

@@ -4,14 +4,16 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 use wharf_core::catalog::Face;
 
 use super::peer::Peer;
-use super::{DRAIN, LONGEST, serve};
+use super::{DRAIN, LONGEST, STALL, serve};
 use crate::Host;
+use crate::held::STUCK;
 use crate::host::Options;
 use crate::mcp::modern::testkit::{Kit, call};
 use crate::mcp::{Mcp, Visitor};
@@ -153,4 +155,54 @@ async fn it_ends_with_the_host_and_with_its_client() {
     let two = client(home.path()).await;
     drop((two.input, two.output));
     two.served.await.unwrap();
+}
+
+/// So many calls of a client that reads nothing; each is answered with what it brings.
+async fn crowd(calls: u64, size: usize) -> (Kit, DuplexStream, tokio::task::JoinHandle<()>, Tasks) {
+    let kit = Kit::new().await;
+    let (mut near, far) = tokio::io::duplex(64 << 10);
+    let tasks = Tasks::default();
+    let visitor = Visitor { principal: "test".into(), face: Face::All };
+    let served = serve(kit.mcp.clone(), visitor, tokio::io::split(far), Peer::unseen(), tasks.clone());
+    let served = tasks.spawn(tracing::Span::none(), served);
+    for id in 0..calls {
+        let mut params = call("old__echo", &json!({}));
+        params["arguments"] = json!({ "text": "x".repeat(size) });
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+        near.write_all(format!("{request}\n").as_bytes()).await.unwrap();
+    }
+    (kit, near, served, tasks)
+}
+
+#[tokio::test]
+async fn who_reads_nothing_and_lets_too_much_wait_is_cut_off_and_nothing_of_it_stays() {
+    let (kit, _near, served, _tasks) = crowd(14, 3 << 20).await;
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    served.await.unwrap();
+    assert!(began.elapsed() < STALL, "{:?}", began.elapsed());
+    assert_eq!((kit.mcp.held().cut_off(), kit.mcp.held().bytes()), (1, 0));
+}
+
+#[tokio::test]
+async fn who_reads_nothing_of_little_has_its_time() {
+    let (kit, _near, served, _tasks) = crowd(3, 1 << 20).await;
+    tokio::time::pause();
+    let soon = tokio::time::timeout(STALL / 2, served).await;
+    assert!(soon.is_err(), "a client that is stopped for a while goes on later");
+    assert!(kit.mcp.held().bytes() > 2 << 20);
+    assert_eq!(kit.mcp.held().cut_off(), 0);
+}
+
+#[tokio::test]
+async fn a_host_that_ends_does_not_wait_for_who_takes_nothing() {
+    let (kit, _near, served, tasks) = crowd(3, 1 << 20).await;
+    tokio::time::pause();
+    // The clock goes on only when all that can be done is done: then the answers are there and nobody takes them.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let began = tokio::time::Instant::now();
+    tasks.ending().cancel();
+    served.await.unwrap();
+    assert!(began.elapsed() < 2 * STUCK, "{:?}", began.elapsed());
+    assert_eq!(kit.mcp.held().bytes(), 0);
 }

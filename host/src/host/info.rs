@@ -33,6 +33,10 @@ pub struct Info {
     pub tools: usize,
     /// The catalog's version.
     pub catalog_version: u64,
+    /// Bytes of answers and messages that wait for clients to take them.
+    pub waiting_bytes: usize,
+    /// Clients that were cut off since the start, because too much waited for them.
+    pub clients_cut_off: u64,
 }
 
 /// What a reload did.
@@ -66,5 +70,7 @@ pub(super) fn info(inner: &Inner) -> Info {
         plugins,
         tools: catalog.tools().count(),
         catalog_version: catalog.version,
+        waiting_bytes: inner.held.bytes(),
+        clients_cut_off: inner.held.cut_off(),
     }
 }

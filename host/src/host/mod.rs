@@ -32,6 +32,7 @@ pub use self::operations::Command;
 use self::operations::Operations;
 use self::registry::{Ask, Registry};
 use crate::events::EventBus;
+use crate::held::Held;
 use crate::manifest::Context;
 use crate::manifest::watch::Watcher;
 use crate::plugin::{OperationView, PluginHandle, PluginView, Services, Verdicts};
@@ -56,6 +57,8 @@ struct Inner {
     catalog_changed: watch::Sender<()>,
     registry: mpsc::Sender<Ask>,
     operations: Operations,
+    /// What waits for clients.
+    held: Held,
     /// Names this run of the host in call ids.
     run: u64,
     calls: AtomicU64,
@@ -143,6 +146,7 @@ impl Host {
             catalog_changed: watch::Sender::new(()),
             registry: asks,
             operations: Operations::default(),
+            held: Held::default(),
             run: getrandom::u64().unwrap_or_default() & 0xffff_ffff,
             calls: AtomicU64::new(0),
             services,
@@ -246,6 +250,11 @@ impl Host {
                 () = tokio::time::sleep_until(until) => return Err(failure),
             }
         }
+    }
+
+    /// What waits for its clients.
+    pub(crate) fn held(&self) -> &Held {
+        &self.0.held
     }
 
     /// The state of a plugin, cheaply.

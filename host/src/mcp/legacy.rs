@@ -9,7 +9,6 @@ mod tests;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use wharf_core::splice;
 use wharf_plugin_api::{Era, Id, Notification, Reply, RpcError};
 
@@ -19,6 +18,7 @@ use super::forward::{self, bad};
 use super::level::Level;
 use super::lists;
 use super::session::{Outlet, Session};
+use crate::held::Events;
 
 /// Messages of one request that wait for its transport; what does not fit is dropped, and a question refused.
 const EVENTS: usize = 256;
@@ -38,7 +38,7 @@ pub(super) fn request(
         Ok(ticket) => ticket,
         Err(refused) => return Exchange::refused(&id, refused),
     };
-    let (out, events) = mpsc::channel(EVENTS);
+    let (out, events) = Events::new(session.host.held(), EVENTS);
     let (session, method) = (Arc::clone(session), method.to_owned());
     let answer = async move {
         let _open = open;

@@ -12,11 +12,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use wharf_core::catalog::{Face, Kind, Shelf};
 use wharf_core::lifecycle::State;
 use wharf_core::{PluginId, splice};
@@ -28,6 +27,7 @@ use super::exchange::{Answered, Exchange};
 use super::modern::owner_of_task;
 use super::{Mcp, ModernRequest, Visitor, failure, forward};
 use crate::Host;
+use crate::held::Events;
 use crate::plugin::notice::Notice;
 use crate::plugin::watch::{Want, Wanted};
 
@@ -70,7 +70,7 @@ struct Listening {
     host: Host,
     face: Face,
     id: Id,
-    out: mpsc::Sender<Bytes>,
+    out: Events,
     filter: Filter,
     watched: Vec<Watched>,
     tasks: Vec<Task>,
@@ -101,7 +101,7 @@ pub(super) fn open(mcp: &Mcp, visitor: Visitor, request: &ModernRequest) -> Exch
             format!("{MOST} listens of all clients are open; close one, or ask for more in one of them");
         return Exchange::refused(&request.id, RpcError::new(failure::BUSY, text));
     };
-    let (out, events) = mpsc::channel(EVENTS);
+    let (out, events) = Events::new(mcp.host.held(), EVENTS);
     let (host, id) = (mcp.host.clone(), request.id.clone());
     let shelf = shelf(&host, &visitor.face);
     let tasks = std::mem::take(&mut filter.tasks);

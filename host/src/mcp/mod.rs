@@ -36,6 +36,7 @@ use self::session::Sessions;
 pub(crate) use self::session::{Feed, REQUESTS, Session};
 use self::tasks::TaskTable;
 use crate::Host;
+use crate::held::Held;
 
 /// The MCP side of a host. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -68,6 +69,11 @@ impl Mcp {
     pub(crate) fn new(host: Host) -> Self {
         let modern = modern::Modern::new(host.tasks().clone());
         Self { host, sessions: Arc::default(), tasks: Arc::default(), modern }
+    }
+
+    /// What waits for clients, of this edge and of all others.
+    pub(crate) fn held(&self) -> &Held {
+        self.host.held()
     }
 
     /// Whether anything stands behind a face, ready or not; a transport answers "not found" where nothing does.

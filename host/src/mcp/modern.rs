@@ -13,7 +13,6 @@ mod tests;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use wharf_core::catalog::{Face, Kind};
@@ -31,6 +30,7 @@ use super::listen::{self, Listens};
 use super::park::{Live, Origin, Park, Passed, bad_state};
 use super::{Mcp, ModernRequest, Visitor, capabilities, lists, params, translate};
 use crate::Host;
+use crate::held::Events;
 use crate::plugin::watch::{Want, Wanted};
 use crate::route::Payload;
 use crate::tasks::Tasks;
@@ -54,7 +54,7 @@ struct Asking {
     visitor: Visitor,
     envelope: Envelope,
     request: ModernRequest,
-    out: mpsc::Sender<Bytes>,
+    out: Events,
 }
 
 impl Modern {
@@ -78,7 +78,7 @@ impl Mcp {
         if request.method == "subscriptions/listen" {
             return listen::open(self, visitor, &request);
         }
-        let (out, events) = mpsc::channel(EVENTS);
+        let (out, events) = Events::new(self.host.held(), EVENTS);
         let asking = Asking { mcp: self.clone(), visitor, envelope, request, out };
         Exchange { events, answer: Box::pin(asking.answered()) }
     }

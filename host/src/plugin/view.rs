@@ -56,6 +56,8 @@ pub struct PluginView {
     pub instances: Vec<InstanceView>,
     /// How its processes are kept from outliving the host.
     pub containment: Option<&'static str>,
+    /// Answers of it to nothing that it was asked, or to what it had answered already; they were dropped.
+    pub stray_answers: u64,
     /// The manifest it comes from.
     pub manifest: ManifestView,
     /// Whether `/readyz` waits for it.

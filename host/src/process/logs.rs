@@ -11,6 +11,7 @@ mod redact;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -65,6 +66,7 @@ pub struct LogBook {
     ring: Mutex<Ring>,
     live: broadcast::Sender<LogLine>,
     file: FileSink,
+    strays: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +97,7 @@ impl LogBook {
             ring: Mutex::default(),
             live: broadcast::channel(LIVE_LINES).0,
             file: FileSink::new(&dir, plugin),
+            strays: AtomicU64::new(0),
         }
     }
 
@@ -108,6 +111,17 @@ impl LogBook {
     pub fn learn_secrets(&self, secrets: impl IntoIterator<Item = String>) {
         let secrets: Vec<String> = secrets.into_iter().collect();
         self.redactor.rcu(|known| known.with(&secrets));
+    }
+
+    /// Counts an answer of the plugin to nothing that it was asked, and gives the count.
+    pub(crate) fn count_stray(&self) -> u64 {
+        self.strays.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many answers of the plugin, to nothing that it was asked, were dropped.
+    #[must_use]
+    pub fn strays(&self) -> u64 {
+        self.strays.load(Ordering::Relaxed)
     }
 
     /// Adds a line (several, if the text has line ends). Never blocks.

@@ -14,6 +14,7 @@ use wharf_core::{CallId, Code, PluginId};
 use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Reply, Request, Scope};
 
 use super::allowance::Allowance;
+use super::answer::proper;
 use super::failure::Failure;
 use super::request;
 use super::scope::CallScope;
@@ -126,7 +127,8 @@ impl Call {
         let mut attempt = 0;
         loop {
             let picked = self.pick(lane, patience).await?;
-            let error = match self.attempt(&picked, request.clone(), scope).await {
+            let answered = self.attempt(&picked, request.clone(), scope).await;
+            let error = match answered.and_then(|reply| proper(reply, picked.link.hello().era())) {
                 Ok(reply) => {
                     picked.instance.load.count_answer();
                     return Ok((picked, reply));

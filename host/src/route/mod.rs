@@ -2,6 +2,7 @@
 //! same name; here they are carried out. Nothing here knows HTTP.
 
 pub(crate) mod allowance;
+pub(crate) mod answer;
 pub(crate) mod call;
 pub mod failure;
 pub(crate) mod request;

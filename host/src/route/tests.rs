@@ -274,6 +274,20 @@ async fn half_of_the_calls_may_ask_and_the_next_one_is_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_result_that_is_none_fails_the_call_and_nothing_is_tried_again() {
+    let kit = Kit::new(answers(&[Answer::Asks]), manifest("p"));
+    kit.ready().await;
+    // What the client says is what this plugin answers.
+    let (calling, mut asked) = asking(&kit);
+    let calling = kit.services.tasks.spawn(tracing::Span::none(), calling);
+    let question = asked.recv().await.unwrap();
+    question.reply.send(Reply::Result(RawValue::from_string("[1]".to_owned()).unwrap())).unwrap();
+    let failure = calling.await.unwrap().unwrap_err();
+    assert_eq!((failure.code, failure.delivery), (Code::ProtocolError, Some(Delivery::Answered)));
+    assert_eq!(executions(&kit), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_session_too_many_is_told_so() {
     let kit = Kit::new(Script::default(), Manifest { isolation: Isolation::Session, ..manifest("p") });
     kit.ready().await;

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -28,6 +29,8 @@ use super::auth::{Auth, Via};
 use super::framing::Verdict;
 use super::guard::Guard;
 use super::problem::Problem;
+use super::taking::counted;
+use crate::held::Taker;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -53,7 +56,12 @@ impl Door {
     }
 
     /// Answers one request. Dropping the future drops the work of its route.
-    pub(crate) async fn handle<B>(&self, via: Via, verdict: &Verdict, request: Request<B>) -> Response
+    pub(crate) async fn handle<B>(
+        &self,
+        via: Via,
+        connection: (&Verdict, &Arc<Taker>),
+        request: Request<B>,
+    ) -> Response
     where
         B: hyper::body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -64,7 +72,7 @@ impl Door {
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let reader = self.guard.reader(&head.headers).map(|origin| cors(origin.clone(), &head.headers));
         let is_chunked = head.headers.contains_key(TRANSFER_ENCODING);
-        let route = AssertUnwindSafe(self.route(via, verdict, head, Body::new(body)));
+        let route = AssertUnwindSafe(self.route(via, connection, head, Body::new(body)));
         let mut response = match route.catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => problem.into_response(),
@@ -82,13 +90,13 @@ impl Door {
             elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), "request"
         );
         response.headers_mut().insert(REQUEST_ID, id);
-        response
+        response.map(|body| counted(body, connection.1))
     }
 
     async fn route(
         &self,
         via: Via,
-        verdict: &Verdict,
+        (verdict, taker): (&Verdict, &Arc<Taker>),
         mut head: Parts,
         body: Body,
     ) -> Result<Response, Problem> {
@@ -104,6 +112,7 @@ impl Door {
         }
         let principal = self.auth.check(via, &head)?;
         head.extensions.insert(principal);
+        head.extensions.insert(Arc::clone(taker));
         let answered: Result<Response, Infallible> = self.router.call(Request::from_parts(head, body)).await;
         answered.map_err(|never| match never {})
     }
@@ -175,6 +184,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::Door;
+    use crate::held::Held;
     use crate::serve::auth::{Auth, Principal, Via};
     use crate::serve::framing::Verdict;
     use crate::serve::guard::Guard;
@@ -207,7 +217,9 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        door().handle(Via::Tcp, &Verdict::default(), request.body(Body::empty()).unwrap()).await
+        let taker = Held::default().taker("test");
+        let connection = (&Verdict::default(), &taker);
+        door().handle(Via::Tcp, connection, request.body(Body::empty()).unwrap()).await
     }
 
     async fn text(response: Response) -> String {

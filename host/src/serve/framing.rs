@@ -17,6 +17,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::held::Taker;
+
 /// Bytes of a line that are kept: enough for the longest name we look for and any length.
 const KEPT: usize = 64;
 /// From the first byte of a head, and of a connection, to the end of the head.
@@ -38,6 +40,8 @@ pub(crate) struct Watched<T> {
     inner: T,
     scan: Scan,
     verdict: Verdict,
+    /// Is told what becomes of writes.
+    taker: Arc<Taker>,
     /// Runs while a head is read, and before the first one. Between two requests there is no hurry.
     head: Option<Pin<Box<Sleep>>>,
     /// Runs while a write waits.
@@ -171,11 +175,18 @@ impl Scan {
 // === impl Watched ===
 
 impl<T> Watched<T> {
-    pub(crate) fn new(inner: T) -> (Self, Verdict) {
+    pub(crate) fn new(inner: T, taker: Arc<Taker>) -> (Self, Verdict) {
         let verdict = Verdict::default();
         let head = Some(Box::pin(sleep(HEAD_DEADLINE)));
-        let watched =
-            Self { inner, scan: Scan::head(), verdict: verdict.clone(), head, stall: None, linger: None };
+        let watched = Self {
+            inner,
+            scan: Scan::head(),
+            verdict: verdict.clone(),
+            taker,
+            head,
+            stall: None,
+            linger: None,
+        };
         (watched, verdict)
     }
 
@@ -208,8 +219,10 @@ impl<T> Watched<T> {
     fn bounded<R>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if polled.is_ready() {
             self.stall = None;
+            self.taker.took();
             return polled;
         }
+        self.taker.waits();
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL)));
         ready!(stall.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its answer")))

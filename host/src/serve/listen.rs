@@ -26,6 +26,7 @@ use super::guard::{AllowError, Guard};
 use super::rest;
 use super::token::{self, TokenError};
 use crate::Host;
+use crate::held::{Held, STUCK};
 use crate::mcp::Mcp;
 use crate::tasks::Tasks;
 
@@ -124,6 +125,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     door: Door,
+    held: Held,
     tasks: Tasks,
 }
 
@@ -186,16 +188,17 @@ impl Listening {
 
     /// Likewise, beside another edge of the same MCP side.
     pub(crate) fn serve_beside(self, host: Host, mcp: Mcp, tasks: Tasks) -> Result<Server, ServeError> {
+        let held = host.held().clone();
         let routes = rest::router(host, mcp, tasks.clone());
-        self.serve_routes(tasks, routes)
+        self.serve_routes(tasks, held, routes)
     }
 
     /// Likewise, for any routes.
-    pub(crate) fn serve_routes(self, tasks: Tasks, routes: Router) -> Result<Server, ServeError> {
+    pub(crate) fn serve_routes(self, tasks: Tasks, held: Held, routes: Router) -> Result<Server, ServeError> {
         let unix =
             bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
         let door = Door::new(self.guard, self.auth, routes);
-        let shared = Arc::new(Shared { door, tasks: tasks.clone() });
+        let shared = Arc::new(Shared { door, held, tasks: tasks.clone() });
         if let Some(tcp) = self.tcp {
             tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(tcp, Arc::clone(&shared)));
         }
@@ -317,14 +320,16 @@ impl Shared {
         });
     }
 
-    /// Serves one connection to its end, or to the end of the request in flight when the host ends.
+    /// Serves one connection to its end, or to the end of the request in flight when the host ends; in that case no longer
+    /// than its client takes something. One that leaves too much waiting is cut off at once.
     async fn converse<T>(&self, via: Via, stream: T)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (stream, verdict) = Watched::new(stream);
+        let taker = self.held.taker("connection");
+        let (stream, verdict) = Watched::new(stream, Arc::clone(&taker));
         let service = service_fn(|request| async {
-            Ok::<_, Infallible>(self.door.handle(via, &verdict, request).await)
+            Ok::<_, Infallible>(self.door.handle(via, (&verdict, &taker), request).await)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -332,15 +337,25 @@ impl Shared {
             // At most 100 headers: hyper's own bound, and dearer when it is set.
             .max_header_size(HEAD_BYTES)
             .max_buf_size(HEAD_BYTES)
+            // Answers are written from where they are, not from a copy: what counts as held is what is in memory.
+            .writev(true)
             .serve_connection(TokioIo::new(stream), service)
             // Costs a request nothing that asks for no upgrade; a pipe leaves the connection by it.
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = taker.must_go() => return,
             () = self.tasks.ending().cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    ended = connection => ended,
+                    () = taker.must_go() => return,
+                    () = taker.stuck(STUCK) => {
+                        tracing::warn!(?via, "a client takes nothing while the host ends; its connection is cut");
+                        return;
+                    }
+                }
             }
         };
         if let Err(error) = ended {

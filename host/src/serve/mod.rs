@@ -21,6 +21,7 @@ mod problem;
 mod rest;
 mod schema;
 mod sse;
+mod taking;
 mod token;
 
 pub use guard::AllowError;

@@ -5,7 +5,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{
-    Id, Message, Notification, Reply, Request, RpcError, notification, parse, request, response, single_line,
+    EnvelopeError, Id, Message, Notification, Reply, Request, RpcError, notification, parse, request,
+    response, single_line,
 };
 
 fn raw(json: &str) -> Box<RawValue> {
@@ -133,16 +134,35 @@ fn the_data_of_an_error_leaves_as_it_came() {
 
 #[test]
 fn a_malformed_error_still_answers_its_request() {
-    for error in [r#""boom""#, r#"{"code":"E1","message":"m"}"#, r#"{"message":null}"#, "null"] {
+    for error in [r#"{"code":"E1","message":"m"}"#, r#"{"message":null}"#] {
         let line = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#);
-        match parse(line.as_bytes()) {
-            Ok(Message::Response { id: Some(_), reply: Reply::Error(read) }) => {
-                assert_eq!(read.code, RpcError::INTERNAL);
-                assert_eq!(read.data.unwrap().get(), error);
-            }
-            // A null says that there is no error, and so there is no answer at all.
-            other => assert!(error == "null" && other.is_err(), "{line}"),
+        let Ok(Message::Response { id: Some(_), reply: Reply::Error(read) }) = parse(line.as_bytes()) else {
+            panic!("{line}")
+        };
+        assert_eq!(read.code, RpcError::INTERNAL);
+        assert_eq!(read.data.unwrap().get(), error);
+    }
+}
+
+#[test]
+fn an_answer_that_is_none_says_whose_it_was() {
+    for members in [
+        r#""result":{},"error":{"code":1,"message":""}"#,
+        r#""vendor":1"#,
+        r#""error":null"#,
+        r#""error":"boom""#,
+        r#""error":[]"#,
+    ] {
+        for id in ["1", "\"a\""] {
+            let line = format!(r#"{{"jsonrpc":"2.0",{members},"id":{id}}}"#);
+            let named = match parse(line.as_bytes()) {
+                Err(EnvelopeError::Answer { id, .. }) => id,
+                other => panic!("{line} {other:?}"),
+            };
+            assert_eq!(named.as_str(), id);
         }
+        let nobodys = format!(r#"{{"jsonrpc":"2.0",{members},"id":null}}"#);
+        assert!(matches!(parse(nobodys.as_bytes()), Err(EnvelopeError::Shape(_))), "{nobodys}");
     }
 }
 

@@ -85,7 +85,7 @@ fn dropped(line: &str, piece: usize) -> Edges {
         while framer.next_line().is_some() {}
     }
     assert!(framer.next_line().is_none());
-    framer.take_dropped().expect("it was dropped")
+    framer.take_dropped().expect("it was dropped").0
 }
 
 #[test]

@@ -16,6 +16,7 @@ use wharf_core::Code;
 use crate::cli::client::Client;
 use crate::cli::exit::{Complaint, Exit};
 use crate::cli::{Cli, Command, Target};
+use crate::held::Held;
 use crate::serve::{Listening, Server, Settings};
 use crate::tasks::Tasks;
 
@@ -77,7 +78,8 @@ async fn stub() -> Stub {
     let listening = Listening::bind(&settings).await.unwrap();
     let url = format!("http://{}", listening.address());
     let token = listening.token().unwrap().expose_secret().to_owned();
-    let server = listening.serve_routes(Tasks::default(), routes(Arc::clone(&looks))).unwrap();
+    let server =
+        listening.serve_routes(Tasks::default(), Held::default(), routes(Arc::clone(&looks))).unwrap();
     Stub { state, server, url, token, looks }
 }
 

@@ -36,9 +36,10 @@ impl GivenUp {
         self.0.push_back(Call { id, principal, at });
     }
 
-    /// The plugin has answered it after all: it is done with it.
-    pub(super) fn answered(&mut self, id: u64) {
-        self.0.retain(|call| call.id != id);
+    /// The plugin has answered it after all: it is done with it. False: it is not among them.
+    pub(super) fn answered(&mut self, id: u64) -> bool {
+        let place = self.0.iter().position(|call| call.id == id);
+        place.and_then(|place| self.0.remove(place)).is_some()
     }
 
     /// How many may be meant instead of calls of this principal; `None`: there is no other call.
@@ -76,7 +77,7 @@ mod tests {
         assert_eq!(beside(&given_up, None, now), 2);
         assert_eq!((beside(&given_up, Some("a"), now), beside(&given_up, Some("c"), now)), (1, 2));
         assert_eq!(beside(&given_up, Some("c"), at + COUNTS_FOR), 1);
-        given_up.answered(2);
+        assert!(given_up.answered(2) && !given_up.answered(2));
         assert_eq!((beside(&given_up, Some("c"), now), beside(&given_up, Some("a"), now)), (1, 0));
         given_up.add(3, "a".into(), at + COUNTS_FOR);
         assert_eq!(given_up.0.len(), 1, "what no longer counts is forgotten");

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
+use super::super::out::{Out, Waiting};
 use crate::mcp::failure::{BUSY, INVALID_REQUEST};
 use crate::mcp::{Answered, Exchange, REQUESTS};
 use crate::tasks::Tasks;
@@ -46,7 +46,7 @@ pub(super) enum Lane {
 #[derive(Clone, Debug)]
 pub(super) struct Flights {
     tasks: Tasks,
-    out: mpsc::Sender<Bytes>,
+    out: Out,
     table: Table,
     backlog: Arc<Semaphore>,
     legacy: Arc<Semaphore>,
@@ -84,7 +84,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 // === impl Flights ===
 
 impl Flights {
-    pub(super) fn new(tasks: Tasks, out: mpsc::Sender<Bytes>) -> Self {
+    pub(super) fn new(tasks: Tasks, out: Out) -> Self {
         Self {
             tasks,
             out,
@@ -121,9 +121,9 @@ impl Flights {
             let mut place = None;
             let last = tokio::select! {
                 last = this.fly(lane, begin, (&mut place, waiting)) => last,
-                last = closing(flight.closed.as_ref(), &entry.id) => last,
+                last = closing(flight.closed.as_ref(), &entry.id) => last.map(|last| this.out.hold(last)),
                 () = flight.cancelled.cancelled() => None,
-                () = this.late.cancelled() => too_late(&entry.id).message,
+                () = this.late.cancelled() => too_late(&entry.id).message.map(|last| this.out.hold(last)),
                 () = this.over.cancelled() => None,
             };
             // The id is free before the client can know. Its place is not, before the answer is taken.
@@ -137,7 +137,7 @@ impl Flights {
 
     /// Says what needs no work. Waits for nothing but room in the backlog.
     pub(super) async fn say(&self, message: Bytes) {
-        let Err(TrySendError::Full(message)) = self.out.try_send(message) else { return };
+        let Some(message) = self.out.try_hand_over(self.out.hold(message)) else { return };
         let Some(waiting) = self.room(message.len()).await else { return };
         self.say_later(waiting, message);
     }
@@ -196,7 +196,7 @@ impl Flights {
         lane: Lane,
         begin: impl FnOnce() -> Exchange,
         (place, waiting): (&mut Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
-    ) -> Option<Bytes> {
+    ) -> Option<Waiting> {
         let places = match lane {
             Lane::Legacy => &self.legacy,
             Lane::Modern => &self.modern,
@@ -209,11 +209,11 @@ impl Flights {
 
     fn refuse(&self, waiting: OwnedSemaphorePermit, id: &Id, error: RpcError) {
         if let Some(message) = Answered::new(id, &Reply::Error(error)).message {
-            self.say_later(waiting, message);
+            self.say_later(waiting, self.out.hold(message));
         }
     }
 
-    fn say_later(&self, waiting: OwnedSemaphorePermit, message: Bytes) {
+    fn say_later(&self, waiting: OwnedSemaphorePermit, message: Waiting) {
         let this = self.clone();
         self.spawn(async move {
             this.deliver(message).await;
@@ -221,10 +221,10 @@ impl Flights {
         });
     }
 
-    async fn deliver(&self, message: Bytes) {
+    async fn deliver(&self, message: Waiting) {
         tokio::select! {
             // Fails only if nobody is there to take it.
-            sent = self.out.send(message) => drop(sent),
+            sent = self.out.hand_over(message) => drop(sent),
             () = self.over.cancelled() => {}
         }
     }
@@ -242,28 +242,29 @@ impl Drop for Entry {
 
 /// Lets out what an exchange says; returns its answer. A client that reads slowly stretches no call: what it is told on the
 /// way waits beside it.
-async fn run(exchange: Exchange, out: &mpsc::Sender<Bytes>) -> Option<Bytes> {
+async fn run(exchange: Exchange, out: &Out) -> Option<Waiting> {
     let Exchange { mut events, mut answer } = exchange;
     let mut said = None;
     let answered = loop {
         tokio::select! {
             biased;
-            room = out.reserve(), if said.is_some() => {
+            room = out.place(), if said.is_some() => {
                 let room = room.ok()?;
-                if let Some(event) = said.take() {
+                if let Some(Waiting(event)) = said.take() {
                     room.send(event);
                 }
             }
-            Some(event) = events.recv(), if said.is_none() => said = Some(event),
+            Some(event) = events.recv(), if said.is_none() => said = Some(out.hold(event)),
             answered = &mut answer => break answered,
         }
     };
     // What the call holds is free while its last words wait.
     drop(answer);
-    while let Some(event) = said.take().or_else(|| events.try_recv().ok()) {
-        out.send(event).await.ok()?;
+    let answer = answered.message.map(|message| out.hold(message));
+    while let Some(event) = said.take().or_else(|| events.try_recv().ok().map(|event| out.hold(event))) {
+        out.hand_over(event).await.ok()?;
     }
-    answered.message
+    answer
 }
 
 async fn closing(closed: Option<&CancellationToken>, id: &Id) -> Option<Bytes> {

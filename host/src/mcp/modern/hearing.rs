@@ -1,24 +1,23 @@
 //! What a modern client hears of its request on the way: progress if it gave a token, log messages from the level that it
 //! named if it named one, and nothing else.
 
-use bytes::Bytes;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use wharf_plugin_api::{Notification, jsonrpc};
 
 use super::super::ladder::Envelope;
 use super::super::level::Level;
 use super::super::translate;
+use crate::held::Events;
 use crate::route::CallEvent;
 
 pub(super) struct Hearing {
     token: Option<Box<RawValue>>,
     level: Option<Level>,
-    out: mpsc::Sender<Bytes>,
+    out: Events,
 }
 
 impl Hearing {
-    pub(super) fn new(envelope: &Envelope, out: mpsc::Sender<Bytes>) -> Self {
+    pub(super) fn new(envelope: &Envelope, out: Events) -> Self {
         let token = envelope.progress_token.as_ref();
         Self {
             token: token.and_then(|token| RawValue::from_string(token.as_str().to_owned()).ok()),
@@ -31,7 +30,7 @@ impl Hearing {
         let CallEvent::Notification(notification) = event else { return };
         if let Some(mut message) = self.message(&notification) {
             jsonrpc::single_line(&mut message);
-            if self.out.try_send(message.into()).is_err() {
+            if !self.out.try_send(message.into()) {
                 tracing::debug!(method = %notification.method, "dropped for a client that is slow or gone");
             }
         }
@@ -56,10 +55,10 @@ impl Hearing {
 mod tests {
     use serde_json::json;
     use serde_json::value::{RawValue, to_raw_value};
-    use tokio::sync::mpsc;
     use wharf_plugin_api::Notification;
 
     use super::Hearing;
+    use crate::held::{Events, Held};
     use crate::mcp::ladder::Envelope;
     use crate::route::CallEvent;
 
@@ -68,7 +67,7 @@ mod tests {
             "io.modelcontextprotocol/clientCapabilities": {}});
         whole.as_object_mut().unwrap().extend(meta.as_object().unwrap().clone());
         let envelope = Envelope::read(Some(&to_raw_value(&json!({"_meta": whole})).unwrap())).unwrap();
-        let (out, mut events) = mpsc::channel(8);
+        let (out, mut events) = Events::new(&Held::default(), 8);
         let hearing = Hearing::new(&envelope, out);
         for (method, params) in said {
             let params = Some(RawValue::from_string((*params).to_owned()).unwrap().into());

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use serde_json::json;
 use serde_json::value::to_raw_value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use wharf_plugin_api::{Id, Reply, Request, RpcError, jsonrpc};
 
 use super::queue::{Queue, Worth};
+use crate::held::Events;
 use crate::route::Ask;
 
 /// Questions of one session that are open at a time, at most: a client has people behind it.
@@ -29,7 +29,7 @@ pub(in crate::mcp) struct Asks {
 #[derive(Clone, Debug)]
 pub(in crate::mcp) enum Outlet {
     /// The stream of one request.
-    Call(mpsc::Sender<Bytes>),
+    Call(Events),
     /// The session's feed.
     Feed(Arc<Queue>),
 }
@@ -134,7 +134,7 @@ impl Outlet {
     pub(in crate::mcp) fn push(&self, mut message: Vec<u8>) -> bool {
         jsonrpc::single_line(&mut message);
         match self {
-            Self::Call(out) => out.try_send(message.into()).is_ok(),
+            Self::Call(out) => out.try_send(message.into()),
             Self::Feed(queue) => queue.push(message.into(), Worth::Word),
         }
     }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::{IDLE, Listening, ServeError, Settings, Shared, bind_unix, is_trusted};
+use crate::held::{Held, STUCK};
 use crate::serve::auth::{Auth, Via};
 use crate::serve::body::JsonBody;
 use crate::serve::door::Door;
@@ -34,6 +35,10 @@ struct Stub {
 }
 
 fn stub() -> Stub {
+    stub_of(Held::default(), 1)
+}
+
+fn stub_of(held: Held, connections: usize) -> Stub {
     let (dropped, entered) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (told, inside) = (Arc::clone(&dropped), Arc::clone(&entered));
     let hang = move || async move {
@@ -47,9 +52,12 @@ fn stub() -> Stub {
         .route("/hang", get(hang))
         .route("/big", get(|| async { vec![b'x'; 4 << 20] }))
         .route("/echo", post(echo));
-    let shared =
-        Arc::new(Shared { door: Door::new(Guard::default(), Auth::Open, router), tasks: Tasks::default() });
-    Stub { shared, room: Arc::new(Semaphore::new(1)), dropped, entered }
+    let shared = Arc::new(Shared {
+        door: Door::new(Guard::default(), Auth::Open, router),
+        held,
+        tasks: Tasks::default(),
+    });
+    Stub { shared, room: Arc::new(Semaphore::new(connections)), dropped, entered }
 }
 
 impl Stub {
@@ -194,6 +202,62 @@ async fn a_client_that_reads_nothing_gives_its_place_back() {
         .forget();
     assert!(began.elapsed() >= STALL);
     drop(stream);
+}
+
+const BIG: &[u8] = b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_read_nothing_cannot_hold_more_than_there_is_room_for() {
+    let held = Held::new(9 << 20, 9 << 20);
+    let stub = stub_of(held.clone(), 8);
+    let mut clients = Vec::new();
+    for n in 0..8 {
+        let mut stream = stub.connect();
+        stream.write_all(BIG).await.unwrap();
+        clients.push(stream);
+        // The clock goes on when there is nothing else to do.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!((held.bytes(), held.cut_off()), ((n + 1).min(2) << 22, (n as u64).saturating_sub(1)));
+    }
+    assert_eq!(stub.room.available_permits(), 6, "who was cut off gave its place back");
+    let mut answer = Vec::new();
+    clients.pop().unwrap().read_to_end(&mut answer).await.unwrap();
+    assert!(answer.len() > 4 << 20, "who reads has its answer, {} bytes", answer.len());
+    drop(clients);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(held.bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_waits_for_a_slow_reader_and_not_for_one_that_takes_nothing() {
+    let stub = stub_of(Held::default(), 2);
+    let (mut slow, mut stopped) = (stub.connect(), stub.connect());
+    slow.write_all(BIG).await.unwrap();
+    stopped.write_all(BIG).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let mut taken = 0;
+    let read = async {
+        let mut part = vec![0; 256 << 10];
+        loop {
+            tokio::time::sleep(STUCK / 2).await;
+            match slow.read(&mut part).await.unwrap() {
+                0 => return,
+                n => taken += n,
+            }
+        }
+    };
+    let (left, ()) = tokio::join!(stub.shared.tasks.end(Duration::from_secs(600)), read);
+    assert!(taken > 4 << 20, "the answer in flight came to its end, {taken} bytes");
+    assert_eq!((left, stub.room.available_permits()), (0, 2));
+    drop(stopped);
+    let stub = stub_of(Held::default(), 1);
+    let mut stopped = stub.connect();
+    stopped.write_all(BIG).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let began = Instant::now();
+    assert_eq!(stub.shared.tasks.end(Duration::from_secs(600)).await, 0);
+    assert!(began.elapsed() < 2 * STUCK, "{:?}", began.elapsed());
+    drop(stopped);
 }
 
 #[tokio::test]

@@ -17,10 +17,10 @@ mod work;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
 
@@ -29,6 +29,8 @@ use self::old_sse::OldSessions;
 use self::streams::Streams;
 use super::body::JsonBody;
 use super::problem::Answer;
+use super::taking::taker_of;
+use crate::held::Taker;
 use crate::mcp::Mcp;
 use crate::mcp::ladder::{self, Classified, ModernMessage};
 use crate::tasks::Tasks;
@@ -77,6 +79,7 @@ pub(super) fn routes(mcp: Mcp, tasks: Tasks) -> Router {
 async fn message(
     State(edge): State<McpEdge>,
     Visit(visitor): Visit,
+    taker: Option<Extension<Arc<Taker>>>,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Answer {
@@ -91,7 +94,10 @@ async fn message(
     Ok(match classified {
         Classified::Modern(ModernMessage::Request(request)) => {
             match head::accepts_both(&headers, &request.id) {
-                Ok(()) => modern::answer(&edge, visitor, request).await,
+                Ok(()) => {
+                    let taker = taker_of(taker, edge.mcp.held());
+                    modern::answer(&edge, visitor, request, taker).await
+                }
                 Err(refusal) => refusal.into_response(),
             }
         }

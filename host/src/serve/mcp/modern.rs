@@ -1,5 +1,7 @@
 //! Streamable HTTP of 2026-07-28: each request by itself, and its end of the connection is its end.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -11,12 +13,18 @@ use wharf_plugin_api::{Id, Reply, RpcError};
 use super::McpEdge;
 use super::head;
 use crate::edge_stdio::talk::{LISTEN, closed};
+use crate::held::Taker;
 use crate::mcp::{Answered, Exchange, ModernRequest, Visitor};
 use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
 use crate::tasks::Tasks;
 
 /// Answers a request. Dropped, it is cancelled.
-pub(super) async fn answer(edge: &McpEdge, visitor: Visitor, request: ModernRequest) -> Response {
+pub(super) async fn answer(
+    edge: &McpEdge,
+    visitor: Visitor,
+    request: ModernRequest,
+    taker: Arc<Taker>,
+) -> Response {
     let (id, is_listen) = (request.id.clone(), request.method == LISTEN);
     let mut exchange = edge.mcp.modern(visitor, request);
     let first = tokio::select! {
@@ -28,7 +36,7 @@ pub(super) async fn answer(edge: &McpEdge, visitor: Visitor, request: ModernRequ
         () = tokio::time::sleep(KEEP_ALIVE) => None,
     };
     let begun = stream::iter([first.map_or(PULSE, |event| frame("message", None, &event))]);
-    let live = Live::new(&edge.tasks, exchange, id, is_listen);
+    let live = Live::new(&edge.tasks, taker, exchange, (id, is_listen));
     sse::respond(begun.chain(live.frames()))
 }
 
@@ -64,10 +72,16 @@ impl Drop for Running {
 }
 
 impl Live {
-    fn new(tasks: &Tasks, exchange: Exchange, id: Id, is_listen: bool) -> Self {
-        let call = Running(tasks.spawn(tracing::Span::current(), exchange.answer));
+    /// The answer counts for its client from the moment it is there.
+    fn new(tasks: &Tasks, taker: Arc<Taker>, exchange: Exchange, (id, is_listen): (Id, bool)) -> Self {
+        let Exchange { events, answer } = exchange;
+        let answer = async move {
+            let Answered { message, kind } = answer.await;
+            Answered { message: message.map(|message| taker.hold(message)), kind }
+        };
+        let call = Running(tasks.spawn(tracing::Span::current(), answer));
         let ending = is_listen.then(|| tasks.ending().clone());
-        Self { call: Some(call), last: None, events: exchange.events, id, ending }
+        Self { call: Some(call), last: None, events, id, ending }
     }
 
     fn frames(self) -> impl Stream<Item = Bytes> + Send {
@@ -122,11 +136,16 @@ mod tests {
     use wharf_plugin_api::Id;
 
     use super::{Live, at_once};
+    use crate::held::Held;
     use crate::mcp::{AnswerKind, Answered, Exchange};
     use crate::tasks::Tasks;
 
     fn answered(text: &'static str) -> Answered {
         Answered { message: Some(Bytes::from_static(text.as_bytes())), kind: AnswerKind::MissingCapability }
+    }
+
+    fn live(tasks: &Tasks, exchange: Exchange, id: Id, is_listen: bool) -> Live {
+        Live::new(tasks, Held::default().taker("test"), exchange, (id, is_listen))
     }
 
     async fn all(live: Live) -> String {
@@ -158,6 +177,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_that_nobody_reads_counts_and_is_given_back() {
+        let held = Held::default();
+        let exchange = Exchange {
+            events: mpsc::channel(1).1,
+            answer: Box::pin(std::future::ready(answered("0123456789"))),
+        };
+        let tasks = Tasks::default();
+        let live = Live::new(&tasks, held.taker("test"), exchange, (Id::number(1), false));
+        while held.bytes() != 10 {
+            tokio::task::yield_now().await;
+        }
+        drop(live);
+        tasks.end(std::time::Duration::from_secs(10)).await;
+        assert_eq!(held.bytes(), 0);
+    }
+
+    #[tokio::test]
     async fn a_stream_that_is_dropped_ends_its_request() {
         let (alive, mut gone) = mpsc::channel::<()>(1);
         let answer = Box::pin(async move {
@@ -165,7 +201,7 @@ mod tests {
             std::future::pending().await
         });
         let exchange = Exchange { events: mpsc::channel(1).1, answer };
-        drop(Live::new(&Tasks::default(), exchange, Id::number(1), false));
+        drop(live(&Tasks::default(), exchange, Id::number(1), false));
         assert!(gone.recv().await.is_none());
     }
 
@@ -173,11 +209,11 @@ mod tests {
     async fn a_subscription_ends_with_a_result_when_the_host_does() {
         let tasks = Tasks::default();
         let pending = || Exchange { events: mpsc::channel(1).1, answer: Box::pin(std::future::pending()) };
-        let live = Live::new(&tasks, pending(), Id::text("s"), true);
+        let sub = live(&tasks, pending(), Id::text("s"), true);
         tasks.ending().cancel();
-        let sent = all(live).await;
+        let sent = all(sub).await;
         assert!(sent.contains(r#""id":"s""#) && sent.contains(r#"subscriptionId":"s""#), "{sent}");
-        let mut call = Live::new(&tasks, pending(), Id::number(1), false);
+        let mut call = live(&tasks, pending(), Id::number(1), false);
         tokio::select! {
             biased;
             _ = call.next() => panic!("a call is not cut off"),
@@ -188,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_panics_is_answered() {
         let exchange = Exchange { events: mpsc::channel(1).1, answer: Box::pin(async { panic!("boom") }) };
-        let sent = all(Live::new(&Tasks::default(), exchange, Id::number(1), false)).await;
+        let sent = all(live(&Tasks::default(), exchange, Id::number(1), false)).await;
         assert!(sent.contains("-32603") && !sent.contains("boom"), "{sent}");
     }
 }

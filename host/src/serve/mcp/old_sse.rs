@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -16,10 +17,13 @@ use wharf_core::Code;
 use super::head::{self, Refusal, Visit};
 use super::{McpEdge, accepted};
 use crate::edge_stdio::DRAIN_AT_END;
+use crate::edge_stdio::out::Out;
 use crate::edge_stdio::talk::Talk;
+use crate::held::Taker;
 use crate::serve::body::JsonBody;
 use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
+use crate::serve::taking::taker_of;
 use crate::tasks::Tasks;
 
 /// Connections at a time; each is one of the edge's connections anyway.
@@ -41,19 +45,24 @@ pub(super) struct Which {
 pub(super) async fn open(
     State(edge): State<McpEdge>,
     Visit(visitor): Visit,
+    taker: Option<Extension<Arc<Taker>>>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer {
     if let Err(refusal) = head::accepts_stream(&headers) {
         return Ok(refusal.into_response());
     }
-    let (out, messages) = mpsc::channel(QUEUE);
+    let taker = taker_of(taker, edge.mcp.held());
+    let (out, messages) = Out::new(Arc::clone(&taker), QUEUE);
     let talk = Arc::new(Talk::new(edge.mcp.clone(), visitor, edge.tasks.clone(), out));
     let id = edge.old.add(&talk)?;
     let path = uri.path().strip_suffix("/sse").unwrap_or_default();
     let endpoint = format!("event: endpoint\ndata: {path}/messages?sessionId={id}\n\n");
     let open = Open { id, all: edge.old.clone(), talk, messages };
-    edge.tasks.spawn(tracing::debug_span!("old connection"), end(Arc::clone(&open.talk), edge.tasks.clone()));
+    edge.tasks.spawn(
+        tracing::debug_span!("old connection"),
+        end(Arc::clone(&open.talk), taker, edge.tasks.clone()),
+    );
     let first = stream::iter([Bytes::from(endpoint)]);
     Ok(sse::respond(first.chain(open.frames())))
 }
@@ -75,10 +84,12 @@ pub(super) async fn message(
 }
 
 /// Ends a talk with the host: answers in flight are waited for, and go out meanwhile.
-async fn end(talk: Arc<Talk>, tasks: Tasks) {
+async fn end(talk: Arc<Talk>, taker: Arc<Taker>, tasks: Tasks) {
     tokio::select! {
         () = tasks.ending().cancelled() => talk.finish(DRAIN_AT_END).await,
         () = talk.over().cancelled() => {}
+        // The connection is cut at the same time. Who still sends to the session learns that there is none.
+        () = taker.must_go() => talk.end(),
     }
 }
 
@@ -145,6 +156,8 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::body::Body;
     use futures_util::StreamExt;
     use http::Request;
@@ -154,7 +167,37 @@ mod tests {
 
     use crate::mcp::modern::testkit::{Kit, call};
     use crate::serve::mcp::routes;
+    use crate::serve::sse::KEEP_ALIVE;
     use crate::tasks::Tasks;
+
+    #[tokio::test]
+    async fn a_stream_that_nobody_reads_ends_when_too_much_waits_in_it() {
+        let (kit, tasks) = (Kit::new().await, Tasks::default());
+        let routes = TowerToHyperService::new(routes(kit.mcp.clone(), tasks.clone()));
+        let asked = Request::get("/sse").header("accept", "text/event-stream").body(Body::empty()).unwrap();
+        let mut events = routes.call(asked).await.unwrap().into_body().into_data_stream();
+        let first = String::from_utf8(events.next().await.unwrap().unwrap().to_vec()).unwrap();
+        let endpoint = first.trim().split_once("data: ").unwrap().1;
+        for id in 0..14 {
+            let mut params = call("old__echo", &json!({}));
+            params["arguments"] = json!({ "text": "x".repeat(3 << 20) });
+            let message = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params });
+            let posted = Request::post(endpoint).header("content-type", "application/json");
+            let posted = posted.body(Body::from(message.to_string())).unwrap();
+            assert_eq!(routes.call(posted).await.unwrap().status(), 202);
+        }
+        tokio::time::pause();
+        let cut = async {
+            while kit.mcp.held().cut_off() == 0 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(KEEP_ALIVE, cut).await.expect("it is held for ever");
+        // Its connection is cut at the same time; here there is none, and the stream comes to its end.
+        events.for_each(|_| async {}).await;
+        tasks.end(Duration::from_secs(10)).await;
+        assert_eq!(kit.mcp.held().bytes(), 0);
+    }
 
     #[tokio::test]
     async fn a_call_in_flight_is_answered_before_the_stream_ends_with_the_host() {

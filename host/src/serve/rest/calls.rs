@@ -17,6 +17,7 @@ use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
 use super::params::Names;
 use super::{Edge, input, progress, raw_json};
+use crate::held::{Events, Taker};
 use crate::mcp::forward::Forwarded;
 use crate::mcp::modern::{Brought, MISSING_CAPABILITY, open_to_questions};
 use crate::mcp::park::{Live, Passed};
@@ -26,6 +27,7 @@ use crate::serve::body::JsonBody;
 use crate::serve::facade::{self, Unwrapped};
 use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse;
+use crate::serve::taking::taker_of;
 
 /// The body of a call.
 #[derive(Deserialize)]
@@ -54,6 +56,7 @@ pub(super) async fn call(
     State(edge): State<Edge>,
     Extension(principal): Extension<Principal>,
     Names((plugin, tool)): Names<(String, String)>,
+    taker: Option<Extension<Arc<Taker>>>,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Answer {
@@ -70,11 +73,15 @@ pub(super) async fn call(
     let origin = input::origin(&principal, &tool, wanted.arguments)?;
     let park = edge.mcp.park().clone();
     if streams {
-        let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
+        let (sender, events) = Events::new(edge.host.held(), progress::QUEUE);
+        let taker = taker_of(taker, edge.host.held());
         let call = async move {
             // The router drops what a slow client has no room for; this is the same queue, one step on.
-            let passed = park.pass(live, &origin, &mut |event| drop(sender.try_send(event))).await;
-            passed_answer(&tool, passed)
+            let mut hear = |event| {
+                sender.try_send(progress::event_frame(event));
+            };
+            let passed = park.pass(live, &origin, &mut hear).await;
+            passed_answer(&tool, passed).map(|body| taker.hold(body.into()))
         };
         return Ok(sse::respond(progress::stream(&edge.tasks, call, events)));
     }

@@ -20,14 +20,15 @@ use crate::tasks::Tasks;
 pub(super) const QUEUE: usize = 64;
 
 /// The body of the answer, or what became of the call instead.
-type Outcome = Result<Vec<u8>, Problem>;
+type Outcome = Result<Bytes, Problem>;
 
 struct Live {
     /// `None` once it is over.
     call: Option<Running>,
     /// The frame after which nothing comes.
     last: Option<Bytes>,
-    events: mpsc::Receiver<CallEvent>,
+    /// Frames already.
+    events: mpsc::Receiver<Bytes>,
 }
 
 /// The call's task. Dropped, it is ended.
@@ -44,7 +45,7 @@ impl Drop for Running {
 pub(super) fn stream<F: Future<Output = Outcome> + Send + 'static>(
     tasks: &Tasks,
     call: F,
-    events: mpsc::Receiver<CallEvent>,
+    events: mpsc::Receiver<Bytes>,
 ) -> impl Stream<Item = Bytes> + Send + use<F> {
     let call = Running(tasks.spawn(tracing::Span::current(), call));
     stream::unfold(Live { call: Some(call), last: None, events }, next)
@@ -54,7 +55,7 @@ async fn next(mut live: Live) -> Option<(Bytes, Live)> {
     if let Some(Running(call)) = &mut live.call {
         // Not biased: a flood of events must not hide the end.
         tokio::select! {
-            Some(event) = live.events.recv() => return Some((event_frame(event), live)),
+            Some(event) = live.events.recv() => return Some((event, live)),
             outcome = call => {
                 live.last = Some(outcome_frame(outcome.unwrap_or_else(|error| Err(lost(&error)))));
                 live.call = None;
@@ -64,7 +65,7 @@ async fn next(mut live: Live) -> Option<(Bytes, Live)> {
     }
     // What was said before the answer comes before the answer.
     if let Ok(event) = live.events.try_recv() {
-        return Some((event_frame(event), live));
+        return Some((event, live));
     }
     live.last.take().map(|last| (last, live))
 }
@@ -75,7 +76,8 @@ fn lost(error: &JoinError) -> Problem {
     Problem::new(Code::Internal, "the call met a bug of wharf; its log has the details")
 }
 
-fn event_frame(event: CallEvent) -> Bytes {
+/// What is said on the way, for the stream.
+pub(super) fn event_frame(event: CallEvent) -> Bytes {
     match event {
         CallEvent::Accepted(id) => frame("accepted", None, format!(r#"{{"call_id":"{id}"}}"#).as_bytes()),
         CallEvent::Notification(Notification { method, params }) => {
@@ -99,13 +101,14 @@ fn outcome_frame(outcome: Outcome) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures_util::StreamExt;
     use serde_json::value::RawValue;
     use tokio::sync::mpsc;
     use wharf_core::{CallId, Code};
     use wharf_plugin_api::Notification;
 
-    use super::{QUEUE, stream};
+    use super::{QUEUE, event_frame, stream};
     use crate::route::CallEvent;
     use crate::serve::problem::Problem;
     use crate::tasks::Tasks;
@@ -115,7 +118,7 @@ mod tests {
         CallEvent::Notification(Notification { method: method.into(), params: Some(params.into()) })
     }
 
-    async fn all(frames: impl futures_util::Stream<Item = bytes::Bytes>) -> String {
+    async fn all(frames: impl futures_util::Stream<Item = Bytes>) -> String {
         frames.map(|frame| String::from_utf8(frame.to_vec()).unwrap()).collect::<Vec<_>>().await.concat()
     }
 
@@ -123,11 +126,16 @@ mod tests {
     async fn events_come_in_order_and_the_result_last() {
         let (sender, events) = mpsc::channel(QUEUE);
         let call = async move {
-            sender.send(CallEvent::Accepted(CallId::new(1, 2))).await.unwrap();
-            sender.send(notification("notifications/progress", "{\"progress\":1}")).await.unwrap();
-            sender.send(notification("notifications/message", "{\"data\":\n\"x\"}")).await.unwrap();
-            sender.send(notification("notifications/other", "{}")).await.unwrap();
-            Ok(b"{\r\n}".to_vec())
+            let said = [
+                CallEvent::Accepted(CallId::new(1, 2)),
+                notification("notifications/progress", "{\"progress\":1}"),
+                notification("notifications/message", "{\"data\":\n\"x\"}"),
+                notification("notifications/other", "{}"),
+            ];
+            for event in said {
+                sender.send(event_frame(event)).await.unwrap();
+            }
+            Ok(Bytes::from_static(b"{\r\n}"))
         };
         let sent = all(stream(&Tasks::default(), call, events)).await;
         let expected = "event: accepted\ndata: {\"call_id\":\"c-00000001-2\"}\n\n\

@@ -1,5 +1,7 @@
 //! What ends a connection, and what becomes of the calls on it.
 
+use tokio::time::{Duration, Instant};
+
 use super::*;
 
 async fn refused(mut script: impl AsyncFnMut(&mut Peer)) -> Cause {
@@ -146,4 +148,100 @@ async fn a_full_queue_turns_away_and_does_not_wait() {
         Call::new(false) as Arc<dyn Scope>,
     );
     assert_eq!(failure(within(call).await), (CallErrorKind::Full, Delivery::NotDelivered));
+}
+
+/// One answer, spelled as it is given, to the call with this id.
+async fn answered_with(spelled: &str) -> Result<Reply, CallError> {
+    let (link, _lost, mut peer) = connected().await;
+    let (task, other) = (
+        spawn_call(&link, &Call::new(false), request("tools/call", "{}")),
+        spawn_call(&link, &Call::new(false), request("tools/call", "{}")),
+    );
+    let (id, second) = (peer.message().await["id"].clone(), peer.message().await["id"].clone());
+    peer.stdout.write_all(spelled.replace("@ID@", &id.to_string()).as_bytes()).await.expect("writable");
+    peer.stdout.write_all(b"\n").await.expect("writable");
+    let outcome = within(task).await.expect("joined");
+    // Whatever it was, it was that call's alone.
+    peer.answer(&second, json!("fine")).await;
+    assert_eq!(result(within(other).await.expect("joined")), "fine");
+    outcome
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_answer_fails_its_call_at_once() {
+    let began = Instant::now();
+    for members in [
+        r#""result":{},"error":{"code":1,"message":"m"}"#,
+        r#""vendor":1"#,
+        r#""error":"boom""#,
+        r#""result":{"x":NaN}"#,
+        r#""result":{"x":1"#,
+        r#""result":{},"result":{}"#,
+    ] {
+        let outcome = answered_with(&format!(r#"{{"jsonrpc":"2.0","id":@ID@,{members}}}"#)).await;
+        assert_eq!(failure(outcome), (CallErrorKind::Protocol, Delivery::Answered), "{members}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_utf8_fails_its_call_and_no_other() {
+    let (link, _lost, mut peer) = connected().await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    let head = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"x":""#);
+    peer.stdout.write_all(&[head.as_bytes(), b"\xed\xa0\x80\"}}\n"].concat()).await.expect("writable");
+    let error = within(task).await.expect("joined").expect_err("not UTF-8");
+    assert!(error.kind == CallErrorKind::Protocol && error.detail.contains("UTF-8"), "{}", error.detail);
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    peer.answer(&id, json!("fine")).await;
+    assert_eq!(result(within(task).await.expect("joined")), "fine");
+}
+
+#[tokio::test]
+async fn answers_that_are_hard_to_read_pass_or_fail_and_bring_nobody_down() {
+    let deep = format!(r#"{{"d":{}1{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
+    let digits = format!(r#"{{"n":{}}}"#, "7".repeat(400_000));
+    let zeros = format!(r#"{{"z":[0{}]}}"#, ",0".repeat(1_900_000));
+    for json in [deep, digits, zeros, r#"{"half":"\ud800"}"#.to_owned()] {
+        let outcome = answered_with(&format!(r#"{{"jsonrpc":"2.0","id":@ID@,"result":{json}}}"#)).await;
+        let Ok(Reply::Result(result)) = outcome else { panic!("{:.80} {outcome:?}", json) };
+        assert!(result.get() == json, "it is JSON, and leaves as it came: {json:.80}");
+    }
+    let long_id = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, "7".repeat(400_000));
+    let outcome =
+        answered_with(&format!("{long_id}\n{{\"jsonrpc\":\"2.0\",\"id\":@ID@,\"result\":{{}}}}")).await;
+    assert!(outcome.is_ok());
+}
+
+#[tokio::test]
+async fn an_answer_to_nothing_is_dropped_counted_and_told_in_the_log() {
+    let options = options();
+    let log = Arc::clone(&options.log);
+    let (link, _lost, mut peer) = connected_with(options, &Ear::default()).await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    for stray in [json!(77), json!("a"), json!(null), json!(u64::MAX)] {
+        peer.answer(&stray, json!("of somebody else")).await;
+    }
+    peer.say("{\"jsonrpc\":\"2.0\",\"id\":78}\n").await;
+    peer.answer(&id, json!("fine")).await;
+    peer.answer(&id, json!("twice")).await;
+    assert_eq!(result(within(task).await.expect("joined")), "fine");
+    // An answer that comes after its caller has gone is late, and no fault.
+    let gone = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    gone.abort();
+    gone.await.expect_err("aborted");
+    assert_eq!(peer.message().await["method"], "notifications/cancelled");
+    peer.answer(&id, json!("late")).await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    let id = peer.message().await["id"].clone();
+    peer.answer(&id, json!("fine")).await;
+    assert_eq!(result(within(task).await.expect("joined")), "fine");
+    assert_eq!(log.strays(), 6);
+    let told: Vec<_> =
+        log.tail(100).into_iter().filter(|line| line.text.starts_with("dropped an answer")).collect();
+    assert!(told.len() == 3 && told[0].text.contains("id 77"), "{told:?}");
 }

@@ -9,6 +9,8 @@ use tokio::sync::{Notify, mpsc};
 use wharf_plugin_api::Id;
 
 use super::{Flights, LISTENS, Lane, MODERN};
+use crate::edge_stdio::out::Out;
+use crate::held::Held;
 use crate::mcp::{AnswerKind, Answered, Exchange};
 use crate::tasks::Tasks;
 
@@ -21,7 +23,7 @@ struct Kit {
 }
 
 fn kit() -> Kit {
-    let (out, answers) = mpsc::channel(QUEUE);
+    let (out, answers) = Out::new(Held::default().taker("test"), QUEUE);
     Kit { flights: Flights::new(Tasks::default(), out), answers, begun: Arc::default() }
 }
 

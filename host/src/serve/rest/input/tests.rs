@@ -66,7 +66,8 @@ async fn posted(
     let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
     let names = Names((tool[0].to_owned(), tool[1].to_owned()));
     let body = JsonBody(Some(body.to_string().into()));
-    let answer = calls::call(State(edge(kit)), Extension(Principal(who.into())), names, headers, body).await;
+    let who = Extension(Principal(who.into()));
+    let answer = calls::call(State(edge(kit)), who, names, None, headers, body).await;
     read(answer.into_response()).await
 }
 

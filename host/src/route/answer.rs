@@ -1,0 +1,81 @@
+//! What the result of a plugin must be, whatever carried it; what is in it is not looked at.
+
+use serde_json::value::RawValue;
+use wharf_core::splice;
+use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Era, Reply};
+
+/// The key by which a modern result says what it is.
+const TYPE: &str = "resultType";
+/// What it may be. A revision or an extension that adds one is none that we have agreed to.
+const TYPES: [&str; 3] = ["\"complete\"", "\"input_required\"", "\"task\""];
+
+/// The answer, if it is one.
+///
+/// # Errors
+/// If the result is no object, or one of a type that a modern client must take for invalid.
+pub(super) fn proper(reply: Reply, era: Era) -> Result<Reply, CallError> {
+    let Reply::Result(result) = &reply else { return Ok(reply) };
+    let wrong = |what: &str| Err(CallError::new(CallErrorKind::Protocol, Delivery::Answered, what));
+    if !result.get().starts_with('{') {
+        return wrong("the answer is malformed: its result is no object");
+    }
+    match era {
+        Era::Modern if !is_known(result) => {
+            wrong("the answer is malformed: its resultType is none of complete, input_required and task")
+        }
+        Era::Modern | Era::Legacy => Ok(reply),
+    }
+}
+
+/// What says nothing is complete.
+fn is_known(result: &RawValue) -> bool {
+    splice::field(result, TYPE).is_none_or(|kind| {
+        let plain = serde_json::from_str::<String>(kind.get()).map(|kind| format!("\"{kind}\""));
+        plain.is_ok_and(|kind| TYPES.contains(&kind.as_str()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+    use wharf_plugin_api::{Era, Reply, RpcError};
+
+    use super::proper;
+
+    fn is_proper(era: Era, json: &str) -> bool {
+        proper(Reply::Result(RawValue::from_string(json.to_owned()).unwrap()), era).is_ok()
+    }
+
+    #[test]
+    fn a_result_is_an_object() {
+        for era in [Era::Legacy, Era::Modern] {
+            for (json, good) in [
+                ("{}", true),
+                ("{ \"x\":[] }", true),
+                ("[]", false),
+                ("null", false),
+                ("\"{\"", false),
+                ("1", false),
+            ] {
+                assert_eq!(is_proper(era, json), good, "{json}");
+            }
+            assert!(proper(Reply::Error(RpcError::new(-1, "no")), era).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_modern_result_is_of_a_type_that_is_known_or_of_none() {
+        for (kind, good) in [
+            ("\"complete\"", true),
+            ("\"input\\u005frequired\"", true),
+            ("\"task\"", true),
+            ("\"other\"", false),
+            ("1", false),
+            ("null", false),
+        ] {
+            let json = format!(r#"{{"content":[],"resultType":{kind}}}"#);
+            assert_eq!(is_proper(Era::Modern, &json), good, "{kind}");
+            assert!(is_proper(Era::Legacy, &json), "a member that the era does not know");
+        }
+    }
+}
