@@ -38,7 +38,7 @@ fn f17_idle_threads_that_expire() {
         .unwrap();
     let threads = || fs::read_dir("/proc/self/task").unwrap().count();
     runtime.block_on(async {
-        let host = Host::start(Options { plugins, state }).await.unwrap();
+        let host = Host::start(Options::new(plugins, state)).await.unwrap();
         let pids = async || {
             let views = host.plugins().await;
             let all = serde_json::to_value(&views).unwrap();
