@@ -25,7 +25,7 @@ const ANSWER: &str = r#"{"content":[{"type":"text","text":"hello"}]}"#;
 const SMALL: usize = 40;
 
 fn main() {
-    wharf::process::init();
+    wharf::init();
     divan::main();
 }
 

@@ -71,3 +71,4 @@ pub mod tasks;
 pub mod telemetry;
 
 pub use host::Host;
+pub use process::init;

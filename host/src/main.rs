@@ -4,6 +4,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // First of all: in a shim it never returns.
-    wharf::process::init();
+    wharf::init();
     wharf::cli::main()
 }

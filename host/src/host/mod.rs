@@ -122,7 +122,7 @@ impl Host {
     /// Starts a host: reads the manifests and begins to start the plugins. Returns without waiting for them.
     ///
     /// # Errors
-    /// If the host's own folders are not usable or in use, or the program does not begin with [`crate::process::init`].
+    /// If the host's own folders are not usable or in use, or the program does not begin with [`crate::init`].
     pub async fn start(options: Options) -> Result<Self, StartError> {
         crate::process::shim_available()?;
         Self::begin(options).await

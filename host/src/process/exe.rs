@@ -13,7 +13,7 @@ static EXECUTABLE: OnceLock<File> = OnceLock::new();
 /// The program has neither called `init` nor named an executable.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
-    "processes cannot be started: call wharf::process::init() as the first line of main, \
+    "processes cannot be started: call wharf::init() as the first line of main, \
      or name a wharf executable with wharf::process::use_executable()"
 )]
 pub struct NotInitialised;

@@ -167,7 +167,7 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
         Ok(Err(Unstarted::Step(stage, errno))) => return Err(step(launch, stage, errno)),
         Ok(Err(Unstarted::Ended)) => return Err(SpawnError::Shim("ended before it started the plugin")),
         Err(_) => {
-            return Err(SpawnError::Shim("does not answer; does main call wharf::process::init() first?"));
+            return Err(SpawnError::Shim("does not answer; does main call wharf::init() first?"));
         }
     };
     let known = [shim.pid(), pid];
