@@ -94,7 +94,7 @@ impl World {
             std::fs::create_dir(&path).expect("a fresh folder");
             path
         };
-        let options = Options { plugins: folder("plugins"), state: folder("state") };
+        let options = Options::new(folder("plugins"), folder("state"));
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
         let host = runtime.block_on(async {
