@@ -64,7 +64,10 @@ fn kind(part: &Value) -> String {
     match (name, whole.get("type").and_then(Value::as_str)) {
         (Some("Duration"), _) => "duration".to_owned(),
         (Some("Size"), _) => "size".to_owned(),
-        (_, Some("array")) => "list of strings".to_owned(),
+        (_, Some("array")) => {
+            let item = whole.get("items").map(resolve).and_then(|item| item.get("type")?.as_str());
+            if item == Some("integer") { "list of numbers" } else { "list of strings" }.to_owned()
+        }
         (_, Some("object")) => "table of strings".to_owned(),
         (_, Some(kind)) => kind.to_owned(),
         (_, None) => String::new(),
