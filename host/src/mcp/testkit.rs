@@ -201,7 +201,7 @@ impl ActorLink {
                 for n in ["0", "50.0", "1e2"] {
                     event("notifications/progress", &format!(r#"{{"progressToken":99,"progress":{n}}}"#));
                 }
-                "{}".to_owned()
+                format!(r#"{{"asked_for":{}}}"#, scope.wants_progress())
             }
             "log" => {
                 for level in ["debug", "info", "error"] {

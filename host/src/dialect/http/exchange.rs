@@ -188,7 +188,7 @@ impl Core {
     /// The message of a request; `None` if its params are none that can be sent.
     fn encoded(&self, id: u64, request: &Request, scope: &dyn Scope) -> Option<Vec<u8>> {
         match self.flavor {
-            Flavor::Http | Flavor::SsePost => Some(encode(id, request, scope.listens())),
+            Flavor::Http | Flavor::SsePost => Some(encode(id, request, scope.wants_progress())),
             Flavor::Modern => envelope::encode(id, request, scope),
         }
     }

@@ -168,7 +168,8 @@ async fn progress_comes_before_the_answer_with_the_clients_own_token() {
     for token in [r#""t-1""#, "1"] {
         let sent = format!(r#"{{"name":"p__progress","_meta":{{"progressToken":{token}}}}}"#);
         let Exchange { mut events, answer } = client.request(Id::number(1), "tools/call", params(&sent));
-        answer.await;
+        let answered = answer.await.message.unwrap();
+        assert!(answered.ends_with(br#"{"asked_for":true}}"#), "{answered:?}");
         for progress in ["0", "50.0", "1e2"] {
             let event = events.try_recv().unwrap();
             let expected = format!(
@@ -177,9 +178,10 @@ async fn progress_comes_before_the_answer_with_the_clients_own_token() {
             assert_eq!(event, expected);
         }
     }
-    let (said, _) =
+    let (said, answer) =
         whole(client.request(Id::number(1), "tools/call", params(r#"{"name":"p__progress"}"#))).await;
     assert_eq!(said, Vec::<Value>::new(), "no token was given");
+    assert!(answer.contains(r#""asked_for":false"#), "nor does the plugin get one: {answer}");
 }
 
 #[tokio::test(start_paused = true)]
