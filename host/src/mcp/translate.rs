@@ -158,7 +158,7 @@ pub(crate) fn with_data(error: RpcError, data: Option<Box<RawValue>>) -> RpcErro
 }
 
 fn edited(whole: Option<Arc<RawValue>>, key: &str, value: Option<&RawValue>) -> Option<Arc<RawValue>> {
-    splice::with_field(&*whole?, key, value?).map(Into::into)
+    splice::with_field(&whole?, key, value?).map(Into::into)
 }
 
 #[cfg(test)]

@@ -134,8 +134,9 @@ impl Call {
         let mut attempt = 0;
         loop {
             let picked = self.pick(lane, patience).await?;
+            let era = picked.link.hello().era();
             let answered = self.attempt(&picked, request.clone(), scope).await;
-            let error = match answered.and_then(|reply| proper(reply, picked.link.hello().era())) {
+            let error = match answered.and_then(|reply| proper(reply, era, &request.method)) {
                 Ok(reply) => {
                     picked.instance.load.count_answer();
                     return Ok((picked, reply));
