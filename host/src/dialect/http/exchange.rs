@@ -134,6 +134,11 @@ impl Wire {
                     self.core
                         .options
                         .note("wharf", &format!("dropped from the HTTP response: {}", error.detail));
+                    if messages.take_dropped_answer() == Some(ticket.id()) {
+                        // It was this: what still comes of it is of no use, and may never end.
+                        ticket.settled();
+                        return Err(error);
+                    }
                     error.detail
                 }
                 ended @ (Ok(None) | Err(_)) => {
