@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// A request id: a JSON string or integer, kept letter by letter.
@@ -43,7 +44,7 @@ pub enum Reply {
 }
 
 /// A JSON-RPC error object.
-#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, Deserialize, thiserror::Error)]
 #[error("{message} ({code})")]
 pub struct RpcError {
     /// The code; -32768 to -32000 are reserved by JSON-RPC and MCP.
@@ -52,8 +53,12 @@ pub struct RpcError {
     #[serde(default)]
     pub message: String,
     /// Anything more, as it came; `null` stays apart from absent.
-    #[serde(default, deserialize_with = "present_owned", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present_owned")]
     pub data: Option<Box<RawValue>>,
+    /// The object as a peer wrote it, with the members that nobody knows: this is what is passed on. Whoever changes one of
+    /// the others changes it as well, or takes it out.
+    #[serde(skip)]
+    pub whole: Option<Arc<RawValue>>,
 }
 
 /// One message, borrowed from the bytes it was read from.
@@ -304,7 +309,7 @@ impl fmt::Display for Id {
 }
 
 impl Serialize for Id {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(to)
     }
 }
@@ -355,17 +360,36 @@ impl RpcError {
 
     /// An error without data.
     pub fn new(code: i64, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), data: None }
+        Self { code, message: message.into(), data: None, whole: None }
     }
 
     /// The error as a peer sent it. One that is not as JSON-RPC wants it (a code that is a string, a bare text) is still the
     /// answer of that request: it becomes an internal error with what was sent as its data.
     #[must_use]
     fn from_raw(raw: &RawValue) -> Self {
-        serde_json::from_str(raw.get()).unwrap_or_else(|_| Self {
-            data: Some(raw.to_owned()),
-            ..Self::new(Self::INTERNAL, "the error object of the answer is malformed")
-        })
+        match serde_json::from_str::<Self>(raw.get()) {
+            Ok(error) => Self { whole: Some(raw.to_owned().into()), ..error },
+            Err(_) => Self {
+                data: Some(raw.to_owned()),
+                ..Self::new(Self::INTERNAL, "the error object of the answer is malformed")
+            },
+        }
+    }
+}
+
+impl Serialize for RpcError {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if let Some(whole) = &self.whole {
+            return whole.serialize(to);
+        }
+        let members = 2 + usize::from(self.data.is_some());
+        let mut object = to.serialize_struct("RpcError", members)?;
+        object.serialize_field("code", &self.code)?;
+        object.serialize_field("message", &self.message)?;
+        if let Some(data) = &self.data {
+            object.serialize_field("data", data)?;
+        }
+        object.end()
     }
 }
 

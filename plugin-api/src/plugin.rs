@@ -69,8 +69,13 @@ pub trait Scope: Send + Sync {
     /// The first byte of the request is about to be handed to the plugin: from here on the outcome may be unknown.
     fn sent(&self);
 
-    /// Whether the caller wants progress and log notifications of this call. Only then does the link ask for progress.
+    /// Whether the caller wants any notification of this call.
     fn listens(&self) -> bool;
+
+    /// Whether progress is among them. Only then does the link ask for it.
+    fn wants_progress(&self) -> bool {
+        self.listens()
+    }
 
     /// A notification of the plugin that belongs to this call (progress, log message).
     fn event(&self, notification: Notification);

@@ -216,7 +216,23 @@ async fn own(args: &Args, state: &Path, host: Host, signals: &mut Signals) -> Re
             }
         }
     }
-    if known { Ok(()) } else { Err(Complaint::new(Exit::NotFound, "no such plugin or group")) }
+    if known { Ok(()) } else { Err(nothing(args)) }
+}
+
+/// Nothing stands behind what was asked for.
+fn nothing(args: &Args) -> Complaint {
+    let folder = args.host.plugins.display();
+    let (title, remedy) = match (&args.plugin, &args.group) {
+        (Some(plugin), _) => (
+            format!("no plugin has the id {:?}", plugin.as_str()),
+            format!("name one of the manifests in {folder}, or leave --plugin out"),
+        ),
+        (None, group) => (
+            format!("no plugin belongs to a group {:?}", group.as_deref().unwrap_or_default()),
+            format!("name a group that a manifest in {folder} has among its `groups`, or leave --group out"),
+        ),
+    };
+    Complaint::new(Exit::NotFound, title).remedy(remedy)
 }
 
 #[cfg(test)]

@@ -147,7 +147,8 @@ impl Incoming {
         let id = match &error {
             EnvelopeError::Answer { id, .. } => id.as_u64(),
             EnvelopeError::Json(_) => Edges::of(bytes).answers(),
-            _ => None,
+            // Nothing in it says so, or nothing that this version knows of.
+            EnvelopeError::Shape(_) | _ => None,
         };
         let failed = |id| {
             self.pending

@@ -279,11 +279,11 @@ fn cancelled(id: u64) -> Vec<u8> {
     jsonrpc::notification("notifications/cancelled", params.as_deref())
 }
 
-/// Writes a request under our id. The token of a caller who does not listen is replaced as well: it must not be taken
+/// Writes a request under our id. The token of a caller who wants no progress is replaced as well: it must not be taken
 /// for one of ours.
-pub(crate) fn encode(id: u64, request: &Request, listens: bool) -> Vec<u8> {
+pub(crate) fn encode(id: u64, request: &Request, progress: bool) -> Vec<u8> {
     let given = request.params.as_deref();
-    let replaced = (listens || given.is_some_and(splice::may_hold_progress_token))
+    let replaced = (progress || given.is_some_and(splice::may_hold_progress_token))
         .then(|| splice::with_meta_progress_token(given, id))
         .flatten();
     let mut bytes = jsonrpc::request(&Id::number(id), &request.method, replaced.as_deref().or(given));

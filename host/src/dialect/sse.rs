@@ -188,9 +188,9 @@ impl Wire {
         if self.closing.is_cancelled() {
             return Err(not_delivered("the connection is closed"));
         }
-        let listens = scope.listens();
+        let progress = scope.wants_progress();
         let mut ticket = self.pending.open(scope, outbox)?;
-        let message = encode(ticket.id(), request, listens);
+        let message = encode(ticket.id(), request, progress);
         if !self.pending.sent(ticket.id()) {
             return ticket.answer().await;
         }

@@ -210,7 +210,7 @@ impl Wire {
         let outbox = cancellable.then(|| Arc::new(self.queue.clone()) as Arc<dyn Outbox>);
         let mut ticket = self.pending.open(Arc::clone(&scope), outbox)?;
         let bytes = match era {
-            Era::Legacy => encode(ticket.id(), &request, scope.listens()),
+            Era::Legacy => encode(ticket.id(), &request, scope.wants_progress()),
             Era::Modern => match envelope::encode(ticket.id(), &request, &*scope) {
                 Some(bytes) => bytes,
                 None => return Ok(Reply::Error(envelope::no_object())),

@@ -61,7 +61,10 @@ pub(crate) async fn serve<R, W>(
     let writing = tasks.spawn(tracing::debug_span!("pipe writer"), writing);
     let talked = async {
         let drain = tokio::select! {
-            () = read(reader, &talk) => DRAIN,
+            () = read(reader, &talk) => {
+                talk.falls_silent();
+                DRAIN
+            }
             () = tasks.ending().cancelled() => DRAIN_AT_END,
             // Nobody reads what would be waited for.
             () = over.cancelled() => Duration::ZERO,

@@ -82,6 +82,13 @@ impl Talk {
         self.reject(&Rejection { id: None, error: RpcError::new(PARSE_ERROR, why) }).await;
     }
 
+    /// No more comes in. A plugin that waits for an answer of the client is told so, or it would wait in vain.
+    pub(crate) fn falls_silent(&self) {
+        if let Some(session) = &*locked(&self.session) {
+            session.falls_silent();
+        }
+    }
+
     /// No more comes in: waits for the answers in flight, at most `within`, then ends all.
     pub(crate) async fn finish(&self, within: Duration) {
         self.flights.finish(within).await;

@@ -157,6 +157,28 @@ async fn it_ends_with_the_host_and_with_its_client() {
     two.served.await.unwrap();
 }
 
+#[tokio::test]
+async fn a_question_to_a_client_that_has_said_all_is_answered_for_it_at_once() {
+    let kit = Kit::new().await;
+    let mut client = client_of(kit.mcp.clone());
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": { "elicitation": {} } });
+    for (id, method, params) in [(0, "initialize", hello), (1, "tools/call", json!({ "name": "old__ask" }))] {
+        let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        client.write(&format!("{message}\n")).await;
+    }
+    assert_eq!(client.next().await.unwrap()["id"], 0);
+    assert_eq!(client.next().await.unwrap()["method"], "elicitation/create");
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    client.input.shutdown().await.unwrap();
+    let answer = client.next().await.unwrap();
+    assert_eq!((&answer["id"], &answer["result"]["isError"]), (&json!(1), &json!(true)), "{answer}");
+    assert!(answer["result"]["why"].as_str().unwrap().contains("has left"), "{answer}");
+    assert_eq!(client.next().await, None);
+    client.served.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
 /// So many calls of a client that reads nothing; each is answered with what it brings.
 async fn crowd(calls: u64, size: usize) -> (Kit, DuplexStream, tokio::task::JoinHandle<()>, Tasks) {
     let kit = Kit::new().await;

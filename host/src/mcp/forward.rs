@@ -55,7 +55,8 @@ impl Forwarded {
             return Self { spec, events: None, token };
         }
         let (sender, receiver) = mpsc::channel(EVENTS);
-        Self { spec: CallSpec { events: Some(sender), ..spec }, events: Some(receiver), token }
+        let progress = token.is_some();
+        Self { spec: CallSpec { events: Some(sender), progress, ..spec }, events: Some(receiver), token }
     }
 }
 

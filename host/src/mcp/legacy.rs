@@ -18,6 +18,7 @@ use super::forward::{self, bad};
 use super::level::Level;
 use super::lists;
 use super::session::{Outlet, Session};
+use super::translate;
 use crate::held::Events;
 
 /// Messages of one request that wait for its transport; what does not fit is dropped, and a question refused.
@@ -160,5 +161,5 @@ async fn unsubscribe(session: &Session, params: Option<&RawValue>) -> Result<Rep
 fn in_legacy_words(error: RpcError) -> RpcError {
     let about_a_uri = error.data.as_deref().is_some_and(|data| splice::field(data, "uri").is_some());
     let ours = error.code == RpcError::INVALID_PARAMS && about_a_uri;
-    RpcError { code: if ours { NO_RESOURCE } else { error.code }, ..error }
+    if ours { translate::with_code(error, NO_RESOURCE) } else { error }
 }

@@ -145,6 +145,11 @@ impl Session {
         self.asks.answer(id, reply);
     }
 
+    /// Nothing comes from the client any more, and it cannot come back: it answers no question. What it asked for goes on.
+    pub(crate) fn falls_silent(&self) {
+        self.asks.end();
+    }
+
     /// Takes the feed; who took it before finds it ended. What was said while nobody listened is kept, within a bound.
     pub(crate) fn feed(self: &Arc<Self>) -> Feed {
         Feed { turn: self.queue.take_turn(), _open: self.opened(), session: Arc::clone(self) }

@@ -201,6 +201,17 @@ impl ActorLink {
                 for n in ["0", "50.0", "1e2"] {
                     event("notifications/progress", &format!(r#"{{"progressToken":99,"progress":{n}}}"#));
                 }
+                format!(r#"{{"asked_for":{}}}"#, scope.wants_progress())
+            }
+            "flood" => {
+                let data = "x".repeat(1000);
+                for n in 0..50_000 {
+                    event("notifications/progress", &format!(r#"{{"progressToken":99,"progress":{n},"message":"{data}"}}"#));
+                    if n % 100 == 0 {
+                        // The plugin's messages come one after the other, and others run in between.
+                        tokio::task::yield_now().await;
+                    }
+                }
                 "{}".to_owned()
             }
             "log" => {

@@ -3,10 +3,11 @@
 //! Nothing here knows who asked or answered; a result that is no object passes as it is.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
 use wharf_core::splice;
-use wharf_plugin_api::Era;
+use wharf_plugin_api::{Era, RpcError};
 
 /// What a result of a modern server has beside what was asked for, and no legacy client knows.
 const MODERN_ONLY: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
@@ -139,6 +140,25 @@ fn patched(text: &str, places: &[(Range<usize>, Box<RawValue>)]) -> Option<Box<R
     }
     out.push_str(text.get(copied..)?);
     RawValue::from_string(out).ok()
+}
+
+/// An error of a plugin with another code; every other byte of it stays.
+pub(crate) fn with_code(error: RpcError, code: i64) -> RpcError {
+    let whole = edited(error.whole, "code", to_raw_value(&code).ok().as_deref());
+    RpcError { code, whole, ..error }
+}
+
+/// An error with this as its data, if it has none.
+pub(crate) fn with_data(error: RpcError, data: Option<Box<RawValue>>) -> RpcError {
+    if error.data.is_some() || data.is_none() {
+        return error;
+    }
+    let whole = edited(error.whole, "data", data.as_deref());
+    RpcError { data, whole, ..error }
+}
+
+fn edited(whole: Option<Arc<RawValue>>, key: &str, value: Option<&RawValue>) -> Option<Arc<RawValue>> {
+    splice::with_field(&whole?, key, value?).map(Into::into)
 }
 
 #[cfg(test)]

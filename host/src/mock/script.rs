@@ -227,7 +227,7 @@ fn read_error(mut fields: Fields<'_>) -> Option<RpcError> {
     let message = fields.text("message").unwrap_or_else(|| "an error as scripted".to_owned());
     let data = fields.map.remove("data").and_then(|d| serde_json::value::to_raw_value(&d).ok());
     fields.end("code, message, data");
-    Some(RpcError { code: code?, message, data })
+    Some(RpcError { data, ..RpcError::new(code?, message) })
 }
 
 fn resource(mut fields: Fields<'_>) -> Option<Item> {

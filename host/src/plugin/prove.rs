@@ -1,5 +1,9 @@
 //! The proof that an instance works: its lists are fetched and parsed, within bounds.
 
+mod entries;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +69,13 @@ enum Unlisted {
 
 #[derive(Deserialize)]
 struct Page {
-    #[serde(default, alias = "resources", alias = "resourceTemplates", alias = "prompts")]
+    #[serde(
+        default,
+        alias = "resources",
+        alias = "resourceTemplates",
+        alias = "prompts",
+        deserialize_with = "entries::bounded::<MAX_ENTRIES, _>"
+    )]
     tools: Option<Vec<Box<RawValue>>>,
     #[serde(default, rename = "nextCursor")]
     next_cursor: Option<String>,

@@ -9,14 +9,19 @@ const TYPE: &str = "resultType";
 /// What it may be. A revision or an extension that adds one is none that we have agreed to.
 const TYPES: [&str; 3] = ["\"complete\"", "\"input_required\"", "\"task\""];
 
+/// How the methods begin that MCP defines, and whose results are objects. What a vendor's method of the legacy era answers
+/// with is the vendor's business.
+const DEFINED: [&str; 5] = ["tools/", "prompts/", "resources/", "completion/", "tasks/"];
+
 /// The answer, if it is one.
 ///
 /// # Errors
 /// If the result is no object, or one of a type that a modern client must take for invalid.
-pub(super) fn proper(reply: Reply, era: Era) -> Result<Reply, CallError> {
+pub(super) fn proper(reply: Reply, era: Era, method: &str) -> Result<Reply, CallError> {
     let Reply::Result(result) = &reply else { return Ok(reply) };
     let wrong = |what: &str| Err(CallError::new(CallErrorKind::Protocol, Delivery::Answered, what));
-    if !result.get().starts_with('{') {
+    let defined = era == Era::Modern || DEFINED.iter().any(|begin| method.starts_with(begin));
+    if defined && !result.get().starts_with('{') {
         return wrong("the answer is malformed: its result is no object");
     }
     match era {
@@ -43,7 +48,7 @@ mod tests {
     use super::proper;
 
     fn is_proper(era: Era, json: &str) -> bool {
-        proper(Reply::Result(RawValue::from_string(json.to_owned()).unwrap()), era).is_ok()
+        proper(Reply::Result(RawValue::from_string(json.to_owned()).unwrap()), era, "tools/call").is_ok()
     }
 
     #[test]
@@ -59,8 +64,15 @@ mod tests {
             ] {
                 assert_eq!(is_proper(era, json), good, "{json}");
             }
-            assert!(proper(Reply::Error(RpcError::new(-1, "no")), era).is_ok());
+            assert!(proper(Reply::Error(RpcError::new(-1, "no")), era, "tools/call").is_ok());
         }
+    }
+
+    #[test]
+    fn a_vendors_method_of_the_legacy_era_may_answer_with_anything() {
+        let array = || Reply::Result(RawValue::from_string("[1.0]".to_owned()).unwrap());
+        assert!(proper(array(), Era::Legacy, "vendor/x").is_ok());
+        assert!(proper(array(), Era::Modern, "vendor/x").is_err());
     }
 
     #[test]

@@ -75,7 +75,14 @@ impl Call {
         let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
         let gate = self.plugin.gate_of(&lane);
         let asker = gate.asking().asker(gate.may_ask(), self.peace());
-        let scope = Arc::new(CallScope::new(caller, time, events, asks, asker, self.spec.presence.clone()));
+        let scope = Arc::new(CallScope::new(
+            caller,
+            time,
+            (events, self.spec.progress),
+            asks,
+            asker,
+            self.spec.presence.clone(),
+        ));
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
         let _permit = self.admit(&lane, patience).await?;
@@ -127,8 +134,9 @@ impl Call {
         let mut attempt = 0;
         loop {
             let picked = self.pick(lane, patience).await?;
+            let era = picked.link.hello().era();
             let answered = self.attempt(&picked, request.clone(), scope).await;
-            let error = match answered.and_then(|reply| proper(reply, picked.link.hello().era())) {
+            let error = match answered.and_then(|reply| proper(reply, era, &request.method)) {
                 Ok(reply) => {
                     picked.instance.load.count_answer();
                     return Ok((picked, reply));

@@ -20,6 +20,7 @@ pub(crate) struct CallScope {
     time: Allowance,
     sent: AtomicBool,
     events: Option<mpsc::Sender<CallEvent>>,
+    progress: bool,
     asks: Option<mpsc::Sender<Ask>>,
     asker: Asker,
     presence: Presence,
@@ -30,13 +31,13 @@ impl CallScope {
     pub(crate) fn new(
         caller: Caller,
         time: Allowance,
-        events: Option<mpsc::Sender<CallEvent>>,
+        (events, progress): (Option<mpsc::Sender<CallEvent>>, bool),
         asks: Option<mpsc::Sender<Ask>>,
         asker: Asker,
         presence: Presence,
     ) -> Self {
         let (sent, undeclared) = (AtomicBool::new(false), Mutex::default());
-        Self { caller, time, sent, events, asks, asker, presence, undeclared }
+        Self { caller, time, sent, events, progress, asks, asker, presence, undeclared }
     }
 
     /// Resolves when the call has to make room, because its client does not answer.
@@ -82,6 +83,10 @@ impl Scope for CallScope {
 
     fn listens(&self) -> bool {
         self.events.is_some()
+    }
+
+    fn wants_progress(&self) -> bool {
+        self.events.is_some() && self.progress
     }
 
     fn event(&self, notification: Notification) {

@@ -30,6 +30,8 @@ pub struct CallSpec {
     pub caller: Caller,
     /// Where progress and log notifications of this call go, if the caller wants them. Bounded; what does not fit is dropped.
     pub events: Option<mpsc::Sender<CallEvent>>,
+    /// Whether progress is wanted among them; if not, the plugin is not asked for any.
+    pub progress: bool,
     /// Where the plugin's questions to the caller go. `None`: nobody can be asked.
     pub asks: Option<mpsc::Sender<Ask>>,
     /// Whether the caller is there.
@@ -114,6 +116,7 @@ impl CallSpec {
             timeout: None,
             caller,
             events: None,
+            progress: true,
             asks: None,
             presence: Presence::default(),
         }

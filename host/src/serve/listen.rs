@@ -42,6 +42,9 @@ const HEAD_BYTES: usize = 64 * 1024;
 const SILENCE: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_secs(15);
 const PROBES: u32 = 4;
+/// How long what was sent may stay without an acknowledgement of the client's system, or wait for room there: while it does,
+/// no probe is sent. As long as a pipe waits for its reader.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
 /// Rest after an accept that failed, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -286,7 +289,8 @@ fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
     setsockopt(stream, sockopt::KeepAlive, &true)?;
     setsockopt(stream, sockopt::TcpKeepIdle, &seconds(SILENCE))?;
     setsockopt(stream, sockopt::TcpKeepInterval, &seconds(PROBE))?;
-    setsockopt(stream, sockopt::TcpKeepCount, &PROBES)
+    setsockopt(stream, sockopt::TcpKeepCount, &PROBES)?;
+    setsockopt(stream, sockopt::TcpUserTimeout, &(seconds(UNACKNOWLEDGED) * 1000))
 }
 
 /// Our own user and root.

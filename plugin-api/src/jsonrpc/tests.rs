@@ -122,10 +122,13 @@ fn payloads_leave_as_they_came() {
 }
 
 #[test]
-fn the_data_of_an_error_leaves_as_it_came() {
-    for error in
-        [r#"{"code":-32000,"message":"m","data":{"n":1.0}}"#, r#"{"code":1,"message":"m","data":null}"#]
-    {
+fn an_error_leaves_as_it_came() {
+    for error in [
+        r#"{"code":-32000,"message":"m","data":{"n":1.0}}"#,
+        r#"{"code":1,"message":"m","data":null}"#,
+        r#"{ "vendor" : [1.0] ,"message":"\u006d","code" : 1, "vendor":2 }"#,
+        r#"{"code":7}"#,
+    ] {
         let line = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{error}}}"#);
         let Ok(Message::Response { id: Some(id), reply }) = parse(line.as_bytes()) else { panic!("{line}") };
         assert_eq!(String::from_utf8(response(&id, &reply)).unwrap(), line);

@@ -100,6 +100,11 @@ pub(super) const CASES: &[Case] = &[
         PLAIN,
         r#""error":{"code":-32099,"message":"no ☂","data":{ "n" : 1.0 , "big":18446744073709551616,"s":"\u0061\/","x":1,"x":2}}"#,
     ),
+    tool(
+        "error-vendor",
+        PLAIN,
+        r#""error":{ "vendor" : [1.0,{"k":1,"k":2}] ,"message":"n\u006f \/", "code" : -32098 , "data":{"n":1.0},"_meta":{"x":1e2} }"#,
+    ),
     tool("error-null", PLAIN, r#""error":{"code":7,"message":"","data":null}"#),
     Case {
         says: &[

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::relay;
+use super::{Args, nothing, relay};
 use crate::edge_stdio::peer::Peer;
 
 /// A host that takes this much, and ends what it says only when it took it or failed to.
@@ -65,4 +65,19 @@ async fn it_ends_when_the_input_has_and_nobody_reads_the_answers() {
     drop(reader);
     let ended = relay(near, (tokio::io::empty(), tokio::io::sink()), Peer::of(&writer), std::future::pending);
     assert!(ended.await.is_err());
+}
+
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+#[test]
+fn who_asks_for_what_is_not_there_is_told_what_that_was() {
+    let complaint = |line: &[&str]| nothing(&<Line as clap::Parser>::parse_from(line).args);
+    let group = complaint(&["stdio", "--plugins", "conf", "--group", "nope"]);
+    assert_eq!(group.title, "no plugin belongs to a group \"nope\"");
+    assert!(group.remedy.unwrap().contains("in conf has"));
+    assert_eq!(complaint(&["stdio", "--plugin", "nobody"]).title, "no plugin has the id \"nobody\"");
 }

@@ -134,6 +134,11 @@ impl Wire {
                     self.core
                         .options
                         .note("wharf", &format!("dropped from the HTTP response: {}", error.detail));
+                    if messages.take_dropped_answer() == Some(ticket.id()) {
+                        // It was this: what still comes of it is of no use, and may never end.
+                        ticket.settled();
+                        return Err(error);
+                    }
                     error.detail
                 }
                 ended @ (Ok(None) | Err(_)) => {
@@ -188,7 +193,7 @@ impl Core {
     /// The message of a request; `None` if its params are none that can be sent.
     fn encoded(&self, id: u64, request: &Request, scope: &dyn Scope) -> Option<Vec<u8>> {
         match self.flavor {
-            Flavor::Http | Flavor::SsePost => Some(encode(id, request, scope.listens())),
+            Flavor::Http | Flavor::SsePost => Some(encode(id, request, scope.wants_progress())),
             Flavor::Modern => envelope::encode(id, request, scope),
         }
     }

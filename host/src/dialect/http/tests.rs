@@ -276,6 +276,7 @@ async fn what_belongs_to_no_call_comes_on_the_get_stream() {
     within(link.close()).await;
 }
 
+mod flood;
 mod modern;
 mod resume;
 mod trouble;

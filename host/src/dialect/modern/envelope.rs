@@ -20,10 +20,10 @@ const OURS: [&str; 5] = [VERSION, CAPABILITIES, INFO, LOG_LEVEL, PROGRESS_TOKEN]
 /// Who asks where no client stands behind it, or one without a name.
 const WHARF: &str = concat!(r#"{"name":"wharf","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
 
-/// Writes a request under our id, which is its progress token too if the caller listens. `None` if its params are no
+/// Writes a request under our id, which is its progress token too if the caller wants progress. `None` if its params are no
 /// object, which a modern request must have.
 pub(crate) fn encode(id: u64, request: &Request, scope: &dyn Scope) -> Option<Vec<u8>> {
-    let token = scope.listens().then_some(id);
+    let token = scope.wants_progress().then_some(id);
     let params = stamped(request.params.as_deref(), &scope.caller().client, token)?;
     let mut bytes = jsonrpc::request(&Id::number(id), &request.method, Some(&params));
     jsonrpc::single_line(&mut bytes);

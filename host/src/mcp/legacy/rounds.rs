@@ -157,7 +157,8 @@ async fn ask(
             Reply::Result(answer) => answer,
             Reply::Error(error) => {
                 let message = format!("the client did not answer what the plugin asked: {}", error.message);
-                return Err(RpcError { message, ..error });
+                // In our words: it is the client's own error that comes back to it.
+                return Err(RpcError { message, whole: None, ..error });
             }
         };
         let key = serde_json::to_string(&key).unwrap_or_default();

@@ -17,8 +17,20 @@ use crate::mcp::{Mcp, Session, Visitor};
 
 const LEGACY: &str = "2025-11-25";
 const MODERN: &str = "2026-07-28";
-const TOOLS: [&str; 11] =
-    ["echo", "progress", "log", "level", "ask", "ask_and_leave", "hang", "fail", "input", "endless", "task"];
+const TOOLS: [&str; 12] = [
+    "echo",
+    "flood",
+    "progress",
+    "log",
+    "level",
+    "ask",
+    "ask_and_leave",
+    "hang",
+    "fail",
+    "input",
+    "endless",
+    "task",
+];
 
 /// A host with one plugin, which is seen on the face of all.
 struct Stage {
@@ -168,7 +180,8 @@ async fn progress_comes_before_the_answer_with_the_clients_own_token() {
     for token in [r#""t-1""#, "1"] {
         let sent = format!(r#"{{"name":"p__progress","_meta":{{"progressToken":{token}}}}}"#);
         let Exchange { mut events, answer } = client.request(Id::number(1), "tools/call", params(&sent));
-        answer.await;
+        let answered = answer.await.message.unwrap();
+        assert!(answered.ends_with(br#"{"asked_for":true}}"#), "{answered:?}");
         for progress in ["0", "50.0", "1e2"] {
             let event = events.try_recv().unwrap();
             let expected = format!(
@@ -177,9 +190,34 @@ async fn progress_comes_before_the_answer_with_the_clients_own_token() {
             assert_eq!(event, expected);
         }
     }
-    let (said, _) =
+    let (said, answer) =
         whole(client.request(Id::number(1), "tools/call", params(r#"{"name":"p__progress"}"#))).await;
     assert_eq!(said, Vec::<Value>::new(), "no token was given");
+    assert!(answer.contains(r#""asked_for":false"#), "nor does the plugin get one: {answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_progress_holds_no_more_than_its_bound_and_the_call_is_answered() {
+    let stage = stage(LEGACY).await;
+    let client = stage.client("{}").await;
+    let sent = r#"{"name":"p__flood","_meta":{"progressToken":1}}"#;
+    let Exchange { mut events, mut answer } = client.request(Id::number(1), "tools/call", params(sent));
+    let mut most = 0;
+    // Nobody reads what is said on the way.
+    let answered = std::future::poll_fn(|cx| {
+        let polled = answer.as_mut().poll(cx);
+        most = most.max(stage.mcp.held().bytes());
+        polled
+    })
+    .await;
+    assert!(answered.message.is_some());
+    assert!((100 << 10..=1 << 20).contains(&most), "{most} bytes were held");
+    let first = events.try_recv().unwrap();
+    assert!(first.starts_with(
+        br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":0,"#
+    ));
+    drop((events, first));
+    assert_eq!(stage.mcp.held().bytes(), 0);
 }
 
 #[tokio::test(start_paused = true)]

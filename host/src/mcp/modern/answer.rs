@@ -100,12 +100,11 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
 /// A legacy plugin's error. Codes that the modern era gave up are replaced; every other passes as it is.
 fn modern_error(error: RpcError, uri: Option<&str>) -> RpcError {
     match error.code {
-        NO_RESOURCE => RpcError {
-            message: error.message,
-            data: error.data.or_else(|| no_resource(uri?).data),
-            code: RpcError::INVALID_PARAMS,
-        },
-        URL_NEEDED => RpcError { code: RpcError::INTERNAL, ..error },
+        NO_RESOURCE => {
+            let about = no_resource(uri.unwrap_or_default()).data.filter(|_| uri.is_some());
+            translate::with_data(translate::with_code(error, RpcError::INVALID_PARAMS), about)
+        }
+        URL_NEEDED => translate::with_code(error, RpcError::INTERNAL),
         _ => error,
     }
 }

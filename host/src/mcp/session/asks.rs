@@ -1,7 +1,7 @@
 //! What plugins ask a client, and its answers: ids of ours, each answered once.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
@@ -21,6 +21,8 @@ const OPEN: usize = 256;
 pub(in crate::mcp) struct Asks {
     last: AtomicU64,
     open: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
+    /// The client can answer nothing any more.
+    ended: AtomicBool,
     /// Answers to nothing that is open.
     strays: AtomicU64,
 }
@@ -74,6 +76,10 @@ impl Asks {
         let (sender, answer) = oneshot::channel();
         {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            // Under the lock: what is opened before the end is closed by it.
+            if self.ended.load(Ordering::Relaxed) {
+                return Err(gone());
+            }
             if open.len() >= OPEN {
                 let text = format!("{OPEN} questions wait for the client's answer already");
                 return Err(RpcError::new(RpcError::INTERNAL, text));
@@ -86,6 +92,13 @@ impl Asks {
             return Err(RpcError::new(RpcError::INTERNAL, "the client cannot be reached now"));
         }
         Ok(Asked { asks: Arc::clone(self), outlet: outlet.clone(), id, answer })
+    }
+
+    /// The client can answer nothing any more: who waits for it is told so, and who comes later.
+    pub(super) fn end(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ended.store(true, Ordering::Relaxed);
+        open.clear();
     }
 
     /// The client answers. What answers nothing that is open is dropped and counted.
@@ -113,9 +126,13 @@ impl Asks {
 impl Asked {
     /// The client's answer.
     pub(in crate::mcp) async fn answer(&mut self) -> Reply {
-        let gone = || Reply::Error(RpcError::new(RpcError::INTERNAL, "the client's session has ended"));
-        (&mut self.answer).await.unwrap_or_else(|_| gone())
+        (&mut self.answer).await.unwrap_or_else(|_| Reply::Error(gone()))
     }
+}
+
+/// The answer to a question that nobody can answer.
+fn gone() -> RpcError {
+    RpcError::new(RpcError::INTERNAL, "the client has left; it cannot answer any more")
 }
 
 impl Drop for Asked {

@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
-use wharf_plugin_api::Era;
+use wharf_plugin_api::jsonrpc::{self, Message};
+use wharf_plugin_api::{Era, Reply, RpcError};
 
-use super::{to_legacy, to_modern, with_token, with_uris};
+use super::{to_legacy, to_modern, with_code, with_data, with_token, with_uris};
 
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
@@ -194,4 +195,18 @@ proptest! {
         let expected = params.replacen("Token\":1", &format!("Token\":{token}"), 1);
         prop_assert_eq!(out.get(), expected);
     }
+}
+
+#[test]
+fn an_error_with_another_code_keeps_every_other_byte() {
+    let line = br#"{"jsonrpc":"2.0","id":1,"error":{ "vendor":[1.0] ,"code" : -32002, "message":"\u006e" }}"#;
+    let Ok(Message::Response { reply: Reply::Error(error), .. }) = jsonrpc::parse(line) else { panic!() };
+    let error = with_code(error, -32602);
+    let shown = |error: &RpcError| serde_json::to_string(error).unwrap();
+    assert_eq!(shown(&error), r#"{ "vendor":[1.0] ,"code" : -32602, "message":"\u006e" }"#);
+    let error = with_data(error, Some(raw("1.0")));
+    assert_eq!(shown(&error), r#"{ "vendor":[1.0] ,"code" : -32602, "message":"\u006e" ,"data":1.0}"#);
+    assert_eq!(shown(&with_data(error, Some(raw("2")))).matches("data").count(), 1);
+    let ours = with_data(with_code(RpcError::new(-1, "no"), -2), Some(raw("{}")));
+    assert_eq!(shown(&ours), r#"{"code":-2,"message":"no","data":{}}"#);
 }

@@ -8,7 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{IDLE, Listening, ServeError, Settings, Shared, bind_unix, is_trusted};
+use nix::sys::socket::{getsockopt, sockopt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{IDLE, Listening, ServeError, Settings, Shared, bind_unix, is_trusted, keep_alive};
 use crate::held::{Held, STUCK};
 use crate::serve::auth::{Auth, Via};
 use crate::serve::body::JsonBody;
@@ -318,4 +321,18 @@ async fn a_file_that_is_no_socket_is_not_replaced() {
     std::fs::write(&path, "precious").unwrap();
     assert!(bind_unix(&path).is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn a_client_that_vanished_is_asked_for_and_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (client, served) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (_client, (served, _)) = (client.unwrap(), served.unwrap());
+    keep_alive(&served).unwrap();
+    assert!(getsockopt(&served, sockopt::KeepAlive).unwrap());
+    let silent = getsockopt(&served, sockopt::TcpKeepIdle).unwrap()
+        + getsockopt(&served, sockopt::TcpKeepInterval).unwrap()
+            * getsockopt(&served, sockopt::TcpKeepCount).unwrap();
+    assert_eq!((silent, getsockopt(&served, sockopt::TcpUserTimeout).unwrap()), (120, 300_000));
 }
