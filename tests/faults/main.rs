@@ -22,8 +22,10 @@ mod harness;
 mod answers;
 #[allow(dead_code, reason = "cases to come use the rest")]
 mod beside;
+mod containment;
 mod deaths;
 mod noise;
 mod starts;
 mod state;
 mod time;
+mod trees;

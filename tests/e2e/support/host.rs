@@ -253,6 +253,11 @@ impl TestHost {
     pub(crate) async fn reboot(&mut self) {
         let status = self.end(Signal::SIGTERM);
         assert!(status.success(), "a host that is asked to end exits 0, not {status}");
+        self.again();
+    }
+
+    /// Starts it again on the same folders, once it was ended.
+    pub(crate) fn again(&mut self) {
         let (process, base) = Process::launch(&self.setup);
         self.process = Some(process);
         self.base = base;

@@ -55,6 +55,11 @@ impl Case {
         self.row.containment = level(host).await;
     }
 
+    /// Notes a level that is known.
+    pub(crate) fn at_level(&mut self, level: &str) {
+        level.clone_into(&mut self.row.containment);
+    }
+
     /// Notes a figure.
     pub(crate) fn figure(&mut self, name: &str, value: impl Display) {
         self.row.figures.push((name.to_owned(), value.to_string()));
