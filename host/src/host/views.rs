@@ -46,6 +46,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
             .filter(|m| matches!(m.kind, Kind::Command(_)))
             .map(|_| crate::process::CONTAINMENT),
         required: plugin.is_required(),
+        start: manifest.as_ref().map(|manifest| manifest.start),
         manifest: ManifestView {
             path: manifest.map_or_else(|| plugin.path.clone(), |manifest| manifest.path.clone()),
             problems: problems.iter().map(Into::into).collect(),

@@ -58,6 +58,8 @@ pub(crate) struct Script {
     pub(crate) most_alive: AtomicUsize,
     /// Held back: a closing link waits for this.
     pub(crate) slow_close: Option<Duration>,
+    /// Every opening but the first takes so long.
+    pub(crate) slow_open: Duration,
     /// The next connection says that its lists changed before it answers them.
     pub(crate) lists_change_at_once: std::sync::atomic::AtomicBool,
     /// How long the list of tools holds.
@@ -132,7 +134,9 @@ impl Plugin for Fake {
     async fn open(&self, launch: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let script = Arc::clone(&self.0);
         script.launches.lock().unwrap().push(launch);
-        script.opened.fetch_add(1, Ordering::SeqCst);
+        if script.opened.fetch_add(1, Ordering::SeqCst) > 0 {
+            tokio::time::sleep(script.slow_open).await;
+        }
         let next = {
             let mut all = script.openings.lock().unwrap();
             if all.is_empty() { Opening::Works } else { all.remove(0) }
@@ -321,34 +325,18 @@ pub(crate) fn raw(json: &str) -> Box<RawValue> {
 
 /// A manifest with all defaults.
 pub(crate) fn manifest(id: &str) -> Manifest {
-    Manifest {
-        id: PluginId::new(id).unwrap(),
-        path: PathBuf::from(format!("{id}.toml")),
-        description: None,
-        kind: Kind::Command(Command {
-            argv: vec![Template::text("true")],
-            cwd: PathBuf::from("/"),
-            env: Vec::new(),
-            dialect: Dialect::Stdio,
-            url: None,
-            port: None,
-            library: None,
-        }),
-        required: false,
-        enabled: true,
-        namespace: id.to_owned(),
-        groups: Default::default(),
-        era: EraChoice::Legacy,
-        isolation: Default::default(),
-        replicas: 1,
-        balance: wharf_core::manifest::Balance::default(),
-        tools: Default::default(),
-        health: Default::default(),
-        restart: Default::default(),
-        limits: Default::default(),
-        retry: Default::default(),
-        stop: Default::default(),
-    }
+    let kind = Kind::Command(Command {
+        argv: vec![Template::text("true")],
+        cwd: PathBuf::from("/"),
+        env: Vec::new(),
+        dialect: Dialect::Stdio,
+        url: None,
+        port: None,
+        library: None,
+    });
+    let path = PathBuf::from(format!("{id}.toml"));
+    let plain = Manifest::embedded(PluginId::new(id).unwrap(), Arc::new(Fake(Arc::default())));
+    Manifest { kind, path, era: EraChoice::Legacy, ..plain }
 }
 
 /// A plugin under a real supervisor, over the scripted one.
