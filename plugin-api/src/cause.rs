@@ -109,6 +109,8 @@ causes! {
     Unhealthy = "unhealthy", false, "look at the plugin's log; raise health.timeout or health.failures if it is only slow";
     /// Its list of tools, resources or prompts could not be read.
     ListFailed = "list_failed", false, "see the detail; the server's lists must be valid MCP and within the host's bounds";
+    /// It is lazy: it runs only while it is used.
+    Lazy = "lazy", false, "nothing is wrong: the next call starts it (`start = \"lazy\"` in its manifest); `wharf start` does too";
     /// An operator, a manifest or the host's end asked for it.
     Requested = "requested", false, "`wharf start` starts it again; what is switched off needs `wharf enable`";
 }

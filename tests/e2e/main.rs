@@ -18,6 +18,7 @@ mod fidelity;
 mod foreign;
 mod groups;
 mod isolation;
+mod lazy;
 mod lifecycle;
 mod mcp_http;
 mod mcp_sse;

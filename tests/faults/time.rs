@@ -25,6 +25,7 @@ impl Sim {
             start_timeout: Duration::from_secs(30),
             prepare_timeout: Duration::from_secs(300),
             drain: Duration::from_secs(30),
+            lazy: false,
             stop: Duration::from_secs(12),
         };
         let now = Moment::default();

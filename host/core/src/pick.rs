@@ -47,7 +47,8 @@ pub fn pick(candidates: &[Candidate], balance: Balance, turn: usize) -> Option<u
 pub fn outlook(state: State, wanted: bool) -> Outlook {
     match state {
         State::Ready | State::Degraded | State::Starting | State::Preparing | State::Backoff => Outlook::Wait,
-        State::Draining | State::Stopping if wanted => Outlook::Wait,
+        // One that sleeps is woken by the call.
+        State::Draining | State::Stopping | State::Stopped if wanted => Outlook::Wait,
         State::Draining
         | State::Stopping
         | State::Quarantined

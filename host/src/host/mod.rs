@@ -35,7 +35,7 @@ use crate::events::EventBus;
 use crate::held::Held;
 use crate::manifest::Context;
 use crate::manifest::watch::Watcher;
-use crate::plugin::{OperationView, PluginHandle, PluginView, Services, Verdicts};
+use crate::plugin::{Memory, OperationView, PluginHandle, PluginView, Services, Verdicts};
 use crate::process::logs::LogBook;
 use crate::process::{Level, Machine};
 use crate::route::call::{Call, unavailable};
@@ -138,7 +138,9 @@ impl Host {
         let data = std::path::absolute(options.state.join("data"))
             .map_err(|error| StartError::Io { path: options.state.clone(), error })?;
         let machine = Machine::find_out(Some(&options.state), options.containment, &tasks).await;
-        let services = Arc::new(Services { verdicts, ..Services::new(tasks.clone(), data, machine) });
+        let memory = Memory::new(&options.state);
+        let plain = Services::new(tasks.clone(), data, machine);
+        let services = Arc::new(Services { verdicts, memory, ..plain });
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),
@@ -281,15 +283,13 @@ impl Host {
         &self.0.services.tasks
     }
 
-    /// Required plugins that are not ready. Empty: `/readyz` says yes.
+    /// Required plugins that are not ready. Empty: `/readyz` says yes. A lazy one that sleeps is ready: the next call has it
+    /// started, and it has worked before.
     #[must_use]
     pub fn unready(&self) -> Vec<(PluginId, State)> {
         let table = self.0.table.load();
-        let required = table.values().filter(|plugin| plugin.is_required());
-        required
-            .map(|plugin| (plugin.core.id.clone(), plugin.state()))
-            .filter(|(_, state)| *state != State::Ready)
-            .collect()
+        let unready = table.values().filter(|plugin| plugin.is_required() && !plugin.is_ready());
+        unready.map(|plugin| (plugin.core.id.clone(), plugin.state())).collect()
     }
 
     /// Begins a command; [`Host::operation`] tells how it goes.

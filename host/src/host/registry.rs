@@ -15,7 +15,7 @@ use wharf_core::{Code, PluginId};
 use super::switches::Switches;
 use super::{Inner, RegisterError, ReloadView, Table};
 use crate::manifest::{Context, Problem, ProblemView, Reading, load_dir};
-use crate::plugin::{PluginHandle, Setup, kinds};
+use crate::plugin::{PluginHandle, Record, Setup, kinds};
 use crate::process::logs::LogBook;
 use crate::route::Failure;
 
@@ -91,9 +91,16 @@ impl Registry {
     async fn reload(&mut self) -> Result<ReloadView, Failure> {
         let (dir, context) = (self.inner.options.plugins.clone(), Arc::clone(&self.context));
         let shown = dir.display().to_string();
-        let reading = self.inner.services.tasks.blocking(move || load_dir(&dir, &context));
+        let (services, known) = (Arc::clone(&self.inner.services), self.known());
+        let reading = self.inner.services.tasks.blocking(move || {
+            let reading = load_dir(&dir, &context);
+            let new = reading.manifests.values().filter(|manifest| !known.contains(&manifest.id));
+            let recalled = new.filter_map(|new| Some((new.id.clone(), services.memory.recall(new)?)));
+            let recalled = recalled.collect();
+            (reading, recalled)
+        });
         match tokio::time::timeout(READING, reading).await {
-            Ok(Ok(reading)) => Ok(self.apply(reading)),
+            Ok(Ok((reading, recalled))) => Ok(self.apply(reading, recalled)),
             Ok(Err(panic)) => Err(Failure::new(
                 Code::Internal,
                 format!("reading {shown} failed: {panic}; nothing is changed"),
@@ -104,6 +111,12 @@ impl Registry {
                 Err(Failure::new(Code::Overloaded, detail))
             }
         }
+    }
+
+    /// The plugins of which nothing need be remembered.
+    fn known(&self) -> BTreeSet<PluginId> {
+        let table = self.inner.table.load();
+        table.values().filter(|one| one.proof().is_some()).map(|one| one.core.id.clone()).collect()
     }
 
     async fn register(&mut self, manifest: Manifest) -> Result<(), RegisterError> {
@@ -130,7 +143,7 @@ impl Registry {
         }
     }
 
-    fn apply(&mut self, mut reading: Reading) -> ReloadView {
+    fn apply(&mut self, mut reading: Reading, mut recalled: HashMap<PluginId, Record>) -> ReloadView {
         for ends in self.leaving.values_mut() {
             ends.retain(|gone| !*gone.borrow());
         }
@@ -147,7 +160,7 @@ impl Registry {
         let changes = diff(&self.current, &next);
         for id in changes.added.iter().chain(&changes.changed) {
             if let Some(manifest) = next.get(id) {
-                self.configure(&mut table, id, manifest);
+                self.configure(&mut table, id, manifest, recalled.remove(id));
             }
         }
         for (id, file) in &reading.invalid {
@@ -181,9 +194,12 @@ impl Registry {
         }
     }
 
-    fn configure(&self, table: &mut Table, id: &PluginId, manifest: &Manifest) {
+    fn configure(&self, table: &mut Table, id: &PluginId, manifest: &Manifest, recalled: Option<Record>) {
         let manifest = Arc::new(manifest.clone());
         let plugin = table.entry(id.clone()).or_insert_with(|| self.handle(id, manifest.path.clone()));
+        if let Some(record) = recalled.filter(|_| plugin.proof().is_none()) {
+            plugin.remember(record);
+        }
         plugin.core.log.learn_secrets(manifest.secrets().map(str::to_owned));
         let enabled = self.switches.get(id.as_str()).unwrap_or(manifest.enabled);
         let switch = self.switches.get(id.as_str());

@@ -47,6 +47,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
             .map(|_| inner.services.machine.level().as_str()),
         required: plugin.is_required(),
         stray_answers: plugin.core.log.strays(),
+        start: manifest.as_ref().map(|manifest| manifest.start),
         manifest: ManifestView {
             path: manifest.map_or_else(|| plugin.path.clone(), |manifest| manifest.path.clone()),
             problems: problems.iter().map(Into::into).collect(),

@@ -1,5 +1,6 @@
 //! What the handle of a plugin and the supervisors of its instances share.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -8,7 +9,8 @@ use wharf_core::lifecycle::State;
 use wharf_core::{InstanceNo, PluginId};
 
 use super::instance::InstanceHandle;
-use super::prove::Proof;
+use super::memory::Record;
+use super::open_tasks::OpenTasks;
 use super::services::Services;
 use super::watch::Watch;
 use crate::process::logs::LogBook;
@@ -17,7 +19,8 @@ use crate::process::logs::LogBook;
 pub(crate) struct PluginCore {
     pub(crate) id: PluginId,
     pub(crate) log: Arc<LogBook>,
-    pub(super) proof: ArcSwapOption<Proof>,
+    /// What it offers, by its last proof or by what is remembered of one.
+    pub(super) record: ArcSwapOption<Record>,
     pub(crate) watch: Arc<Watch>,
     /// Bumped with every snapshot of an instance, for those who wait for a change.
     pub(super) changed: watch::Sender<u64>,
@@ -27,6 +30,10 @@ pub(crate) struct PluginCore {
     pub(super) deciding: Mutex<()>,
     /// Leave to start, for the instances of this plugin.
     pub(super) starts: Arc<Semaphore>,
+    /// Its tasks that have not ended.
+    pub(crate) tasks: OpenTasks,
+    /// Sessions that have an instance of their own.
+    pub(super) sessions: AtomicUsize,
     /// Rung when a call leaves an instance.
     pub(super) freed: Arc<Notify>,
 }
@@ -41,12 +48,14 @@ impl PluginCore {
         Self {
             id,
             log,
-            proof: ArcSwapOption::empty(),
+            record: ArcSwapOption::empty(),
             watch: Arc::default(),
             changed: watch::Sender::new(0),
             roster: ArcSwap::default(),
             deciding: Mutex::default(),
             starts: Arc::new(Semaphore::new(STARTS)),
+            tasks: OpenTasks::default(),
+            sessions: AtomicUsize::new(0),
             freed: Arc::default(),
         }
     }
@@ -65,9 +74,14 @@ impl PluginCore {
         self.changed.send_modify(|version| *version += 1);
     }
 
-    pub(super) fn publish_proof(&self, proof: Proof, services: &Services) {
-        self.proof.store(Some(Arc::new(proof)));
+    pub(super) fn publish_proof(&self, record: Record, services: &Services) {
+        self.record.store(Some(Arc::new(record)));
         services.catalog_dirty.notify_one();
+    }
+
+    /// Whether it is in use beside calls.
+    pub(super) fn is_held(&self) -> bool {
+        self.sessions.load(Ordering::Acquire) > 0 || self.tasks.any() || self.watch.holds()
     }
 
     /// Whether, of several instances, no other one serves or is about to.

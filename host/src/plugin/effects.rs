@@ -36,7 +36,7 @@ impl Supervisor {
             Effect::Suspend(_) => {
                 self.tending = None;
                 self.serving = false;
-                self.probe_at = None;
+                (self.probe_at, self.sleep_at) = (None, None);
                 (self.relist_at, self.stale_at) = (None, None);
             }
             Effect::Close(g) => self.close(g),
@@ -137,6 +137,8 @@ impl Supervisor {
     fn serve(&mut self) {
         self.leave = None;
         self.serving = true;
+        self.woken_at = Instant::now();
+        self.schedule_sleep();
         self.answered = self.load.answered();
         if let Some(proof) = self.proof.take().filter(|_| self.visit.is_none()) {
             self.offer(proof);

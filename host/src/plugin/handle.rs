@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, watch};
 use wharf_core::lifecycle::{Event, State};
-use wharf_core::manifest::Manifest;
+use wharf_core::manifest::{Manifest, Start};
 use wharf_core::pick::{Candidate, Outlook, outlook, pick};
 use wharf_core::{InstanceNo, Moment, PluginId};
 use wharf_plugin_api::Link;
@@ -16,9 +16,11 @@ use wharf_plugin_api::Link;
 use super::core::PluginCore;
 use super::gate::Gate;
 use super::instance::{Beginning, Command, InFlight, InstanceHandle, Predecessors, Setup, Snapshot};
+use super::memory::Record;
 use super::own::Owned;
 use super::prove::Proof;
 use super::services::Services;
+use super::sleep::sleeps;
 use super::supervisor::supervise;
 use crate::manifest::Problem;
 use crate::process::logs::LogBook;
@@ -106,16 +108,32 @@ impl PluginHandle {
             true if !before.is_empty() && before.iter().all(stopped) => Beginning::Down,
             true => Beginning::Up,
         };
+        // A lazy one is started by a call, but what it offers must be known.
+        let lazy = setup.manifest.start == Start::Lazy;
+        let known = self.core.record.load().is_some();
         for n in roster.len()..wanted {
             let n = InstanceNo(u32::try_from(n).unwrap_or(u32::MAX));
             let instance = surplus.iter().rev().find(|instance| instance.n == n).cloned();
             let before = Predecessors { plugins: leaving.to_vec(), instance };
+            let waits = lazy && beginning == Beginning::Up && (known || n.0 > 0);
+            let beginning = if waits { Beginning::Asleep } else { beginning };
             roster.push(supervise(&self.core, &self.services, n, setup.clone(), beginning, before, None));
         }
         drop(surplus);
         self.configure_own(setup, renew, leaving);
         self.core.roster.store(Arc::new(roster));
         self.core.bump();
+    }
+
+    /// What is known of it from an earlier run of the host.
+    pub(crate) fn remember(&self, record: Record) {
+        self.core.record.store(Some(Arc::new(record)));
+    }
+
+    /// Whether a call finds all that it needs: it serves, or sleeps and is known to have worked.
+    pub(crate) fn is_ready(&self) -> bool {
+        let known = self.core.record.load().is_some();
+        self.best().is_some_and(|now| now.state == State::Ready || (known && sleeps(&now)))
     }
 
     /// Gives all instances an operator's word, and returns when their snapshots show it.
@@ -182,7 +200,7 @@ impl PluginHandle {
     }
 
     pub(crate) fn proof(&self) -> Option<Arc<Proof>> {
-        self.core.proof.load_full()
+        self.core.record.load().as_ref().map(|record| Arc::clone(&record.proof))
     }
 
     /// A change of any of its instances.
@@ -253,11 +271,10 @@ impl PluginHandle {
             State::Starting | State::Preparing | State::Backoff | State::Stopping => {
                 now.wanted && !now.quarantined
             }
-            State::Disabled | State::Stopped | State::Quarantined | State::Fatal | State::Misconfigured => {
-                false
-            }
+            State::Stopped => now.wanted,
+            State::Disabled | State::Quarantined | State::Fatal | State::Misconfigured => false,
         };
-        self.core.proof.load().is_some() && self.instances().iter().any(|instance| listed(&instance.now()))
+        self.core.record.load().is_some() && self.instances().iter().any(|instance| listed(&instance.now()))
     }
 
     /// Whether `/readyz` waits for it.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use wharf_core::lifecycle::{Event, State};
 use wharf_core::manifest::Manifest;
 use wharf_core::{Generation, InstanceNo, Moment};
@@ -29,6 +31,8 @@ pub(crate) struct Snapshot {
     pub(crate) restarts: u64,
     /// Whether it is meant to be up.
     pub(crate) wanted: bool,
+    /// It waits for a call, or will once its end is over.
+    pub(crate) asleep: bool,
     /// In quarantine, or on probation after it.
     pub(crate) quarantined: bool,
     pub(crate) pid: Option<u32>,
@@ -63,6 +67,8 @@ pub(crate) struct InstanceHandle {
     pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) load: Arc<Load>,
+    /// Rung by a call that wants it while it sleeps.
+    pub(super) wake: Arc<Notify>,
 }
 
 /// The calls of an instance, counted by the callers themselves.
@@ -70,6 +76,9 @@ pub(crate) struct InstanceHandle {
 pub(crate) struct Load {
     inflight: AtomicUsize,
     answered: AtomicU64,
+    born: Instant,
+    /// When the last call left, milliseconds after the birth.
+    left: AtomicU64,
     idle: Notify,
     /// Rung when a call leaves, for those who wait for a free place.
     freed: Arc<Notify>,
@@ -84,6 +93,8 @@ pub(crate) struct InFlight(Arc<Load>);
 pub(crate) enum Beginning {
     /// It is started as soon as its place is free.
     Up,
+    /// It waits for its first call.
+    Asleep,
     /// It waits for an operator's start.
     Down,
     /// It is switched off.
@@ -136,7 +147,9 @@ impl InstanceHandle {
 
 impl Load {
     pub(crate) fn new(freed: Arc<Notify>) -> Arc<Self> {
-        Arc::new(Self { inflight: 0.into(), answered: 0.into(), idle: Notify::new(), freed })
+        let born = Instant::now();
+        let (inflight, answered, left) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { inflight, answered, born, left, idle: Notify::new(), freed })
     }
 
     /// Counts a call in until the guard is dropped, if fewer than `limit` are.
@@ -152,6 +165,11 @@ impl Load {
 
     pub(crate) fn inflight(&self) -> usize {
         self.inflight.load(Ordering::Relaxed)
+    }
+
+    /// When the last call left; before the first one did, the birth.
+    pub(crate) fn left_at(&self) -> Instant {
+        self.born + Duration::from_millis(self.left.load(Ordering::Relaxed))
     }
 
     /// Answers so far: proof of life that costs no probe.
@@ -177,6 +195,8 @@ impl Load {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        let now = u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.left.fetch_max(now, Ordering::Relaxed);
         if self.0.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.idle.notify_waiters();
         }

@@ -3,6 +3,7 @@
 //!
 //! They stand beside the shared instances: what is listed, and how the plugin as a whole is doing, is told by those alone.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -121,6 +122,7 @@ impl PluginHandle {
         let gate = Gate::default();
         gate.configure(setup.manifest.limits.concurrency, setup.manifest.limits.queue);
         let visitor = Some(Arc::clone(&visit));
+        self.core.sessions.fetch_add(1, Ordering::AcqRel);
         let handle = supervise(&self.core, &self.services, n, setup, Beginning::Up, before, visitor);
         let own = Arc::new(Own { handle, visit, gate });
         let span = tracing::info_span!(parent: None, "own", plugin = %self.core.id, n = n.0);
@@ -207,6 +209,7 @@ async fn mind(own: Arc<Own>, owned: Arc<Owned>, core: Arc<super::core::PluginCor
     }
     own.handle.commands.closed().await;
     owned.with(|state| state.all.retain(|other| !Arc::ptr_eq(other, &own)));
+    core.sessions.fetch_sub(1, Ordering::AcqRel);
     core.bump();
 }
 

@@ -166,7 +166,7 @@ async fn templates(has: bool, link: &dyn Link, scope: &Arc<HostScope>) -> Result
     }
 }
 
-fn listed_tool(definition: Box<RawValue>) -> Result<ListedTool, Cause> {
+pub(super) fn listed_tool(definition: Box<RawValue>) -> Result<ListedTool, Cause> {
     let head: ToolHead = serde_json::from_str(definition.get()).map_err(|error| {
         Cause::new(CauseKind::ListFailed, format!("tools/list holds an entry that is no tool: {error}"))
     })?;

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use serde_json::json;
 use wharf_core::Generation;
 use wharf_core::lifecycle::{Machine, State};
-use wharf_plugin_api::Cause;
+use wharf_core::manifest::Start;
+use wharf_plugin_api::{Cause, Hello};
 
 use super::exits::Exits;
 use super::instance::Snapshot;
+use super::memory::Record;
+use super::prove::Proof;
 use super::supervisor::Supervisor;
 use super::view::LastExit;
 
@@ -16,25 +19,42 @@ use super::view::LastExit;
 const TAIL: usize = 20;
 
 /// What is seen before the task runs: an instance that is wanted up is on its way, also while it waits for its place.
-pub(super) fn first_snapshot(machine: &Machine, up: bool) -> Snapshot {
+pub(super) fn first_snapshot(machine: &Machine, up: bool, hello: Option<Arc<Hello>>) -> Snapshot {
     Snapshot {
         state: if up { State::Preparing } else { machine.state() },
         since: machine.since(),
-        cause: None,
+        cause: machine.cause().cloned(),
         next_attempt: None,
         generation: Generation(0),
         restarts: 0,
-        wanted: up,
+        wanted: up || machine.is_wanted(),
+        asleep: machine.is_asleep(),
         quarantined: false,
         pid: None,
         port: None,
         link: None,
-        hello: None,
+        hello,
         exits: Exits::default(),
     }
 }
 
 impl Supervisor {
+    /// What this instance offers is what the plugin offers from now on.
+    pub(super) fn publish_proof(&self, proof: Proof) {
+        let Some(hello) = self.hello.clone() else { return };
+        let manifest = &self.setup.manifest;
+        self.core.publish_proof(Record::of(manifest, hello, proof), &self.services);
+        if manifest.start == Start::Lazy {
+            let (core, services) = (Arc::clone(&self.core), Arc::clone(&self.services));
+            // Nobody waits for it.
+            drop(
+                self.services
+                    .tasks
+                    .blocking(move || services.memory.keep(&core.id, || core.record.load_full())),
+            );
+        }
+    }
+
     pub(super) fn note_exit(&mut self, generation: Generation, cause: &Cause) {
         let Some(exit) = &cause.exit else { return };
         self.exits.push(LastExit {
@@ -65,6 +85,7 @@ impl Supervisor {
             generation: self.machine.generation(),
             restarts: self.machine.restarts(),
             wanted: self.machine.is_wanted(),
+            asleep: self.machine.is_asleep(),
             quarantined: self.machine.is_quarantined(),
             pid: facts.pid,
             port: facts.port,

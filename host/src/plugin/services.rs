@@ -9,6 +9,7 @@ use wharf_core::bucket::Bucket;
 
 use super::kinds::places::Places;
 use super::kinds::verdicts::Verdicts;
+use super::memory::Memory;
 use super::notice::Notices;
 use super::visit::Visits;
 use crate::clock::Clock;
@@ -39,6 +40,8 @@ pub(crate) struct Services {
     pub(crate) places: Places,
     /// How servers are known to speak.
     pub(crate) verdicts: Verdicts,
+    /// What lazy plugins offer, over the ends of the host.
+    pub(crate) memory: Memory,
     /// Where each plugin has a folder of its own, for `${data_dir}`.
     pub(crate) data: PathBuf,
     /// Speaks to every server over HTTP.
@@ -73,6 +76,7 @@ impl Services {
             catalog_dirty: Notify::new(),
             places: Places::default(),
             verdicts: Verdicts::default(),
+            memory: Memory::default(),
             data,
             http: dialect::http_client(),
             machine,

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use wharf_core::lifecycle::{Context, Event, Machine, Policy, State};
+use wharf_core::manifest::Start;
 use wharf_core::{Generation, InstanceNo};
 use wharf_plugin_api::{Cause, CauseKind, Hello, Link};
 
@@ -75,6 +76,14 @@ pub(super) struct Supervisor {
     pub(super) probe_at: Option<Instant>,
     pub(super) answered: u64,
     pub(super) relist_at: Option<Instant>,
+    /// Rung by a call that wants it.
+    pub(super) wake: Arc<Notify>,
+    /// When it is looked at whether it may sleep.
+    pub(super) sleep_at: Option<Instant>,
+    /// When it began to serve.
+    pub(super) woken_at: Instant,
+    /// It was started only to learn what it offers.
+    pub(super) learning: bool,
     /// When the lists no longer hold, by the plugin's word.
     pub(super) stale_at: Option<Instant>,
     /// The lists are being read again.
@@ -83,7 +92,7 @@ pub(super) struct Supervisor {
     pub(super) closing: Option<Generation>,
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) exits: Exits,
-    retiring: bool,
+    pub(super) retiring: bool,
     /// The client's session that the instance is for; `None`: all share it.
     pub(super) visit: Option<Arc<Visit>>,
     /// Tells the plugin what its clients want, as long as it serves.
@@ -102,12 +111,18 @@ pub(super) fn supervise(
 ) -> InstanceHandle {
     let (enabled, up) = (beginning != Beginning::Off, beginning == Beginning::Up);
     let machine = Machine::new(Policy::from(&*setup.manifest), enabled, services.clock.now());
+    let machine = if beginning == Beginning::Asleep { machine.asleep() } else { machine };
+    // What is remembered of the plugin does for its sleep.
+    let record = core.record.load_full().filter(|_| beginning == Beginning::Asleep);
+    let hello = record.map(|record| Arc::clone(&record.hello));
+    let learning = up && visit.is_none() && setup.manifest.start == Start::Lazy;
+    let wake = Arc::<Notify>::default();
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (outcomes, outcomes_rx) = mpsc::channel(OUTCOMES);
     // A call that leaves one instance makes room for those that wait for the same.
     let freed = if visit.is_none() { Arc::clone(&core.freed) } else { Arc::default() };
     let load = Load::new(freed);
-    let (snapshot, snapshot_rx) = watch::channel(Arc::new(first_snapshot(&machine, up)));
+    let (snapshot, snapshot_rx) = watch::channel(Arc::new(first_snapshot(&machine, up, hello.clone())));
     let supervisor = Supervisor {
         core: Arc::clone(core),
         services: Arc::clone(services),
@@ -120,7 +135,7 @@ pub(super) fn supervise(
         end: None,
         news: Arc::default(),
         link: None,
-        hello: None,
+        hello,
         proof: None,
         leave: None,
         serving: false,
@@ -128,6 +143,10 @@ pub(super) fn supervise(
         probe_at: None,
         answered: 0,
         relist_at: None,
+        wake: Arc::clone(&wake),
+        sleep_at: None,
+        woken_at: Instant::now(),
+        learning,
         stale_at: None,
         relisting: false,
         closing: None,
@@ -139,7 +158,7 @@ pub(super) fn supervise(
     };
     let span = tracing::info_span!(parent: None, "instance", plugin = %core.id, n = n.0);
     services.tasks.spawn(span, supervisor.run(commands_rx, outcomes_rx, before, up));
-    InstanceHandle { n, snapshot: snapshot_rx, commands, load }
+    InstanceHandle { n, snapshot: snapshot_rx, commands, load, wake }
 }
 
 impl Supervisor {
@@ -154,57 +173,28 @@ impl Supervisor {
             self.on(event);
         }
         let load = Arc::clone(&self.load);
-        let news = Arc::clone(&self.news);
+        let (news, wake) = (Arc::clone(&self.news), Arc::clone(&self.wake));
+        let mut wants = self.core.watch.changes();
         while !(self.retiring && self.machine.is_resting()) {
             let draining = self.machine.state() == State::Draining;
-            let wake = self.next_wake();
+            let next = self.next_wake();
             tokio::select! {
                 command = commands.recv() => self.command(command),
                 Some(outcome) = outcomes.recv() => self.outcome(outcome),
                 cause = ended(&mut self.end) => self.ended(cause),
                 () = news.notified() => self.told(),
+                () = wake.notified() => self.wake(),
+                Ok(()) = wants.changed(), if self.machine.is_asleep() => {
+                    // A subscription is a use.
+                    if self.visit.is_none() && self.core.watch.holds() {
+                        self.wake();
+                    }
+                }
                 () = load.idle(), if draining => self.on(Event::Idle(self.machine.generation())),
-                () = sleep_until(wake) => self.woken(),
+                () = sleep_until(next) => self.woken(),
             }
         }
         self.services.catalog_dirty.notify_one();
-    }
-
-    /// Waits until the place is free, and takes commands meanwhile. Returns the event to begin with.
-    async fn wait(
-        &mut self,
-        commands: &mut mpsc::Receiver<Command>,
-        before: Predecessors,
-        up: bool,
-    ) -> Option<Event> {
-        let mut first = up.then_some(Event::Start);
-        let gone = before.gone();
-        tokio::pin!(gone);
-        loop {
-            tokio::select! {
-                last = &mut gone => {
-                    self.machine.succeed(last);
-                    return first;
-                }
-                command = commands.recv(), if !self.retiring => match command {
-                    Some(Command::Operator(event, shown)) => {
-                        if matches!(event, Event::Start | Event::Restart | Event::Enable) {
-                            first = Some(event);
-                        } else {
-                            first = None;
-                            self.on(event);
-                        }
-                        // Whoever asked may have gone.
-                        shown.send(()).ok();
-                    }
-                    Some(Command::Configure { setup, .. }) => self.next_setup = Some(setup),
-                    Some(Command::Retire) | None => {
-                        self.retiring = true;
-                        first = None;
-                    }
-                },
-            }
-        }
     }
 
     /// Gives the machine an event and does what it says.
@@ -237,12 +227,14 @@ impl Supervisor {
             Some(Command::Configure { setup, renew: true }) => {
                 self.next_setup = Some(setup);
                 self.on(Event::Renew);
+                self.reconsider_sleep(true);
             }
             Some(Command::Configure { setup, renew: false }) => {
                 self.machine.set_policy(Policy::from(&*setup.manifest));
                 self.setup.manifest = Arc::clone(&setup.manifest);
                 self.next_setup = Some(setup);
                 self.schedule_probe();
+                self.reconsider_sleep(false);
             }
             Some(Command::Retire) | None => {
                 self.retiring = true;
@@ -322,7 +314,7 @@ impl Supervisor {
     /// What it listed is what the plugin offers, for as long as it says.
     pub(super) fn offer(&mut self, proof: Proof) {
         self.stale_at = proof.ttl.map(|ttl| Instant::now() + ttl.clamp(HOLD.0, HOLD.1));
-        self.core.publish_proof(proof, &self.services);
+        self.publish_proof(proof);
     }
 
     fn woken(&mut self) {
@@ -338,12 +330,15 @@ impl Supervisor {
                 self.relist();
             }
         }
+        if due(self.sleep_at) {
+            self.sleep_if_idle();
+        }
         self.on(Event::Tick);
     }
 
     fn next_wake(&self) -> Option<Instant> {
         let machine = self.machine.next_deadline().map(|at| self.services.clock.instant(at));
-        [machine, self.probe_at, self.relist_at, self.stale_at].into_iter().flatten().min()
+        [machine, self.probe_at, self.relist_at, self.stale_at, self.sleep_at].into_iter().flatten().min()
     }
 
     /// Nothing is alive: what belonged to the generation goes.
@@ -355,7 +350,7 @@ impl Supervisor {
         self.proof = None;
         self.leave = None;
         self.probe_at = None;
-        (self.relist_at, self.stale_at) = (None, None);
+        (self.relist_at, self.stale_at, self.sleep_at) = (None, None, None);
         self.relisting = false;
         self.closing = None;
     }

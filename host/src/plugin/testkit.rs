@@ -59,6 +59,8 @@ pub(crate) struct Script {
     pub(crate) most_alive: AtomicUsize,
     /// Held back: a closing link waits for this.
     pub(crate) slow_close: Option<Duration>,
+    /// Every opening but the first takes so long.
+    pub(crate) slow_open: Duration,
     /// The next connection says that its lists changed before it answers them.
     pub(crate) lists_change_at_once: std::sync::atomic::AtomicBool,
     /// How long the list of tools holds.
@@ -133,7 +135,9 @@ impl Plugin for Fake {
     async fn open(&self, launch: Launch, inbox: Arc<dyn Inbox>) -> Result<Arc<dyn Link>, Cause> {
         let script = Arc::clone(&self.0);
         script.launches.lock().unwrap().push(launch);
-        script.opened.fetch_add(1, Ordering::SeqCst);
+        if script.opened.fetch_add(1, Ordering::SeqCst) > 0 {
+            tokio::time::sleep(script.slow_open).await;
+        }
         let next = {
             let mut all = script.openings.lock().unwrap();
             if all.is_empty() { Opening::Works } else { all.remove(0) }

@@ -14,6 +14,7 @@ use super::testkit::{Kit, Opening, Script, manifest, setup};
 
 mod listens;
 mod own;
+mod sleep;
 mod watch;
 
 fn openings(openings: &[Opening]) -> Script {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use wharf_core::catalog::Collision;
 use wharf_core::lifecycle::State;
+use wharf_core::manifest::Start;
 use wharf_core::{Generation, InstanceNo, PluginId};
 use wharf_plugin_api::{Cause, CauseKind};
 
@@ -62,6 +63,8 @@ pub struct PluginView {
     pub manifest: ManifestView,
     /// Whether `/readyz` waits for it.
     pub required: bool,
+    /// `eager` or `lazy`: one that is lazy is stopped while nobody uses it.
+    pub start: Option<Start>,
 }
 
 /// The manifest of a plugin.

@@ -124,6 +124,12 @@ impl Watch {
         union
     }
 
+    /// Whether somebody waits for what only a running plugin can tell. Log messages are listened to by the way.
+    pub(super) fn holds(&self) -> bool {
+        let wants = self.wants.lock().unwrap_or_else(PoisonError::into_inner);
+        wants.counts.keys().any(|wanted| matches!(wanted, Wanted::Resource(_) | Wanted::Task(_)))
+    }
+
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

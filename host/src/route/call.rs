@@ -85,7 +85,14 @@ impl Call {
         ));
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
-        let _permit = self.admit(&lane, patience).await?;
+        let turn = if self.plugin.is_cold(&lane) {
+            // What it waits for is a start.
+            self.plugin.wake(&lane);
+            deadline
+        } else {
+            patience
+        };
+        let _permit = self.admit(&lane, turn).await?;
         let (picked, reply) = self.attempts(&lane, request, &scope, patience).await?;
         let (instance, era) = (picked.n, picked.link.hello().era());
         let undeclared = scope.undeclared();
@@ -133,12 +140,15 @@ impl Call {
     ) -> Result<(Picked, Reply), Failure> {
         let mut attempt = 0;
         loop {
-            let picked = self.pick(lane, patience).await?;
+            let picked = self.pick(lane, patience, scope.time().until()).await?;
             let era = picked.link.hello().era();
             let answered = self.attempt(&picked, request.clone(), scope).await;
             let error = match answered.and_then(|reply| proper(reply, era, &request.method)) {
                 Ok(reply) => {
                     picked.instance.load.count_answer();
+                    if let (Some(_), Reply::Result(result)) = (self.manifest.idle_stop, &reply) {
+                        self.plugin.core.tasks.note(result);
+                    }
                     return Ok((picked, reply));
                 }
                 Err(error) => error,
@@ -176,25 +186,28 @@ impl Call {
         }
     }
 
-    /// An instance that takes the call; waits until then for one that has a free place, or is about to be ready.
-    async fn pick(&self, lane: &Lane, until: Instant) -> Result<Picked, Failure> {
+    /// An instance that takes the call; waits until then for one that has a free place, or is about to be ready. For the
+    /// start of a lazy one it waits until the call's own deadline.
+    async fn pick(&self, lane: &Lane, until: Instant, deadline: Instant) -> Result<Picked, Failure> {
         if let Some(picked) = self.plugin.pick_in(lane) {
             return Ok(picked);
         }
         tokio::select! {
             biased;
-            picked = self.freed(lane, until) => picked,
+            picked = self.freed(lane, until, deadline) => picked,
             never = self.plugin.gate_of(lane).asking().press(self.peace()) => match never {},
         }
     }
 
-    async fn freed(&self, lane: &Lane, until: Instant) -> Result<Picked, Failure> {
+    async fn freed(&self, lane: &Lane, patience: Instant, deadline: Instant) -> Result<Picked, Failure> {
         let (mut changes, freed) = (self.plugin.changes(), self.plugin.freed_in(lane));
         loop {
             changes.mark_unchanged();
             if let Some(picked) = self.plugin.pick_in(lane) {
                 return Ok(picked);
             }
+            self.plugin.wake(lane);
+            let until = if self.plugin.is_cold(lane) { deadline } else { patience };
             let left = until.saturating_duration_since(Instant::now());
             let best = self.plugin.best_in(lane);
             if self.plugin.outlook_in(lane) == Outlook::Fail || self.next_attempt_in(best.as_deref()) >= left

@@ -17,6 +17,8 @@ use super::{Ask, CallSpec, Failure, Settled};
 use crate::plugin::own::MOST;
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
 
+mod lazy;
+
 fn answers(answers: &[Answer]) -> Script {
     Script { answers: Mutex::new(answers.to_vec()), ..Script::default() }
 }

@@ -60,7 +60,7 @@ impl Machine {
         cx: Context,
     ) -> Vec<Effect> {
         match (self.wanted, failure) {
-            (Wanted::Down | Wanted::Disabled, _) => self.rest(None),
+            (Wanted::Asleep | Wanted::Down | Wanted::Disabled, _) => self.rest(None),
             (Wanted::Up, None) => self.begin(cx),
             (Wanted::Up, Some(cause)) => self.failed(cause, ready_for, cx),
         }
@@ -79,7 +79,9 @@ impl Machine {
             RestartPolicy::Never => true,
         };
         if stay_down {
-            self.wanted = Wanted::Down;
+            // A lazy one that had worked is started by the next call; one that never did would only be started in vain.
+            let sleeps = self.policy.lazy && ready_for.is_some();
+            self.wanted = if sleeps { Wanted::Asleep } else { Wanted::Down };
             return self.rest(None);
         }
         self.restarts = self.restarts.saturating_add(1);

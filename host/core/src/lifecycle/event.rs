@@ -25,6 +25,10 @@ pub enum Event {
     Disable,
     /// Switched on, and wanted up, whether it was switched off or only stopped.
     Enable,
+    /// A call wants it: one that sleeps is started, or goes on where it is about to end. Nothing else follows.
+    Wake,
+    /// Nothing has used it for as long as its manifest says: a lazy one goes to sleep until it is called.
+    Sleep(Generation),
     /// It has leave to start: its own budget begins.
     Admitted(Generation),
     /// All that the launch needs is there.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use wharf_plugin_api::Cause;
+use wharf_plugin_api::{Cause, CauseKind};
 
 use super::counters::Counters;
 use super::event::{Context, Effect, Event};
 use super::state::State;
 use crate::id::Generation;
-use crate::manifest::{Manifest, Restart};
+use crate::manifest::{Manifest, Restart, Start};
 use crate::moment::Moment;
 
 /// After quarantine, an attempt must stay ready this long to count as healed.
@@ -21,6 +21,8 @@ pub struct Policy {
     pub restart: Restart,
     /// Failed probes in a row that end an instance.
     pub failures: u32,
+    /// Whether it sleeps until it is called, instead of running for as long as it is wanted.
+    pub lazy: bool,
     /// From the start of the opening to the proof.
     pub start_timeout: Duration,
     /// For what comes before the opening.
@@ -51,6 +53,8 @@ pub struct Machine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Up,
+    /// Up as soon as it is called.
+    Asleep,
     Down,
     Disabled,
 }
@@ -108,6 +112,16 @@ impl Machine {
             restarts: 0,
             after_crash: false,
         }
+    }
+
+    /// An instance that waits for its first call instead of an operator's start.
+    #[must_use]
+    pub fn asleep(mut self) -> Self {
+        if self.wanted == Wanted::Down {
+            self.wanted = Wanted::Asleep;
+            self.cause = Some(Cause::new(CauseKind::Lazy, "the first call starts it"));
+        }
+        self
     }
 
     /// Takes an event; returns what has to be done, in order.
@@ -210,10 +224,16 @@ impl Machine {
         matches!(self.phase, Phase::Resting { .. })
     }
 
-    /// Whether it is meant to be up.
+    /// Whether it is meant to be up, at once or as soon as it is called.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.wanted == Wanted::Up
+        matches!(self.wanted, Wanted::Up | Wanted::Asleep)
+    }
+
+    /// Whether it waits for a call, or will once its end is over.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.wanted == Wanted::Asleep
     }
 
     /// Other rules from now on (a changed manifest). What runs goes on.
@@ -226,7 +246,7 @@ impl Machine {
             Event::Start | Event::Restart if self.wanted == Wanted::Disabled => Vec::new(),
             Event::Start => self.start(cx),
             Event::Restart => self.restart(cx),
-            Event::Enable if self.wanted == Wanted::Up => Vec::new(),
+            Event::Enable if self.is_wanted() => Vec::new(),
             Event::Enable => self.start(cx),
             Event::Stop | Event::Drain if self.wanted == Wanted::Disabled => Vec::new(),
             Event::Stop => self.down(Wanted::Down, "stopped by an operator", cx),
@@ -234,6 +254,8 @@ impl Machine {
             Event::Drain => self.drain(cx),
             Event::Renew => self.renew(cx),
             Event::Retire => self.down(Wanted::Down, "its manifest is gone, or the host ends", cx),
+            Event::Wake => self.wake(cx),
+            Event::Sleep(g) if self.lives(g) => self.sleep(cx),
             Event::Admitted(g) if self.lives(g) => self.admitted(cx),
             Event::Prepared(g) if self.lives(g) => self.prepared(cx),
             Event::Opened(g) if self.lives(g) => self.opened(cx),
@@ -251,7 +273,8 @@ impl Machine {
             }
             Event::Tick if self.next_deadline().is_some_and(|at| at <= cx.now) => self.due(cx),
             // What is left is stale, or comes too late to matter.
-            Event::Admitted(_)
+            Event::Sleep(_)
+            | Event::Admitted(_)
             | Event::Prepared(_)
             | Event::PrepareFailed(..)
             | Event::Opened(_)
@@ -277,6 +300,7 @@ impl From<&Manifest> for Policy {
         Self {
             restart: manifest.restart.clone(),
             failures: manifest.health.failures,
+            lazy: manifest.start == Start::Lazy,
             start_timeout: manifest.health.start_timeout.0,
             prepare_timeout: Duration::from_secs(300),
             drain: manifest.stop.drain.0,

@@ -8,6 +8,9 @@ use super::machine::{Machine, Phase, Wanted};
 
 impl Machine {
     pub(super) fn start(&mut self, cx: Context) -> Vec<Effect> {
+        if self.is_asleep() && matches!(self.phase, Phase::Draining { .. }) {
+            return self.wake(cx);
+        }
         let was_up = self.wanted == Wanted::Up;
         self.wanted = Wanted::Up;
         match &mut self.phase {
@@ -42,6 +45,10 @@ impl Machine {
     }
 
     pub(super) fn renew(&mut self, cx: Context) -> Vec<Effect> {
+        if self.is_asleep() && matches!(self.phase, Phase::Draining { .. }) {
+            // Whoever wakes it now would get the old one.
+            self.wanted = Wanted::Up;
+        }
         if self.wanted != Wanted::Up {
             return Vec::new();
         }
@@ -69,15 +76,13 @@ impl Machine {
     }
 
     pub(super) fn drain(&mut self, cx: Context) -> Vec<Effect> {
-        let Phase::Serving { ready_since, .. } = self.phase else {
-            return if matches!(self.phase, Phase::Draining { .. }) {
-                Vec::new()
-            } else {
-                self.down(Wanted::Down, "drained by an operator", cx)
-            };
-        };
+        const WHY: &str = "drained by an operator";
+        if !matches!(self.phase, Phase::Serving { .. } | Phase::Draining { .. }) {
+            return self.down(Wanted::Down, WHY, cx);
+        }
         self.wanted = Wanted::Down;
-        self.cause = Some(Cause::new(CauseKind::Requested, "drained by an operator"));
+        self.cause = Some(Cause::new(CauseKind::Requested, WHY));
+        let Phase::Serving { ready_since, .. } = self.phase else { return Vec::new() };
         self.phase = Phase::Draining { ready_since, deadline: cx.now + self.policy.drain };
         vec![Effect::Suspend(self.generation)]
     }

@@ -14,6 +14,8 @@ const RECOVERED: u32 = 2;
 
 impl Machine {
     pub(super) fn begin(&mut self, cx: Context) -> Vec<Effect> {
+        // That it slept is no reason any more.
+        self.cause.take_if(|cause| cause.kind == CauseKind::Lazy);
         self.generation = self.generation.next();
         self.phase = Phase::Preparing { deadline: cx.now + ADMISSION };
         vec![Effect::Prepare(self.generation)]

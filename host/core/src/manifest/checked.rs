@@ -9,9 +9,10 @@ use wharf_plugin_api::Plugin;
 
 use super::sandbox::Sandbox;
 use super::sections::{
-    Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Stop, ToolFilter,
+    Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Start, Stop, ToolFilter,
 };
 use super::template::Template;
+use super::units::Span;
 use crate::id::PluginId;
 
 /// One plugin as its manifest declares it, checked and with its variables expanded.
@@ -29,6 +30,10 @@ pub struct Manifest {
     pub required: bool,
     /// Whether it runs at all (an operator's `disable` is kept elsewhere).
     pub enabled: bool,
+    /// When it is started.
+    pub start: Start,
+    /// A lazy one that nobody used for so long is stopped.
+    pub idle_stop: Option<Span>,
     /// The prefix of exposed names.
     pub namespace: String,
     /// The groups that it belongs to.
@@ -139,6 +144,8 @@ impl Manifest {
             kind: Kind::Embedded(Embedded(plugin)),
             required: false,
             enabled: true,
+            start: Start::default(),
+            idle_stop: None,
             groups: BTreeSet::new(),
             era: EraChoice::default(),
             isolation: Isolation::default(),

@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::sandbox::Sandbox;
 use super::sections::{
-    Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Stop, ToolFilter,
+    Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Start, Stop, ToolFilter,
 };
+use super::units::Span;
 
 /// A wharf plugin manifest. One of `command`, `url` and `library` is needed.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -54,6 +55,14 @@ pub struct PluginFile {
     /// Whether it runs at all.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// When it is started. `lazy`: by the first call, which waits for it until its own deadline; its tools are listed all the
+    /// time. `/readyz` counts one that sleeps as ready.
+    #[serde(default)]
+    pub start: Start,
+    /// With `start = "lazy"`: it is stopped when nobody has used it for so long: no call, no open task, no subscription, no
+    /// session with an instance of its own. Default: once started it stays.
+    #[serde(default)]
+    pub idle_stop: Option<Span>,
     /// The prefix of its tools' exposed names, `<namespace>__<tool>`, cut to 64 characters with a hash where they are longer.
     /// Default: the id. A name that two plugins would share is offered for neither, and reported.
     #[serde(default)]

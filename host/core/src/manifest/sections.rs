@@ -45,6 +45,17 @@ pub enum EraChoice {
     Modern,
 }
 
+/// When it is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// With the host.
+    #[default]
+    Eager,
+    /// By the first call. What it lists is remembered from its last start; without such a memory it is started once, to learn it.
+    Lazy,
+}
+
 /// Whether clients share the instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -61,6 +61,8 @@ pub(super) fn assemble(
         kind: kind?,
         required: file.required,
         enabled: file.enabled,
+        start: file.start,
+        idle_stop: file.idle_stop,
         namespace,
         groups: file.groups.into_iter().map(|group| group.0.into()).collect(),
         era: file.era,

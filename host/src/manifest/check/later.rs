@@ -4,8 +4,6 @@
 /// What to write instead, or to know, for each.
 const LATER: &[(&str, &str)] = &[
     ("/standby", "use `replicas`"),
-    ("/idle_stop", "the plugin runs until it is stopped"),
-    ("/start", "every enabled plugin is started with the host"),
     (
         "/depends_on",
         "plugins are started side by side; a call to one that is not ready waits `limits.queue_wait`",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use wharf_core::manifest::file::PortField;
-use wharf_core::manifest::{Dialect, PluginFile, Probe, Span, globs};
+use wharf_core::manifest::{Dialect, PluginFile, Probe, Span, Start, globs};
 
 use super::Subject;
 use super::findings::Findings;
@@ -21,6 +21,7 @@ pub(super) fn check(file: &PluginFile, subject: &Subject<'_>, findings: &mut Fin
     tools(file, findings);
     times(file, findings);
     stop(file, findings);
+    idle_stop(file, findings);
     env_names(file, subject, findings);
 }
 
@@ -133,6 +134,19 @@ fn times(file: &PluginFile, findings: &mut Findings<'_>) {
     order("/limits/call_timeout", file.limits.call_timeout, "/limits/max_timeout", file.limits.max_timeout);
     order("/restart/initial", file.restart.initial, "/restart/max", file.restart.max);
     order("/retry/initial", file.retry.initial, "/retry/max_delay", file.retry.max_delay);
+}
+
+/// What is not lazy runs for as long as it is wanted.
+fn idle_stop(file: &PluginFile, findings: &mut Findings<'_>) {
+    let Some(span) = file.idle_stop else { return };
+    if file.start != Start::Lazy {
+        findings.error_at_key("", "idle_stop", "`idle_stop` has no effect without start = \"lazy\"").help =
+            Some("write start = \"lazy\", or leave it out".to_owned());
+    } else if span < Span::secs(1) {
+        let message = format!("`idle_stop` ({span}) is shorter than 1s");
+        findings.error("/idle_stop", message).help =
+            Some("a plugin that is started for every single call costs more than it saves".to_owned());
+    }
 }
 
 /// The end of a launch that failed is waited for, and so is the end of the host.

@@ -83,6 +83,8 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("endpoint", "url"),
     ("environment", "env"),
     ("instances", "replicas"),
+    ("start_timeout", "health.start_timeout"),
+    ("startup_timeout", "health.start_timeout"),
     ("timeout", "limits.call_timeout"),
     ("transport", "dialect"),
     ("type", "dialect"),

@@ -73,8 +73,6 @@ fn each_bad_input_is_told_with_its_place() {
 fn keys_of_later_versions_are_told_as_such() {
     for key in [
         "standby = 1",
-        "idle_stop = '1m'",
-        "start = 'lazy'",
         "depends_on = []",
         "targets = []",
         "breaker = {}",

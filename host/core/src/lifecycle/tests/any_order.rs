@@ -7,7 +7,7 @@ use wharf_plugin_api::{Cause, CauseKind};
 
 use super::world::{Step, World, policy};
 use crate::id::Generation;
-use crate::lifecycle::{Event, State};
+use crate::lifecycle::{Event, Policy, State};
 
 #[derive(Clone, Debug)]
 enum Action {
@@ -20,6 +20,8 @@ enum Action {
     Pass(u64),
     Deadline,
     Serviceable(bool),
+    Sleep,
+    Wake,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -29,13 +31,15 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         3 => (0..7u8).prop_map(Action::Operator),
         8 => (prop_oneof![4 => Just(Step::Succeed), 1 => kind.prop_map(Step::Fail)], 0.0..=1.0).prop_map(|(s, r)| Action::World(s, r)),
-        4 => (0..10u8, 0..4u64).prop_map(|(e, back)| Action::Stale(e, back)),
+        4 => (0..11u8, 0..4u64).prop_map(|(e, back)| Action::Stale(e, back)),
         3 => (any::<bool>(), any::<bool>()).prop_map(|(ok, busy)| Action::Probe(ok, busy)),
         1 => Just(Action::ProofFails),
         1 => Just(Action::Idle),
         2 => (0..100_000u64).prop_map(Action::Pass),
         3 => Just(Action::Deadline),
         1 => any::<bool>().prop_map(Action::Serviceable),
+        2 => Just(Action::Sleep),
+        2 => Just(Action::Wake),
     ]
 }
 
@@ -51,6 +55,7 @@ fn stale_event(n: u8, g: Generation) -> Event {
         6 => Event::Closed(g, cause),
         7 => Event::Idle(g),
         8 => Event::Admitted(g),
+        9 => Event::Sleep(g),
         _ => Event::Probed { generation: g, ok: false, busy: false },
     }
 }
@@ -93,6 +98,14 @@ fn act(world: &mut World, action: Action) {
             }
         }
         Action::Serviceable(last) => world.last_serviceable = last,
+        Action::Sleep => world.send(Event::Sleep(world.machine.generation())),
+        Action::Wake => {
+            let wanted = world.machine.is_wanted();
+            world.send(Event::Wake);
+            // Whatever it was doing, it serves, or will.
+            assert!(!world.machine.is_asleep() && world.machine.is_wanted() == wanted);
+            assert!(!wanted || world.machine.state() != State::Stopped, "a call waits for nothing");
+        }
     }
 }
 
@@ -100,8 +113,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_order_of_events_keeps_the_rules(actions in prop::collection::vec(action(), 1..80)) {
-        let mut world = World::new(policy());
+    fn any_order_of_events_keeps_the_rules(lazy: bool, actions in prop::collection::vec(action(), 1..80)) {
+        let mut world = World::new(Policy { lazy, ..policy() });
+        if lazy {
+            world.machine = world.machine.asleep();
+        }
         for action in actions {
             act(&mut world, action);
         }

@@ -13,6 +13,7 @@ pub(super) fn policy() -> Policy {
     Policy {
         restart: Restart::default(),
         failures: 3,
+        lazy: false,
         start_timeout: Duration::from_secs(30),
         prepare_timeout: Duration::from_secs(300),
         drain: Duration::from_secs(30),
@@ -108,9 +109,14 @@ impl World {
             self.machine.is_resting(),
             "what is alive and the state agree; {state:?}"
         );
+        assert!(!self.machine.is_asleep() || self.machine.is_wanted(), "who sleeps can be woken");
         let timeless =
             matches!(state, State::Stopped | State::Disabled | State::Fatal | State::Ready | State::Degraded);
         assert!(timeless || self.machine.next_deadline().is_some(), "{state:?} waits for ever");
+        if self.machine.is_asleep() {
+            let ends = matches!(state, State::Stopped | State::Draining | State::Stopping);
+            assert!(ends, "{state:?} is asleep");
+        }
         let down = matches!(state, State::Backoff | State::Quarantined | State::Fatal);
         assert!(!down || self.machine.cause().is_some(), "{state:?} without a cause");
     }

@@ -145,6 +145,15 @@ pub(super) const BAD: &[(&str, &str)] = &[
     ),
     ("command = 'x'\n[health]\ntimeout = '0s'\n", "3:11 `health.timeout` must be longer than nothing"),
     (
+        "command = 'x'\nidle_stop = '10m'\n",
+        "2:1 `idle_stop` has no effect without start = \"lazy\" / write start = \"lazy\", or leave it out",
+    ),
+    (
+        "command = 'x'\nstart = 'lazy'\nidle_stop = '5ms'\n",
+        "3:13 `idle_stop` (5ms) is shorter than 1s / a plugin that is started for every single call costs more than it saves",
+    ),
+    ("command = 'x'\nstart = 'late'\n", "2:9 `start` must be one of `eager`, `lazy`"),
+    (
         "command = 'x'\n[stop]\ngrace = '61s'\n",
         "3:9 `stop.grace` (61s) is longer than 60s / give calls in flight their time with `stop.drain`",
     ),
