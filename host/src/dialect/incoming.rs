@@ -119,7 +119,9 @@ impl Incoming {
     }
 
     fn one(self: &Arc<Self>, bytes: &[u8], call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
-        match jsonrpc::parse(bytes)? {
+        let message = jsonrpc::parse(bytes)?;
+        self.inbox.heard();
+        match message {
             Message::Response { id, reply } => self.pending.answered(id.as_ref(), reply),
             Message::Notification { method, params } => self.notification(&method, params, call),
             Message::Request { id, method, params } => {
