@@ -87,6 +87,8 @@ causes! {
     PortInUse = "port_in_use", false, "stop what holds the port, or write port = \"auto\"";
     /// It did not answer the handshake and the lists in time.
     StartTimeout = "start_timeout", false, "look at the plugin's log (`wharf logs`); raise health.start_timeout if it needs longer to start";
+    /// What it needs to run could not be fetched or made ready.
+    PrepareFailed = "prepare_failed", false, "look at the plugin's log (`wharf logs`); check the network and the name of what is fetched (`npx`, `uvx`, ..); raise health.prepare_timeout if it only takes longer; the host tries again by itself";
     /// The process exited.
     Exited = "exited", false, "look at the last lines of stderr (`wharf logs`); the host restarts it by itself";
     /// The process says that its configuration is wrong (exit code 78) or that it must not be restarted (125).

@@ -111,6 +111,9 @@ pub trait Inbox: Send + Sync {
     /// A step of the opening has been reached.
     fn stage(&self, stage: Stage);
 
+    /// The plugin has said something that is MCP, whatever it was: it lives.
+    fn heard(&self) {}
+
     /// A notification of the plugin that belongs to no call.
     fn event(&self, notification: Notification);
 

@@ -14,6 +14,7 @@ mod bad_manifest;
 mod bad_server;
 mod cli;
 mod eras;
+mod fetching;
 mod fidelity;
 mod foreign;
 mod groups;

@@ -124,6 +124,7 @@ impl Incoming {
             Ok(message) => message,
             Err(error) => return self.broken(bytes, error),
         };
+        self.inbox.heard();
         match message {
             Message::Response { id, reply } => {
                 if !self.pending.answered(id.as_ref(), reply) {

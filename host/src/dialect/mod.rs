@@ -65,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) client: Option<Arc<Client>>,
     /// In which of the two ways the server is spoken to; `Auto`: it is asked.
     pub(crate) era: EraChoice,
+    /// The server may be on its way for long: its silence says nothing of how it speaks.
+    pub(crate) patient: bool,
 }
 
 /// A connection whose handshake is done.

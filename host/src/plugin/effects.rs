@@ -7,13 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wharf_core::Generation;
 use wharf_core::lifecycle::{Effect, Policy};
-use wharf_core::manifest::Probe;
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch};
 
 use super::inbox::{GenerationInbox, Outside};
-use super::probe;
 use super::prove::prove;
-use super::services::roll;
 use super::supervisor::{Outcome, Supervisor};
 
 /// How long after its deadline an opening may take to clean up, beside its stop policy, before it is given up (a plugin of an embedder that does not
@@ -65,10 +62,11 @@ impl Supervisor {
         let services = Arc::clone(&self.services);
         let plugin = Arc::clone(&self.setup.plugin);
         let (starts, after_crash) = (Arc::clone(&self.core.starts), self.machine.is_after_crash());
+        let fetches = self.setup.manifest.fetches();
         let outcomes = self.outcomes.clone();
         self.effect(async move {
             let work = async {
-                let leave = services.starts.acquire(services.clock, &starts, after_crash).await;
+                let leave = services.starts.acquire(services.clock, &starts, after_crash, fetches).await;
                 // A supervisor that has ended needs no leave.
                 outcomes.send(Outcome::Admitted(g, leave)).await.ok();
                 plugin.prepare().await
@@ -130,7 +128,7 @@ impl Supervisor {
     }
 
     fn start_deadline(&self) -> Instant {
-        let at = self.machine.next_deadline().unwrap_or_else(|| self.services.clock.now());
+        let at = self.machine.latest_opening().unwrap_or_else(|| self.services.clock.now());
         self.services.clock.instant(at)
     }
 
@@ -139,7 +137,7 @@ impl Supervisor {
         self.serving = true;
         self.woken_at = Instant::now();
         self.schedule_sleep();
-        self.answered = self.load.answered();
+        self.heard = self.signs_of_life();
         if let Some(proof) = self.proof.take().filter(|_| self.visit.is_none()) {
             self.offer(proof);
         }
@@ -147,30 +145,6 @@ impl Supervisor {
         self.tend();
         // What changed while the lists were read.
         self.news.notify_one();
-    }
-
-    pub(super) fn schedule_probe(&mut self) {
-        let health = &self.setup.manifest.health;
-        if self.serving && health.probe != Probe::None {
-            // Spread, so that many instances that started together are not probed together.
-            let wait = health.interval.0.mul_f64(0.9 + 0.2 * roll());
-            self.probe_at = Some(Instant::now() + wait);
-        }
-    }
-
-    /// Probes the instance, unless calls that were answered meanwhile prove that it lives.
-    pub(super) fn probe(&mut self) {
-        let g = self.machine.generation();
-        let Some(link) = self.link.clone() else { return };
-        let answered = self.load.answered();
-        self.schedule_probe();
-        if std::mem::replace(&mut self.answered, answered) != answered {
-            self.effect(std::future::ready(Outcome::Probed(g, true)));
-            return;
-        }
-        let health = self.setup.manifest.health.clone();
-        let at = self.inbox.as_ref().and_then(|inbox| inbox.facts().at);
-        self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, at.as_ref()).await) });
     }
 
     /// Reads the lists again, because the plugin says that they changed. One reading at a time.
@@ -208,7 +182,7 @@ impl Supervisor {
     }
 
     /// Runs an effect; its outcome comes back as a message.
-    fn effect(&self, effect: impl Future<Output = Outcome> + Send + 'static) {
+    pub(super) fn effect(&self, effect: impl Future<Output = Outcome> + Send + 'static) {
         let outcomes = self.outcomes.clone();
         self.services.tasks.spawn(tracing::Span::current(), async move {
             // A supervisor that has ended needs no outcome.

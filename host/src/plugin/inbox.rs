@@ -1,5 +1,6 @@
 //! The host's ear for one generation: what a plugin says outside of calls.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -34,7 +35,9 @@ pub(crate) struct GenerationInbox {
     facts: Mutex<Facts>,
     /// Rung when the facts changed, or the plugin says that its lists did.
     pub(crate) news: Arc<Notify>,
-    lists_changed: std::sync::atomic::AtomicBool,
+    lists_changed: AtomicBool,
+    /// What the plugin has said so far.
+    heard: AtomicU64,
     cancel: CancellationToken,
     closed: Mutex<Option<oneshot::Sender<Cause>>>,
     outside: Option<Outside>,
@@ -66,6 +69,7 @@ impl GenerationInbox {
             facts: Mutex::default(),
             news,
             lists_changed: false.into(),
+            heard: 0.into(),
             cancel: CancellationToken::new(),
             closed: Mutex::new(Some(closed)),
             outside,
@@ -84,13 +88,18 @@ impl GenerationInbox {
 
     /// Whether the lists changed since this was last asked.
     pub(crate) fn take_lists_changed(&self) -> bool {
-        self.lists_changed.swap(false, std::sync::atomic::Ordering::AcqRel)
+        self.lists_changed.swap(false, Ordering::AcqRel)
     }
 
     /// The plugin says so, or could not have been heard for a while.
     pub(crate) fn lists_may_have_changed(&self) {
-        self.lists_changed.store(true, std::sync::atomic::Ordering::Release);
+        self.lists_changed.store(true, Ordering::Release);
         self.news.notify_one();
+    }
+
+    /// How many messages it has sent, and things it has shown.
+    pub(crate) fn heard_so_far(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// The generation is no longer wanted.
@@ -118,6 +127,12 @@ impl Outside {
 
 #[async_trait]
 impl Inbox for GenerationInbox {
+    fn heard(&self) {
+        if self.heard.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.news.notify_one();
+        }
+    }
+
     fn stage(&self, stage: Stage) {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         match stage {
@@ -126,6 +141,7 @@ impl Inbox for GenerationInbox {
                 // A port of the API is one of this machine.
                 facts.port = facts.pid.map(|_| port);
                 facts.at = Some(Server { host, port });
+                self.heard.fetch_add(1, Ordering::Relaxed);
             }
             // A step of a later version of the plugin's interface.
             _ => {}

@@ -12,6 +12,7 @@ pub(crate) mod handle;
 pub(crate) mod inbox;
 pub(crate) mod instance;
 pub(crate) mod kinds;
+mod liveness;
 pub(crate) mod memory;
 pub(crate) mod notice;
 pub(crate) mod open_tasks;

@@ -18,8 +18,13 @@ use crate::events::EventBus;
 use crate::process::Machine;
 use crate::tasks::Tasks;
 
-/// Instances that may be on their way up at the same time.
+/// Instances that may be on their way up at the same time, in the first seconds of it ([`SETTLED`]).
 const STARTS: usize = 32;
+/// Instances that may fetch what they run at the same time.
+const FETCHES: usize = 2;
+/// How long a start holds its leave. What a start costs the machine it costs in its first seconds; a server that says nothing
+/// for longer waits by itself, and keeps nobody else from starting.
+pub(super) const SETTLED: Duration = Duration::from_secs(5);
 /// Restarts after crashes: this many at once, then one each [`RESTART_INTERVAL`], so that many that die together do not
 /// melt the machine (reference: 10 restarts in 10 s).
 const RESTART_BURST: u32 = 10;
@@ -53,6 +58,8 @@ pub(crate) struct Services {
 /// Leave to start. It is given back by dropping it, when the start has ended either way.
 #[derive(Debug)]
 pub(crate) struct Leave {
+    /// To fetch: it is held until the server is heard.
+    pub(super) fetches: bool,
     _plugin: Option<OwnedSemaphorePermit>,
     _host: Option<OwnedSemaphorePermit>,
 }
@@ -61,6 +68,7 @@ pub(crate) struct Leave {
 #[derive(Debug)]
 pub(crate) struct Starts {
     permits: Arc<Semaphore>,
+    fetches: Arc<Semaphore>,
     restarts: Mutex<Bucket>,
 }
 
@@ -88,21 +96,29 @@ impl Default for Starts {
     fn default() -> Self {
         Self {
             permits: Arc::new(Semaphore::new(STARTS)),
+            fetches: Arc::new(Semaphore::new(FETCHES)),
             restarts: Mutex::new(Bucket::new(RESTART_BURST, RESTART_INTERVAL)),
         }
     }
 }
 
 impl Starts {
-    /// Waits for leave to start: of the plugin, then of the host.
-    pub(crate) async fn acquire(&self, clock: Clock, plugin: &Arc<Semaphore>, after_crash: bool) -> Leave {
+    /// Waits for leave to start, or to fetch: of the plugin, then of the host.
+    pub(crate) async fn acquire(
+        &self,
+        clock: Clock,
+        plugin: &Arc<Semaphore>,
+        after_crash: bool,
+        fetches: bool,
+    ) -> Leave {
         if after_crash {
             let wait = self.restarts.lock().unwrap_or_else(PoisonError::into_inner).take(clock.now());
             tokio::time::sleep(wait).await;
         }
         // The semaphores are never closed; without a permit the start goes on unbounded rather than not at all.
         let of_plugin = Arc::clone(plugin).acquire_owned().await.ok();
-        Leave { _plugin: of_plugin, _host: Arc::clone(&self.permits).acquire_owned().await.ok() }
+        let of_host = Arc::clone(if fetches { &self.fetches } else { &self.permits });
+        Leave { fetches, _plugin: of_plugin, _host: of_host.acquire_owned().await.ok() }
     }
 }
 

@@ -21,7 +21,7 @@ use super::inbox::GenerationInbox;
 use super::instance::{Beginning, Command, InstanceHandle, Load, Predecessors, Setup, Snapshot};
 use super::prove::Proof;
 use super::report::first_snapshot;
-use super::services::{Leave, Services, roll};
+use super::services::{Leave, SETTLED, Services, roll};
 use super::visit::Visit;
 
 /// Commands that may wait for a supervisor; a sender waits when it is full.
@@ -71,10 +71,13 @@ pub(super) struct Supervisor {
     pub(super) proof: Option<Proof>,
     /// The leave to start; given back when the start has ended either way.
     pub(super) leave: Option<Leave>,
+    /// When the leave to start is given back at the latest.
+    pub(super) settled_at: Option<Instant>,
     pub(super) serving: bool,
     pub(super) load: Arc<Load>,
     pub(super) probe_at: Option<Instant>,
-    pub(super) answered: u64,
+    /// Signs of life by the last probe.
+    pub(super) heard: u64,
     pub(super) relist_at: Option<Instant>,
     /// Rung by a call that wants it.
     pub(super) wake: Arc<Notify>,
@@ -138,10 +141,11 @@ pub(super) fn supervise(
         hello,
         proof: None,
         leave: None,
+        settled_at: None,
         serving: false,
         load: Arc::clone(&load),
         probe_at: None,
-        answered: 0,
+        heard: 0,
         relist_at: None,
         wake: Arc::clone(&wake),
         sleep_at: None,
@@ -213,6 +217,10 @@ impl Supervisor {
         if self.machine.is_resting() {
             self.forget();
         }
+        if self.machine.state() != State::Preparing {
+            // What was to be fetched is there, or had its time.
+            self.leave.take_if(|leave| leave.fetches);
+        }
         self.publish();
         self.tell(before);
     }
@@ -247,6 +255,7 @@ impl Supervisor {
         match outcome {
             Outcome::Admitted(g, leave) => {
                 if self.machine.generation() == g && self.machine.state() == State::Preparing {
+                    self.settled_at = (!leave.fetches).then(|| Instant::now() + SETTLED);
                     self.leave = Some(leave);
                 }
                 self.on(Event::Admitted(g));
@@ -254,11 +263,13 @@ impl Supervisor {
             Outcome::Prepared(g) => self.on(Event::Prepared(g)),
             Outcome::PrepareFailed(g, cause) => self.on(Event::PrepareFailed(g, self.clean(cause))),
             Outcome::Opened(g, link) => {
+                self.listen();
                 self.hello = Some(Arc::new(link.hello().clone()));
                 self.link = Some(link);
                 self.on(Event::Opened(g));
             }
             Outcome::OpenFailed(g, cause) => {
+                self.listen();
                 self.note_exit(g, &cause);
                 self.on(Event::OpenFailed(g, self.clean(cause)));
             }
@@ -267,10 +278,7 @@ impl Supervisor {
                 self.on(Event::Proven(g));
             }
             Outcome::ProofFailed(g, cause) => self.on(Event::ProofFailed(g, self.clean(cause))),
-            Outcome::Probed(generation, ok) => {
-                let busy = self.load.inflight() > 0;
-                self.on(Event::Probed { generation, ok, busy });
-            }
+            Outcome::Probed(generation, ok) => self.probed(generation, ok),
             Outcome::Closed(g) if self.machine.generation() == g => {
                 let told = self.end.as_mut().and_then(|end| end.try_recv().ok());
                 self.ended(told.unwrap_or_else(|| Cause::new(CauseKind::Requested, "closed")));
@@ -303,6 +311,7 @@ impl Supervisor {
 
     /// The plugin told something outside of calls.
     pub(super) fn told(&mut self) {
+        self.listen();
         // What is listed is what the shared instances list.
         let may = self.serving && !self.relisting && self.visit.is_none();
         if may && self.inbox.as_ref().is_some_and(|inbox| inbox.take_lists_changed()) {
@@ -330,6 +339,9 @@ impl Supervisor {
                 self.relist();
             }
         }
+        if due(self.settled_at) {
+            (self.leave, self.settled_at) = (None, None);
+        }
         if due(self.sleep_at) {
             self.sleep_if_idle();
         }
@@ -338,7 +350,11 @@ impl Supervisor {
 
     fn next_wake(&self) -> Option<Instant> {
         let machine = self.machine.next_deadline().map(|at| self.services.clock.instant(at));
-        [machine, self.probe_at, self.relist_at, self.stale_at, self.sleep_at].into_iter().flatten().min()
+        let settled = self.settled_at.filter(|_| self.leave.is_some());
+        [machine, self.probe_at, self.relist_at, self.stale_at, self.sleep_at, settled]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Nothing is alive: what belonged to the generation goes.

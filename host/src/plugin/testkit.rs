@@ -28,6 +28,8 @@ pub(crate) enum Opening {
     Fails(CauseKind),
     /// Never gets ready, but ends when it is cancelled.
     Hangs,
+    /// Says something, and then hangs.
+    SpeaksAndHangs,
     /// Does not even watch for the cancellation.
     Ignores,
 }
@@ -145,7 +147,10 @@ impl Plugin for Fake {
         match next {
             Opening::Works => {}
             Opening::Fails(kind) => return Err(Cause::new(kind, "scripted")),
-            Opening::Hangs => {
+            Opening::Hangs | Opening::SpeaksAndHangs => {
+                if matches!(next, Opening::SpeaksAndHangs) {
+                    inbox.heard();
+                }
                 inbox.cancelled().await;
                 return Err(Cause::new(CauseKind::Requested, "cancelled"));
             }

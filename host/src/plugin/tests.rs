@@ -15,6 +15,7 @@ use super::testkit::{Kit, Opening, Script, manifest, setup};
 mod listens;
 mod own;
 mod sleep;
+mod starts;
 mod watch;
 
 fn openings(openings: &[Opening]) -> Script {

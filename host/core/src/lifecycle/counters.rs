@@ -29,9 +29,9 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Notes that the other side could not be reached, and returns the delay before the next try. It is no crash of the
-    /// plugin: a server that is away for an hour is back in the catalog within a minute of its return.
-    pub fn unreachable(&mut self, restart: &Restart, roll: f64) -> Duration {
+    /// Notes that the other side could not be reached, or what is to be run not fetched, and returns the delay before the next
+    /// try. It is no crash of the plugin: a server that is away for an hour is back in the catalog within a minute of its return.
+    pub fn uncounted(&mut self, restart: &Restart, roll: f64) -> Duration {
         self.next_step(restart, roll)
     }
 

@@ -18,7 +18,9 @@ impl Machine {
     pub(super) fn end(&mut self, failure: Option<Cause>, cx: Context) -> Vec<Effect> {
         let generation = self.generation;
         let (effects, ready_for) = match &self.phase {
-            Phase::Preparing { .. } | Phase::Opening { .. } => (vec![Effect::CancelOpen(generation)], None),
+            Phase::Preparing { .. } | Phase::Fetching { .. } | Phase::Opening { .. } => {
+                (vec![Effect::CancelOpen(generation)], None)
+            }
             Phase::Proving { .. } => (vec![Effect::Close(generation)], None),
             Phase::Serving { ready_since, .. } => {
                 (vec![Effect::Suspend(generation), Effect::Close(generation)], Some(cx.now - *ready_since))
@@ -39,7 +41,10 @@ impl Machine {
         let suspend = matches!(self.phase, Phase::Serving { .. });
         let (failure, ready_for) = match &self.phase {
             Phase::Resting { .. } => return Vec::new(),
-            Phase::Preparing { .. } | Phase::Opening { .. } | Phase::Proving { .. } => (Some(cause), None),
+            Phase::Preparing { .. } | Phase::Fetching { .. } | Phase::Opening { unheard: true, .. } => {
+                (Some(unprepared(cause)), None)
+            }
+            Phase::Opening { unheard: false, .. } | Phase::Proving { .. } => (Some(cause), None),
             Phase::Serving { ready_since, .. } => (Some(cause), Some(cx.now - *ready_since)),
             Phase::Draining { .. } => (None, None),
             Phase::Ending { failure, ready_for, .. } => {
@@ -68,7 +73,9 @@ impl Machine {
 
     pub(super) fn failed(&mut self, cause: Cause, ready_for: Option<Duration>, cx: Context) -> Vec<Effect> {
         let clean = cause.exit.as_ref().is_some_and(|exit| exit.code == Some(0));
-        let (permanent, reached) = (cause.is_permanent(), cause.kind != CauseKind::Unreachable);
+        // Neither says anything of the server.
+        let reached = !matches!(cause.kind, CauseKind::Unreachable | CauseKind::PrepareFailed);
+        let permanent = cause.is_permanent();
         self.cause = Some(cause);
         if permanent {
             return self.rest(Some((State::Fatal, None)));
@@ -90,7 +97,7 @@ impl Machine {
         let delay = if reached {
             self.counters.failed(cx.now, ready_for, restart, cx.roll)
         } else {
-            self.counters.unreachable(restart, cx.roll)
+            self.counters.uncounted(restart, cx.roll)
         };
         self.quarantined |= self.counters.hopeless(cx.now, &self.policy.restart);
         self.quarantined &= !cx.last_serviceable;
@@ -121,7 +128,23 @@ impl Machine {
         };
         match &mut self.phase {
             Phase::Resting { .. } => self.begin(cx),
-            Phase::Preparing { .. } => self.end(slow("preparation", self.policy.prepare_timeout), cx),
+            Phase::Preparing { .. } => {
+                let cause = slow("preparation", self.policy.prepare_timeout);
+                self.end(cause.map(unprepared), cx)
+            }
+            // It may be as good as there.
+            Phase::Fetching { .. } => {
+                self.phase = Phase::Opening { deadline: cx.now + self.policy.start_timeout, unheard: true };
+                Vec::new()
+            }
+            Phase::Opening { unheard: true, .. } => {
+                let budget = self.policy.prepare_timeout + self.policy.start_timeout;
+                let detail = format!(
+                    "its command fetches what it runs, and nothing was heard of the server for {} s",
+                    budget.as_secs_f64()
+                );
+                self.end(Some(Cause::new(CauseKind::PrepareFailed, detail)), cx)
+            }
             Phase::Opening { .. } => self.end(slow("handshake", self.policy.start_timeout), cx),
             Phase::Proving { .. } => self.end(slow("lists", self.policy.start_timeout), cx),
             Phase::Serving { .. } => {
@@ -135,4 +158,13 @@ impl Machine {
             }
         }
     }
+}
+
+/// A failure before the server said a word tells nothing of it, unless no further try can help.
+fn unprepared(cause: Cause) -> Cause {
+    if cause.is_permanent() || matches!(cause.kind, CauseKind::Unreachable | CauseKind::Requested) {
+        return cause;
+    }
+    let detail = format!("before the server said anything: {}", cause.detail);
+    Cause { exit: cause.exit, ..Cause::new(CauseKind::PrepareFailed, detail) }
 }

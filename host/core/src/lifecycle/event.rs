@@ -35,6 +35,8 @@ pub enum Event {
     Prepared(Generation),
     /// It is not.
     PrepareFailed(Generation, Cause),
+    /// Its server has said or shown something for the first time: whatever was fetched is there.
+    Heard(Generation),
     /// The handshake is done.
     Opened(Generation),
     /// No connection; nothing of the generation is left.

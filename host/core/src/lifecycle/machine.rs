@@ -23,9 +23,11 @@ pub struct Policy {
     pub failures: u32,
     /// Whether it sleeps until it is called, instead of running for as long as it is wanted.
     pub lazy: bool,
-    /// From the start of the opening to the proof.
+    /// Whether its command fetches what it runs: then the opening belongs to the preparation until the server is heard.
+    pub fetches: bool,
+    /// From the start of the opening, or the first word of a server that was fetched, to the proof.
     pub start_timeout: Duration,
-    /// For what comes before the opening.
+    /// For what comes before that.
     pub prepare_timeout: Duration,
     /// How long calls in flight may go on in a drain.
     pub drain: Duration,
@@ -69,8 +71,14 @@ pub(super) enum Phase {
     Preparing {
         deadline: Moment,
     },
+    /// It is being opened, and fetches what it runs.
+    Fetching {
+        deadline: Moment,
+    },
     Opening {
         deadline: Moment,
+        /// It had all the time to fetch what it runs, and nothing was heard of the server yet.
+        unheard: bool,
     },
     Proving {
         deadline: Moment,
@@ -140,7 +148,8 @@ impl Machine {
         match &self.phase {
             Phase::Resting { until, .. } => *until,
             Phase::Preparing { deadline }
-            | Phase::Opening { deadline }
+            | Phase::Fetching { deadline }
+            | Phase::Opening { deadline, .. }
             | Phase::Proving { deadline }
             | Phase::Draining { deadline, .. } => Some(*deadline),
             Phase::Serving { ready_since, .. } => self.quarantined.then(|| *ready_since + PROBATION),
@@ -153,7 +162,7 @@ impl Machine {
     pub fn state(&self) -> State {
         match &self.phase {
             Phase::Resting { as_state, .. } => *as_state,
-            Phase::Preparing { .. } => State::Preparing,
+            Phase::Preparing { .. } | Phase::Fetching { .. } => State::Preparing,
             Phase::Opening { .. } | Phase::Proving { .. } => State::Starting,
             Phase::Serving { degraded: false, .. } => State::Ready,
             Phase::Serving { degraded: true, .. } => State::Degraded,
@@ -175,12 +184,36 @@ impl Machine {
             Phase::Ending { failure: Some(cause), .. } => Some(cause),
             Phase::Resting { .. }
             | Phase::Preparing { .. }
+            | Phase::Fetching { .. }
             | Phase::Opening { .. }
             | Phase::Proving { .. }
             | Phase::Serving { .. }
             | Phase::Draining { .. }
             | Phase::Ending { failure: None, .. } => self.cause.as_ref(),
         }
+    }
+
+    /// When an opening under way must be over, whatever is heard of it until then.
+    #[must_use]
+    pub fn latest_opening(&self) -> Option<Moment> {
+        let start = self.policy.start_timeout;
+        match self.phase {
+            // The rest of the fetching, a last wait for the server's first word, and its start after that.
+            Phase::Fetching { deadline } => Some(deadline + start + start),
+            Phase::Opening { deadline, unheard: true } => Some(deadline + start),
+            Phase::Opening { deadline, unheard: false } | Phase::Proving { deadline } => Some(deadline),
+            Phase::Resting { .. }
+            | Phase::Preparing { .. }
+            | Phase::Serving { .. }
+            | Phase::Draining { .. }
+            | Phase::Ending { .. } => None,
+        }
+    }
+
+    /// Whether it waits for the first word of its server.
+    #[must_use]
+    pub fn awaits_a_word(&self) -> bool {
+        matches!(self.phase, Phase::Fetching { .. } | Phase::Opening { unheard: true, .. })
     }
 
     /// When it is tried again by itself.
@@ -258,6 +291,7 @@ impl Machine {
             Event::Sleep(g) if self.lives(g) => self.sleep(cx),
             Event::Admitted(g) if self.lives(g) => self.admitted(cx),
             Event::Prepared(g) if self.lives(g) => self.prepared(cx),
+            Event::Heard(g) if self.lives(g) => self.heard(cx),
             Event::Opened(g) if self.lives(g) => self.opened(cx),
             Event::Proven(g) if self.lives(g) => self.proven(cx),
             Event::PrepareFailed(g, cause) | Event::OpenFailed(g, cause) if self.lives(g) => {
@@ -277,6 +311,7 @@ impl Machine {
             | Event::Admitted(_)
             | Event::Prepared(_)
             | Event::PrepareFailed(..)
+            | Event::Heard(_)
             | Event::Opened(_)
             | Event::OpenFailed(..)
             | Event::Proven(_)
@@ -301,8 +336,9 @@ impl From<&Manifest> for Policy {
             restart: manifest.restart.clone(),
             failures: manifest.health.failures,
             lazy: manifest.start == Start::Lazy,
+            fetches: manifest.fetches(),
             start_timeout: manifest.health.start_timeout.0,
-            prepare_timeout: Duration::from_secs(300),
+            prepare_timeout: manifest.health.prepare_timeout.0,
             drain: manifest.stop.drain.0,
             // What the stop policy takes at most, and some time for the kernel to reap.
             stop: manifest.stop.grace.0 + manifest.stop.term.0 + Duration::from_secs(5),

@@ -26,6 +26,7 @@ impl Machine {
             // The calls that the drain protects may end; then it begins anew.
             Phase::Draining { .. } => Vec::new(),
             Phase::Preparing { .. }
+            | Phase::Fetching { .. }
             | Phase::Opening { .. }
             | Phase::Proving { .. }
             | Phase::Serving { .. } => {
@@ -68,6 +69,7 @@ impl Machine {
                 Vec::new()
             }
             Phase::Preparing { .. }
+            | Phase::Fetching { .. }
             | Phase::Opening { .. }
             | Phase::Proving { .. }
             | Phase::Serving { .. }

@@ -34,6 +34,7 @@ impl Machine {
             }
             // It begins anew when nothing of it is left.
             Phase::Preparing { .. }
+            | Phase::Fetching { .. }
             | Phase::Opening { .. }
             | Phase::Proving { .. }
             | Phase::Serving { .. }

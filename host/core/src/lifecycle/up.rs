@@ -5,7 +5,7 @@ use std::time::Duration;
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::event::{Context, Effect};
-use super::machine::{Machine, Phase};
+use super::machine::{Machine, Phase, Policy};
 
 /// How long an instance may wait for leave to start, behind others that start.
 const ADMISSION: Duration = Duration::from_secs(3600);
@@ -32,7 +32,12 @@ impl Machine {
     pub(super) fn prepared(&mut self, cx: Context) -> Vec<Effect> {
         match &self.phase {
             Phase::Preparing { .. } => {
-                self.phase = Phase::Opening { deadline: cx.now + self.policy.start_timeout };
+                let Policy { fetches, start_timeout, prepare_timeout, .. } = self.policy;
+                self.phase = if fetches {
+                    Phase::Fetching { deadline: cx.now + prepare_timeout }
+                } else {
+                    Phase::Opening { deadline: cx.now + start_timeout, unheard: false }
+                };
                 vec![Effect::Open(self.generation)]
             }
             // It was no longer wanted while it prepared, and nothing has been opened.
@@ -41,6 +46,7 @@ impl Machine {
                 self.settle(failure, None, cx)
             }
             Phase::Resting { .. }
+            | Phase::Fetching { .. }
             | Phase::Opening { .. }
             | Phase::Proving { .. }
             | Phase::Serving { .. }
@@ -49,10 +55,22 @@ impl Machine {
         }
     }
 
+    /// What was fetched runs: the start begins.
+    pub(super) fn heard(&mut self, cx: Context) -> Vec<Effect> {
+        if self.awaits_a_word() {
+            self.phase = Phase::Opening { deadline: cx.now + self.policy.start_timeout, unheard: false };
+        }
+        Vec::new()
+    }
+
     pub(super) fn opened(&mut self, cx: Context) -> Vec<Effect> {
         match &mut self.phase {
-            Phase::Opening { deadline } => {
+            Phase::Opening { deadline, unheard: false } => {
                 self.phase = Phase::Proving { deadline: *deadline };
+                vec![Effect::Prove(self.generation)]
+            }
+            Phase::Fetching { .. } | Phase::Opening { unheard: true, .. } => {
+                self.phase = Phase::Proving { deadline: cx.now + self.policy.start_timeout };
                 vec![Effect::Prove(self.generation)]
             }
             // The opening was quicker than the wish to end it.

@@ -11,9 +11,10 @@ use super::sandbox::Sandbox;
 use super::sections::{
     Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Start, Stop, ToolFilter,
 };
-use super::template::Template;
+use super::template::{Late, Template};
 use super::units::Span;
 use crate::id::PluginId;
+use crate::launcher;
 
 /// One plugin as its manifest declares it, checked and with its variables expanded.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,6 +170,13 @@ impl Manifest {
             || self.stop != other.stop
             || self.sandbox != other.sandbox
             || !self.limits.launches_like(&other.limits)
+    }
+
+    /// Whether its command may fetch what it runs.
+    #[must_use]
+    pub fn fetches(&self) -> bool {
+        let Kind::Command(command) = &self.kind else { return false };
+        launcher::fetches(&command.argv.iter().map(|word| word.render(Late::default())).collect::<Vec<_>>())
     }
 
     /// The API's word for what kind of plugin it is.

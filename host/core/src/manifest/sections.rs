@@ -94,8 +94,11 @@ pub struct Health {
     /// Failed probes in a row until the instance is restarted. One that is busy inside a call's deadline is only marked degraded.
     #[schemars(range(min = 1, max = 100))]
     pub failures: u32,
-    /// From spawn to handshake done and lists read.
+    /// From spawn to handshake done and lists read. Of a command that fetches what it runs: from the server's first word on.
     pub start_timeout: Span,
+    /// For what comes before that: checks, and with `npx`, `npm exec`, `uvx`, `uv run`, `uv tool run`, `bunx`, `pnpm dlx`,
+    /// `yarn dlx` and `pipx run` the fetching. Two plugins fetch at a time; one that cannot is tried again and never quarantined.
+    pub prepare_timeout: Span,
 }
 
 /// When an ended instance is started again.
@@ -232,6 +235,7 @@ impl Default for Health {
             timeout: Span::secs(5),
             failures: 3,
             start_timeout: Span::secs(30),
+            prepare_timeout: Span::secs(300),
         }
     }
 }

@@ -61,7 +61,13 @@ where
 impl Opening {
     async fn either(mut self) -> Result<Connected, Cause> {
         let until = self.options.probe_deadline();
-        let first = match self.discover(until).await? {
+        let discovered = match self.discover(until).await {
+            Err(cause) if cause.kind == CauseKind::StartTimeout && self.options.patient => {
+                return self.whatever_comes().await;
+            }
+            discovered => discovered?,
+        };
+        let first = match discovered {
             Discovery::Modern(hello) => return Ok(self.connected(*hello)),
             Discovery::Again(cause) | Discovery::Refused(cause) | Discovery::Unknown(cause) => cause,
         };
@@ -72,6 +78,22 @@ impl Opening {
             }
             Cause::new(second.kind, format!("{}; and as modern: {}", second.detail, first.detail))
         })
+    }
+
+    /// Nobody is there yet who could have heard the question. What is said next lies in the pipe behind it, until the server
+    /// comes and reads both; it is not ended for its silence, for then it would have to be fetched anew.
+    async fn whatever_comes(mut self) -> Result<Connected, Cause> {
+        let until = self.options.handshake_deadline;
+        match self.greet().await {
+            Ok(hello) => Ok(self.connected(hello)),
+            Err(refused) if refused.kind == CauseKind::HandshakeRefused => {
+                match self.discover(until).await? {
+                    Discovery::Modern(hello) => Ok(self.connected(*hello)),
+                    Discovery::Again(_) | Discovery::Refused(_) | Discovery::Unknown(_) => Err(refused),
+                }
+            }
+            Err(cause) => Err(cause),
+        }
     }
 
     /// Asks the server which revisions it speaks; twice, if it says that it speaks ours.
@@ -87,6 +109,11 @@ impl Opening {
     }
 
     async fn initialize(mut self) -> Result<Connected, Cause> {
+        let hello = self.greet().await?;
+        Ok(self.connected(hello))
+    }
+
+    async fn greet(&mut self) -> Result<Hello, Cause> {
         let until = self.options.handshake_deadline;
         let request = handshake::initialize(self.options.client.as_deref());
         let reply = self.ask(request, Era::Legacy, until).await?;
@@ -96,7 +123,7 @@ impl Opening {
             let gone = || Cause::new(CauseKind::LinkLost, "the connection broke during the handshake");
             return Err(self.lost.already().unwrap_or_else(gone));
         }
-        Ok(self.connected(hello))
+        Ok(hello)
     }
 
     /// Asks something of the handshake, which is never cancelled.

@@ -33,6 +33,7 @@ pub(crate) fn options() -> Options {
         generation: 1,
         client: None,
         era: EraChoice::Legacy,
+        patient: false,
     }
 }
 

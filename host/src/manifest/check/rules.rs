@@ -106,6 +106,7 @@ fn times(file: &PluginFile, findings: &mut Findings<'_>) {
         ("/health/interval", file.health.interval),
         ("/health/timeout", file.health.timeout),
         ("/health/start_timeout", file.health.start_timeout),
+        ("/health/prepare_timeout", file.health.prepare_timeout),
         ("/limits/call_timeout", file.limits.call_timeout),
         ("/limits/max_timeout", file.limits.max_timeout),
         ("/restart/decay", file.restart.decay),

@@ -58,6 +58,7 @@ impl Common {
             generation: launch.generation,
             client: launch.client.clone(),
             era,
+            patient: self.manifest.fetches(),
         }
     }
 }

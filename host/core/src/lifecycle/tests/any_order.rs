@@ -22,6 +22,7 @@ enum Action {
     Serviceable(bool),
     Sleep,
     Wake,
+    Heard,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -31,7 +32,7 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         3 => (0..7u8).prop_map(Action::Operator),
         8 => (prop_oneof![4 => Just(Step::Succeed), 1 => kind.prop_map(Step::Fail)], 0.0..=1.0).prop_map(|(s, r)| Action::World(s, r)),
-        4 => (0..11u8, 0..4u64).prop_map(|(e, back)| Action::Stale(e, back)),
+        4 => (0..12u8, 0..4u64).prop_map(|(e, back)| Action::Stale(e, back)),
         3 => (any::<bool>(), any::<bool>()).prop_map(|(ok, busy)| Action::Probe(ok, busy)),
         1 => Just(Action::ProofFails),
         1 => Just(Action::Idle),
@@ -40,6 +41,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => any::<bool>().prop_map(Action::Serviceable),
         2 => Just(Action::Sleep),
         2 => Just(Action::Wake),
+        2 => Just(Action::Heard),
     ]
 }
 
@@ -56,6 +58,7 @@ fn stale_event(n: u8, g: Generation) -> Event {
         7 => Event::Idle(g),
         8 => Event::Admitted(g),
         9 => Event::Sleep(g),
+        10 => Event::Heard(g),
         _ => Event::Probed { generation: g, ok: false, busy: false },
     }
 }
@@ -99,6 +102,14 @@ fn act(world: &mut World, action: Action) {
         }
         Action::Serviceable(last) => world.last_serviceable = last,
         Action::Sleep => world.send(Event::Sleep(world.machine.generation())),
+        Action::Heard => {
+            let before = (world.machine.state(), world.machine.next_deadline());
+            let fetching = world.machine.awaits_a_word();
+            world.send(Event::Heard(world.machine.generation()));
+            assert!(!world.machine.awaits_a_word());
+            let after = (world.machine.state(), world.machine.next_deadline());
+            assert!(fetching || before == after, "a word changes nothing but a fetching");
+        }
         Action::Wake => {
             let wanted = world.machine.is_wanted();
             world.send(Event::Wake);
@@ -113,8 +124,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_order_of_events_keeps_the_rules(lazy: bool, actions in prop::collection::vec(action(), 1..80)) {
-        let mut world = World::new(Policy { lazy, ..policy() });
+    fn any_order_of_events_keeps_the_rules(lazy: bool, fetches: bool, actions in prop::collection::vec(action(), 1..80)) {
+        let mut world = World::new(Policy { lazy, fetches, ..policy() });
         if lazy {
             world.machine = world.machine.asleep();
         }

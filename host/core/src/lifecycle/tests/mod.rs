@@ -2,5 +2,6 @@
 
 mod any_order;
 mod cases;
+mod fetching;
 mod sleep;
 mod world;

@@ -14,6 +14,7 @@ pub(super) fn policy() -> Policy {
         restart: Restart::default(),
         failures: 3,
         lazy: false,
+        fetches: false,
         start_timeout: Duration::from_secs(30),
         prepare_timeout: Duration::from_secs(300),
         drain: Duration::from_secs(30),
@@ -173,6 +174,9 @@ impl World {
     }
 
     pub(super) fn crash(&mut self) {
+        if matches!(self.alive, Some((_, Stage::Preparing))) {
+            self.step(Step::Succeed, 0.5);
+        }
         self.step(Step::Fail(CauseKind::Exited), 0.5);
     }
 }

@@ -256,3 +256,48 @@ async fn a_modern_request_without_an_object_is_refused_here() {
     assert!(matches!(reply, Ok(Reply::Error(error)) if error.code == -32602));
     assert_eq!(call.times_sent(), 0);
 }
+
+/// A server that is still being fetched hears the question late, or never answers it: it is not ended for that.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_comes_late_finds_all_that_it_may_want_in_the_pipe() {
+    let late = || Options {
+        handshake_deadline: Instant::now() + Duration::from_secs(6),
+        patient: true,
+        ..era(EraChoice::Auto)
+    };
+    // Legacy: it says nothing to the question, or that it does not know it.
+    for answers in [false, true] {
+        let (connected, _peer) = opened(late(), &Ear::default(), async |mut peer| {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let asked = peer.message().await;
+            assert_eq!(asked["method"], "server/discover");
+            if answers {
+                let error =
+                    json!({"jsonrpc": "2.0", "id": asked["id"], "error": {"code": -32601, "message": "?"}});
+                peer.tell(error).await;
+            }
+            let hello = peer.message().await;
+            assert_eq!(hello["method"], "initialize");
+            peer.answer(&hello["id"], json!({"protocolVersion": "2025-06-18", "capabilities": {}})).await;
+            peer
+        })
+        .await;
+        assert_eq!(connected.expect("connected").era(), Some(Era::Legacy));
+    }
+    // Modern: it refuses the old handshake, and is asked again.
+    let (connected, _peer) = opened(late(), &Ear::default(), async |mut peer| {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let first = peer.message().await;
+        peer.answer(&first["id"], discovered()).await;
+        let hello = peer.message().await;
+        assert_eq!(hello["method"], "initialize");
+        let error = json!({"jsonrpc": "2.0", "id": hello["id"], "error": {"code": -32601, "message": "?"}});
+        peer.tell(error).await;
+        let again = peer.message().await;
+        assert_eq!(again["method"], "server/discover");
+        peer.answer(&again["id"], discovered()).await;
+        peer
+    })
+    .await;
+    assert_eq!(connected.expect("connected").era(), Some(Era::Modern));
+}
