@@ -147,7 +147,7 @@ impl External {
                 let cause = last_word(cause, &handle).await;
                 let exit = end(&handle).await;
                 drop(lease);
-                Err(Cause { exit: Some(exit), ..cause })
+                Err(Cause { exit: Some(Box::new(exit)), ..cause })
             }
         }
     }
@@ -255,7 +255,7 @@ impl External {
             timeout(LAST_WORD, inner.close()).await.ok();
             let exit = end(&handle).await;
             drop((lease, place));
-            Cause { exit: Some(exit), ..cause }
+            Cause { exit: Some(Box::new(exit)), ..cause }
         })
     }
 }

@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use wharf_core::manifest::{Limits, Sandbox, Stop};
 
 use super::{Guarded, Keeper, Shim, guard_with};
+use crate::process::bounds::Bounds;
 use crate::process::ledger::Entry;
 use crate::process::logs::LogBook;
 use crate::process::spawn::{Folders, Launch};
@@ -30,7 +31,8 @@ fn guarded(dir: &std::path::Path) -> Guarded {
         log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
     };
     // A number beyond the largest process id.
-    Guarded { pid: i32::MAX, marker: "NONE=1".to_owned(), pumps: Vec::new(), launch, entry: Entry::default() }
+    let (marker, pumps) = ("NONE=1".to_owned(), Vec::new());
+    Guarded { pid: i32::MAX, marker, pumps, launch, entry: Entry::default(), bounds: Bounds::default() }
 }
 
 #[tokio::test]
