@@ -16,7 +16,7 @@ pub struct Cause {
     pub remedy: &'static str,
     /// How the process ended, where there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub exit: Option<ExitReport>,
+    pub exit: Option<Box<ExitReport>>,
 }
 
 /// How a plugin's main process ended.
@@ -26,8 +26,11 @@ pub struct ExitReport {
     pub code: Option<i32>,
     /// Signal number, if a signal ended it.
     pub signal: Option<i32>,
-    /// Whether the kernel killed it for want of memory.
+    /// Whether it was killed for want of memory, by the kernel or by the host.
     pub oom: bool,
+    /// What is known of why, where code and signal do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// From spawn to exit.
     #[serde(rename = "uptime_ms", with = "millis")]
     pub uptime: Duration,
@@ -95,8 +98,8 @@ causes! {
     ExitedForGood = "exited_for_good", true, "look at the last lines of stderr, correct the plugin's configuration, then `wharf start`";
     /// A signal ended the process.
     Signalled = "signalled", false, "if nobody sent the signal, look at the last lines of stderr for a crash; the host restarts it by itself";
-    /// The kernel killed the process for want of memory.
-    OutOfMemory = "out_of_memory", false, "give the plugin more memory, or find its leak; the host restarts it by itself";
+    /// It was killed for want of memory, by the kernel or by the host.
+    OutOfMemory = "out_of_memory", false, "raise limits.memory, or find its leak; the host restarts it by itself";
     /// What it sends is not MCP.
     ProtocolGarbage = "protocol_garbage", false, "check that `command` starts an MCP server, that it logs to stderr and not to stdout, and that `dialect` is right";
     /// It answered the handshake or a list with an error.
@@ -128,14 +131,17 @@ impl Cause {
     /// The cause that a process's end amounts to.
     #[must_use]
     pub fn of_exit(exit: ExitReport) -> Self {
-        let (kind, detail) = match (exit.code, exit.signal) {
-            _ if exit.oom => (CauseKind::OutOfMemory, "killed by the kernel for want of memory".to_owned()),
+        let (kind, mut detail) = match (exit.code, exit.signal) {
+            _ if exit.oom => (CauseKind::OutOfMemory, "killed for want of memory".to_owned()),
             (Some(code @ (78 | 125)), _) => (CauseKind::ExitedForGood, format!("exited with code {code}")),
             (Some(code), _) => (CauseKind::Exited, format!("exited with code {code}")),
-            (None, Some(signal)) => (CauseKind::Signalled, format!("ended by signal {signal}")),
+            (None, Some(signal)) => (CauseKind::Signalled, format!("ended by signal {}", named(signal))),
             (None, None) => (CauseKind::Exited, "ended; its exit status is not known".to_owned()),
         };
-        Self { exit: Some(exit), ..Self::new(kind, detail) }
+        if let Some(note) = &exit.note {
+            detail = format!("{detail}: {note}");
+        }
+        Self { exit: Some(Box::new(exit)), ..Self::new(kind, detail) }
     }
 
     /// Whether it cannot heal by itself.
@@ -153,6 +159,32 @@ impl std::fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
+/// A signal's number, and its name where it has the same number on all common machines.
+fn named(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        10 => "SIGUSR1",
+        11 => "SIGSEGV",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return signal.to_string(),
+    };
+    format!("{signal} ({name})")
+}
+
 mod millis {
     //! Durations as whole milliseconds.
     use std::time::Duration;
@@ -165,5 +197,31 @@ mod millis {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         u64::deserialize(from).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, CauseKind, ExitReport};
+
+    #[test]
+    fn an_end_is_told_as_what_it_was() {
+        let killed = ExitReport { signal: Some(9), ..ExitReport::default() };
+        let cause = Cause::of_exit(killed.clone());
+        assert_eq!(
+            (cause.kind, cause.detail.as_str()),
+            (CauseKind::Signalled, "ended by signal 9 (SIGKILL)")
+        );
+        let note = Some("the host did not send it".to_owned());
+        let cause = Cause::of_exit(ExitReport { note, ..killed.clone() });
+        assert_eq!(cause.detail, "ended by signal 9 (SIGKILL): the host did not send it");
+        let note = Some("its processes held 9 MiB".to_owned());
+        let cause = Cause::of_exit(ExitReport { oom: true, note, ..killed });
+        assert_eq!(cause.kind, CauseKind::OutOfMemory);
+        assert_eq!(cause.detail, "killed for want of memory: its processes held 9 MiB");
+        assert_eq!(
+            Cause::of_exit(ExitReport { signal: Some(40), ..ExitReport::default() }).detail,
+            "ended by signal 40"
+        );
     }
 }

@@ -26,6 +26,7 @@ impl Sim {
             prepare_timeout: Duration::from_secs(300),
             drain: Duration::from_secs(30),
             lazy: false,
+            fetches: false,
             stop: Duration::from_secs(12),
         };
         let now = Moment::default();

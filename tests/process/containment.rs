@@ -169,6 +169,8 @@ async fn a_killed_host_leaves_nothing() {
         other.host.kill().unwrap();
         other.host.wait().unwrap();
         until("the tree is gone", || marked(&other.mark).is_empty()).await;
+        // It removes the control groups.
+        World::on(world.folder.clone(), &[], None).await;
     }
 }
 
@@ -186,6 +188,7 @@ async fn host_and_shim_killed_together_leave_nothing_or_the_next_host_ends_it() 
         other.host.wait().unwrap();
         if level.is_namespace() {
             until("the tree is gone", || marked(&other.mark).is_empty()).await;
+            World::on(world.folder.clone(), &[], None).await;
         } else {
             assert!(!marked(&other.mark).is_empty(), "{level:?}: this is what the ledger is for");
             let _next = World::on(world.folder, &[], Some(level)).await;

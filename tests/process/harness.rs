@@ -49,6 +49,32 @@ impl World {
         worlds
     }
 
+    /// Where no control group is used.
+    pub(crate) async fn without_groups(at_most: Option<Level>) -> Self {
+        let mut world = Self::new().await;
+        // Its own folder: the other machine of this world has swept it.
+        let machine = Machine::find_out_without_groups(Some(&world.folder), at_most, &world.tasks);
+        world.machine = machine.await;
+        world
+    }
+
+    /// What holds a limit here.
+    pub(crate) fn held_by(&self, key: &str, limits: &Limits) -> Option<String> {
+        let in_force = self.machine.in_force(limits, &Sandbox::default(), None).unwrap();
+        in_force.limits.get(key).cloned()
+    }
+
+    /// A shell script under limits.
+    pub(crate) async fn bounded(&self, script: &str, limits: Limits) -> Process {
+        self.spawn(Launch { limits, ..self.sh(script) }).await.unwrap()
+    }
+
+    /// What was logged of one stream.
+    pub(crate) fn said(&self, stream: &str) -> String {
+        let lines = self.log.tail(1000);
+        lines.iter().filter(|line| line.stream == stream).map(|line| format!("{}\n", line.text)).collect()
+    }
+
     pub(crate) async fn with(secrets: &[&str], at_most: Option<Level>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let world = Self::on(dir.path().to_owned(), secrets, at_most).await;

@@ -8,5 +8,8 @@
 mod harness;
 
 mod containment;
+mod groups;
 mod lifecycle;
+mod limits;
+mod memory;
 mod output;

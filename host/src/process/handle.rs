@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use wharf_core::manifest::Stop;
 use wharf_plugin_api::ExitReport;
 
+use super::bounds::Bounds;
 use super::keeper::Keeper;
 use super::ledger::Entry;
 use super::level::Level;
@@ -86,6 +87,7 @@ pub(super) struct Guarded {
     pub(super) launch: Launch,
     /// Its line in the ledger, struck out when nothing is left.
     pub(super) entry: Entry,
+    pub(super) bounds: Bounds,
 }
 
 /// The task that owns the shim.
@@ -126,6 +128,9 @@ fn guard_with(shim: Shim, guarded: Guarded, sweep: Sweep, tasks: &Tasks) -> Proc
         generation = launch.generation,
         pid = guarded.pid,
     );
+    let mut ended = shared.phase.clone();
+    let ended = async move { drop(ended.wait_for(|phase| !matches!(phase, Phase::Running)).await) };
+    span.in_scope(|| guarded.bounds.watch(shared.shim, shared.orders.downgrade(), ended, tasks));
     let guard = Guard { shim, guarded, phase, since: Instant::now(), patience: None, sweep };
     let known = memory::Known::new(guard.guarded.pid, shared.shim);
     tasks.spawn(span, guard.run(inbox, known, tasks.clone()));
@@ -268,8 +273,13 @@ impl Guard {
             self.guarded.pumps.iter().for_each(JoinHandle::abort);
         }
         let mut entry = std::mem::take(&mut self.guarded.entry);
+        let bounds = self.guarded.bounds.clone();
+        let clear = move || {
+            bounds.remove();
+            entry.strike();
+        };
         // It only fails while the host ends.
-        tasks.blocking(move || entry.strike()).await.ok();
+        tasks.blocking(clear).await.ok();
         let report = self.known_report().unwrap_or_default();
         self.phase.send_replace(Phase::Gone(report));
     }
@@ -282,6 +292,7 @@ impl Guard {
             tokio::select! {
                 report = self.shim.report() => match report {
                     Some(Report::Exited(report)) => {
+                        let report = self.explained(report, patience.is_some(), tasks).await;
                         self.patience.get_or_insert(Instant::now() + KILL_PATIENCE);
                         self.phase.send_replace(Phase::Exited(report));
                     }
@@ -306,6 +317,7 @@ impl Guard {
     fn obey(&mut self, order: Order) {
         self.shim.order(order);
         if order == Order::Kill {
+            self.guarded.bounds.kill();
             self.patience.get_or_insert(Instant::now() + KILL_PATIENCE);
         }
     }
@@ -322,8 +334,10 @@ impl Guard {
     async fn clean_up_after_shim(&mut self, tasks: &Tasks) -> bool {
         // Reaped first: only then are its orphans ours to reap.
         timeout(KILL_PATIENCE, self.shim.keeper.wait()).await.ok();
+        let (bounds, main) = (self.guarded.bounds.clone(), self.guarded.pid);
+        tasks.blocking(move || bounds.end_members(main)).await.ok();
         let mut swept = self.swept(SWEEP_BUDGET, tasks).await;
-        self.tell_exited(swept.main.take());
+        self.tell_exited(swept.main.take(), tasks).await;
         if !swept.gone {
             tracing::error!(left = ?swept.left, "processes of the plugin survive being killed");
         }
@@ -344,13 +358,20 @@ impl Guard {
     }
 
     /// How the main process ended, if the shim has not told it.
-    fn tell_exited(&self, reaped: Option<ExitReport>) {
+    async fn tell_exited(&self, reaped: Option<ExitReport>, tasks: &Tasks) {
         if self.known_report().is_none() {
             let uptime = self.since.elapsed();
             let report =
                 reaped.unwrap_or(ExitReport { signal: Some(libc::SIGKILL), ..ExitReport::default() });
-            self.phase.send_replace(Phase::Exited(ExitReport { uptime, ..report }));
+            let note = Some("its helper process was killed from outside".to_owned());
+            let report = ExitReport { uptime, note: note.filter(|_| report.signal.is_some()), ..report };
+            let report = self.explained(report, true, tasks).await;
+            self.phase.send_replace(Phase::Exited(report));
         }
+    }
+
+    async fn explained(&self, report: ExitReport, asked: bool, tasks: &Tasks) -> ExitReport {
+        self.guarded.bounds.explained(report, asked, &self.guarded.pumps, tasks).await
     }
 
     fn known_report(&self) -> Option<ExitReport> {

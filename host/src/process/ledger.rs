@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid as NixPid;
 use serde::{Deserialize, Serialize};
 
+use super::cgroup;
 use super::proc::{self, Pid};
 use super::wire::MARKER;
 
@@ -47,6 +48,9 @@ struct Line {
     /// What a launch was made of, each with the time at which it began.
     #[serde(default)]
     processes: Vec<Known>,
+    /// Its control groups.
+    #[serde(default)]
+    groups: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +79,7 @@ impl Ledger {
     /// Writes a launch down, before its first process. Blocks for a moment.
     pub(super) fn enter(&self, mark: &str) -> Entry {
         let name = mark.rsplit('=').next().unwrap_or(mark);
-        let line = Line { boot: self.boot.clone(), mark: mark.to_owned(), processes: Vec::new() };
+        let line = Line { boot: self.boot.clone(), mark: mark.to_owned(), ..Line::default() };
         let entry = Entry { path: self.folder.as_ref().map(|folder| folder.join(name)), line };
         entry.write();
         entry
@@ -99,7 +103,7 @@ impl Ledger {
             );
         }
         let lines: Vec<Line> = lines.into_iter().flatten().collect();
-        let killed = end_all(&lines);
+        let killed = end_all(&lines) + cgroup::clear(lines.iter().flat_map(|line| &line.groups));
         for path in &files {
             fs::remove_file(path).ok();
         }
@@ -110,8 +114,7 @@ impl Ledger {
     fn read(&self, path: &Path) -> Option<Line> {
         let name = path.file_name()?.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_hexdigit()))?;
         let text = fs::read_to_string(path).ok()?;
-        let torn =
-            || Line { boot: self.boot.clone(), mark: format!("{MARKER}={name}"), processes: Vec::new() };
+        let torn = || Line { boot: self.boot.clone(), mark: format!("{MARKER}={name}"), ..Line::default() };
         let line = serde_json::from_str(&text).unwrap_or_else(|_| torn());
         (line.boot == self.boot).then_some(line)
     }
@@ -162,6 +165,14 @@ impl Entry {
             processes.into_iter().filter_map(|pid| Some(Known { pid, began: proc::stat(pid)?.began }));
         self.line.processes = known.collect();
         self.write();
+    }
+
+    /// Adds its control groups, before they are made. Blocks for a moment.
+    pub(super) fn groups(&mut self, groups: Vec<PathBuf>) {
+        if !groups.is_empty() {
+            self.line.groups = groups;
+            self.write();
+        }
     }
 
     /// Nothing of it is left.

@@ -1,11 +1,13 @@
 //! This machine, as the processes of one host are started on it: what it allows, and what is written down of what runs.
 
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wharf_core::manifest::{Limits, Sandbox};
 use wharf_plugin_api::Cause;
 
+use super::cgroup::{self, Cgroups};
 use super::ledger::Ledger;
 pub use super::ledger::Leftovers;
 use super::level::Level;
@@ -18,15 +20,35 @@ use crate::tasks::Tasks;
 pub struct Machine {
     probe: Probe,
     ledger: Ledger,
+    /// Why the last launch that needed control groups went without.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Machine {
     /// Finds out what the machine allows, and ends what an earlier host with the same state folder has left. `at_most`: no
     /// surer containment than this is used. The caller owns the folder: no other host runs on it.
     pub async fn find_out(state: Option<&Path>, at_most: Option<Level>, tasks: &Tasks) -> Arc<Self> {
-        let probe = probe(at_most).await;
+        let (probe, groups) = tokio::join!(probe(at_most), tasks.blocking(cgroup::find_out));
+        // Only a panic, or the host's end.
+        let groups = groups.unwrap_or_else(|error| Cgroups::nothing(&error.to_string()));
+        Self::with(probe, groups, state, tasks).await
+    }
+
+    /// Likewise, but without control groups: where they are somebody else's business, and to see what holds without them.
+    pub async fn find_out_without_groups(
+        state: Option<&Path>,
+        at_most: Option<Level>,
+        tasks: &Tasks,
+    ) -> Arc<Self> {
+        let groups = Cgroups::nothing("the host was told to use no control groups");
+        Self::with(probe(at_most).await, groups, state, tasks).await
+    }
+
+    async fn with(probe: Probe, cgroups: Cgroups, state: Option<&Path>, tasks: &Tasks) -> Arc<Self> {
+        let cgroup_kill = cgroups.kill.as_ref().map(drop).map_err(Clone::clone);
+        let probe = Probe { cgroup_kill, cgroups, ..probe };
         let ledger = Ledger::new(state.map(|state| state.join("run")));
-        let machine = Arc::new(Self { probe, ledger });
+        let machine = Arc::new(Self { probe, ledger, trouble: Mutex::default() });
         let sweeping = Arc::clone(&machine);
         // Only a panic, or the host's end.
         let left = tasks.blocking(move || sweeping.ledger.sweep()).await.unwrap_or_default();
@@ -39,7 +61,8 @@ impl Machine {
     /// One that allows nothing and writes nothing down, for tests that start no process.
     #[cfg(test)]
     pub(crate) fn bare() -> Arc<Self> {
-        Arc::new(Self { probe: Probe::nothing("not tried"), ledger: Ledger::new(None) })
+        let (probe, ledger) = (Probe::nothing("not tried"), Ledger::new(None));
+        Arc::new(Self { probe, ledger, trouble: Mutex::default() })
     }
 
     /// How processes are kept from outliving the host.
@@ -55,7 +78,19 @@ impl Machine {
     pub fn in_force(&self, limits: &Limits, sandbox: &Sandbox, port: Option<u16>) -> Result<InForce, Cause> {
         let nowhere = Path::new("/");
         let own = Own { program: nowhere, cwd: nowhere, plugin_dir: nowhere, data_dir: nowhere };
-        self.plan(&Wanted { limits, sandbox, own, port }).map(|(_, in_force)| in_force)
+        let (plan, mut in_force) = self.plan(&Wanted { limits, sandbox, own, port })?;
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        in_force.gaps.extend(trouble.filter(|_| !plan.limits.groups.is_empty()));
+        Ok(in_force)
+    }
+
+    /// Remembers how it went the last time, so that what is told to be in force is.
+    pub(super) fn groups_made(&self, made: io::Result<()>) {
+        let trouble = made.err().map(|error| {
+            tracing::warn!(%error, "the control groups of a launch cannot be made; it runs without");
+            format!("the last launch runs without control groups: {error}")
+        });
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     pub(super) fn plan(&self, wanted: &Wanted<'_>) -> Result<(Plan, InForce), Cause> {

@@ -43,6 +43,29 @@ pub(crate) fn of_tree(main: u32) -> Option<u64> {
     bytes
 }
 
+/// How a tree stands to the most that it may hold, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    Fine,
+    /// It holds nine tenths of it.
+    Near(u64),
+    Over(u64),
+}
+
+/// Weighs the tree below a shim. Resident memory is quick to read and counts shared pages for each process; only if that is
+/// too much are they shared out, which is slower. Blocks for a moment.
+pub(super) fn weigh(shim: Pid, most: u64) -> Weight {
+    let resident = proc::rss_below(shim);
+    let held = if resident > most { proc::pss_below(shim) } else { resident };
+    if held > most {
+        Weight::Over(held)
+    } else if held > most / 10 * 9 {
+        Weight::Near(held)
+    } else {
+        Weight::Fine
+    }
+}
+
 fn trees() -> MutexGuard<'static, BTreeMap<Pid, Tree>> {
     TREES.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -71,7 +94,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::process::{Command, Stdio};
 
-    use super::{Known, of_tree};
+    use super::{Known, Weight, of_tree, proc, weigh};
 
     #[test]
     fn only_a_known_tree_is_measured_and_never_that_of_the_host() {
@@ -96,5 +119,19 @@ mod tests {
         assert!(measured.is_some_and(|bytes| bytes > 64 * 1024), "{measured:?}");
         assert_eq!(again, measured, "it is not measured again at once");
         assert_eq!(of_tree(main), None, "its tree is gone");
+    }
+
+    #[test]
+    fn a_tree_is_weighed_by_what_is_its_own() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let own = std::process::id() as i32;
+        let (fine, near) = (weigh(own, 1 << 40), weigh(own, proc::rss_below(own) + 1));
+        let over = weigh(own, 1);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(fine, Weight::Fine);
+        assert!(matches!(near, Weight::Near(_) | Weight::Over(_)), "{near:?}");
+        let Weight::Over(bytes) = over else { panic!("{over:?}") };
+        assert!(bytes > 16 * 1024, "{bytes}");
     }
 }

@@ -25,6 +25,8 @@
 //! in the shim, as a plan says that was decided before (`plan`): pure, from what the manifest wants and the machine allows.
 //! This folder is the only place that knows pids; it knows nothing of MCP.
 
+mod bounds;
+mod cgroup;
 pub mod env;
 pub(crate) mod exe;
 pub mod find;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
+use super::cgroup::Cgroups;
 use super::exe;
 use super::level::Level;
 use super::wire::PROBE_WORD;
@@ -28,6 +29,9 @@ pub(crate) struct Probe {
     pub(crate) subreaper: Tried,
     /// A control group that can be killed as a whole.
     pub(crate) cgroup_kill: Tried,
+    /// Which control groups can be made. Found out by the host itself.
+    #[serde(skip)]
+    pub(crate) cgroups: Cgroups,
     /// The version of Landlock's interface, or why there is none.
     pub(crate) landlock: Result<u32, String>,
     /// Filters of system calls.
@@ -86,6 +90,7 @@ impl Probe {
             user: none(),
             subreaper: Ok(()),
             cgroup_kill: no(),
+            cgroups: Cgroups::nothing(why),
             landlock: Err(why.to_owned()),
             seccomp: no(),
             at_most: None,

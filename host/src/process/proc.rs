@@ -101,6 +101,21 @@ pub(super) fn rss_below(root: Pid) -> u64 {
     pages.saturating_mul(page_size())
 }
 
+/// Likewise, but what is shared counts in parts: the sum is what they hold together. Slower.
+pub(super) fn pss_below(root: Pid) -> u64 {
+    let held = |pid: Pid| {
+        // Not ours to read, or a kernel without it: what is resident is the most that it can be.
+        proportional(pid).or_else(|| Some(resident_pages(pid)?.saturating_mul(page_size())))
+    };
+    descendants(root).into_iter().filter_map(held).sum()
+}
+
+fn proportional(pid: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.saturating_mul(1024))
+}
+
 fn resident_pages(pid: Pid) -> Option<u64> {
     fs::read_to_string(format!("/proc/{pid}/statm")).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }

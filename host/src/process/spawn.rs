@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use wharf_core::manifest::{Limits, Sandbox, Stop};
 use wharf_plugin_api::{Cause, CauseKind};
 
+use super::bounds::{self, Bounds};
 use super::exe::{self, NotInitialised};
 use super::handle::{self, ProcessHandle};
 use super::keeper::Keeper;
@@ -144,17 +145,24 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
     let marker = marker()?;
     let (plan, _) = machine.plan(&launch.wanted()).map_err(SpawnError::Refused)?;
     let level = plan.level;
-    let request = request(&launch, &marker, plan)?;
+    let mut request = request(&launch, &marker, plan)?;
     let label = format!("{}/{}", launch.log.plugin(), launch.instance);
     let with_stdin = launch.stdin;
     let (ground, keeping, mark) = (Arc::clone(machine), tasks.clone(), marker.clone());
+    let (limits, book) = (launch.limits.clone(), Arc::clone(&launch.log));
+    let log = bounds::Log { book, instance: launch.instance, generation: launch.generation };
     let beginning = move || {
-        let entry = ground.ledger().enter(&mark);
-        begin(&request, &label, with_stdin, &keeping).map(|begun| (begun, entry))
+        let mut entry = ground.ledger().enter(&mark);
+        let plan = &mut request.plan.limits;
+        let name = mark.rsplit('=').next().unwrap_or(&mark);
+        entry.groups(plan.groups.iter().map(|group| group.dir(name)).collect());
+        let (bounds, made) = Bounds::make(plan, name, limits, log, &keeping);
+        ground.groups_made(made);
+        begin(&request, &label, with_stdin, &keeping).map(|begun| (begun, entry, bounds))
     };
     let begun = tasks.blocking(beginning).await;
     let ending = |_| SpawnError::Shim("could not be started: the host is ending");
-    let (begun, mut entry) = begun.map_err(ending)??;
+    let (begun, mut entry, bounds) = begun.map_err(ending)??;
 
     let system = |doing| move |error| SpawnError::System(doing, error);
     let pipes = system("use the plugin's pipes");
@@ -177,7 +185,9 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
     };
     let entry = tasks.blocking(noting).await.map_err(ending)?;
 
-    let source = |stream| pump::Source { instance: launch.instance, generation: launch.generation, stream };
+    let rate = launch.limits.log_rate;
+    let source =
+        |stream| pump::Source { instance: launch.instance, generation: launch.generation, stream, rate };
     let mut pumps = vec![pump::start(stderr, source("stderr"), Arc::clone(&launch.log), tasks)];
     let stdout = if launch.stdout {
         Some(stdout)
@@ -185,7 +195,8 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
         pumps.push(pump::start(stdout, source("stdout"), Arc::clone(&launch.log), tasks));
         None
     };
-    let handle = handle::guard(shim, handle::Guarded { pid, marker, pumps, level, launch, entry }, tasks);
+    let guarded = handle::Guarded { pid, marker, pumps, level, launch, entry, bounds };
+    let handle = handle::guard(shim, guarded, tasks);
     Ok(Process { stdin, stdout, handle })
 }
 

@@ -151,7 +151,7 @@ impl External {
                     None => cause,
                 };
                 drop(lease);
-                Err(Cause { exit: Some(exit), ..cause })
+                Err(Cause { exit: Some(Box::new(exit)), ..cause })
             }
         }
     }
@@ -259,7 +259,7 @@ impl External {
             timeout(LAST_WORD, inner.close()).await.ok();
             let exit = end(&handle).await;
             drop((lease, place));
-            Cause { exit: Some(exit), ..cause }
+            Cause { exit: Some(Box::new(exit)), ..cause }
         })
     }
 }

@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use wharf_core::manifest::{Limits, Sandbox, Stop};
 
 use super::{Guarded, Keeper, Shim, guard_with};
+use crate::process::bounds::Bounds;
 use crate::process::ledger::Entry;
 use crate::process::level::Level;
 use crate::process::logs::LogBook;
@@ -31,14 +32,9 @@ fn guarded(dir: &std::path::Path) -> Guarded {
         log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
     };
     // A number beyond the largest process id.
-    Guarded {
-        pid: i32::MAX,
-        marker: "NONE=1".to_owned(),
-        pumps: Vec::new(),
-        level: Level::Subreaper,
-        launch,
-        entry: Entry::default(),
-    }
+    let (marker, pumps) = ("NONE=1".to_owned(), Vec::new());
+    let (level, entry, bounds) = (Level::Subreaper, Entry::default(), Bounds::default());
+    Guarded { pid: i32::MAX, marker, pumps, level, launch, entry, bounds }
 }
 
 #[tokio::test]

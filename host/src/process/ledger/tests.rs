@@ -63,7 +63,7 @@ fn a_torn_line_still_has_its_mark_and_one_of_another_boot_has_nothing() {
     let name = mark(5).split_once('=').unwrap().1.to_owned();
     fs::write(dir.path().join(name), "{\"boot\":").unwrap();
     let mut other_boot = left(&mark(6));
-    let line = Line { boot: "another".to_owned(), mark: mark(6), processes: Vec::new() };
+    let line = Line { boot: "another".to_owned(), mark: mark(6), ..Line::default() };
     let name = mark(6).split_once('=').unwrap().1.to_owned();
     fs::write(dir.path().join(name), serde_json::to_vec(&line).unwrap()).unwrap();
     fs::write(dir.path().join("not-a-line"), "").unwrap();

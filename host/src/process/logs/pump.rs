@@ -32,6 +32,8 @@ pub(crate) struct Source {
     pub(crate) generation: u64,
     /// `stderr` or `stdout`.
     pub(crate) stream: &'static str,
+    /// How many lines of it are kept, each second on average.
+    pub(crate) rate: u32,
 }
 
 /// Starts to read. The task ends with the pipe.
@@ -62,7 +64,8 @@ struct Lines {
 
 impl Lines {
     fn new(source: Source, log: Arc<LogBook>, now: Instant) -> Self {
-        Self { source, log, rate: Rate::new(now), line: Vec::new(), dropped: 0, held: VecDeque::new() }
+        let rate = Rate::new(source.rate, now);
+        Self { source, log, rate, line: Vec::new(), dropped: 0, held: VecDeque::new() }
     }
 
     async fn read_all(&mut self, mut pipe: pipe::Receiver) {
@@ -137,16 +140,16 @@ impl Lines {
         self.held.clear();
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
-            let Source { instance, generation, stream } = self.source;
+            let Source { instance, generation, stream, rate } = self.source;
             let text = format!(
-                "{dropped} lines of {stream} dropped: the plugin logs faster than 200 lines a second"
+                "{dropped} lines of {stream} dropped: the plugin logs faster than {rate} lines a second, its limits.log_rate"
             );
             self.log.append(instance, generation, HOST_STREAM, &text);
         }
     }
 
     fn append(&self, line: &[u8]) {
-        let Source { instance, generation, stream } = self.source;
+        let Source { instance, generation, stream, .. } = self.source;
         self.log.append_line(instance, generation, stream, &String::from_utf8_lossy(line));
     }
 }
@@ -159,15 +162,15 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::{HELD, Lines, Source};
-    use crate::process::logs::rate;
     use crate::process::logs::{LogBook, MAX_LINE};
 
-    const BURST: usize = rate::BURST as usize;
+    const RATE: u32 = 200;
+    const BURST: usize = 5 * RATE as usize;
 
     fn lines() -> (Lines, Arc<LogBook>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let log = Arc::new(LogBook::new(dir.path().to_owned(), "p", vec!["very-secret".to_owned()]));
-        let source = Source { instance: 0, generation: 1, stream: "stderr" };
+        let source = Source { instance: 0, generation: 1, stream: "stderr", rate: RATE };
         (Lines::new(source, Arc::clone(&log), Instant::now()), log, dir)
     }
 

@@ -12,13 +12,12 @@ use std::os::unix::net::UnixStream;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{self, ForkResult};
 
-use super::Streams;
 use super::enter::HostProc;
+use super::{Streams, limits};
 use crate::process::proc::Pid;
 use crate::process::wire::{HEAD, Request, Stage};
 
@@ -125,7 +124,7 @@ fn prepare(request: &Request, streams: &Streams, shim: unistd::Pid) -> Result<()
         return Err((Stage::Guard, Errno::ESRCH));
     }
     default_signals().map_err(at(Stage::Guard))?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(at(Stage::Limits))?;
+    limits::of_plugin(&request.plan.limits).map_err(at(Stage::Limits))?;
     prefer_for_oom();
     unistd::chdir(request.cwd.as_c_str()).map_err(at(Stage::Directory))?;
     let [stdin, stdout, stderr] = streams;

@@ -46,6 +46,7 @@ pub(super) fn furnish(plan: &Plan) -> Result<HostProc, (Stage, io::Error)> {
     if plan.own_proc {
         own_proc().map_err(at(Stage::Mounts))?;
     }
+    super::limits::of_namespace(&plan.limits).map_err(at(Stage::Limits))?;
     if plan.network.apart {
         loopback_up().map_err(at(Stage::Network))?;
     }

@@ -11,6 +11,7 @@
 mod birth;
 mod child;
 mod enter;
+mod limits;
 mod probe;
 mod tree;
 

@@ -9,6 +9,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
 
 use super::enter;
+use crate::process::cgroup::Cgroups;
 use crate::process::level::Level;
 use crate::process::probe::{Namespace, Probe, Tried};
 
@@ -21,6 +22,7 @@ pub(in crate::process) fn run() -> ! {
         subreaper: apart(|| Ok(nix::sys::prctl::set_child_subreaper(true)?)),
         // The control groups are the host's to make: it tries them itself.
         cgroup_kill: Err("not tried".to_owned()),
+        cgroups: Cgroups::default(),
         landlock: landlock(),
         seccomp: seccomp(),
         at_most: None,

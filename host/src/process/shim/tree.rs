@@ -94,6 +94,7 @@ fn report(status: libc::c_int, usage: &libc::rusage) -> ExitReport {
         signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
         // Only the kernel's log tells an out-of-memory kill from any other SIGKILL.
         oom: false,
+        note: None,
         uptime: Duration::ZERO,
         user_ms: millis(usage.ru_utime),
         system_ms: millis(usage.ru_stime),

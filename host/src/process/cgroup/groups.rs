@@ -1,0 +1,157 @@
+//! The groups of one launch: made before its first process, gone after its last.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{GroupPlan, Hierarchy, Setting, Version, events};
+
+/// The folder of all groups of a host goes with the last one; whoever makes the next at that moment tries again.
+const TRIES: usize = 5;
+/// How long a group may take to let itself be removed: its last processes leave it a moment after they end.
+const REMOVAL: Duration = Duration::from_secs(2);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The groups of one launch.
+#[derive(Clone, Debug, Default)]
+pub(in crate::process) struct Groups {
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Debug)]
+struct Group {
+    dir: PathBuf,
+    version: Version,
+}
+
+// === impl Groups ===
+
+impl Groups {
+    /// Makes them, and writes their limits.
+    pub(in crate::process) fn make(plans: &[GroupPlan], name: &str) -> io::Result<Self> {
+        let mut made = Self::default();
+        for plan in plans {
+            let dir = plan.dir(name);
+            make_dir(&plan.hierarchy, &dir)
+                .map_err(|error| named(&dir, &error))
+                .inspect_err(|_| made.remove_once())?;
+            made.groups.push(Group { dir: dir.clone(), version: plan.hierarchy.version });
+            for setting in &plan.settings {
+                set(&dir, setting).inspect_err(|_| made.remove_once())?;
+            }
+        }
+        Ok(made)
+    }
+
+    /// Kills all that is in those that can be killed as a whole. Never blocks for long: it is one write each.
+    pub(in crate::process) fn kill(&self) {
+        for group in self.groups.iter().filter(|group| group.version == Version::V2) {
+            // Without the file (before Linux 5.14), others do it.
+            write(&group.dir.join("cgroup.kill"), "1").ok();
+        }
+    }
+
+    /// How many processes were killed for want of memory.
+    pub(in crate::process) fn oom_kills(&self) -> u64 {
+        self.groups.iter().map(|group| events::oom_kills(&group.dir, group.version)).sum()
+    }
+
+    /// How many times a process or thread was refused.
+    pub(in crate::process) fn refused(&self) -> u64 {
+        self.groups.iter().map(|group| events::refused(&group.dir)).sum()
+    }
+
+    /// The most memory that was held, bytes.
+    pub(in crate::process) fn peak(&self) -> Option<u64> {
+        self.groups.iter().find_map(|group| events::peak(&group.dir, group.version))
+    }
+
+    pub(super) fn dirs(&self) -> impl Iterator<Item = &Path> {
+        self.groups.iter().map(|group| group.dir.as_path())
+    }
+
+    pub(in crate::process) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Whether one of them is still there.
+    pub(in crate::process) fn exist(&self) -> bool {
+        self.dirs().any(Path::is_dir)
+    }
+
+    /// Removes them, which must be empty by now. Blocks, with a bound.
+    pub(in crate::process) fn remove(&mut self) {
+        for group in std::mem::take(&mut self.groups) {
+            removed(&group.dir);
+        }
+    }
+
+    /// Likewise, with one try each.
+    pub(in crate::process) fn remove_once(&mut self) {
+        for group in std::mem::take(&mut self.groups) {
+            fs::remove_dir(&group.dir).ok();
+            group.dir.parent().map(fs::remove_dir);
+        }
+    }
+}
+
+/// Removes a group; what is left is told, and found by the next host.
+pub(super) fn removed(dir: &Path) -> bool {
+    let end = Instant::now() + REMOVAL;
+    loop {
+        match fs::remove_dir(dir) {
+            Ok(()) => break,
+            Err(error) if error.kind() == ErrorKind::NotFound => break,
+            Err(error) if Instant::now() >= end => {
+                tracing::warn!(%error, group = %dir.display(), "a control group cannot be removed");
+                return false;
+            }
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+    // It stays while there are others.
+    dir.parent().map(fs::remove_dir);
+    true
+}
+
+fn make_dir(hierarchy: &Hierarchy, dir: &Path) -> io::Result<()> {
+    let mut tries = 1;
+    loop {
+        match fs::create_dir(&hierarchy.parent) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let made = hand_down(hierarchy).and_then(|()| fs::create_dir(dir));
+        match made {
+            Err(error) if error.kind() == ErrorKind::NotFound && tries < TRIES => tries += 1,
+            made => return made,
+        }
+    }
+}
+
+fn hand_down(hierarchy: &Hierarchy) -> io::Result<()> {
+    if hierarchy.controllers.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<String> = hierarchy.controllers.iter().map(|one| format!("+{one}")).collect();
+    write(&hierarchy.parent.join("cgroup.subtree_control"), &all.join(" "))
+}
+
+fn set(dir: &Path, setting: &Setting) -> io::Result<()> {
+    let path = dir.join(setting.file);
+    match write(&path, &setting.value) {
+        Err(error) if setting.needed => Err(named(&path, &error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Into a file that the kernel has made.
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+}

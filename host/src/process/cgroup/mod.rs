@@ -1,0 +1,113 @@
+//! Control groups: which of them this machine lets us use, and those of one launch. Only the host's side: a process of the
+//! plugin puts itself into its groups before it becomes the program, so the shim is in none and can be the one that kills.
+//!
+//! There are two kinds. In version 2 there is one hierarchy for all controllers, and a group is killed by one write. In
+//! version 1 each controller has a hierarchy of its own. A machine may have both, each controller in one of them.
+//!
+//! A launch gets a group `wharf-<host>-<random>/<mark>` below the host's own, in each hierarchy that it needs. It knows
+//! nothing of what the limits mean: the plan says what is written into which file.
+
+mod attempt;
+mod end;
+mod events;
+mod find;
+mod groups;
+mod layout;
+
+use std::path::PathBuf;
+
+pub(super) use self::end::{clear, members_ended};
+pub(super) use self::find::find_out;
+pub(super) use self::groups::Groups;
+
+/// Which of the two kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+/// Where groups can be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
+    pub(crate) version: Version,
+    /// The folder of all groups of this host, below the host's own group. It is there while one of them is.
+    pub(crate) parent: PathBuf,
+    /// What is handed down to the groups, in version 2.
+    pub(crate) controllers: Vec<&'static str>,
+}
+
+/// What works here, each tried, or the reason why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cgroups {
+    pub(crate) memory: Result<Hierarchy, String>,
+    pub(crate) pids: Result<Hierarchy, String>,
+    pub(crate) cpu: Result<Hierarchy, String>,
+    /// A group that is killed as a whole.
+    pub(crate) kill: Result<Hierarchy, String>,
+}
+
+/// What is written into a file of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) file: &'static str,
+    pub(crate) value: String,
+    /// Without it the limit does not hold; the others make it hold better.
+    pub(crate) needed: bool,
+}
+
+/// A group that a launch needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupPlan {
+    pub(crate) hierarchy: Hierarchy,
+    pub(crate) settings: Vec<Setting>,
+}
+
+// === impl Version ===
+
+impl Version {
+    /// For people.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "cgroup v1",
+            Self::V2 => "cgroup v2",
+        }
+    }
+}
+
+// === impl Cgroups ===
+
+impl Cgroups {
+    /// None, for one reason.
+    pub(crate) fn nothing(why: &str) -> Self {
+        let no = || Err(why.to_owned());
+        Self { memory: no(), pids: no(), cpu: no(), kill: no() }
+    }
+}
+
+impl Default for Cgroups {
+    fn default() -> Self {
+        Self::nothing("not tried")
+    }
+}
+
+// === impl Setting ===
+
+impl Setting {
+    pub(crate) fn needed(file: &'static str, value: impl ToString) -> Self {
+        Self { file, value: value.to_string(), needed: true }
+    }
+
+    pub(crate) fn wished(file: &'static str, value: impl ToString) -> Self {
+        Self { file, value: value.to_string(), needed: false }
+    }
+}
+
+// === impl GroupPlan ===
+
+impl GroupPlan {
+    /// The folder of the group with this name.
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
+        self.hierarchy.parent.join(name)
+    }
+}

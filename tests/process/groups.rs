@@ -1,0 +1,149 @@
+//! The control groups of a launch are there while it runs, hold it together, and are gone after it, whatever ended it.
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use wharf::process::{Level, Process};
+use wharf_core::manifest::{ByteSize, Limits};
+
+use crate::harness::{World, kill_hard, line, lives, mark_of, shim_of, until, within};
+
+fn limits() -> Limits {
+    Limits { memory: Some(ByteSize::mib(256)), cpu: Some(1.0), pids: 50, ..Limits::default() }
+}
+
+/// The groups of a process that are of ours.
+fn groups_of(process: &Process) -> Vec<PathBuf> {
+    let mark = mark_of(&process.handle).split_once('=').unwrap().1.to_owned();
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let membership = std::fs::read_to_string(format!("/proc/{}/cgroup", process.handle.pid())).unwrap();
+    let mounts: Vec<&str> = mountinfo
+        .lines()
+        .filter(|line| line.contains(" - cgroup"))
+        .filter_map(|line| line.split(' ').nth(4))
+        .collect();
+    let paths =
+        membership.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| path.ends_with(&mark));
+    let at = |path: &str| {
+        mounts.iter().map(|mount| PathBuf::from(format!("{mount}{path}"))).find(|dir| dir.is_dir())
+    };
+    paths.filter_map(at).collect()
+}
+
+async fn world() -> Option<World> {
+    let world = World::new().await;
+    let is_there = world.held_by("pids", &limits()).is_some_and(|by| by.starts_with("cgroup"));
+    if !is_there {
+        eprintln!("SKIPPED: no control group can be made here");
+    }
+    is_there.then_some(world)
+}
+
+async fn up(world: &World) -> (Process, Vec<PathBuf>) {
+    let mut process = world.bounded("sleep 1000 & echo up; wait", limits()).await;
+    line(&mut process).await;
+    let groups = groups_of(&process);
+    assert!(!groups.is_empty());
+    (process, groups)
+}
+
+fn gone(groups: &[PathBuf]) -> bool {
+    !groups.iter().any(|group| group.exists())
+}
+
+#[tokio::test]
+async fn they_are_gone_with_the_launch() {
+    let Some(world) = world().await else { return };
+    let (process, groups) = up(&world).await;
+    let procs = std::fs::read_to_string(groups[0].join("cgroup.procs")).unwrap();
+    assert_eq!(procs.lines().count(), 2, "the shim is in none: {procs}");
+    process.handle.kill();
+    within(process.handle.gone()).await;
+    assert!(gone(&groups));
+    let parent = groups[0].parent().unwrap();
+    assert!(!parent.exists(), "nor is the folder of all of them");
+    let (process, groups) = up(&world).await;
+    kill_hard(shim_of(&process.handle));
+    let report = within(process.handle.gone()).await;
+    assert!(gone(&groups), "after a killed shim");
+    assert_eq!(report.note.as_deref(), Some("its helper process was killed from outside"));
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_none() {
+    let Some(world) = world().await else { return };
+    let (process, groups) = up(&world).await;
+    let mut launch = world.launch("/no/such/program", &[]);
+    launch.limits = limits();
+    world.spawn(launch).await.unwrap_err();
+    let parent = groups[0].parent().unwrap();
+    let count = || std::fs::read_dir(parent).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
+    until("its group is gone", || count() == 1).await;
+    drop(process);
+    until("the last one is gone", || !parent.exists()).await;
+}
+
+#[tokio::test]
+async fn a_group_finds_what_has_left_its_session_and_wiped_its_environment() {
+    // In a PID namespace the kernel ends it; here it is the group, by one write or process by process.
+    for level in [Level::Cgroup, Level::Subreaper] {
+        let Some(world) = World::at(level).await else {
+            eprintln!("SKIPPED: not at level {level:?}");
+            continue;
+        };
+        if !world.held_by("pids", &limits()).is_some_and(|by| by.starts_with("cgroup")) {
+            eprintln!("SKIPPED: no control group can be made here");
+            return;
+        }
+        let script = "echo up; setsid env -i sh -c 'echo $$; exec sleep 1000' & wait";
+        let mut process = world.bounded(script, limits()).await;
+        line(&mut process).await;
+        let wiped = line(&mut process).await;
+        let groups = groups_of(&process);
+        kill_hard(shim_of(&process.handle));
+        within(process.handle.gone()).await;
+        assert!(!Path::new(&format!("/proc/{wiped}")).exists(), "{level:?}: it is ended, and reaped");
+        assert!(gone(&groups));
+    }
+}
+
+#[tokio::test]
+async fn the_next_host_removes_those_of_a_killed_one() {
+    let Some(world) = world().await else { return };
+    let program = std::env::current_exe().unwrap();
+    let mut host = Command::new(program)
+        .args(["--exact", "groups::host_program", "--ignored", "--nocapture"])
+        .env("WHARF_TEST_STATE", &world.folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufReader::new(host.stdout.take().unwrap()).lines();
+    let told =
+        lines.map(Result::unwrap).find_map(|line| Some(line.split_once("GROUPS ")?.1.to_owned())).unwrap();
+    let mut told = told.split(' ');
+    let shim: i32 = told.next().unwrap().parse().unwrap();
+    let main = told.next().unwrap().to_owned();
+    let groups: Vec<PathBuf> = told.map(PathBuf::from).collect();
+    host.kill().unwrap();
+    kill_hard(shim);
+    host.wait().unwrap();
+    assert!(!groups.is_empty() && groups.iter().all(|group| group.exists()));
+    let machine = wharf::process::Machine::find_out(Some(&world.folder), None, &world.tasks);
+    drop(machine.await);
+    assert!(gone(&groups) && !groups[0].parent().unwrap().exists());
+    assert!(!lives(&main));
+}
+
+/// A host that starts a process, says so and hangs. It is killed; if that fails, it ends by itself.
+#[tokio::test]
+#[ignore = "a program for another test"]
+async fn host_program() {
+    let mut world = World::new().await;
+    let state = PathBuf::from(std::env::var_os("WHARF_TEST_STATE").unwrap());
+    world.machine = wharf::process::Machine::find_out(Some(&state), None, &world.tasks).await;
+    let (process, groups) = up(&world).await;
+    let groups: Vec<String> = groups.iter().map(|group| group.display().to_string()).collect();
+    println!("GROUPS {} {} {}", shim_of(&process.handle), process.handle.pid(), groups.join(" "));
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+}
