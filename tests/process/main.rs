@@ -10,3 +10,4 @@ mod harness;
 mod containment;
 mod lifecycle;
 mod output;
+mod sandbox;

@@ -11,7 +11,9 @@
 mod birth;
 mod child;
 mod enter;
+mod landlock;
 mod probe;
+mod seccomp;
 mod tree;
 
 pub(super) use self::probe::run as probe;
