@@ -13,3 +13,4 @@ mod lifecycle;
 mod limits;
 mod memory;
 mod output;
+mod sandbox;

@@ -1,5 +1,7 @@
 //! The environment that every plugin gets: a short list, nothing else of the host's. Pure.
 
+use std::path::{Path, PathBuf};
+
 /// The names that are passed on, besides `LC_*`.
 const BASE: [&str; 9] = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "TZ", "TMPDIR"];
 
@@ -22,6 +24,11 @@ const LOCALE: [&str; 13] = [
 
 /// What a plugin without a `PATH` of its own, under a host without one, is started with.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The folder for temporary files of a plugin that cannot write to the system's.
+pub(crate) fn private_tmp(data_dir: &Path) -> PathBuf {
+    data_dir.join("tmp")
+}
 
 /// The base environment, read from the host's by `get`. A value that begins with `()` is an exported shell function, and
 /// an old shell would run it: it is left out.

@@ -42,6 +42,7 @@ pub mod ports;
 mod probe;
 
 mod proc;
+mod reach;
 mod shim;
 mod spawn;
 mod sweep;

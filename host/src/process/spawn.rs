@@ -25,7 +25,8 @@ use super::logs::{LogBook, pump};
 use super::machine::Machine;
 use super::plan::{Own, Plan, Wanted};
 use super::proc::Pid;
-use super::wire::{MARKER, Report, Request, SHIM_WORD, Stage};
+use super::reach;
+use super::wire::{HOST_STREAM, MARKER, Report, Request, SHIM_WORD, Stage};
 use crate::tasks::Tasks;
 
 /// How long the shim may take from its start to its first report. Far above what a loaded machine needs.
@@ -145,6 +146,7 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
     let marker = marker()?;
     let (plan, _) = machine.plan(&launch.wanted()).map_err(SpawnError::Refused)?;
     let level = plan.level;
+    let (launch, plan) = with_files(launch, plan, tasks).await?;
     let mut request = request(&launch, &marker, plan)?;
     let label = format!("{}/{}", launch.log.plugin(), launch.instance);
     let with_stdin = launch.stdin;
@@ -198,6 +200,24 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
     let guarded = handle::Guarded { pid, marker, pumps, level, launch, entry, bounds };
     let handle = handle::guard(shim, guarded, tasks);
     Ok(Process { stdin, stdout, handle })
+}
+
+/// Looks up which files the program needs, if it is to reach those only.
+async fn with_files(launch: Launch, mut plan: Plan, tasks: &Tasks) -> Result<(Launch, Plan), SpawnError> {
+    let bounded = plan.sandbox.landlock.as_mut().and_then(|bounds| bounds.fs.as_mut());
+    let (Some(reach), Some(fs)) = (bounded, launch.sandbox.fs.clone()) else { return Ok((launch, plan)) };
+    let looking = move || {
+        let found = reach::find(&reach::Asked { own: launch.wanted().own, env: &launch.env, fs: &fs });
+        (launch, found)
+    };
+    let looked = tasks.blocking(looking).await;
+    let (launch, found) = looked.map_err(|_| SpawnError::Shim("could not be started: the host is ending"))?;
+    let found = found.map_err(SpawnError::Refused)?;
+    for note in found.notes {
+        launch.log.append(launch.instance, launch.generation, HOST_STREAM, &note);
+    }
+    *reach = found.reach;
+    Ok((launch, plan))
 }
 
 /// Why there is no main process.

@@ -14,7 +14,7 @@ use wharf_plugin_api::{Cause, CauseKind};
 
 pub(crate) use self::limits::LimitsPlan;
 pub(crate) use self::network::NetworkPlan;
-pub(crate) use self::sandbox::{Own, SandboxPlan};
+pub(crate) use self::sandbox::{LandlockPlan, Own, Reach, SandboxPlan};
 use super::level::Level;
 use super::probe::Probe;
 

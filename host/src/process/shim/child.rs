@@ -17,7 +17,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{self, ForkResult};
 
 use super::enter::HostProc;
-use super::{Streams, limits};
+use super::{Streams, landlock, limits, seccomp};
 use crate::process::proc::Pid;
 use crate::process::wire::{HEAD, Request, Stage};
 
@@ -132,10 +132,14 @@ fn prepare(request: &Request, streams: &Streams, shim: unistd::Pid) -> Result<()
     unistd::dup2_stdout(stdout).map_err(at(Stage::Streams))?;
     unistd::dup2_stderr(stderr).map_err(at(Stage::Streams))?;
     close_on_exec_from(3);
-    if request.plan.sandbox.no_new_privs {
+    let sandbox = &request.plan.sandbox;
+    // First: without it the kernel lets only privileged processes bound themselves.
+    if sandbox.no_new_privs {
         prctl::set_no_new_privs().map_err(at(Stage::Privileges))?;
     }
-    Ok(())
+    landlock::apply(&request.plan)?;
+    // Last: nothing that is done above is in the way of its list.
+    seccomp::apply(sandbox).map_err(at(Stage::Seccomp))
 }
 
 /// What is ignored stays ignored over exec, and this process ignores SIGPIPE: a shell pipeline in the plugin would notice.

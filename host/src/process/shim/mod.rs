@@ -11,8 +11,10 @@
 mod birth;
 mod child;
 mod enter;
+mod landlock;
 mod limits;
 mod probe;
+mod seccomp;
 mod tree;
 
 pub(super) use self::probe::run as probe;

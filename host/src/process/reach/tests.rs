@@ -1,0 +1,159 @@
+//! Installations of every shape, made of empty files and links.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use wharf_core::manifest::Fs;
+use wharf_plugin_api::{Cause, CauseKind};
+
+use super::{Asked, Found, find};
+use crate::process::plan::Own;
+
+/// A machine of its own: a home with the host's state in it.
+struct World(tempfile::TempDir);
+
+impl World {
+    fn new() -> Self {
+        let world = Self(tempfile::tempdir().unwrap());
+        for folder in ["home/.local/state/wharf/data/p", "plugins", "home/.local/bin", "home/bin"] {
+            fs::create_dir_all(world.at(folder)).unwrap();
+        }
+        world
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.0.path().canonicalize().unwrap().join(path)
+    }
+
+    fn file(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn link(&self, path: &str, to: &str) -> PathBuf {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(to, &path).unwrap();
+        path
+    }
+
+    fn asked(&self, program: &Path, cwd: &str, fs: &Fs) -> Result<Found, Cause> {
+        let (plugin_dir, cwd) = (self.at("plugins"), self.at(cwd));
+        let data_dir = self.at("home/.local/state/wharf/data/p");
+        let own = Own { program, cwd: &cwd, plugin_dir: &plugin_dir, data_dir: &data_dir };
+        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let env =
+            [("HOME".to_owned(), text(self.at("home"))), ("PATH".to_owned(), text(self.at("nvm/v20/bin")))];
+        find(&Asked { own, env: &env, fs })
+    }
+
+    /// What is readable because of the program, below the world's folder.
+    fn of(&self, program: &Path) -> Vec<String> {
+        let read = self.asked(program, "plugins", &Fs::default()).unwrap().reach.read;
+        let root = format!("{}/", self.at("").display()).replace("//", "/");
+        let mut own: Vec<_> =
+            read.iter().filter_map(|path| Some(path.strip_prefix(&root)?.to_owned())).collect();
+        own.retain(|path| path != "plugins");
+        own
+    }
+}
+
+#[test]
+fn a_version_manager_s_node_brings_its_own_folder() {
+    let world = World::new();
+    let node = world.file("nvm/v20/bin/node", "\x7fELF");
+    world.file("nvm/v20/lib/node_modules/npm/bin/npx-cli.js", "#!/usr/bin/env node\n");
+    let npx = world.link("nvm/v20/bin/npx", "../lib/node_modules/npm/bin/npx-cli.js");
+    assert_eq!(world.of(&node), ["nvm/v20"]);
+    assert_eq!(world.of(&npx), ["nvm/v20", "nvm/v20/lib/node_modules"]);
+}
+
+#[test]
+fn a_package_s_program_brings_all_packages_and_its_interpreter() {
+    let world = World::new();
+    world.file("nvm/v20/bin/node", "\x7fELF");
+    world.file("app/node_modules/.pnpm/s@1/node_modules/s/cli.js", "#!/usr/bin/env -S node --flag\n");
+    let program = world.link("app/node_modules/.bin/s", "../.pnpm/s@1/node_modules/s/cli.js");
+    assert_eq!(world.of(&program), ["app/node_modules", "nvm/v20"]);
+}
+
+#[test]
+fn an_environment_brings_the_python_it_was_made_from() {
+    let world = World::new();
+    world.file("pyenv/versions/3.11/bin/python3.11", "\x7fELF");
+    world.file("venv/bin/python3", "\x7fELF a copy");
+    let config = format!("home = {}\nversion = 3.11\n", world.at("pyenv/versions/3.11/bin").display());
+    world.file("venv/pyvenv.cfg", &config);
+    let console = format!("#!{}\n", world.at("venv/bin/python3").display());
+    let server = world.file("venv/bin/server", &console);
+    assert_eq!(world.of(&server), ["pyenv/versions/3.11", "venv"]);
+    let python = world.at("venv/bin/python3");
+    let long = format!("#!/bin/sh\n'''exec' \"{}\" \"$0\" \"$@\"\n' '''\n", python.display());
+    let server = world.file("other/a b/server", &long);
+    assert_eq!(world.of(&server), ["other/a b/server", "pyenv/versions/3.11", "venv"]);
+    world.file("pyenv/versions/3.11/bin/python3", "\x7fELF");
+    world.link("home/.local/bin/tool", &format!("{}", world.at("venv/bin/server").display()));
+    let tool = world.at("home/.local/bin/tool");
+    assert_eq!(
+        world.of(&tool),
+        [
+            "home/.local/bin",
+            "home/.local/lib",
+            "home/.local/lib64",
+            "home/.local/libexec",
+            "home/.local/pyvenv.cfg",
+            "pyenv/versions/3.11",
+            "venv"
+        ]
+    );
+}
+
+#[test]
+fn no_home_and_no_state_becomes_readable_as_a_whole() {
+    let world = World::new();
+    let program = world.file("home/bin/server", "\x7fELF");
+    assert_eq!(world.of(&program), ["home/bin/server"]);
+    let plain = world.file("home/downloads/server", "\x7fELF");
+    assert_eq!(
+        world.of(&plain),
+        ["home/downloads/server"],
+        "a file alone, outside of any folder of programs"
+    );
+    for cwd in ["home", "home/.local/state/wharf", ""] {
+        let found = world.asked(&plain, cwd, &Fs::default()).unwrap();
+        assert!(!found.reach.read.contains(&world.at(cwd).display().to_string()), "{cwd}");
+        assert!(found.notes.iter().any(|note| note.contains("its working directory")), "{:?}", found.notes);
+    }
+    let data = world.at("home/.local/state/wharf/data/p");
+    let found = world.asked(&plain, "plugins", &Fs::default()).unwrap();
+    assert_eq!(found.reach.write, [data.to_str().unwrap()]);
+    assert!(found.notes.is_empty(), "{:?}", found.notes);
+    let tmp = fs::metadata(data.join("tmp")).unwrap();
+    assert_eq!(tmp.permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn what_is_not_there_is_told() {
+    let world = World::new();
+    let program = world.file("bin/server", "\x7fELF");
+    let gone = world.at("gone");
+    let read = Fs { read: vec![gone.clone()], write: Vec::new() };
+    let found = world.asked(&program, "plugins", &read).unwrap();
+    assert!(found.notes.iter().any(|note| note.contains("there is no") && note.contains("gone")));
+    let write = Fs { read: Vec::new(), write: vec![gone] };
+    let cause = world.asked(&program, "plugins", &write).unwrap_err();
+    assert_eq!(cause.kind, CauseKind::MissingFile);
+    assert!(cause.detail.contains("make it, or name the folder"), "{}", cause.detail);
+}
+
+#[test]
+fn links_in_a_circle_end() {
+    let world = World::new();
+    let program = world.link("tools/a", "b");
+    world.link("tools/b", "a");
+    assert_eq!(world.of(&program), ["tools/a", "tools/b"]);
+}

@@ -1,0 +1,192 @@
+//! `sandbox.fs`.
+
+use std::path::Path;
+use std::process::Command;
+
+use wharf::process::{Level, SpawnError};
+use wharf_core::manifest::{Fs, Sandbox};
+use wharf_plugin_api::{Cause, CauseKind};
+
+use super::{Ground, files, off};
+
+/// For each argument, whether it can be read.
+const READ: &str = r#"for path; do head -c 1 "$path" >/dev/null 2>&1 && echo yes || echo no; done"#;
+/// For each argument, whether a file can be made at it.
+const WRITE: &str = r#"for path; do (: >"$path") 2>/dev/null && echo yes || echo no; done"#;
+
+async fn each(ground: &Ground, script: &str, paths: &[&str], sandbox: Sandbox) -> String {
+    let mut args = vec!["-c", script, "sh"];
+    args.extend(paths);
+    ground.said(ground.launch("/bin/sh", &args, sandbox)).await.replace('\n', " ")
+}
+
+#[tokio::test]
+async fn only_what_is_written_can_be_read() {
+    let ground = Ground::new().await;
+    let (token, outside) = (ground.text("token"), ground.text("outside/file"));
+    let others = [token.as_str(), &outside];
+    assert_eq!(each(&ground, READ, &others, off()).await, "yes yes ");
+    assert_eq!(each(&ground, READ, &others, files()).await, "no no ");
+    let read = Fs { read: vec![ground.path("outside")], write: Vec::new() };
+    assert_eq!(each(&ground, READ, &others, Sandbox { fs: Some(read), ..off() }).await, "no yes ");
+    // Whoever the host is, even root.
+    let secrets =
+        ["/etc/shadow", "/root/.bashrc", "/root/.profile", "/proc/kcore", "/dev/mem", "/etc/ssl/private/x"];
+    assert_eq!(each(&ground, READ, &secrets, files()).await, "no ".repeat(secrets.len()));
+    let script = format!("{READ}; ls / /root /home /etc >/dev/null 2>&1 && echo listed");
+    assert_eq!(each(&ground, &script, &[], files()).await, "");
+    let needed = ["/etc/passwd", "/etc/hosts", "/usr/bin/env", "/proc/self/status", "/dev/urandom"];
+    assert_eq!(each(&ground, READ, &needed, files()).await, "yes ".repeat(needed.len()));
+}
+
+#[tokio::test]
+async fn only_what_is_written_can_be_changed() {
+    let ground = Ground::new().await;
+    let names = ["outside/file", "outside/new", "plugins/new", "home/new", "data/p/new", "data/p/tmp/new"];
+    let names = names.map(|name| ground.text(name));
+    let temp = std::env::temp_dir().join(format!("wharf-escape-{}", std::process::id()));
+    let mut paths: Vec<&str> = names.iter().map(String::as_str).collect();
+    paths.push(temp.to_str().unwrap());
+    assert_eq!(each(&ground, WRITE, &paths, files()).await, "no no no no yes yes no ");
+    let outside = Fs { read: Vec::new(), write: vec![ground.path("outside")] };
+    let sandbox = Sandbox { fs: Some(outside), ..off() };
+    assert_eq!(each(&ground, WRITE, &paths, sandbox).await, "yes yes no no yes yes no ");
+    assert_eq!(each(&ground, WRITE, &paths, off()).await, "yes ".repeat(paths.len()));
+    std::fs::remove_file(temp).unwrap();
+    let changes =
+        format!("truncate -s 0 {0} || mv {0} data || ln {0} x || rm {0}", ground.text("outside/file"));
+    std::fs::write(ground.path("outside/file"), "kept").unwrap();
+    assert_eq!(ground.sh(&format!("({changes}) 2>/dev/null || echo no"), files()).await, "no\n");
+    assert_eq!(std::fs::read_to_string(ground.path("outside/file")).unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn neither_a_grandchild_nor_a_link_is_a_way_out() {
+    let ground = Ground::new().await;
+    let token = ground.text("token");
+    let script = format!(
+        "ln -sf {token} {0}/link; cat {0}/link; setsid sh -c 'sh -c \"cat {token}\"; true'; cat /proc/1/root{token}; \
+         (cat {token} &); wait; true",
+        ground.text("data/p")
+    );
+    assert!(ground.sh(&script, off()).await.matches("the host's own").count() >= 3);
+    assert_eq!(ground.sh(&script, files()).await, "");
+}
+
+#[tokio::test]
+async fn processes_outside_cannot_be_signalled() {
+    // In a PID namespace they have no number.
+    let ground = Ground::at(Level::Subreaper).await;
+    let script = format!("kill -0 {} 2>/dev/null && echo yes || echo no", std::process::id());
+    assert_eq!(ground.sh(&script, off()).await, "yes\n");
+    assert_eq!(ground.sh(&script, files()).await, "no\n");
+    assert_eq!(ground.sh("sleep 1000 & kill $! && wait; echo own", files()).await, "own\n");
+}
+
+#[tokio::test]
+async fn a_folder_to_write_to_that_is_not_there_is_told() {
+    let ground = Ground::new().await;
+    let write = Fs { read: vec![ground.path("gone")], write: vec![ground.path("nowhere")] };
+    let launch = ground.launch("/bin/true", &[], Sandbox { fs: Some(write), ..off() });
+    let cause = Cause::from(ground.world.spawn(launch).await.unwrap_err());
+    assert_eq!(cause.kind, CauseKind::MissingFile);
+    assert!(cause.detail.contains("nowhere") && cause.detail.contains("make it"), "{cause}");
+    let read = Fs { read: vec![ground.path("gone")], write: Vec::new() };
+    let launch = ground.launch("/bin/echo", &["runs"], Sandbox { fs: Some(read), ..off() });
+    assert_eq!(ground.said(launch).await, "runs\n");
+    let told = ground.world.log.tail(5);
+    assert!(told.iter().any(|line| line.stream == "wharf" && line.text.contains("gone")), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_program_outside_is_not_executed() {
+    let ground = Ground::new().await;
+    let copy = ground.path("outside/true");
+    std::fs::copy("/bin/true", &copy).unwrap();
+    let script = format!("{} 2>/dev/null && echo ran", copy.display());
+    assert_eq!(ground.sh(&script, off()).await, "ran\n");
+    assert_eq!(ground.sh(&script, files()).await, "");
+    let error: SpawnError = {
+        let launch = ground.launch(ground.path("outside/none").to_str().unwrap(), &[], files());
+        ground.world.spawn(launch).await.unwrap_err()
+    };
+    assert_eq!(Cause::from(error).kind, CauseKind::NotFound);
+}
+
+#[tokio::test]
+async fn node_runs_from_a_version_manager_s_folder() {
+    let Some(node) = real("node") else { return };
+    let ground = Ground::new().await;
+    let nvm = ground.path("home/.nvm/versions/v20");
+    std::fs::create_dir_all(nvm.join("bin")).unwrap();
+    std::fs::create_dir_all(nvm.join("lib/node_modules")).unwrap();
+    std::fs::copy(node, nvm.join("bin/node")).unwrap();
+    let npm = real("npm").unwrap().parent().unwrap().parent().unwrap().to_owned();
+    let copied =
+        Command::new("cp").arg("-r").arg(npm).arg(nvm.join("lib/node_modules/npm")).status().unwrap();
+    assert!(copied.success());
+    for name in ["npm", "npx"] {
+        let to = format!("../lib/node_modules/npm/bin/{name}-cli.js");
+        std::os::unix::fs::symlink(to, nvm.join("bin").join(name)).unwrap();
+    }
+    // A careful user's npm has a cache that it can write to.
+    let cache = Fs { read: Vec::new(), write: vec![ground.path("home/.npm")] };
+    std::fs::create_dir(ground.path("home/.npm")).unwrap();
+    std::fs::write(ground.path("home/.npmrc"), "fund=false\n").unwrap();
+    let sandbox = || Sandbox { fs: Some(cache.clone()), ..Sandbox::default() };
+    let on_path = |mut launch: wharf::process::Launch| {
+        let path = format!("{}:/usr/bin:/bin", nvm.join("bin").display());
+        launch.env.retain(|(name, _)| name != "PATH");
+        launch.env.push(("PATH".to_owned(), path));
+        launch.stdout = true;
+        launch
+    };
+    let text = |name: &str| nvm.join("bin").join(name).to_str().unwrap().to_owned();
+    let code = "require('fs').writeFileSync(require('os').tmpdir() + '/x', ''); \
+                try { require('fs').readFileSync('/etc/shadow'); console.log('read it') } catch { console.log(6 * 7) }";
+    let launch = ground.launch(&text("node"), &["-e", code], sandbox());
+    assert_eq!(ground.said(on_path(launch)).await, "42\n");
+    let launch = ground.launch(&text("npx"), &["--offline", "-c", "node -p 6*7"], sandbox());
+    assert_eq!(ground.said(on_path(launch)).await, "42\n", "{:?}", ground.world.log.tail(30));
+}
+
+#[tokio::test]
+async fn python_runs_from_an_environment() {
+    let Some(python) = real("python3") else { return };
+    let ground = Ground::new().await;
+    let venv = ground.path("home/venv");
+    let made = Command::new(python).args(["-m", "venv", "--without-pip"]).arg(&venv).status().unwrap();
+    assert!(made.success());
+    std::fs::create_dir_all(ground.path("home/.local/bin")).unwrap();
+    let server = venv.join("bin/server");
+    let code = "import json, ssl, sys, tempfile, subprocess\ntempfile.TemporaryFile()\nssl.create_default_context()\n\
+                print(sys.prefix, subprocess.check_output([sys.executable, '-c', 'print(6 * 7)']))\n\
+                try: open('/etc/shadow')\nexcept PermissionError: print('denied')\n";
+    std::fs::write(&server, format!("#!{}\n{code}", venv.join("bin/python3").display())).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&server, mode).unwrap();
+    let link = ground.path("home/.local/bin/server");
+    std::os::unix::fs::symlink(&server, &link).unwrap();
+    for program in [server.as_path(), &link] {
+        let launch = ground.launch(program.to_str().unwrap(), &[], files());
+        let said = ground.said(launch).await;
+        let expected = format!("{} b'42\\n'\ndenied\n", venv.display());
+        assert_eq!(said, expected, "{:?}", ground.world.log.tail(30));
+    }
+}
+
+/// The file behind a program on PATH, past links and the wrappers of version managers.
+#[allow(clippy::print_stderr, reason = "what is skipped is told to whom the tests run for")]
+fn real(name: &str) -> Option<std::path::PathBuf> {
+    let code = match name {
+        "python3" => "python3 -c 'import sys; print(sys.executable)'".to_owned(),
+        name => format!("command -v {name}"),
+    };
+    let output = Command::new("sh").args(["-c", &code]).output().unwrap();
+    let path = String::from_utf8(output.stdout).unwrap();
+    if path.trim().is_empty() {
+        eprintln!("SKIPPED: there is no {name} on this machine");
+        return None;
+    }
+    Some(Path::new(path.trim()).canonicalize().unwrap())
+}

@@ -1,0 +1,76 @@
+//! The same for a host that is not root, and what privileges a program can gain.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use wharf::process::Level;
+use wharf_core::manifest::{Sandbox, Seccomp};
+
+use super::{Ground, files, off};
+
+/// Nobody's number on every Linux.
+const NOBODY: &str = "65534";
+
+#[test]
+fn an_unprivileged_host_enforces_the_same() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: the tests do not run as root, so all of them show this, but for setuid programs");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    // Where these were built another user may not look.
+    std::fs::copy(std::env::current_exe().unwrap(), at("host")).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_wharf"), at("wharf")).unwrap();
+    std::fs::copy("/usr/bin/id", at("id")).unwrap();
+    std::fs::set_permissions(at("id"), PermissionsExt::from_mode(0o4755)).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"])
+        .arg(at("host"))
+        .args(["--exact", "sandbox::unprivileged::program", "--ignored", "--nocapture"])
+        .current_dir("/")
+        .env("WHARF_TEST_SHIM", at("wharf"))
+        .env("WHARF_TEST_SETUID", at("id"))
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    eprintln!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"));
+}
+
+/// A host of another user.
+#[tokio::test]
+#[ignore = "a program for another test"]
+async fn program() {
+    assert!(!nix::unistd::geteuid().is_root());
+    for level in [Level::UserPidNamespace, Level::Subreaper] {
+        let ground = Ground::at(level).await;
+        if ground.world.machine.level() != level {
+            eprintln!("SKIPPED: this machine has no {}", level.as_str());
+            continue;
+        }
+        let token = ground.text("token");
+        let script =
+            format!("cat {token} 2>/dev/null && echo; : >{} && echo wrote", ground.text("data/p/new"));
+        assert_eq!(ground.sh(&script, off()).await, "the host's own\nwrote\n", "{level:?}");
+        assert_eq!(ground.sh(&script, files()).await, "wrote\n", "{level:?}");
+        let unshare = "unshare -U true 2>/dev/null && echo made; setpriv --dump >/dev/null; echo runs";
+        let strict = Sandbox { seccomp: Seccomp::Strict, ..files() };
+        assert_eq!(ground.sh(unshare, strict).await, "runs\n", "{level:?}");
+        assert_eq!(
+            ground.sh(unshare, Sandbox::default()).await,
+            ground.sh(unshare, off()).await,
+            "{level:?}"
+        );
+    }
+    let ground = Ground::at(Level::Subreaper).await;
+    let id = std::env::var("WHARF_TEST_SETUID").unwrap();
+    assert!(Path::new(&id).metadata().unwrap().permissions().mode() & 0o4000 != 0);
+    let gains = Sandbox { no_new_privs: false, ..off() };
+    assert_eq!(ground.said(ground.launch(&id, &["-u"], gains)).await, "0\n");
+    assert_eq!(ground.said(ground.launch(&id, &["-u"], off())).await, format!("{NOBODY}\n"));
+}
