@@ -177,10 +177,16 @@ pub(crate) fn marked(mark: &str) -> Vec<String> {
     pids.filter(|pid| pid.bytes().all(|b| b.is_ascii_digit())).filter(has).filter(|pid| lives(pid)).collect()
 }
 
-/// The mark in the environment of a process.
+/// The mark in the environment of a process. Between two programs a process has no environment, so it is looked for again.
 pub(crate) fn mark_of(handle: &ProcessHandle) -> String {
-    let environment = std::fs::read_to_string(format!("/proc/{}/environ", handle.pid())).unwrap();
-    environment.split('\0').find(|entry| entry.starts_with("WHARF_INSTANCE=")).unwrap().to_owned()
+    let end = std::time::Instant::now() + BOUND;
+    loop {
+        let environment = std::fs::read_to_string(format!("/proc/{}/environ", handle.pid())).unwrap();
+        if let Some(mark) = environment.split('\0').find(|entry| entry.starts_with("WHARF_INSTANCE=")) {
+            return mark.to_owned();
+        }
+        assert!(std::time::Instant::now() < end, "it has no mark: {environment:?}");
+    }
 }
 
 /// The shim of a process: its parent.
