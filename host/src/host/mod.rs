@@ -35,6 +35,7 @@ use crate::events::EventBus;
 use crate::held::Held;
 use crate::manifest::Context;
 use crate::manifest::watch::Watcher;
+use crate::mcp::links::Links;
 use crate::plugin::{Memory, OperationView, PluginHandle, PluginView, Services, Verdicts};
 use crate::process::logs::LogBook;
 use crate::process::{Level, Machine};
@@ -59,6 +60,8 @@ struct Inner {
     operations: Operations,
     /// What waits for clients.
     held: Held,
+    /// What plugins linked and do not list.
+    links: Links,
     /// Names this run of the host in call ids.
     run: u64,
     calls: AtomicU64,
@@ -149,6 +152,7 @@ impl Host {
             registry: asks,
             operations: Operations::default(),
             held: Held::default(),
+            links: Links::default(),
             run: getrandom::u64().unwrap_or_default() & 0xffff_ffff,
             calls: AtomicU64::new(0),
             services,
@@ -257,6 +261,11 @@ impl Host {
     /// What waits for its clients.
     pub(crate) fn held(&self) -> &Held {
         &self.0.held
+    }
+
+    /// What plugins linked and do not list.
+    pub(crate) fn links(&self) -> &Links {
+        &self.0.links
     }
 
     /// The state of a plugin, cheaply.

@@ -75,9 +75,9 @@ pub(crate) async fn forward(
         "tools/call" => tool(host, face, params).await?,
         "prompts/get" => prompt(host, face, params).await?,
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-            resource(host, face, params).await?
+            resource(host, face, &caller.principal, params).await?
         }
-        "completion/complete" => completion(host, face, params).await?,
+        "completion/complete" => completion(host, face, &caller.principal, params).await?,
         other => alone(host, face, other, params).await?,
     };
     let params = way.params;
@@ -98,8 +98,13 @@ pub(crate) fn to(
     Forwarded::listening(CallSpec::new(plugin.clone(), method.to_owned(), params, caller), token)
 }
 
-/// The plugin that owns a URI of a face, and the URI there.
-pub(crate) async fn owner(host: &Host, face: &Face, uri: &str) -> Result<(PluginId, String), RpcError> {
+/// The plugin that owns a URI of a face, or linked it to this principal, and the URI there.
+pub(crate) async fn owner(
+    host: &Host,
+    face: &Face,
+    principal: &Arc<str>,
+    uri: &str,
+) -> Result<(PluginId, String), RpcError> {
     if let Face::Plugin(plugin) = face {
         ready(host, plugin).await?;
     }
@@ -109,7 +114,9 @@ pub(crate) async fn owner(host: &Host, face: &Face, uri: &str) -> Result<(Plugin
     if let Some(item) = shelf.find(Kind::Template, uri) {
         return Ok((item.plugin.clone(), item.upstream.clone()));
     }
-    shelf.owner_of_uri(uri).map(|owner| (owner.plugin, owner.uri)).ok_or_else(|| no_resource(uri))
+    let linked = host.links().of(principal, uri);
+    let owner = shelf.owner_of_linked(uri, linked.as_ref());
+    owner.map(|owner| (owner.plugin, owner.uri)).ok_or_else(|| no_resource(uri))
 }
 
 /// The error for a URI that nobody owns.
@@ -169,13 +176,23 @@ async fn named_prompt(host: &Host, face: &Face, name: &str) -> Result<Arc<Item>,
     find().ok_or_else(|| bad(failure::unknown("prompt", name)))
 }
 
-async fn resource(host: &Host, face: &Face, params: Option<Arc<RawValue>>) -> Result<Way, RpcError> {
+async fn resource(
+    host: &Host,
+    face: &Face,
+    principal: &Arc<str>,
+    params: Option<Arc<RawValue>>,
+) -> Result<Way, RpcError> {
     let uri = text(params.as_deref(), "uri")?;
-    let (plugin, upstream) = owner(host, face, &uri).await?;
+    let (plugin, upstream) = owner(host, face, principal, &uri).await?;
     Ok(Way { plugin, tool: None, params: replaced(params, "uri", &uri, &upstream) })
 }
 
-async fn completion(host: &Host, face: &Face, params: Option<Arc<RawValue>>) -> Result<Way, RpcError> {
+async fn completion(
+    host: &Host,
+    face: &Face,
+    principal: &Arc<str>,
+    params: Option<Arc<RawValue>>,
+) -> Result<Way, RpcError> {
     let reference = params.as_deref().and_then(|params| splice::field(params, "ref")).map(ToOwned::to_owned);
     let reference = reference.as_deref().ok_or_else(|| bad("params.ref must be an object"))?;
     let kind = text(Some(reference), "type")?;
@@ -187,7 +204,7 @@ async fn completion(host: &Host, face: &Face, params: Option<Arc<RawValue>>) -> 
         }
         "ref/resource" => {
             let uri = text(Some(reference), "uri")?;
-            let (plugin, upstream) = owner(host, face, &uri).await?;
+            let (plugin, upstream) = owner(host, face, principal, &uri).await?;
             (plugin, "uri", uri, upstream)
         }
         _ if matches!(face, Face::Plugin(_)) => {

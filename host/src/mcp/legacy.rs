@@ -18,7 +18,7 @@ use super::forward::{self, bad};
 use super::level::Level;
 use super::lists;
 use super::session::{Outlet, Session};
-use super::translate;
+use super::{Visitor, translate};
 use crate::held::Events;
 
 /// Messages of one request that wait for its transport; what does not fit is dropped, and a question refused.
@@ -134,7 +134,8 @@ async fn set_level(session: &Session, params: Option<&RawValue>) -> Result<Reply
 async fn subscribe(session: &Session, params: Option<&RawValue>) -> Result<Reply, RpcError> {
     let uri = forward::text(params, "uri")?;
     let host = &session.host;
-    let (plugin, upstream) = forward::owner(host, &session.visitor.face, &uri).await?;
+    let Visitor { principal, face } = &session.visitor;
+    let (plugin, upstream) = forward::owner(host, face, principal, &uri).await?;
     let told = host.hello(&plugin).is_some_and(|hello| {
         let resources = hello.capabilities.as_deref().and_then(|all| splice::field(all, "resources"));
         let subscribe = resources.and_then(|resources| splice::field(resources, "subscribe"));
@@ -152,7 +153,8 @@ async fn unsubscribe(session: &Session, params: Option<&RawValue>) -> Result<Rep
     let uri = forward::text(params, "uri")?;
     if !session.wants.unsubscribe(&uri) {
         // There is nothing to take back; that the resource exists is all that can be asked for.
-        forward::owner(&session.host, &session.visitor.face, &uri).await?;
+        let Visitor { principal, face } = &session.visitor;
+        forward::owner(&session.host, face, principal, &uri).await?;
     }
     Ok(nothing())
 }

@@ -69,6 +69,7 @@ struct Watched {
 struct Listening {
     host: Host,
     face: Face,
+    principal: Arc<str>,
     id: Id,
     out: Events,
     filter: Filter,
@@ -109,6 +110,7 @@ pub(super) fn open(mcp: &Mcp, visitor: Visitor, request: &ModernRequest) -> Exch
     let listening = Listening {
         host,
         face: visitor.face,
+        principal: visitor.principal,
         id,
         out,
         filter,
@@ -170,7 +172,10 @@ impl Listening {
     async fn watch(&mut self) {
         for uri in std::mem::take(&mut self.filter.uris) {
             // What nobody owns is not watched; the acknowledgement says so.
-            let Ok((plugin, upstream)) = forward::owner(&self.host, &self.face, &uri).await else { continue };
+            let Ok((plugin, upstream)) = forward::owner(&self.host, &self.face, &self.principal, &uri).await
+            else {
+                continue;
+            };
             let watch = self.host.watch(&plugin);
             let want = watch.map(|watch| watch.want(Wanted::Resource(upstream.clone())));
             self.watched.push(Watched { uri, plugin, upstream, want });

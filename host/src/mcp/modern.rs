@@ -306,10 +306,12 @@ impl Asking {
     /// The result with the URIs of this face, where that keeps those of two plugins apart.
     fn with_uris(&self, plugin: &PluginId, method: &str, result: Box<RawValue>) -> Box<RawValue> {
         let catalog = self.mcp.host.catalog();
-        let Some(shelf) = catalog.shelf(&self.visitor.face).filter(|shelf| !shelf.collisions.is_empty())
-        else {
+        let Some(shelf) = catalog.shelf(&self.visitor.face) else { return result };
+        let links = self.mcp.host.links();
+        links.learn(&self.visitor.principal, (plugin, shelf), (method, &result));
+        if shelf.collisions.is_empty() {
             return result;
-        };
+        }
         let seen = |uri: &str| match shelf.uri_as_seen(plugin, uri) {
             Cow::Borrowed(same) if same == uri => None,
             seen @ (Cow::Borrowed(_) | Cow::Owned(_)) => Some(seen.into_owned()),

@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use wharf_core::PluginId;
 use wharf_plugin_api::RpcError;
 
@@ -37,6 +37,8 @@ use crate::tasks::Tasks;
 
 /// Calls that wait at the same time, of all plugins.
 const MOST: usize = 1024;
+/// Bytes of answers that came while their clients were away, of all plugins.
+const KEPT: usize = 64 << 20;
 /// How long a call waits for its client: a person may have to be found.
 const EXPIRY: Duration = Duration::from_mins(10);
 /// What our tokens begin with.
@@ -53,6 +55,8 @@ struct Inner {
     digester: Digester,
     tasks: Tasks,
     most: usize,
+    /// Bytes that answers may still take.
+    room: Arc<Semaphore>,
 }
 
 /// A waiting call.
@@ -95,7 +99,14 @@ impl Park {
 
     fn bounded(tasks: Tasks, most: usize) -> Self {
         let seats = Mutex::default();
-        Self(Arc::new(Inner { seats, last: AtomicU64::new(0), digester: Digester::default(), tasks, most }))
+        Self(Arc::new(Inner {
+            seats,
+            last: AtomicU64::new(0),
+            digester: Digester::default(),
+            tasks,
+            most,
+            room: Arc::new(Semaphore::new(KEPT)),
+        }))
     }
 
     /// Goes on with a call until it has ended, or waits for its client. Dropping the future cancels the call.
@@ -148,7 +159,7 @@ impl Park {
         self.0.tasks.spawn(tracing::Span::current(), async move {
             let (live, seated) = (live, seated);
             tokio::select! {
-                () = wait(live, entered) => {}
+                () = wait(live, entered, &seated.0.room) => {}
                 () = ending.cancelled() => {}
             }
             drop(seated);
@@ -189,10 +200,10 @@ impl Park {
 }
 
 /// Polls a call that waits, until somebody comes for it or nobody does.
-async fn wait(mut live: Live, entered: oneshot::Receiver<oneshot::Sender<Live>>) {
+async fn wait(mut live: Live, entered: oneshot::Receiver<oneshot::Sender<Live>>, room: &Arc<Semaphore>) {
     let came = tokio::select! {
         came = entered => came.ok(),
-        () = live.idle() => None,
+        () = live.idle(room) => None,
         () = tokio::time::sleep(EXPIRY) => {
             tracing::info!(after = ?EXPIRY, "a call was cancelled: its client never answered the plugin's questions");
             None

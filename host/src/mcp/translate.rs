@@ -76,28 +76,44 @@ pub(crate) fn with_uris(
     known: &dyn Fn(&str) -> Option<String>,
 ) -> Box<RawValue> {
     let mut places = Vec::new();
+    let root = result.get();
+    walk(&result, method, &mut |uri| {
+        let renamed = serde_json::from_str::<String>(uri.get()).ok().and_then(|uri| known(&uri));
+        let renamed = renamed.and_then(|renamed| to_raw_value(&renamed).ok());
+        places.extend(renamed.map(|renamed| (range(root, uri.get()), renamed)));
+    });
+    if places.is_empty() { result } else { patched(root, &places).unwrap_or(result) }
+}
+
+/// The URIs in the same places.
+pub(crate) fn each_uri(result: &RawValue, method: &str, look: &mut dyn FnMut(&str)) {
+    walk(result, method, &mut |uri| {
+        if let Ok(uri) = serde_json::from_str::<String>(uri.get()) {
+            look(&uri);
+        }
+    });
+}
+
+fn walk(result: &RawValue, method: &str, found: &mut dyn FnMut(&RawValue)) {
     let each = |array: Option<&'_ RawValue>, look: &mut dyn FnMut(&RawValue)| {
         let items = array.and_then(|array| splice::items(array.get().as_bytes(), MOST_ITEMS));
         items.unwrap_or_default().into_iter().for_each(look);
     };
-    let root = result.get();
     let mut note = |object: &RawValue| {
-        let Some(uri) = splice::field(object, "uri") else { return };
-        let renamed = serde_json::from_str::<String>(uri.get()).ok().and_then(|uri| known(&uri));
-        let renamed = renamed.and_then(|renamed| to_raw_value(&renamed).ok());
-        places.extend(renamed.map(|renamed| (range(root, uri.get()), renamed)));
+        if let Some(uri) = splice::field(object, "uri") {
+            found(uri);
+        }
     };
     match method {
-        "resources/read" => each(splice::field(&result, "contents"), &mut note),
-        "tools/call" => each(splice::field(&result, "content"), &mut |block| block_uris(block, &mut note)),
-        "prompts/get" => each(splice::field(&result, "messages"), &mut |message| {
+        "resources/read" => each(splice::field(result, "contents"), &mut note),
+        "tools/call" => each(splice::field(result, "content"), &mut |block| block_uris(block, &mut note)),
+        "prompts/get" => each(splice::field(result, "messages"), &mut |message| {
             if let Some(content) = splice::field(message, "content") {
                 block_uris(content, &mut note);
             }
         }),
         _ => {}
     }
-    if places.is_empty() { result } else { patched(root, &places).unwrap_or(result) }
 }
 
 /// A block of content: a link, or a resource that is embedded.

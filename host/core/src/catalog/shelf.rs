@@ -218,6 +218,16 @@ impl Shelf {
     /// that has resources at all. `None`: nobody, or several with equal right.
     #[must_use]
     pub fn owner_of_uri(&self, uri: &str) -> Option<Owner> {
+        self.owner_of_linked(uri, None)
+    }
+
+    /// Likewise of a URI that this plugin linked: it is asked where the lists do not say who has it.
+    #[must_use]
+    pub fn owner_of_linked(&self, uri: &str, linked: Option<&PluginId>) -> Option<Owner> {
+        let linked = || {
+            let (plugin, era) = self.plugins.iter().find(|(plugin, _)| Some(plugin) == linked)?;
+            Some(Owner::new(plugin, *era, uri.to_owned()))
+        };
         if let Some(item) = self.find(Kind::Resource, uri) {
             return Some(Owner::new(&item.plugin, item.era, item.upstream.clone()));
         }
@@ -231,9 +241,9 @@ impl Shelf {
             let owner = |(_, item, uri): &(usize, &Arc<Item>, Cow<'_, str>)| {
                 Owner::new(&item.plugin, item.era, uri.clone().into_owned())
             };
-            return single(matching.iter().filter(|(said, ..)| *said == most).map(owner));
+            return single(matching.iter().filter(|(said, ..)| *said == most).map(owner)).or_else(linked);
         }
-        self.owner_of_old(uri).or_else(|| self.owner_of_all(uri))
+        self.owner_of_old(uri).or_else(linked).or_else(|| self.owner_of_all(uri))
     }
 
     /// A URI from a time when another plugin listed the same one.

@@ -240,3 +240,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_link_says_who_has_what_no_list_does_and_nothing_else() {
+    let lists = |plugin, uri| offer(plugin, plugin, &[], &[(Kind::Resource, uri)]);
+    let catalog = Catalog::new(1, &[lists("a", "u://a"), lists("b", "u://b"), offer("c", "c", &["t"], &[])]);
+    let shelf = all(&catalog);
+    let linked =
+        |uri, plugin| shelf.owner_of_linked(uri, Some(&id(plugin))).map(|owner| owner.plugin.to_string());
+    assert_eq!(owner(shelf, "u://x"), None);
+    assert_eq!(linked("u://x", "b").as_deref(), Some("b"));
+    assert_eq!(linked("u://x", "c").as_deref(), Some("c"), "it need not list anything");
+    assert_eq!(linked("u://a", "b").as_deref(), Some("a"), "who lists it has it");
+    assert_eq!(linked("u://x", "gone"), None);
+    let alone = Catalog::new(1, &[lists("a", "u://a"), offer("c", "c", &["t"], &[])]);
+    assert_eq!(owner(all(&alone), "u://x"), some("a", "u://x"));
+    let linked = all(&alone).owner_of_linked("u://x", Some(&id("c")));
+    assert_eq!(linked.map(|owner| owner.plugin.to_string()).as_deref(), Some("c"));
+}

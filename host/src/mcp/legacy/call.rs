@@ -130,6 +130,7 @@ fn answer(session: &Session, method: &str, plugin: &PluginId, settled: Settled) 
     };
     note_task(session, plugin, &result);
     let shelf = session.shelf();
+    session.host.links().learn(&session.visitor.principal, (plugin, &shelf), (method, &result));
     if !keeps_apart(&shelf, plugin) {
         return Ok(Reply::Result(result));
     }

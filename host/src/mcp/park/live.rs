@@ -3,12 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
-use wharf_core::PluginId;
+use wharf_core::{Code, PluginId};
+use wharf_plugin_api::{Delivery, Reply};
 
 use super::question::Question;
 use crate::route::{Ask, CallEvent, Failure, Presence, Settled};
@@ -38,6 +40,8 @@ pub(crate) struct Live {
     call: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
     /// How it ended while nobody was there.
     outcome: Option<Outcome>,
+    /// Its place among the answers that are kept.
+    kept: Option<OwnedSemaphorePermit>,
     asks: mpsc::Receiver<Ask>,
     events: Option<mpsc::Receiver<CallEvent>>,
     open: Vec<Question>,
@@ -71,6 +75,7 @@ impl Live {
             presence,
             call: Some(Box::pin(call)),
             outcome: None,
+            kept: None,
             asks,
             events,
             open: Vec::new(),
@@ -88,6 +93,7 @@ impl Live {
         loop {
             if let Some(outcome) = self.outcome.take() {
                 self.hear_all(hear);
+                self.kept = None;
                 return Step::Ended(outcome);
             }
             let until = first.map(|first| (last + TOGETHER).min(first + PATIENCE));
@@ -111,15 +117,33 @@ impl Live {
         }
     }
 
-    /// Drives the call while its client is away. Never resolves.
-    pub(super) async fn idle(&mut self) {
+    /// Drives the call while its client is away. Its answer is kept as far as `room` has bytes for it. Never resolves.
+    pub(super) async fn idle(&mut self, room: &Arc<Semaphore>) {
         loop {
             tokio::select! {
-                outcome = running(&mut self.call) => self.ended(outcome),
+                outcome = running(&mut self.call) => {
+                    let size = outcome.as_ref().map_or(0, size);
+                    self.kept = Arc::clone(room).try_acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX)).ok();
+                    let outcome = if self.kept.is_some() { outcome } else { Err(self.unkept(size)) };
+                    self.ended(outcome);
+                }
                 Some(ask) = self.asks.recv() => self.take(ask),
                 // Progress of a request that was answered goes nowhere.
                 Some(event) = heard(&mut self.events) => drop(event),
             }
+        }
+    }
+
+    fn unkept(&self, size: usize) -> Failure {
+        let detail = format!(
+            "the plugin answered while its client was away, and there was no room to keep the answer of {size} bytes; the \
+             call has run, so check before you repeat it"
+        );
+        tracing::warn!(plugin = %self.plugin, size, "an answer was dropped: too much is kept for clients that are away");
+        Failure {
+            plugin: Some(self.plugin.as_str().into()),
+            delivery: Some(Delivery::Answered),
+            ..Failure::new(Code::OutcomeUnknown, detail)
         }
     }
 
@@ -173,6 +197,17 @@ impl Live {
     fn hear_all(&mut self, hear: &mut Hear<'_>) {
         while let Some(event) = self.events.as_mut().and_then(|events| events.try_recv().ok()) {
             hear(event);
+        }
+    }
+}
+
+/// What an answer holds in memory.
+fn size(settled: &Settled) -> usize {
+    match &settled.reply {
+        Reply::Result(result) => result.get().len(),
+        Reply::Error(error) => {
+            let parts = [error.data.as_deref(), error.whole.as_deref()];
+            error.message.len() + parts.into_iter().flatten().map(|part| part.get().len()).sum::<usize>()
         }
     }
 }

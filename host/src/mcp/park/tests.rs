@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use wharf_core::catalog::Face;
-use wharf_core::{CallId, InstanceNo, PluginId};
-use wharf_plugin_api::{Era, Notification, Reply, Request};
+use wharf_core::{CallId, Code, InstanceNo, PluginId};
+use wharf_plugin_api::{Delivery, Era, Notification, Reply, Request};
 
-use super::{EXPIRY, Live, Origin, Park, Passed};
+use super::{EXPIRY, KEPT, Live, Origin, Park, Passed};
 use crate::route::{Ask, CallEvent, Presence, Settled};
 use crate::tasks::Tasks;
 
@@ -361,4 +361,34 @@ async fn the_end_of_the_host_cancels_what_waits() {
     asked(pass(&park, live).await);
     assert_eq!(tasks.end(Duration::from_secs(1)).await, 0);
     assert_eq!(cancelled.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_is_there_for_are_kept_as_far_as_there_is_room() {
+    let (park, cancelled) = (Park::new(Tasks::default()), nothing_dropped());
+    let most = u32::try_from(KEPT - 60).unwrap();
+    let full = Arc::clone(&park.0.room).try_acquire_many_owned(most).unwrap();
+    let mut outcomes = Vec::new();
+    for answer in ["{\"n\":\"0123456789012345678901234567890123456789\"}"; 2] {
+        let (live, plugin, _events) = call(&cancelled);
+        let question = plugin.ask("who?");
+        let (_, token) = asked(pass(&park, live).await);
+        plugin.end.send(answer).unwrap();
+        // Taken back: it has ended.
+        assert!(question.await.is_err());
+        // The first is there until its client comes; for the second there is no room.
+        assert_eq!(park.0.room.available_permits(), 60 - answer.len());
+        outcomes.push(token);
+    }
+    let mut passed = Vec::new();
+    for token in outcomes {
+        let live = park.resume(&token, &origin()).await.unwrap();
+        passed.push(pass(&park, live).await);
+    }
+    let Some(Passed::Ended(Err(failure))) = passed.pop() else { panic!("{passed:?}") };
+    assert_eq!((failure.code, failure.delivery), (Code::OutcomeUnknown, Some(Delivery::Answered)));
+    assert!(failure.detail.contains("48 bytes"), "{}", failure.detail);
+    assert!(passed.into_iter().all(|passed| result(passed).contains("0123")));
+    drop(full);
+    assert_eq!(park.0.room.available_permits(), KEPT);
 }

@@ -9,7 +9,7 @@ use wharf_plugin_api::{Id, Reply, RpcError};
 
 use super::{Feed, IDLE, Session};
 use crate::mcp::testkit::{Actor, id, mcp, params, raw, visitor};
-use crate::mcp::{Mcp, Visitor};
+use crate::mcp::{Mcp, ModernRequest, Visitor};
 
 const LEGACY: &str = "2025-11-25";
 const HELLO: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}},"clientInfo":{"name":"c","version":"1"}}"#;
@@ -290,4 +290,38 @@ async fn a_session_that_rests_makes_room_and_one_in_use_does_not() {
     }
     one_more().await.unwrap();
     assert!(bare.ended().is_cancelled() && ended(&all) == 1, "its client never went past the handshake");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_plugin_linked_and_does_not_list_is_read_of_it_by_whom_it_was_linked_to() {
+    let home = tempfile::tempdir().unwrap();
+    let actor = |uri| Actor::with_resources(LEGACY, &["link"], &[uri]);
+    let (p, q) = (actor("x://p"), actor("x://q"));
+    let mcp = mcp(home.path(), &[("p", &p), ("q", &q)]).await;
+    let (ann, bob) = (open(&mcp, visitor("ann")).await, open(&mcp, visitor("bob")).await);
+    let read = async |session: &Arc<Session>| ask(session, "resources/read", r#"{"uri":"x://a"}"#).await;
+    assert_eq!(read(&ann).await["error"]["code"], -32002, "nobody is known to have it");
+    let linked = ask(&ann, "tools/call", r#"{"name":"q__link"}"#).await;
+    assert_eq!(linked["result"]["content"][0]["uri"], "x://a", "it stays as the plugin wrote it");
+    assert!(read(&ann).await["result"].is_object());
+    assert_eq!(read(&bob).await["error"]["code"], -32002);
+    // A modern client's answers are looked into as well.
+    let modern = async |method: &str, key: &str, value: &str| {
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let request = ModernRequest {
+            id: Id::number(1),
+            method: method.to_owned(),
+            params: params(&json!({ key: value, "_meta": meta }).to_string()),
+            param_headers: None,
+        };
+        let answered = mcp.modern(visitor("cid"), request).answer.await;
+        serde_json::from_slice::<Value>(&answered.message.unwrap()).unwrap()
+    };
+    assert_eq!(modern("resources/read", "uri", "x://a").await["error"]["code"], -32602);
+    modern("tools/call", "name", "p__link").await;
+    assert!(modern("resources/read", "uri", "x://a").await["result"].is_object());
+    assert_eq!((p.got("resources/read").len(), q.got("resources/read").len()), (1, 1));
 }
