@@ -16,12 +16,11 @@
 #[allow(dead_code, unused_imports, reason = "shared with the end-to-end tests, which use all of it")]
 mod support;
 
-#[allow(dead_code, reason = "cases to come use the rest")]
 mod harness;
 
 mod answers;
-#[allow(dead_code, reason = "cases to come use the rest")]
 mod beside;
+mod chaos;
 mod containment;
 mod deaths;
 mod noise;
