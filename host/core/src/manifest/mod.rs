@@ -17,8 +17,8 @@ pub mod variables;
 pub use checked::{Command, Kind, Manifest, PortChoice, Remote};
 pub use file::PluginFile;
 pub use sections::{
-    Balance, Dialect, EraChoice, Health, Isolation, Limits, Probe, Restart, RestartPolicy, Retry, Start,
-    Stop, ToolFilter,
+    Balance, Canary, Dialect, EraChoice, Health, Isolation, Limits, Probe, Restart, RestartPolicy, Retry,
+    Start, Stop, ToolFilter,
 };
 pub use template::{Late, Template};
 pub use units::{ByteSize, Span};

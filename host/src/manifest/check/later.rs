@@ -11,7 +11,6 @@ const LATER: &[(&str, &str)] = &[
     ("/targets", "write a manifest per endpoint, each with its `url`"),
     ("/sandbox", "run the command in a sandbox of your own"),
     ("/breaker", "leave it out"),
-    ("/health/canary", "`health.probe` checks with a ping"),
     ("/limits/rate", "use `limits.concurrency` and `limits.queue`"),
     ("/limits/memory", "limit it in the command, or in the host's service unit"),
     ("/limits/cpu", "limit it in the command, or in the host's service unit"),

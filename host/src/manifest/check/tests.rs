@@ -77,7 +77,6 @@ fn keys_of_later_versions_are_told_as_such() {
         "targets = []",
         "sandbox = {}",
         "breaker = {}",
-        "health = { canary = {} }",
         "limits = { rate = '1/s' }",
         "limits = { memory = '1GiB' }",
         "limits = { cpu = 1 }",
