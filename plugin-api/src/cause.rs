@@ -116,6 +116,8 @@ causes! {
     ListFailed = "list_failed", false, "see the detail; the server's lists must be valid MCP and within the host's bounds";
     /// It is lazy: it runs only while it is used.
     Lazy = "lazy", false, "nothing is wrong: the next call starts it (`start = \"lazy\"` in its manifest); `wharf start` does too";
+    /// The call that has to succeed before it counts as ready did not.
+    CanaryFailed = "canary_failed", false, "see the detail; try the call by hand (`wharf call`) without `health.canary`, and correct the tool or its arguments there, or what the plugin needs for its work";
     /// An operator, a manifest or the host's end asked for it.
     Requested = "requested", false, "`wharf start` starts it again; what is switched off needs `wharf enable`";
 }

@@ -4,6 +4,7 @@
 //! under its own names. What a face offers is put on a [`Shelf`] when the catalog is made, so that no request builds a list.
 
 mod apart;
+pub mod drift;
 mod entry;
 mod shelf;
 mod template;

@@ -39,6 +39,8 @@ pub(super) struct Plugin {
     pub(super) protocol_version: Option<String>,
     pub(super) tools: usize,
     #[serde(default)]
+    pub(super) lists_changed: Option<ListsChanged>,
+    #[serde(default)]
     pub(super) collisions: Vec<Collision>,
     pub(super) instances: Vec<Instance>,
     pub(super) manifest: Manifest,
@@ -50,6 +52,14 @@ pub(super) struct Collision {
     pub(super) kind: String,
     pub(super) key: String,
     pub(super) plugins: Vec<String>,
+}
+
+/// What it lists is other than before.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListsChanged {
+    pub(super) at: String,
+    pub(super) after: String,
+    pub(super) text: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -158,7 +168,8 @@ pub(super) mod tests {
             "id": "db", "kind": "external", "state": "backoff", "since": "1970-01-01T00:00:00Z",
             "cause": {"code": "exited", "detail": "exited with code 1\nmore", "remedy": "look"},
             "next_attempt_at": null, "restarts": 3, "description": null, "dialect": "stdio",
-            "protocol_version": null, "tools": 2, "instances": [
+            "protocol_version": null, "tools": 2,
+            "lists_changed": {"at": "1970-01-01T00:00:30Z", "after": "start", "text": "tools: -x (none is left)", "lists": {}}, "instances": [
                 {"n": 0, "generation": 4, "pid": 10, "port": null, "state": "backoff", "since": "1970-01-01T00:00:00Z",
                  "inflight": 0, "rss_bytes": 2097152,
                  "last_exit": {"code": 1, "signal": null, "at": "1970-01-01T00:00:00Z", "stderr_tail": ["boom"]}},

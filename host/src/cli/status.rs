@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::client::{Client, parse};
 use super::exit::Complaint;
 use super::out;
-use super::ps::{Collision, Instance, Plugin};
+use super::ps::{Collision, Instance, ListsChanged, Plugin};
 use super::table::age;
 
 #[derive(Debug, clap::Args)]
@@ -46,6 +46,9 @@ fn describe(plugin: &Plugin, now: SystemTime) -> String {
     let spoken: Vec<&str> = spoken.into_iter().flatten().map(String::as_str).collect();
     row("speaks", if spoken.is_empty() { "not known yet".to_owned() } else { spoken.join(", ") }.as_str());
     row("tools", &format!("{}, restarts {}", plugin.tools, plugin.restarts));
+    if let Some(ListsChanged { at, after, text }) = &plugin.lists_changed {
+        row("changed", &format!("{} ago, after a {after}: {text}", age(at, now)));
+    }
     for Collision { kind, key, plugins } in &plugin.collisions {
         let is_name = matches!(kind.as_str(), "tool" | "prompt");
         let remedy = if is_name { "offered for none; change a `namespace`" } else { "each has its own URI" };
@@ -114,6 +117,7 @@ more
   remedy    look
   speaks    external, stdio
   tools     2, restarts 3
+  changed   30s ago, after a start: tools: -x (none is left)
   collision tool x__t of db, x: offered for none; change a `namespace`
   manifest  /p/db.toml
     3:1: bad

@@ -39,6 +39,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         tools: catalog.tools_of(id.as_str()).count(),
         resources: plugin.proof().map_or(0, |proof| proof.resources.len()),
         prompts: plugin.proof().map_or(0, |proof| proof.prompts.len()),
+        lists_changed: plugin.core.drift.load_full(),
         collisions: catalog.collisions().iter().filter(|one| one.plugins.contains(id)).cloned().collect(),
         instances: instances(inner, plugin),
         containment: manifest

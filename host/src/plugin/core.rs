@@ -8,6 +8,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use wharf_core::lifecycle::State;
 use wharf_core::{InstanceNo, PluginId};
 
+use super::drift::ListsChange;
 use super::instance::InstanceHandle;
 use super::memory::Record;
 use super::open_tasks::OpenTasks;
@@ -30,6 +31,8 @@ pub(crate) struct PluginCore {
     pub(super) deciding: Mutex<()>,
     /// Leave to start, for the instances of this plugin.
     pub(super) starts: Arc<Semaphore>,
+    /// When what it lists was last something else.
+    pub(crate) drift: ArcSwapOption<ListsChange>,
     /// Its tasks that have not ended.
     pub(crate) tasks: OpenTasks,
     /// Sessions that have an instance of their own.
@@ -54,6 +57,7 @@ impl PluginCore {
             roster: ArcSwap::default(),
             deciding: Mutex::default(),
             starts: Arc::new(Semaphore::new(STARTS)),
+            drift: ArcSwapOption::empty(),
             tasks: OpenTasks::default(),
             sessions: AtomicUsize::new(0),
             freed: Arc::default(),
@@ -74,9 +78,11 @@ impl PluginCore {
         self.changed.send_modify(|version| *version += 1);
     }
 
-    pub(super) fn publish_proof(&self, record: Record, services: &Services) {
-        self.record.store(Some(Arc::new(record)));
+    /// Returns what was published before.
+    pub(super) fn publish_proof(&self, record: Arc<Record>, services: &Services) -> Option<Arc<Record>> {
+        let before = self.record.swap(Some(record));
         services.catalog_dirty.notify_one();
+        before
     }
 
     /// Whether it is in use beside calls.

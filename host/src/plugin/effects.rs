@@ -9,6 +9,7 @@ use wharf_core::Generation;
 use wharf_core::lifecycle::{Effect, Policy};
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch};
 
+use super::canary;
 use super::inbox::{GenerationInbox, Outside};
 use super::prove::prove;
 use super::supervisor::{Outcome, Supervisor};
@@ -115,8 +116,16 @@ impl Supervisor {
     fn prove(&mut self, g: Generation) {
         let Some(link) = self.link.clone() else { return };
         let deadline = self.start_deadline();
+        let canary = self.setup.manifest.health.canary.clone();
         self.effect(async move {
-            match tokio::time::timeout_at(deadline, prove(&*link, deadline.into_std())).await {
+            let proving = async {
+                let proof = prove(&*link, deadline.into_std()).await?;
+                if let Some(canary) = canary {
+                    canary::check(&*link, &proof, &canary, deadline.into_std()).await?;
+                }
+                Ok(proof)
+            };
+            match tokio::time::timeout_at(deadline, proving).await {
                 Ok(Ok(proof)) => Outcome::Proven(g, proof),
                 Ok(Err(cause)) => Outcome::ProofFailed(g, cause),
                 Err(_) => Outcome::ProofFailed(
@@ -139,7 +148,7 @@ impl Supervisor {
         self.schedule_sleep();
         self.heard = self.signs_of_life();
         if let Some(proof) = self.proof.take().filter(|_| self.visit.is_none()) {
-            self.offer(proof);
+            self.offer(proof, "start");
         }
         self.schedule_probe();
         self.tend();

@@ -4,7 +4,9 @@
 //! snapshots come out. No frame of a call ever passes through a supervisor: the router takes the link from the snapshot.
 
 pub(crate) mod asking;
+mod canary;
 pub(crate) mod core;
+mod drift;
 pub(crate) mod effects;
 mod exits;
 pub(crate) mod gate;
@@ -33,6 +35,7 @@ pub mod view;
 pub(crate) mod visit;
 pub(crate) mod watch;
 
+pub use drift::ListsChange;
 pub(crate) use handle::PluginHandle;
 pub(crate) use instance::{InstanceHandle, Setup, Snapshot};
 pub(crate) use kinds::verdicts::Verdicts;

@@ -40,10 +40,13 @@ pub(super) fn first_snapshot(machine: &Machine, up: bool, hello: Option<Arc<Hell
 
 impl Supervisor {
     /// What this instance offers is what the plugin offers from now on.
-    pub(super) fn publish_proof(&self, proof: Proof) {
+    pub(super) fn publish_proof(&self, proof: Proof, after: &'static str) {
         let Some(hello) = self.hello.clone() else { return };
         let manifest = &self.setup.manifest;
-        self.core.publish_proof(Record::of(manifest, hello, proof), &self.services);
+        let record = Arc::new(Record::of(manifest, hello, proof));
+        if let Some(before) = self.core.publish_proof(Arc::clone(&record), &self.services) {
+            self.tell_drift(&before.proof, &record.proof, after);
+        }
         if manifest.start == Start::Lazy {
             let (core, services) = (Arc::clone(&self.core), Arc::clone(&self.services));
             // Nobody waits for it.

@@ -286,7 +286,7 @@ impl Supervisor {
             Outcome::Relisted(g, proof) if self.machine.generation() == g && self.serving => {
                 self.relisting = false;
                 match proof {
-                    Some(proof) => self.offer(proof),
+                    Some(proof) => self.offer(proof, "relist"),
                     // The old lists stay, and the question is asked again.
                     None => self.relist_at = Some(Instant::now() + RELIST_AGAIN),
                 }
@@ -321,9 +321,9 @@ impl Supervisor {
     }
 
     /// What it listed is what the plugin offers, for as long as it says.
-    pub(super) fn offer(&mut self, proof: Proof) {
+    pub(super) fn offer(&mut self, proof: Proof, after: &'static str) {
         self.stale_at = proof.ttl.map(|ttl| Instant::now() + ttl.clamp(HOLD.0, HOLD.1));
-        self.publish_proof(proof);
+        self.publish_proof(proof, after);
     }
 
     fn woken(&mut self) {

@@ -39,6 +39,8 @@ pub(crate) enum Opening {
 pub(crate) enum Answer {
     Ok,
     Fails(CallErrorKind, Delivery),
+    /// With these words.
+    Is(&'static str),
     /// Handed over, never answered.
     Hangs,
     /// Asks the client, and answers with its answer.
@@ -67,6 +69,8 @@ pub(crate) struct Script {
     pub(crate) lists_change_at_once: std::sync::atomic::AtomicBool,
     /// How long the list of tools holds.
     pub(crate) ttl_ms: u64,
+    /// The list of tools; else one, `t`.
+    pub(crate) tools: Mutex<Option<Value>>,
     /// How often the lists were read.
     pub(crate) listings: AtomicUsize,
     pub(crate) kill: Mutex<Vec<oneshot::Sender<Cause>>>,
@@ -215,8 +219,9 @@ impl Link for FakeLink {
                     // Others run, and see it, before the list is answered.
                     tokio::task::yield_now().await;
                 }
-                let tool = serde_json::json!({"name": "t", "inputSchema": {"type": "object"}});
-                let list = serde_json::json!({"tools": [tool], "ttlMs": self.script.ttl_ms});
+                let one = || serde_json::json!([{"name": "t", "inputSchema": {"type": "object"}}]);
+                let tools = self.script.tools.lock().unwrap().clone().unwrap_or_else(one);
+                let list = serde_json::json!({"tools": tools, "ttlMs": self.script.ttl_ms});
                 Ok(Reply::Result(raw(&list.to_string())))
             }
             "ping" if self.script.pings_fail.load(Ordering::SeqCst) => std::future::pending().await,
@@ -305,6 +310,7 @@ impl FakeLink {
         let outcome = match next {
             Answer::Fails(kind, delivery) => Err(CallError::new(kind, delivery, "scripted")),
             Answer::Ok => Ok(Reply::Result(raw(r#"{"content":[]}"#))),
+            Answer::Is(result) => Ok(Reply::Result(raw(result))),
             Answer::Hangs => std::future::pending().await,
             Answer::Asks => scope.ask(Request::bare("elicitation/create")).await,
         };

@@ -13,6 +13,7 @@ use wharf_plugin_api::CauseKind;
 use super::testkit::{Kit, Opening, Script, manifest, setup};
 
 mod listens;
+mod lists;
 mod own;
 mod sleep;
 mod starts;

@@ -1,6 +1,7 @@
 //! What the API shows of a plugin: plain data, true at the moment it was taken.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -11,6 +12,7 @@ use wharf_core::manifest::Start;
 use wharf_core::{Generation, InstanceNo, PluginId};
 use wharf_plugin_api::{Cause, CauseKind};
 
+use super::drift::ListsChange;
 use crate::manifest::ProblemView;
 use crate::telemetry::{rfc3339, rfc3339_opt};
 
@@ -51,6 +53,8 @@ pub struct PluginView {
     pub resources: usize,
     /// How many prompts it offers.
     pub prompts: usize,
+    /// When what it lists was last other than before, and how; absent if it never was in this run of the host.
+    pub lists_changed: Option<Arc<ListsChange>>,
     /// What it lists under a name or URI that others have too.
     pub collisions: Vec<Collision>,
     /// Its instances.

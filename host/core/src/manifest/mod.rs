@@ -19,8 +19,8 @@ pub use checked::{Command, Kind, Manifest, PortChoice, Remote};
 pub use file::PluginFile;
 pub use sandbox::{Fs, Net, Sandbox, Seccomp, Strictness, Tcp};
 pub use sections::{
-    Balance, Dialect, EraChoice, Health, Isolation, Limits, Probe, Restart, RestartPolicy, Retry, Start,
-    Stop, ToolFilter,
+    Balance, Canary, Dialect, EraChoice, Health, Isolation, Limits, Probe, Restart, RestartPolicy, Retry,
+    Start, Stop, ToolFilter,
 };
 pub use template::{Late, Template};
 pub use units::{ByteSize, Span};

@@ -99,6 +99,21 @@ pub struct Health {
     /// For what comes before that: checks, and with `npx`, `npm exec`, `uvx`, `uv run`, `uv tool run`, `bunx`, `pnpm dlx`,
     /// `yarn dlx` and `pipx run` the fetching. Two plugins fetch at a time; one that cannot is tried again and never quarantined.
     pub prepare_timeout: Span,
+    /// A tool call that must succeed before an instance counts as ready, within the time for its start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+}
+
+/// `health.canary`: a tool call that must succeed before an instance counts as ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Canary {
+    /// The tool, by the plugin's own name. It is called at each start: choose one that only reads.
+    #[schemars(length(min = 1, max = 256))]
+    pub tool: String,
+    /// Its arguments; no variable is put in.
+    #[serde(default)]
+    pub args: serde_json::Map<String, serde_json::Value>,
 }
 
 /// When an ended instance is started again.
@@ -236,6 +251,7 @@ impl Default for Health {
             failures: 3,
             start_timeout: Span::secs(30),
             prepare_timeout: Span::secs(300),
+            canary: None,
         }
     }
 }

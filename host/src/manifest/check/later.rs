@@ -10,7 +10,6 @@ const LATER: &[(&str, &str)] = &[
     ),
     ("/targets", "write a manifest per endpoint, each with its `url`"),
     ("/breaker", "leave it out"),
-    ("/health/canary", "`health.probe` checks with a ping"),
     ("/limits/rate", "use `limits.concurrency` and `limits.queue`"),
     ("/retry/trust_hints", "only calls that did not reach the plugin are tried again"),
     ("/auth/oauth", "use `auth.bearer`"),

@@ -76,7 +76,6 @@ fn keys_of_later_versions_are_told_as_such() {
         "depends_on = []",
         "targets = []",
         "breaker = {}",
-        "health = { canary = {} }",
         "limits = { rate = '1/s' }",
         "retry = { trust_hints = true }",
     ] {

@@ -153,6 +153,7 @@ pub(super) const BAD: &[(&str, &str)] = &[
         "3:13 `idle_stop` (5ms) is shorter than 1s / a plugin that is started for every single call costs more than it saves",
     ),
     ("command = 'x'\nstart = 'late'\n", "2:9 `start` must be one of `eager`, `lazy`"),
+    ("command = 'x'\n[health]\ncanary = {}\n", "3:10 `health.canary.tool` is missing"),
     (
         "command = 'x'\n[stop]\ngrace = '61s'\n",
         "3:9 `stop.grace` (61s) is longer than 60s / give calls in flight their time with `stop.drain`",
