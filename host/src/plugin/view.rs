@@ -11,6 +11,7 @@ use wharf_core::{Generation, InstanceNo, PluginId};
 use wharf_plugin_api::Cause;
 
 use crate::manifest::ProblemView;
+use crate::process::InForce;
 use crate::telemetry::{rfc3339, rfc3339_opt};
 
 /// A plugin as `/api/v1/plugins/{id}` shows it.
@@ -56,6 +57,8 @@ pub struct PluginView {
     pub instances: Vec<InstanceView>,
     /// How its processes are kept from outliving the host.
     pub containment: Option<&'static str>,
+    /// What is in force for its processes, if it has any. Absent if this machine does not give what the manifest demands.
+    pub in_force: Option<InForce>,
     /// The manifest it comes from.
     pub manifest: ManifestView,
     /// Whether `/readyz` waits for it.
@@ -114,6 +117,8 @@ pub struct LastExit {
     pub signal: Option<i32>,
     /// Killed for want of memory.
     pub oom: bool,
+    /// What is known of why, where the others do not tell.
+    pub note: Option<String>,
     /// From spawn to exit, milliseconds.
     pub uptime_ms: u64,
     /// When.
