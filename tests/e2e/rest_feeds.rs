@@ -133,6 +133,13 @@ async fn info_tells_what_runs() {
     assert_eq!(info["plugins"]["ready"], 1, "{info}");
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
     assert!(info["tools"].as_u64().unwrap() > 0 && info["containment"].is_string(), "{info}");
+    assert_eq!(info["machine"]["limits"]["open_files"], "rlimit", "{info}");
+    assert!(info["machine"]["limits"]["memory"].is_string() && info["machine"]["lacks"].is_array(), "{info}");
+    let plugin = host.plugin("mock").await;
+    assert_eq!(plugin["in_force"]["containment"], info["containment"], "{plugin}");
+    let pids = plugin["in_force"]["limits"]["pids"].is_string();
+    let gap = plugin["in_force"]["gaps"].to_string().contains("limits.pids");
+    assert!(pids != gap, "held, or told: {plugin}");
 }
 
 #[tokio::test]

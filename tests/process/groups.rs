@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use wharf::process::{Level, Process};
 use wharf_core::manifest::{ByteSize, Limits};
 
-use crate::harness::{World, kill_hard, line, lives, mark_of, shim_of, until, within};
+use crate::harness::{World, kill_hard, line, lives, mark_of, shim_of, skipped, until, within};
 
 fn limits() -> Limits {
     Limits { memory: Some(ByteSize::mib(256)), cpu: Some(1.0), pids: 50, ..Limits::default() }
@@ -35,7 +35,7 @@ async fn world() -> Option<World> {
     let world = World::new().await;
     let is_there = world.held_by("pids", &limits()).is_some_and(|by| by.starts_with("cgroup"));
     if !is_there {
-        eprintln!("SKIPPED: no control group can be made here");
+        skipped("no control group can be made here");
     }
     is_there.then_some(world)
 }
@@ -89,11 +89,11 @@ async fn a_group_finds_what_has_left_its_session_and_wiped_its_environment() {
     // In a PID namespace the kernel ends it; here it is the group, by one write or process by process.
     for level in [Level::Cgroup, Level::Subreaper] {
         let Some(world) = World::at(level).await else {
-            eprintln!("SKIPPED: not at level {level:?}");
+            skipped(&format!("this machine is not at level {level:?}"));
             continue;
         };
         if !world.held_by("pids", &limits()).is_some_and(|by| by.starts_with("cgroup")) {
-            eprintln!("SKIPPED: no control group can be made here");
+            skipped("no control group can be made here");
             return;
         }
         let script = "echo up; setsid env -i sh -c 'echo $$; exec sleep 1000' & wait";

@@ -127,6 +127,12 @@ impl World {
     }
 }
 
+/// Says loudly that a test shows nothing on this machine.
+#[allow(clippy::print_stderr, reason = "it is for whoever looks at the run")]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
 /// Waits, but not forever.
 pub(crate) async fn within<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(BOUND, what).await.expect("took too long")

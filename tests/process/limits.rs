@@ -7,7 +7,7 @@ use wharf::process::Level;
 use wharf_core::manifest::{ByteSize, Limits};
 use wharf_plugin_api::{Cause, CauseKind};
 
-use crate::harness::{World, kill_hard, line, read, until, within};
+use crate::harness::{World, kill_hard, line, read, skipped, until, within};
 
 fn pids(most: u32) -> Limits {
     Limits { pids: most, ..Limits::default() }
@@ -26,7 +26,7 @@ async fn reached(world: &World, count: u32, most: u32) -> String {
     while !text.contains("all") {
         match within(stdout.read(&mut some)).await.unwrap() {
             0 => break,
-            n => text.push_str(std::str::from_utf8(&some[..n]).unwrap()),
+            n => text.push_str(std::str::from_utf8(some.get(..n).unwrap()).unwrap()),
         }
     }
     process.handle.kill();
@@ -38,7 +38,7 @@ async fn reached(world: &World, count: u32, most: u32) -> String {
 async fn a_fork_bomb_is_bounded_and_told() {
     let world = World::new().await;
     let Some(by) = world.held_by("pids", &pids(20)).filter(|by| by.starts_with("cgroup")) else {
-        eprintln!("SKIPPED: no control group for pids can be made here");
+        skipped("no control group for pids can be made here");
         return;
     };
     let last = reached(&world, 60, 20).await;
@@ -51,7 +51,7 @@ async fn a_fork_bomb_is_bounded_and_told() {
 async fn without_groups_the_numbers_of_the_namespace_bound_it() {
     let world = World::without_groups(None).await;
     if world.held_by("pids", &pids(1)).is_none() {
-        eprintln!("SKIPPED: the pid_max of a PID namespace is not its own here");
+        skipped("the pid_max of a PID namespace is not its own here");
         return;
     }
     let last = reached(&world, 400, 1).await;
@@ -81,7 +81,7 @@ async fn a_share_of_a_processor_is_all_it_gets() {
     let world = World::new().await;
     let limits = Limits { cpu: Some(0.2), ..Limits::default() };
     if world.held_by("cpu", &limits).is_none() {
-        eprintln!("SKIPPED: no control group for cpu can be made here");
+        skipped("no control group for cpu can be made here");
         return;
     }
     let busy = "end=$(($(date +%s)+3)); while [ $(date +%s) -lt $end ]; do i=0; while [ $i -lt 9999 ]; do i=$((i+1)); done; done";
@@ -156,7 +156,7 @@ async fn a_full_heap_of_node_is_told() {
     let Ok(node) =
         wharf::process::find::program("node", &world.folder, &std::env::var("PATH").unwrap_or_default())
     else {
-        eprintln!("SKIPPED: there is no Node.js here");
+        skipped("there is no Node.js here");
         return;
     };
     let leak = "const all = []; for (;;) all.push(new Array(1000).fill(all.length))";

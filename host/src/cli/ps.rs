@@ -1,5 +1,6 @@
 //! `wharf ps`: the plugins in a table.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::Deserialize;
@@ -43,7 +44,17 @@ pub(super) struct Plugin {
     #[serde(default)]
     pub(super) collisions: Vec<Collision>,
     pub(super) instances: Vec<Instance>,
+    pub(super) in_force: Option<InForce>,
     pub(super) manifest: Manifest,
+}
+
+/// What its processes are bound by.
+#[derive(Debug, Deserialize)]
+pub(super) struct InForce {
+    pub(super) containment: String,
+    pub(super) limits: BTreeMap<String, String>,
+    pub(super) sandbox: BTreeMap<String, String>,
+    pub(super) gaps: Vec<String>,
 }
 
 /// A name or URI that several plugins list.
@@ -87,6 +98,7 @@ pub(super) struct Instance {
 pub(super) struct LastExit {
     pub(super) code: Option<i32>,
     pub(super) signal: Option<i32>,
+    pub(super) note: Option<String>,
     pub(super) at: String,
     pub(super) stderr_tail: Vec<String>,
 }
@@ -172,11 +184,13 @@ pub(super) mod tests {
             "lists_changed": {"at": "1970-01-01T00:00:30Z", "after": "start", "text": "tools: -x (none is left)", "lists": {}}, "instances": [
                 {"n": 0, "generation": 4, "pid": 10, "port": null, "state": "backoff", "since": "1970-01-01T00:00:00Z",
                  "inflight": 0, "rss_bytes": 2097152,
-                 "last_exit": {"code": 1, "signal": null, "at": "1970-01-01T00:00:00Z", "stderr_tail": ["boom"]}},
+                 "last_exit": {"code": 1, "signal": null, "note": "its JavaScript heap was full", "at": "1970-01-01T00:00:00Z", "stderr_tail": ["boom"]}},
                 {"n": 1, "generation": 1, "pid": 11, "port": null, "state": "backoff", "since": "1970-01-01T00:00:00Z",
                  "inflight": 0, "rss_bytes": null, "session": "0a1b2c3d", "last_exit": null}],
             "collisions": [{"kind": "tool", "key": "x__t", "plugins": ["db", "x"]}],
             "manifest": {"path": "/p/db.toml", "problems": [{"line": 3, "column": 1, "message": "bad", "help": "better"}]},
+            "in_force": {"containment": "pid_namespace", "limits": {"memory": "cgroup v1", "pids": "pid_max"},
+                "sandbox": {}, "gaps": ["limits.cpu = 0.5 is not held: no"]},
             "required": true, "unknown": 1
         }))
         .unwrap()

@@ -1,5 +1,6 @@
 //! `wharf status P`: all that is known of one plugin, for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::SystemTime;
 
@@ -54,6 +55,20 @@ fn describe(plugin: &Plugin, now: SystemTime) -> String {
         let remedy = if is_name { "offered for none; change a `namespace`" } else { "each has its own URI" };
         row("collision", &format!("{kind} {key} of {}: {remedy}", plugins.join(", ")));
     }
+    if let Some(in_force) = &plugin.in_force {
+        row("held by", &in_force.containment);
+        let by = |all: &BTreeMap<String, String>| {
+            all.iter().map(|(key, by)| format!("{key} by {by}")).collect::<Vec<_>>().join(", ")
+        };
+        for (name, all) in [("limits", &in_force.limits), ("sandbox", &in_force.sandbox)] {
+            if !all.is_empty() {
+                row(name, &by(all));
+            }
+        }
+        for gap in &in_force.gaps {
+            row("gap", gap);
+        }
+    }
     row("manifest", &plugin.manifest.path);
     for problem in &plugin.manifest.problems {
         let place = match (problem.line, problem.column) {
@@ -94,6 +109,7 @@ fn describe_instance(text: &mut String, instance: &Instance, now: SystemTime) {
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "unknown".to_owned(),
     };
+    let how = exit.note.as_ref().map_or_else(|| how.clone(), |note| format!("{how} ({note})"));
     let said = if exit.stderr_tail.is_empty() { "it had said nothing" } else { "its last lines on stderr:" };
     writeln!(text, "    last exit: {how}, {} ago; {said}", age(&exit.at, now)).ok();
     for line in &exit.stderr_tail {
@@ -119,11 +135,14 @@ more
   tools     2, restarts 3
   changed   30s ago, after a start: tools: -x (none is left)
   collision tool x__t of db, x: offered for none; change a `namespace`
+  held by   pid_namespace
+  limits    memory by cgroup v1, pids by pid_max
+  gap       limits.cpu = 0.5 is not held: no
   manifest  /p/db.toml
     3:1: bad
       help: better
   instance 0#4: backoff for 60s, 0 in flight, pid 10, 2 MiB
-    last exit: code 1, 60s ago; its last lines on stderr:
+    last exit: code 1 (its JavaScript heap was full), 60s ago; its last lines on stderr:
       boom
   instance 1#1: backoff for 60s, 0 in flight, pid 11, for session 0a1b2c3d
 ";

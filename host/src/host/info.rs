@@ -8,6 +8,7 @@ use serde::Serialize;
 use wharf_core::{Moment, PluginId};
 
 use super::Inner;
+use crate::process::MachineView;
 
 /// `/api/v1/info`.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +28,8 @@ pub struct Info {
     pub state_dir: PathBuf,
     /// How processes are kept from outliving the host.
     pub containment: &'static str,
+    /// What this machine allows plugins to be bounded by.
+    pub machine: MachineView,
     /// Plugins per state.
     pub plugins: BTreeMap<&'static str, usize>,
     /// Tools in the catalog.
@@ -67,6 +70,7 @@ pub(super) fn info(inner: &Inner) -> Info {
         plugins_dir: inner.options.plugins.clone(),
         state_dir: inner.options.state.clone(),
         containment: inner.services.machine.level().as_str(),
+        machine: inner.services.machine.view(),
         plugins,
         tools: catalog.tools().count(),
         catalog_version: catalog.version,

@@ -46,6 +46,10 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
             .as_ref()
             .filter(|m| matches!(m.kind, Kind::Command(_)))
             .map(|_| inner.services.machine.level().as_str()),
+        in_force: manifest.as_ref().filter(|m| matches!(m.kind, Kind::Command(_))).and_then(|m| {
+            let port = snapshots.iter().find_map(|snapshot| snapshot.port);
+            inner.services.machine.in_force(&m.limits, &m.sandbox, port).ok()
+        }),
         required: plugin.is_required(),
         stray_answers: plugin.core.log.strays(),
         start: manifest.as_ref().map(|manifest| manifest.start),

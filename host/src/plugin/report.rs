@@ -66,6 +66,7 @@ impl Supervisor {
             code: exit.code,
             signal: exit.signal,
             oom: exit.oom,
+            note: exit.note.clone(),
             uptime_ms: u64::try_from(exit.uptime.as_millis()).unwrap_or(u64::MAX),
             at: self.services.clock.wall(self.services.clock.now()),
             stderr_tail: self

@@ -14,6 +14,7 @@ use wharf_plugin_api::{Cause, CauseKind};
 
 use super::drift::ListsChange;
 use crate::manifest::ProblemView;
+use crate::process::InForce;
 use crate::telemetry::{rfc3339, rfc3339_opt};
 
 /// A plugin as `/api/v1/plugins/{id}` shows it.
@@ -63,6 +64,8 @@ pub struct PluginView {
     pub containment: Option<&'static str>,
     /// Answers of it to nothing that it was asked, or to what it had answered already; they were dropped.
     pub stray_answers: u64,
+    /// What is in force for its processes, if it has any. Absent if this machine does not give what the manifest demands.
+    pub in_force: Option<InForce>,
     /// The manifest it comes from.
     pub manifest: ManifestView,
     /// Whether `/readyz` waits for it.
@@ -130,6 +133,8 @@ pub struct LastExit {
     pub signal: Option<i32>,
     /// Killed for want of memory.
     pub oom: bool,
+    /// What is known of why, where the others do not tell.
+    pub note: Option<String>,
     /// From spawn to exit, milliseconds.
     pub uptime_ms: u64,
     /// When.

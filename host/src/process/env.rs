@@ -41,9 +41,45 @@ pub fn base(get: impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
     names.filter_map(|name| Some((name.to_owned(), value(name)?))).collect()
 }
 
+/// By which Node.js is told how large its heap may become.
+const NODE_OPTIONS: &str = "NODE_OPTIONS";
+
+/// Tells Node.js to keep its heap below three quarters of `memory` bytes, unless the plugin's own options say how large it
+/// may be: it then collects its garbage in time, and ends with a clear word where the kernel would kill it without one.
+pub(crate) fn bound_node_heap(all: &mut Vec<(String, String)>, memory: u64) {
+    let flag = format!("--max-old-space-size={}", ((memory / 4 * 3) >> 20).max(1));
+    let Some((_, options)) = all.iter_mut().find(|(name, _)| name == NODE_OPTIONS) else {
+        all.push((NODE_OPTIONS.to_owned(), flag));
+        return;
+    };
+    // Node.js takes both ways of writing it.
+    if !options.replace('_', "-").contains("--max-old-space-size") {
+        let space = if options.is_empty() { "" } else { " " };
+        options.push_str(space);
+        options.push_str(&flag);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::base;
+    use super::{base, bound_node_heap};
+
+    #[test]
+    fn the_heap_of_node_is_bounded_unless_the_plugin_does_it() {
+        let bounded = |options: Option<&str>, memory| {
+            let mut all: Vec<_> =
+                options.map(|text| ("NODE_OPTIONS".to_owned(), text.to_owned())).into_iter().collect();
+            bound_node_heap(&mut all, memory);
+            assert_eq!(all.len(), 1);
+            all.remove(0).1
+        };
+        assert_eq!(bounded(None, 512 << 20), "--max-old-space-size=384");
+        assert_eq!(bounded(Some(""), 512 << 20), "--max-old-space-size=384");
+        assert_eq!(bounded(Some("--no-warnings"), 1 << 20), "--no-warnings --max-old-space-size=1");
+        for own in ["--max-old-space-size=99", "--x --max_old_space_size=99"] {
+            assert_eq!(bounded(Some(own), 512 << 20), own);
+        }
+    }
 
     #[test]
     fn only_the_list_passes_and_functions_do_not() {

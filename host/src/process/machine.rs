@@ -1,5 +1,7 @@
 //! This machine, as the processes of one host are started on it: what it allows, and what is written down of what runs.
 
+mod view;
+
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wharf_core::manifest::{Limits, Sandbox};
 use wharf_plugin_api::Cause;
 
+pub use self::view::MachineView;
 use super::cgroup::{self, Cgroups};
 use super::ledger::Ledger;
 pub use super::ledger::Leftovers;

@@ -51,7 +51,7 @@ mod wire;
 pub use exe::NotInitialised;
 pub use handle::ProcessHandle;
 pub use level::Level;
-pub use machine::{Leftovers, Machine};
+pub use machine::{Leftovers, Machine, MachineView};
 pub use plan::InForce;
 pub use spawn::{Folders, Launch, Process, SpawnError, Unkillable, spawn};
 pub use wire::Stage;

@@ -199,17 +199,22 @@ impl External {
 
     fn spec(&self, program: PathBuf, launch: &Launch, late: Late) -> process::Launch {
         let command = &self.command;
+        let limits = self.common.manifest.limits.clone();
+        let mut environment = environment(command, late);
+        if let Some(memory) = limits.memory {
+            env::bound_node_heap(&mut environment, memory.0);
+        }
         process::Launch {
             program,
             args: command.argv.iter().skip(1).map(|arg| arg.render(late)).collect(),
             cwd: command.cwd.clone(),
-            env: environment(command, late),
+            env: environment,
             stdin: command.dialect == Dialect::Stdio,
             stdout: command.dialect == Dialect::Stdio,
             instance: launch.instance,
             generation: launch.generation,
             stop: self.common.manifest.stop.clone(),
-            limits: self.common.manifest.limits.clone(),
+            limits,
             sandbox: self.common.manifest.sandbox.clone(),
             folders: Folders { plugin: self.plugin_dir(), data: self.data_dir() },
             port: late.port,

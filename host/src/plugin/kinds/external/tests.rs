@@ -4,7 +4,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use wharf_core::manifest::{Kind, Manifest, Template};
+use wharf_core::manifest::{ByteSize, Kind, Limits, Manifest, Template};
 use wharf_plugin_api::{CauseKind, Inbox, Launch, Plugin};
 
 use super::{Command, Common, External};
@@ -105,4 +105,18 @@ fn the_machine_is_looked_at_off_the_runtime() {
         assert_eq!(look.await.unwrap_err().kind, CauseKind::NotFound);
         assert!(busy.await.unwrap());
     });
+}
+
+#[tokio::test]
+async fn a_limit_of_memory_bounds_the_heap_of_node_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut external = external(dir.path());
+    let options = |external: &External| {
+        let spec = external.spec(dir.path().to_owned(), &launch(Duration::ZERO), super::Late::default());
+        spec.env.into_iter().find(|(name, _)| name == "NODE_OPTIONS").map(|(_, value)| value)
+    };
+    assert_eq!(options(&external), None);
+    let limits = Limits { memory: Some(ByteSize::mib(400)), ..Limits::default() };
+    external.common.manifest = Arc::new(Manifest { limits, ..manifest("p") });
+    assert_eq!(options(&external).as_deref(), Some("--max-old-space-size=300"));
 }
