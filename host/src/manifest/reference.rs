@@ -64,7 +64,11 @@ fn kind(part: &Value) -> String {
     match (name, whole.get("type").and_then(Value::as_str)) {
         (Some("Duration"), _) => "duration".to_owned(),
         (Some("Size"), _) => "size".to_owned(),
-        (_, Some("array")) => "list of strings".to_owned(),
+        (_, Some("array")) => {
+            let items = whole.get("items").and_then(|items| resolve(items).get("type"));
+            let of = if items.and_then(Value::as_str) == Some("integer") { "integers" } else { "strings" };
+            format!("list of {of}")
+        }
         (_, Some("object")) => "table of strings".to_owned(),
         (_, Some(kind)) => kind.to_owned(),
         (_, None) => String::new(),
