@@ -32,6 +32,7 @@ mod remote;
 mod rest_calls;
 mod rest_door;
 mod rest_feeds;
+mod sandbox;
 mod selftest;
 mod shipped;
 mod tasks;

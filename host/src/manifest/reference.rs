@@ -65,8 +65,9 @@ fn kind(part: &Value) -> String {
         (Some("Duration"), _) => "duration".to_owned(),
         (Some("Size"), _) => "size".to_owned(),
         (_, Some("array")) => {
-            let item = whole.get("items").map(resolve).and_then(|item| item.get("type")?.as_str());
-            if item == Some("integer") { "list of numbers" } else { "list of strings" }.to_owned()
+            let items = whole.get("items").and_then(|items| resolve(items).get("type"));
+            let of = if items.and_then(Value::as_str) == Some("integer") { "integers" } else { "strings" };
+            format!("list of {of}")
         }
         (_, Some("object")) => "table of strings".to_owned(),
         (_, Some(kind)) => kind.to_owned(),

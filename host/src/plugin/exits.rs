@@ -49,6 +49,7 @@ mod tests {
                 code: Some(1),
                 signal: None,
                 oom: false,
+                note: None,
                 uptime_ms: 0,
                 at: SystemTime::UNIX_EPOCH,
                 stderr_tail: Vec::new(),

@@ -1,6 +1,7 @@
 //! What a sandboxed plugin cannot do, each time beside the same plugin without that knob, which can.
 
 mod calls;
+mod cost;
 mod files;
 mod ports;
 mod unprivileged;

@@ -1,6 +1,8 @@
 //! `sandbox.tcp`.
 
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
 use wharf::process::ports::lease;
 use wharf_core::manifest::{PortChoice, Sandbox, Tcp};
@@ -38,4 +40,15 @@ async fn only_the_ports_that_are_written_and_its_own_can_be_listened_on() {
     let mut launch = ground.launch("/bin/sh", &["-c", "exec python3 -c \"$0\"", &code], sandbox);
     launch.port = Some(own);
     assert_eq!(ground.said(launch).await, "ok\nok\nEACCES\n");
+}
+
+#[tokio::test]
+async fn unix_sockets_without_a_file_stay_inside() {
+    let ground = Ground::new().await;
+    let name = ground.text("abstract");
+    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let code = format!("print(attempt(lambda: socket.socket(socket.AF_UNIX).connect('\\0{name}')))");
+    assert_eq!(ground.python(&code, off()).await, "ok\n");
+    let tcp = Some(Tcp { connect: vec![443], bind: Vec::new() });
+    assert_eq!(ground.python(&code, Sandbox { tcp, ..off() }).await, "EPERM\n");
 }

@@ -31,7 +31,10 @@ pub struct PluginFile {
     /// The working directory, relative to the manifest's folder, which is also the default.
     #[serde(default)]
     pub cwd: Option<String>,
-    /// Environment variables for the plugin. Of the host's own environment it gets a short safe list only.
+    /// Environment variables for the plugin. Of the host's own environment it gets a short safe list only. Names by which
+    /// a program is made to run other code (`LD_PRELOAD`, `NODE_OPTIONS`, `BROWSER`) bring a warning; from a file of another
+    /// program these are refused, and so are those that tell where code is loaded from or whom to trust (`PYTHONPATH`,
+    /// `NODE_PATH`, `SSL_CERT_FILE`, `npm_config_*`).
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// A file of NAME=value lines, relative to the manifest's folder. `env` wins over it.

@@ -21,9 +21,11 @@ pub enum Strictness {
 #[serde(rename_all = "snake_case")]
 pub enum Seccomp {
     /// Those that administer the machine or look into other processes: mount, ptrace, bpf, module loading, and the like.
+    /// 32-bit programs are killed.
     #[default]
     Default,
-    /// Those, and new namespaces, which the sandbox of a browser needs.
+    /// Those, and new namespaces and chroot, which the sandbox of a browser needs. Where the machine cannot refuse them, the
+    /// plugin is not started.
     Strict,
     /// None.
     Off,
@@ -41,14 +43,19 @@ pub enum Net {
     Egress,
 }
 
-/// `sandbox.fs`: which files the plugin can reach. What a program needs to run (its own folder, the system's libraries and
-/// certificates, its data folder) is always readable.
+/// `sandbox.fs`: which files the plugin can reach. What a program needs to run is always readable: the system's programs,
+/// libraries and certificates, a few files of `/etc`, `/proc`, what the program and its interpreter are installed in, the
+/// manifest's folder and the working directory (these two unless they hold a home or the host's state). What lies elsewhere
+/// and is named in `args` only is not. A rule is for what its path leads to when the plugin is launched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fs {
-    /// Files and folders it may read and execute, with all below them; relative ones are below the manifest's folder.
+    /// Files and folders it may read and execute, with all below them; relative ones are below the manifest's folder. Where it
+    /// is installed, its working directory, the manifest's folder and the system's programs and libraries are always
+    /// readable; a home never is as a whole. What is not there when it is launched gets no rule, and its log says so.
     pub read: Vec<PathBuf>,
-    /// Files and folders it may also change. Its data folder, `${data_dir}`, is always one of them.
+    /// Files and folders it may also change; each must be there. Its data folder, `${data_dir}`, is always one of them, with
+    /// its `TMPDIR` in it; `/tmp`, `/dev/shm`, and the cache of `npx` or `uvx` in a home are not unless they are written here.
     pub write: Vec<PathBuf>,
 }
 
@@ -62,8 +69,8 @@ pub struct Tcp {
     pub bind: Vec<u16>,
 }
 
-/// `[sandbox]`: what the plugin may do to the machine. `fs`, `net` and `tcp` hold where they are written: where the machine
-/// cannot enforce one, the plugin is not started. All else holds as far as the machine allows, and
+/// `[sandbox]`: what the plugin may do to the machine. `fs`, `net`, `tcp` and what is `strict` hold where they are written:
+/// where the machine cannot enforce one, the plugin is not started. All else holds as far as the machine allows, and
 /// `/api/v1/plugins/{id}` tells what is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -72,7 +79,8 @@ pub struct Sandbox {
     pub containment: Strictness,
     /// Programs it executes gain no privileges (setuid has no effect).
     pub no_new_privs: bool,
-    /// Which system calls are refused: `default`, `strict` (new namespaces too) or `off`.
+    /// Which system calls are refused: `default` (what administers the machine or looks into other processes), `strict` (new
+    /// namespaces too, which the sandbox of a browser needs) or `off`.
     pub seccomp: Seccomp,
     /// Which files it can reach; without it, all that the host's user can.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use wharf_core::manifest::{
 
 use super::expand::Expander;
 use super::findings::Findings;
-use super::{Subject, rules, sandbox};
+use super::{Subject, env_names, sandbox};
 use crate::manifest::context::Context;
 use crate::manifest::tree::escape;
 
@@ -47,7 +47,7 @@ pub(super) fn assemble(
     let mut expander = Expander::new(ctx, plugin_dir, subject);
     if let Some(path) = &file.env_file {
         expander.read_env_file(path, findings);
-        env_file_names(&expander, subject, findings);
+        env_names::check_env_file(&expander, subject, findings);
     }
     let launched = findings.wrote("/command") || findings.wrote("/library");
     let kind =
@@ -154,16 +154,6 @@ fn env(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_>) 
         env.insert(name.clone(), value);
     }
     env.into_iter().collect()
-}
-
-fn env_file_names(expander: &Expander<'_>, subject: &Subject<'_>, findings: &mut Findings<'_>) {
-    for (name, _) in expander.env_file.iter().filter(|(name, _)| rules::runs_code(name)) {
-        let problem =
-            findings.error("/env_file", format!("it sets `{name}`, which makes a program load other code"));
-        if subject.foreign.is_none() {
-            *problem = problem.clone().warning().help("make sure that you know the code that it names");
-        }
-    }
 }
 
 /// How a launched server speaks, and where it listens.

@@ -2,6 +2,7 @@
 //! All that is wrong with a plugin is found in one go.
 
 mod assemble;
+mod env_names;
 mod expand;
 mod findings;
 mod later;

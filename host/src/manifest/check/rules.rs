@@ -1,12 +1,12 @@
-//! The rules that no schema can say: what goes together, what would have no effect, which names are legal.
+//! The rules that no schema can say: what goes together, what would have no effect.
 
 use std::collections::BTreeMap;
 
 use wharf_core::manifest::file::PortField;
 use wharf_core::manifest::{Dialect, PluginFile, Probe, Span, Start, globs};
 
-use super::Subject;
 use super::findings::Findings;
+use super::{Subject, env_names};
 use crate::manifest::tree::escape;
 
 /// The longest step of an end: after two of these the tree is killed.
@@ -22,7 +22,7 @@ pub(super) fn check(file: &PluginFile, subject: &Subject<'_>, findings: &mut Fin
     times(file, findings);
     stop(file, findings);
     idle_stop(file, findings);
-    env_names(file, subject, findings);
+    env_names::check(file, subject, findings);
 }
 
 /// Keys that would have no effect beside the others.
@@ -159,55 +159,4 @@ fn stop(file: &PluginFile, findings: &mut Findings<'_>) {
                 Some("give calls in flight their time with `stop.drain`".to_owned());
         }
     }
-}
-
-fn env_names(file: &PluginFile, subject: &Subject<'_>, findings: &mut Findings<'_>) {
-    for name in file.env.keys() {
-        let pointer = format!("/env/{}", escape(name));
-        if !legal_env_name(name) {
-            findings.error_at_key(
-                "/env",
-                name,
-                "no name of an environment variable: it is empty, or holds `=` or NUL",
-            );
-        } else if runs_code(name) {
-            let foreign = findings.document.root.at(&pointer).map(|node| node.spot.source) == subject.foreign
-                && subject.foreign.is_some();
-            let problem =
-                findings.error_at_key("/env", name, format!("`{name}` makes a program load other code"));
-            if foreign {
-                problem.help = Some(
-                    "it is not taken from another program's file: set it in a manifest of wharf's own"
-                        .to_owned(),
-                );
-            } else {
-                *problem = problem.clone().warning().help("make sure that you know the code that it names");
-            }
-        }
-    }
-}
-
-pub(super) fn legal_env_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['=', '\0'])
-}
-
-/// Variables by which the loader or a language's runtime is made to run something else first.
-pub(super) fn runs_code(name: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "BASH_ENV",
-        "DOTNET_STARTUP_HOOKS",
-        "ENV",
-        "GCONV_PATH",
-        "JAVA_TOOL_OPTIONS",
-        "JDK_JAVA_OPTIONS",
-        "NODE_OPTIONS",
-        "PERL5DB",
-        "PERL5OPT",
-        "PYTHONHOME",
-        "PYTHONINSPECT",
-        "PYTHONSTARTUP",
-        "RUBYOPT",
-        "_JAVA_OPTIONS",
-    ];
-    name.starts_with("LD_") || name.starts_with("DYLD_") || NAMES.contains(&name)
 }

@@ -2,6 +2,8 @@
 
 mod bad_inputs;
 mod credentials;
+mod env_names;
+mod sandbox;
 
 use std::path::{Path, PathBuf};
 

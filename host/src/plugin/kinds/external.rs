@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use wharf_core::manifest::{Command, Dialect, EraChoice, Late, PortChoice};
+use wharf_core::manifest::{Command, Dialect, EraChoice, Late, PortChoice, Sandbox};
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, Stage, async_trait};
 
 use super::Common;
@@ -199,27 +199,46 @@ impl External {
 
     fn spec(&self, program: PathBuf, launch: &Launch, late: Late) -> process::Launch {
         let command = &self.command;
-        let limits = self.common.manifest.limits.clone();
-        let mut environment = environment(command, late);
-        if let Some(memory) = limits.memory {
-            env::bound_node_heap(&mut environment, memory.0);
-        }
         process::Launch {
             program,
             args: command.argv.iter().skip(1).map(|arg| arg.render(late)).collect(),
             cwd: command.cwd.clone(),
-            env: environment,
+            env: self.environment(late),
             stdin: command.dialect == Dialect::Stdio,
             stdout: command.dialect == Dialect::Stdio,
             instance: launch.instance,
             generation: launch.generation,
             stop: self.common.manifest.stop.clone(),
-            limits,
-            sandbox: self.common.manifest.sandbox.clone(),
+            limits: self.common.manifest.limits.clone(),
+            sandbox: self.sandbox(),
             folders: Folders { plugin: self.plugin_dir(), data: self.data_dir() },
             port: late.port,
             log: Arc::clone(&self.common.log),
         }
+    }
+
+    /// A native library is part of what it runs, wherever it lies.
+    fn sandbox(&self) -> Sandbox {
+        let mut sandbox = self.common.manifest.sandbox.clone();
+        if let Some(fs) = &mut sandbox.fs {
+            fs.read.extend(self.command.library.clone());
+        }
+        sandbox
+    }
+
+    /// With its files bounded, the system's folder for temporary files is out of reach.
+    fn environment(&self, late: Late) -> Vec<(String, String)> {
+        const NAME: &str = "TMPDIR";
+        let mut all = environment(&self.command, late);
+        let written = self.command.env.iter().any(|(name, _)| name == NAME);
+        if self.common.manifest.sandbox.fs.is_some() && !written {
+            all.retain(|(name, _)| name != NAME);
+            all.push((NAME.to_owned(), env::private_tmp(&self.data_dir()).to_string_lossy().into_owned()));
+        }
+        if let Some(memory) = self.common.manifest.limits.memory {
+            env::bound_node_heap(&mut all, memory.0);
+        }
+        all
     }
 
     async fn connect(

@@ -4,7 +4,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use wharf_core::manifest::{ByteSize, Kind, Limits, Manifest, Template};
+use wharf_core::manifest::{ByteSize, Kind, Late, Limits, Manifest, Template};
 use wharf_plugin_api::{CauseKind, Inbox, Launch, Plugin};
 
 use super::{Command, Common, External};
@@ -112,11 +112,34 @@ async fn a_limit_of_memory_bounds_the_heap_of_node_too() {
     let dir = tempfile::tempdir().unwrap();
     let mut external = external(dir.path());
     let options = |external: &External| {
-        let spec = external.spec(dir.path().to_owned(), &launch(Duration::ZERO), super::Late::default());
+        let spec = external.spec(dir.path().to_owned(), &launch(Duration::ZERO), Late::default());
         spec.env.into_iter().find(|(name, _)| name == "NODE_OPTIONS").map(|(_, value)| value)
     };
     assert_eq!(options(&external), None);
     let limits = Limits { memory: Some(ByteSize::mib(400)), ..Limits::default() };
     external.common.manifest = Arc::new(Manifest { limits, ..manifest("p") });
     assert_eq!(options(&external).as_deref(), Some("--max-old-space-size=300"));
+}
+
+#[test]
+fn with_its_files_bounded_it_has_what_it_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut external = external(dir.path());
+    let found = |external: &External| {
+        let all = external.environment(Late::default());
+        let own: Vec<_> =
+            all.into_iter().filter(|(name, _)| name == "TMPDIR").map(|(_, value)| value).collect();
+        assert!(own.len() < 2, "{own:?}");
+        own.first().cloned()
+    };
+    let host_s = std::env::var("TMPDIR").ok();
+    assert_eq!(found(&external), host_s);
+    let mut manifest = (*external.common.manifest).clone();
+    manifest.sandbox.fs = Some(wharf_core::manifest::Fs::default());
+    external.common.manifest = Arc::new(manifest);
+    assert_eq!(found(&external), Some(external.data_dir().join("tmp").to_str().unwrap().to_owned()));
+    external.command.library = Some("/plugins/native.so".into());
+    assert_eq!(external.sandbox().fs.unwrap().read, [std::path::Path::new("/plugins/native.so")]);
+    external.command.env.push(("TMPDIR".to_owned(), Template::text("/elsewhere")));
+    assert_eq!(found(&external).as_deref(), Some("/elsewhere"), "the manifest's word");
 }
