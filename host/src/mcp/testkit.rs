@@ -204,14 +204,7 @@ impl ActorLink {
                 format!(r#"{{"asked_for":{}}}"#, scope.wants_progress())
             }
             "flood" => {
-                let data = "x".repeat(1000);
-                for n in 0..50_000 {
-                    event("notifications/progress", &format!(r#"{{"progressToken":99,"progress":{n},"message":"{data}"}}"#));
-                    if n % 100 == 0 {
-                        // The plugin's messages come one after the other, and others run in between.
-                        tokio::task::yield_now().await;
-                    }
-                }
+                flood(scope).await;
                 "{}".to_owned()
             }
             "log" => {
@@ -251,6 +244,18 @@ impl ActorLink {
             _ => format!(r#"{{"got":{}}}"#, given.get()),
         };
         Ok(Reply::Result(raw(&result)))
+    }
+}
+
+/// Much progress, one after the other; others run in between.
+async fn flood(scope: &dyn Scope) {
+    let data = "x".repeat(1000);
+    for n in 0..50_000 {
+        let json = format!(r#"{{"progressToken":99,"progress":{n},"message":"{data}"}}"#);
+        scope.event(Notification { method: "notifications/progress".into(), params: params(&json) });
+        if n % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
