@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use wharf_core::manifest::Stop;
 use wharf_plugin_api::ExitReport;
 
+use super::dial::Line;
 use super::keeper::Keeper;
 use super::ledger::Entry;
 use super::proc::{self, Pid};
@@ -56,6 +57,8 @@ struct Shared {
     stop: Stop,
     orders: mpsc::Sender<Order>,
     phase: watch::Receiver<Phase>,
+    /// Into its network, if that is its own.
+    line: Option<Line>,
 }
 
 /// How far its end has come.
@@ -82,6 +85,8 @@ pub(super) struct Guarded {
     pub(super) marker: String,
     pub(super) pumps: Vec<JoinHandle<()>>,
     pub(super) launch: Launch,
+    /// Into its network, if that is its own.
+    pub(super) line: Option<Line>,
     /// Its line in the ledger, struck out when nothing is left.
     pub(super) entry: Entry,
 }
@@ -116,6 +121,7 @@ fn guard_with(shim: Shim, guarded: Guarded, sweep: Sweep, tasks: &Tasks) -> Proc
         stop: launch.stop.clone(),
         orders,
         phase: watched,
+        line: guarded.line.clone(),
     };
     let span = tracing::info_span!(
         "process",
@@ -179,6 +185,15 @@ impl ProcessHandle {
     #[must_use]
     pub fn rss_bytes(&self) -> Option<u64> {
         memory::of_tree(self.pid())
+    }
+
+    /// Whether the main process is known to have ended.
+    pub(super) fn has_exited(&self) -> bool {
+        !matches!(*self.shared.phase.borrow(), Phase::Running)
+    }
+
+    pub(super) fn line(&self) -> Option<&Line> {
+        self.shared.line.as_ref()
     }
 
     /// Every process of the tree.

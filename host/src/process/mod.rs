@@ -13,6 +13,7 @@
 //! The host never runs code between fork and exec: it has threads, the shim has none. All that must happen there happens
 //! in the shim. This folder is the only place that knows pids; it knows nothing of MCP.
 
+mod dial;
 pub mod env;
 pub(crate) mod exe;
 pub mod find;

@@ -30,7 +30,14 @@ fn guarded(dir: &std::path::Path) -> Guarded {
         log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
     };
     // A number beyond the largest process id.
-    Guarded { pid: i32::MAX, marker: "NONE=1".to_owned(), pumps: Vec::new(), launch, entry: Entry::default() }
+    Guarded {
+        pid: i32::MAX,
+        marker: "NONE=1".to_owned(),
+        pumps: Vec::new(),
+        launch,
+        line: None,
+        entry: Entry::default(),
+    }
 }
 
 #[tokio::test]
