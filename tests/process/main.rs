@@ -9,4 +9,5 @@ mod harness;
 
 mod containment;
 mod lifecycle;
+mod network;
 mod output;

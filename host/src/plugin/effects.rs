@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wharf_core::Generation;
 use wharf_core::lifecycle::{Effect, Policy};
-use wharf_core::manifest::Probe;
+use wharf_core::manifest::{Kind, Probe};
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch};
 
 use super::inbox::{GenerationInbox, Outside};
-use super::probe;
+use super::probe::{self, Reach};
 use super::prove::prove;
 use super::services::roll;
 use super::supervisor::{Outcome, Supervisor};
@@ -167,8 +167,11 @@ impl Supervisor {
             return;
         }
         let health = self.setup.manifest.health.clone();
-        let at = self.inbox.as_ref().and_then(|inbox| inbox.facts().at);
-        self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, at.as_ref()).await) });
+        let facts = self.inbox.as_ref().map(|inbox| inbox.facts()).unwrap_or_default();
+        let launched = matches!(self.setup.manifest.kind, Kind::Command(_));
+        let door = facts.pid.and_then(|pid| self.services.doors.get(pid));
+        let reach = Reach { at: facts.at, launched, door };
+        self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, &reach).await) });
     }
 
     /// Reads the lists again, because the plugin says that they changed. One reading at a time.
