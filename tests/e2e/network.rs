@@ -141,10 +141,12 @@ async fn a_user_without_privileges_has_it_too() {
         println!("SKIPPED: uid {NOBODY} cannot make a network, or cannot run {}", crate::support::WHARF);
         return;
     }
-    let setup =
-        Setup::new().plugin("http", &apart("http")).plugin("stdio", &mock().set("sandbox.net", "none"));
+    let setup = Setup::new()
+        .plugin("http", &apart("http"))
+        .plugin("shared", &mock_on_port("http"))
+        .plugin("stdio", &mock().set("sandbox.net", "none"));
     let host = setup.as_user(NOBODY).start().await;
-    for id in ["http", "stdio"] {
+    for id in ["http", "shared", "stdio"] {
         host.until_state(id, "ready").await;
         let said = host.call(id, "echo", json!({ "message": "here" })).await;
         assert_eq!(text_of(&said), "here");

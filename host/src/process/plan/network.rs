@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use wharf_core::manifest::Net;
 use wharf_plugin_api::Cause;
 
-use super::{InForce, Wanted, refused};
+use super::{InForce, Wanted, refused, sandbox};
 use crate::process::level::Level;
 use crate::process::probe::{Probe, Tried};
 
@@ -15,11 +15,24 @@ pub(crate) struct NetworkPlan {
     pub(crate) apart: bool,
     /// Its loopback is up.
     pub(crate) loopback: bool,
+    /// There is none of its own; instead it may make no socket but unix sockets.
+    pub(crate) no_sockets: bool,
 }
 
 pub(super) fn plan(
     probe: &Probe,
     level: Level,
+    wanted: &Wanted<'_>,
+    in_force: &mut InForce,
+) -> Result<NetworkPlan, Cause> {
+    let filter = || sandbox::may_filter(probe, level, wanted);
+    decide(tried(probe, level), filter, wanted, in_force)
+}
+
+/// `network`: whether one can be made. `filter`: whether system calls can be refused instead.
+fn decide(
+    network: Tried,
+    filter: impl FnOnce() -> Tried,
     wanted: &Wanted<'_>,
     in_force: &mut InForce,
 ) -> Result<NetworkPlan, Cause> {
@@ -35,8 +48,16 @@ pub(super) fn plan(
         Some(Net::None) => "sandbox.net = \"none\"",
         Some(Net::Loopback) => "sandbox.net = \"loopback\"",
     };
-    if let Err(why) = tried(probe, level) {
-        return Err(refused(demand, &format!("a network namespace is refused ({why})")));
+    if let Err(why) = network {
+        let why = format!("a network namespace is refused ({why})");
+        if wanted.sandbox.net != Some(Net::None) || wanted.port.is_some() {
+            return Err(refused(demand, &why));
+        }
+        // Who needs no network at all can be kept from all by its system calls.
+        filter()
+            .map_err(|filter| refused(demand, &format!("{why}, and a filter of system calls ({filter})")))?;
+        in_force.sandbox.insert("net", "no sockets but unix sockets, by a filter of system calls".to_owned());
+        return Ok(NetworkPlan { no_sockets: true, ..NetworkPlan::default() });
     }
     // Who must be reached needs an address to listen on, and nothing else is reached by it.
     let loopback = wanted.sandbox.net == Some(Net::Loopback) || wanted.port.is_some();
@@ -46,7 +67,7 @@ pub(super) fn plan(
         (true, Some(_)) => "a network namespace of its own, with a loopback that only the host reaches",
     };
     in_force.sandbox.insert("net", words.to_owned());
-    Ok(NetworkPlan { apart: true, loopback })
+    Ok(NetworkPlan { apart: true, loopback, no_sockets: false })
 }
 
 /// Whether a network can be made at this level. Without a PID namespace, the shim makes it as the host is: where a PID
@@ -63,7 +84,7 @@ mod tests {
     use wharf_plugin_api::{Cause, CauseKind};
 
     use super::super::{InForce, Own, Wanted};
-    use super::{NetworkPlan, plan};
+    use super::{NetworkPlan, decide, plan};
     use crate::process::level::Level;
     use crate::process::probe::Probe;
 
@@ -73,12 +94,37 @@ mod tests {
         net: Option<Net>,
         port: Option<u16>,
     ) -> Result<(NetworkPlan, InForce), Cause> {
+        wanting(net, port, |wanted, in_force| plan(probe, level, wanted, in_force))
+    }
+
+    fn wanting(
+        net: Option<Net>,
+        port: Option<u16>,
+        plan: impl FnOnce(&Wanted<'_>, &mut InForce) -> Result<NetworkPlan, Cause>,
+    ) -> Result<(NetworkPlan, InForce), Cause> {
         let nowhere = Path::new("/");
         let own = Own { program: nowhere, cwd: nowhere, plugin_dir: nowhere, data_dir: nowhere };
         let (limits, sandbox) = (Limits::default(), Sandbox { net, ..Sandbox::default() });
         let mut in_force = InForce::default();
         let wanted = Wanted { limits: &limits, sandbox: &sandbox, own, port };
-        plan(probe, level, &wanted, &mut in_force).map(|plan| (plan, in_force))
+        plan(&wanted, &mut in_force).map(|plan| (plan, in_force))
+    }
+
+    #[test]
+    fn who_needs_no_network_is_kept_from_all_by_its_system_calls_where_none_can_be_made() {
+        let refused = || Err("refused".to_owned());
+        let decided = |net, port| {
+            wanting(Some(net), port, |wanted, in_force| decide(refused(), || Ok(()), wanted, in_force))
+        };
+        let (plan, in_force) = decided(Net::None, None).unwrap();
+        assert_eq!(plan, NetworkPlan { no_sockets: true, ..NetworkPlan::default() });
+        assert!(in_force.sandbox["net"].contains("unix sockets"));
+        for (net, port) in [(Net::None, Some(80)), (Net::Loopback, None), (Net::Loopback, Some(80))] {
+            assert_eq!(decided(net, port).unwrap_err().kind, CauseKind::SandboxUnavailable);
+        }
+        let none =
+            wanting(Some(Net::None), None, |wanted, in_force| decide(refused(), refused, wanted, in_force));
+        assert!(none.unwrap_err().detail.contains("filter of system calls"));
     }
 
     #[test]
@@ -86,7 +132,7 @@ mod tests {
         let mut probe = Probe::nothing("refused");
         (probe.plain.network, probe.user.network) = (Ok(()), Ok(()));
         let plan = |net, port| planned(&probe, Level::PidNamespace, net, port).unwrap().0;
-        let made = |loopback| NetworkPlan { apart: true, loopback };
+        let made = |loopback| NetworkPlan { apart: true, loopback, no_sockets: false };
         for open in [None, Some(Net::Egress)] {
             assert_eq!(plan(open, Some(80)), NetworkPlan::default());
         }

@@ -1,5 +1,5 @@
 //! Asks the kernel which listening socket a connection would reach (sock_diag(7)): a few microseconds, however many sockets
-//! there are, where reading all of `/proc/net/tcp` takes a millisecond for each thousand of them.
+//! there are, where reading all of `/proc/net/tcp` takes milliseconds for each thousand of them.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
