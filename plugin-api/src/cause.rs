@@ -88,6 +88,8 @@ causes! {
     SandboxUnavailable = "sandbox_unavailable", true, "see the detail for what the machine refuses; allow it there, or take the demand out of the manifest";
     /// The port that the plugin should listen on is taken.
     PortInUse = "port_in_use", false, "stop what holds the port, or write port = \"auto\"";
+    /// Somebody else listens where the plugin did.
+    Squatted = "squatted", false, "find out whose the process is; with port = \"auto\" the plugin gets another port, and with sandbox.net = \"loopback\" one that nobody else can take";
     /// It did not answer the handshake and the lists in time.
     StartTimeout = "start_timeout", false, "look at the plugin's log (`wharf logs`); raise health.start_timeout if it needs longer to start";
     /// What it needs to run could not be fetched or made ready.

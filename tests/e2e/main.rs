@@ -25,6 +25,7 @@ mod mcp_http;
 mod mcp_sse;
 mod mcp_stdio;
 mod native;
+mod network;
 mod operations;
 mod processes;
 mod real;

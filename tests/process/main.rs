@@ -12,5 +12,6 @@ mod groups;
 mod lifecycle;
 mod limits;
 mod memory;
+mod network;
 mod output;
 mod sandbox;

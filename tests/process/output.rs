@@ -59,7 +59,7 @@ async fn a_listener_of_the_tree_is_found_where_it_is() {
         let process = world.run(&server(address, port.port())).await;
         let found =
             within(wait_listening(port.port(), &process.handle, Instant::now() + BOUND, &world.tasks)).await;
-        assert_eq!(found.unwrap().to_string(), format!("{expected}:{}", port.port()));
+        assert_eq!(found.unwrap().address().to_string(), format!("{expected}:{}", port.port()));
     }
 }
 

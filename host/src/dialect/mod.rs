@@ -22,6 +22,7 @@ pub(crate) mod strikes;
 #[cfg(test)]
 pub(crate) mod testkit;
 pub(crate) mod unlinked;
+pub(crate) mod way;
 pub(crate) mod web;
 pub(crate) mod writer;
 

@@ -1,9 +1,11 @@
-//! HTTP as a client: one pooled client for the whole host, addresses, and what a failure or a status says about delivery.
+//! HTTP as a client: a pool of connections for all servers that run elsewhere, one for each launch of a plugin of ours,
+//! addresses, and what a failure or a status says about delivery.
 //!
 //! It must not know MCP beyond its error kinds. Redirects are not followed: a plugin's address is the manifest's business.
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +14,7 @@ use http::header::{CONTENT_TYPE, HOST, HeaderMap};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -20,6 +22,7 @@ use wharf_plugin_api::jsonrpc::{self, Message};
 use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id, Reply};
 
 use super::shortened;
+use super::way::{Dial, Way};
 use crate::tasks::Tasks;
 
 /// How long a TCP connection may take to come up.
@@ -31,8 +34,8 @@ const MAX_ERROR_BODY: usize = 64 << 10;
 /// How long the rest of an answered response may take, so that its connection can be used again.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// The client of all HTTP dialects. Cheap to clone; one per host, so that connections are shared.
-pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// The client of all HTTP dialects. Cheap to clone; clones share their connections.
+pub(crate) type HttpClient = Client<HttpsConnector<Way>, Full<Bytes>>;
 
 /// Where a plugin listens, and what it must be sent.
 #[derive(Clone)]
@@ -41,7 +44,7 @@ pub(crate) struct Endpoint {
     pub(crate) url: Uri,
     /// Sent with every request. They may hold secrets: mark those sensitive, do not log them.
     pub(crate) headers: HeaderMap,
-    /// The host's client.
+    /// Whose connections are used.
     pub(crate) client: HttpClient,
     /// Where connections go instead of where the address says, which stays what the server is called.
     pub(crate) at: Option<SocketAddr>,
@@ -87,9 +90,11 @@ impl Endpoint {
         self.url.host().map(|_| self.url.port_u16().unwrap_or(default))
     }
 
-    /// Connects to exactly this address from now on: where the plugin was seen to listen, not what a name may lead to.
-    pub(crate) fn connect_to(&mut self, at: SocketAddr) {
+    /// Goes this way from now on, which leads where the plugin was seen to listen: not what a name may lead to. Its
+    /// connections are its own: another plugin, or another launch of this one, may have the same address.
+    pub(crate) fn connect_by(&mut self, at: SocketAddr, dial: Dial) {
         self.at = Some(at);
+        self.client = client(Way::Given(dial));
     }
 
     /// A request to `url`, which is one of this endpoint, with the endpoint's headers.
@@ -124,19 +129,23 @@ pub(crate) fn located(url: &Uri, at: SocketAddr) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| url.clone())
 }
 
-/// Makes the host's client.
+/// The client of servers that run elsewhere.
 pub(crate) fn http_client() -> HttpClient {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     tcp.enforce_http(false);
-    let provider = rustls::crypto::ring::default_provider();
-    let tls = HttpsConnectorBuilder::new().with_tls_config(tls_config(provider));
+    client(Way::Address(tcp))
+}
+
+fn client(way: Way) -> HttpClient {
+    static TLS: LazyLock<Arc<rustls::ClientConfig>> =
+        LazyLock::new(|| Arc::new(tls_config(rustls::crypto::ring::default_provider())));
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(64)
-        .build(tls.https_or_http().enable_http1().wrap_connector(tcp))
+        .build(HttpsConnector::from((way, Arc::clone(&TLS))))
 }
 
 /// Sends a request and waits for the head of its response.

@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 use wharf_core::Generation;
 use wharf_core::lifecycle::Event;
-use wharf_core::manifest::Probe;
+use wharf_core::manifest::{Kind, Probe};
 
-use super::probe;
+use super::probe::{self, Reach};
 use super::services::roll;
 use super::supervisor::{Outcome, Supervisor};
 
@@ -35,8 +35,11 @@ impl Supervisor {
             return;
         }
         let health = self.setup.manifest.health.clone();
-        let at = self.inbox.as_ref().and_then(|inbox| inbox.facts().at);
-        self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, at.as_ref()).await) });
+        let facts = self.inbox.as_ref().map(|inbox| inbox.facts()).unwrap_or_default();
+        let launched = matches!(self.setup.manifest.kind, Kind::Command(_));
+        let door = facts.pid.and_then(|pid| self.services.doors.get(pid));
+        let reach = Reach { at: facts.at, launched, door };
+        self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, &reach).await) });
     }
 
     /// A probe has ended.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wharf_core::bucket::Bucket;
 
+use super::kinds::doors::Doors;
 use super::kinds::places::Places;
 use super::kinds::verdicts::Verdicts;
 use super::memory::Memory;
@@ -43,13 +44,15 @@ pub(crate) struct Services {
     pub(crate) catalog_dirty: Notify,
     /// Where processes run; at most one tree in each.
     pub(crate) places: Places,
+    /// The ways to those that listen.
+    pub(crate) doors: Doors,
     /// How servers are known to speak.
     pub(crate) verdicts: Verdicts,
     /// What lazy plugins offer, over the ends of the host.
     pub(crate) memory: Memory,
     /// Where each plugin has a folder of its own, for `${data_dir}`.
     pub(crate) data: PathBuf,
-    /// Speaks to every server over HTTP.
+    /// Speaks over HTTP to servers that run elsewhere.
     pub(crate) http: HttpClient,
     /// Where processes are started.
     pub(crate) machine: Arc<Machine>,
@@ -83,6 +86,7 @@ impl Services {
             starts: Starts::default(),
             catalog_dirty: Notify::new(),
             places: Places::default(),
+            doors: Doors::default(),
             verdicts: Verdicts::default(),
             memory: Memory::default(),
             data,

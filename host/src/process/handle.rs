@@ -15,6 +15,7 @@ use wharf_core::manifest::Stop;
 use wharf_plugin_api::ExitReport;
 
 use super::bounds::Bounds;
+use super::dial::Line;
 use super::keeper::Keeper;
 use super::ledger::Entry;
 use super::level::Level;
@@ -58,6 +59,8 @@ struct Shared {
     stop: Stop,
     orders: mpsc::Sender<Order>,
     phase: watch::Receiver<Phase>,
+    /// Into its network, if that is its own.
+    line: Option<Line>,
 }
 
 /// How far its end has come.
@@ -85,6 +88,8 @@ pub(super) struct Guarded {
     pub(super) pumps: Vec<JoinHandle<()>>,
     pub(super) level: Level,
     pub(super) launch: Launch,
+    /// Into its network, if that is its own.
+    pub(super) line: Option<Line>,
     /// Its line in the ledger, struck out when nothing is left.
     pub(super) entry: Entry,
     pub(super) bounds: Bounds,
@@ -120,6 +125,7 @@ fn guard_with(shim: Shim, guarded: Guarded, sweep: Sweep, tasks: &Tasks) -> Proc
         stop: launch.stop.clone(),
         orders,
         phase: watched,
+        line: guarded.line.clone(),
     };
     let span = tracing::info_span!(
         "process",
@@ -186,6 +192,15 @@ impl ProcessHandle {
     #[must_use]
     pub fn rss_bytes(&self) -> Option<u64> {
         memory::of_tree(self.pid())
+    }
+
+    /// Whether the main process is known to have ended.
+    pub(super) fn has_exited(&self) -> bool {
+        !matches!(*self.shared.phase.borrow(), Phase::Running)
+    }
+
+    pub(super) fn line(&self) -> Option<&Line> {
+        self.shared.line.as_ref()
     }
 
     /// Every process of the tree.

@@ -27,6 +27,7 @@
 
 mod bounds;
 mod cgroup;
+mod dial;
 pub mod env;
 pub(crate) mod exe;
 pub mod find;

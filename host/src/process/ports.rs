@@ -4,8 +4,11 @@
 //! of ours by accident; the table keeps two plugins of this host apart; random choice keeps two hosts apart. A stranger
 //! who takes the port on purpose is told by who owns the listening socket. It knows nothing of HTTP.
 
+mod diag;
+mod door;
 mod listen;
 
+pub use door::{Door, Stranger};
 pub use listen::{blamed, wait_listening};
 
 use std::collections::BTreeSet;
@@ -31,6 +34,8 @@ static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 #[derive(Debug)]
 pub struct PortLease {
     port: u16,
+    /// It is in the table of given ports; one in a network of the plugin's own need not be.
+    given: bool,
     /// Bound and not listening: the kernel gives the port to nobody who does not ask for it by number.
     reserved: Option<TcpSocket>,
 }
@@ -46,11 +51,35 @@ pub fn lease(choice: PortChoice, replica: u32) -> Result<PortLease, Cause> {
     }
 }
 
+/// A port in a network of the plugin's own, where all are free: the fixed one likewise, else always the same.
+///
+/// # Errors
+/// With [`CauseKind::PortInUse`] if there is no such port.
+pub fn lease_apart(choice: PortChoice, replica: u32) -> Result<PortLease, Cause> {
+    let port = match choice {
+        PortChoice::Auto => FIRST,
+        PortChoice::Fixed(first) => numbered(first, replica)?,
+    };
+    Ok(PortLease { port, given: false, reserved: None })
+}
+
+/// Who listens on a port of the host's network that this program has given to nobody. Blocks.
+pub(crate) fn stranger(port: u16) -> Option<Stranger> {
+    if given().contains(&port) { None } else { listen::holder(port) }
+}
+
+fn numbered(first: u16, replica: u32) -> Result<u16, Cause> {
+    let port = u16::try_from(replica).ok().and_then(|replica| first.checked_add(replica));
+    port.filter(|port| *port > 0)
+        .ok_or_else(|| in_use(format!("port {first} and {replica} more go beyond 65535")))
+}
+
+fn in_use(detail: String) -> Cause {
+    Cause::new(CauseKind::PortInUse, detail)
+}
+
 fn fixed(first: u16, replica: u32) -> Result<PortLease, Cause> {
-    let in_use = |detail: String| Cause::new(CauseKind::PortInUse, detail);
-    let port =
-        u16::try_from(replica).ok().and_then(|replica| first.checked_add(replica)).filter(|port| *port > 0);
-    let port = port.ok_or_else(|| in_use(format!("port {first} and {replica} more go beyond 65535")))?;
+    let port = numbered(first, replica)?;
     let mut lease = PortLease::take(port)
         .ok_or_else(|| in_use(format!("port {port} is given to another plugin or instance of this host")))?;
     match reserve(port) {
@@ -83,7 +112,7 @@ fn any() -> Result<PortLease, Cause> {
         }
     }
     let (first, last) = range.into_inner();
-    Err(Cause::new(CauseKind::PortInUse, format!("no port from {first} to {last} is free")))
+    Err(in_use(format!("no port from {first} to {last} is free")))
 }
 
 /// Fails if anybody listens there, on either loopback address or on all.
@@ -130,7 +159,7 @@ impl PortLease {
     fn take(port: u16) -> Option<Self> {
         let free = given().insert(port);
         // Made only if free: dropping a lease gives its port back.
-        free.then(|| Self { port, reserved: None })
+        free.then(|| Self { port, given: true, reserved: None })
     }
 
     /// The port.
@@ -148,7 +177,9 @@ impl PortLease {
 
 impl Drop for PortLease {
     fn drop(&mut self) {
-        given().remove(&self.port);
+        if self.given {
+            given().remove(&self.port);
+        }
     }
 }
 
@@ -192,7 +223,7 @@ mod tests {
         drop(free);
         let refused = lease(PortChoice::Fixed(port), 0).unwrap_err();
         assert_eq!(refused.kind, CauseKind::PortInUse);
-        assert!(refused.detail.contains(&format!("(pid {})", std::process::id())), "{refused}");
+        assert!(refused.detail.contains(&format!("(pid {},", std::process::id())), "{refused}");
         drop(listener);
         assert!(lease(PortChoice::Fixed(port), 0).is_ok(), "a refusal gives the port back");
     }
@@ -202,6 +233,20 @@ mod tests {
         let held = lease(PortChoice::Auto, 0).unwrap();
         // The standard library sets SO_REUSEADDR, as most servers do.
         TcpListener::bind(("127.0.0.1", held.port())).unwrap();
+    }
+
+    #[test]
+    fn in_networks_of_their_own_all_have_the_same_port() {
+        let (one, two) = (super::lease_apart(PortChoice::Auto, 0), super::lease_apart(PortChoice::Auto, 1));
+        let (one, two) = (one.unwrap(), two.unwrap());
+        assert_eq!(one.port(), two.port());
+        assert_eq!(super::lease_apart(PortChoice::Fixed(8080), 2).unwrap().port(), 8082);
+        let taken = super::PortLease::take(one.port());
+        drop((one, two));
+        assert!(
+            taken.is_none_or(|taken| super::given().contains(&taken.port())),
+            "it is nobody's to give back"
+        );
     }
 
     #[test]

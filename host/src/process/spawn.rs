@@ -18,6 +18,7 @@ use wharf_core::manifest::{Limits, Sandbox, Stop};
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::bounds::{self, Bounds};
+use super::dial::{self, Line};
 use super::exe::{self, NotInitialised};
 use super::handle::{self, ProcessHandle};
 use super::keeper::Keeper;
@@ -134,6 +135,8 @@ struct Begun {
     stdin: Option<OwnedFd>,
     stdout: OwnedFd,
     stderr: OwnedFd,
+    /// The host's end of the socket for connections, if the plugin has a network of its own.
+    line: Option<OwnedFd>,
 }
 
 /// Starts a process. Returns when its program is executed, or with the step that failed.
@@ -171,6 +174,8 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
     let stdin = begun.stdin.map(pipe::Sender::from_owned_fd).transpose().map_err(pipes)?;
     let stdout = pipe::Receiver::from_owned_fd(begun.stdout).map_err(pipes)?;
     let stderr = pipe::Receiver::from_owned_fd(begun.stderr).map_err(pipes)?;
+    let line = begun.line.map(|line| Line::new(line, tasks)).transpose();
+    let line = line.map_err(system("use the socket for connections"))?;
     let mut shim = handle::Shim::new(begun.control, begun.keeper).map_err(system("use the shim's socket"))?;
     let pid = match tokio::time::timeout(FIRST_REPORT, started_as(&mut shim)).await {
         Ok(Ok(pid)) => pid,
@@ -197,7 +202,7 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
         pumps.push(pump::start(stdout, source("stdout"), Arc::clone(&launch.log), tasks));
         None
     };
-    let guarded = handle::Guarded { pid, marker, pumps, level, launch, entry, bounds };
+    let guarded = handle::Guarded { pid, marker, pumps, level, launch, line, entry, bounds };
     let handle = handle::guard(shim, guarded, tasks);
     Ok(Process { stdin, stdout, handle })
 }
@@ -285,10 +290,14 @@ fn begin(request: &Request, label: &str, with_stdin: bool, tasks: &Tasks) -> Res
     let (stderr, plugin_stderr) = pipe()?;
     let (control, theirs) = UnixStream::pair().map_err(system("make a socket"))?;
     let keeper = Keeper::new(start_shim(theirs, label)?, tasks);
-    let plugin = [plugin_stdin.as_fd().as_raw_fd(), plugin_stdout.as_raw_fd(), plugin_stderr.as_raw_fd()];
-    hand_over(&control, request, &plugin)?;
+    let line = request.plan.network.apart.then(dial::pair).transpose();
+    let (line, shim_line) = line.map_err(system("make a socket"))?.unzip();
+    let mut passed =
+        vec![plugin_stdin.as_fd().as_raw_fd(), plugin_stdout.as_raw_fd(), plugin_stderr.as_raw_fd()];
+    passed.extend(shim_line.as_ref().map(OwnedFd::as_raw_fd));
+    hand_over(&control, request, &passed)?;
     control.set_nonblocking(true).map_err(system("use the shim's socket"))?;
-    Ok(Begun { control, keeper, stdin, stdout: stdout.into(), stderr: stderr.into() })
+    Ok(Begun { control, keeper, stdin, stdout: stdout.into(), stderr: stderr.into(), line })
 }
 
 /// No code of ours runs between fork and exec here: this process has threads.
@@ -300,11 +309,12 @@ fn start_shim(control: UnixStream, label: &str) -> Result<Child, SpawnError> {
     command.spawn().map_err(|error| SpawnError::System("start its helper process", error))
 }
 
-fn hand_over(mut control: &UnixStream, request: &Request, streams: &[i32; 3]) -> Result<(), SpawnError> {
+/// `passed`: the plugin's streams, and the shim's end of the socket for connections, if there is one.
+fn hand_over(mut control: &UnixStream, request: &Request, passed: &[i32]) -> Result<(), SpawnError> {
     let (head, body) = request.encode().ok_or(SpawnError::TooLarge)?;
     let lost = |error| SpawnError::System("hand the launch to its helper process", error);
     control.set_write_timeout(Some(FIRST_REPORT)).map_err(lost)?;
-    let rights = [ControlMessage::ScmRights(streams)];
+    let rights = [ControlMessage::ScmRights(passed)];
     sendmsg::<()>(control.as_raw_fd(), &[IoSlice::new(&head)], &rights, MsgFlags::MSG_NOSIGNAL, None)
         .map_err(|errno| lost(errno.into()))?;
     control.write_all(&body).map_err(lost)

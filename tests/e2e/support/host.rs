@@ -22,6 +22,8 @@ pub(crate) struct Setup {
     mark: String,
     flags: Vec<String>,
     env: Vec<(String, String)>,
+    /// Another user than ours.
+    user: Option<u32>,
 }
 
 /// A running host. Dropping it ends it and fails the test if a process of it is left.
@@ -54,7 +56,7 @@ impl Setup {
         }
         let mark = format!("{}-{}-", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mark = mark + home.path().file_name().and_then(|name| name.to_str()).expect("a UTF-8 name");
-        Self { home, mark, flags: Vec::new(), env: Vec::new() }
+        Self { home, mark, flags: Vec::new(), env: Vec::new(), user: None }
     }
 
     pub(crate) fn plugin(self, id: &str, manifest: &Manifest) -> Self {
@@ -75,6 +77,17 @@ impl Setup {
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs as this user, who is given the test's folders. Only root can do that.
+    pub(crate) fn as_user(mut self, user: u32) -> Self {
+        let mut folders = vec![self.home.path().to_owned()];
+        while let Some(path) = folders.pop() {
+            std::os::unix::fs::chown(&path, Some(user), Some(user)).expect("root gives its files away");
+            folders.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+        self.user = Some(user);
         self
     }
 
@@ -113,7 +126,15 @@ pub(crate) fn client() -> reqwest::Client {
 impl Process {
     /// Starts the binary and waits for the line that tells where it listens.
     fn launch(setup: &Setup) -> (Self, String) {
-        let mut child = Command::new(WHARF)
+        let mut command = match setup.user.map(|user| user.to_string()) {
+            None => Command::new(WHARF),
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", &user, "--regid", &user, "--clear-groups", WHARF]);
+                command
+            }
+        };
+        let mut child = command
             .args(["up", "--listen", "127.0.0.1:0", "--plugins"])
             .arg(setup.plugins())
             .arg("--state")

@@ -6,7 +6,7 @@ use tokio::sync::{Mutex, mpsc};
 use wharf_plugin_api::{CallErrorKind, Cause, CauseKind, Delivery, Link, Scope};
 
 use super::{connect, target};
-use crate::dialect::testkit::fake::{Fake, Seen, endpoint, event, handler, status, stream};
+use crate::dialect::testkit::fake::{Fake, Seen, dial_to, endpoint, event, handler, status, stream};
 use crate::dialect::testkit::{Call, Ear, options, request, result, spawn_call, within};
 use crate::dialect::{Connected, Lost, Options};
 
@@ -172,7 +172,8 @@ fn an_endpoint_may_be_relative_or_absolute() {
 fn a_server_may_go_by_its_name_and_by_its_place() {
     let mut base = endpoint("http://plugin.test:9/sse");
     assert!(target(&base, "http://127.0.0.1:9/m").is_none());
-    base.connect_to("127.0.0.1:9".parse().expect("an address"));
+    let at = "127.0.0.1:9".parse().expect("an address");
+    base.connect_by(at, dial_to(at));
     for named in ["http://plugin.test:9/m", "http://127.0.0.1:9/m"] {
         assert_eq!(target(&base, named).expect(named).to_string(), named);
     }
@@ -185,7 +186,8 @@ async fn where_a_connection_goes_does_not_change_what_the_server_is_called() {
     let (fake, _stream) = server("http://plugin.test:9/m").await;
     // Nobody can resolve this name.
     let mut endpoint = endpoint("http://plugin.test:9/sse");
-    endpoint.connect_to(fake.base.strip_prefix("http://").expect("a base").parse().expect("an address"));
+    let at = fake.base.strip_prefix("http://").expect("a base").parse().expect("an address");
+    endpoint.connect_by(at, dial_to(at));
     let connected = within(connect(endpoint, Arc::new(Ear::default()), options())).await;
     let _connected = connected.expect("connected");
     let seen = fake.seen();

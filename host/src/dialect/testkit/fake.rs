@@ -95,6 +95,11 @@ pub(crate) fn endpoint(url: &str) -> Endpoint {
     Endpoint { url: url.parse().expect("a URL"), headers, client: http_client(), at: None }
 }
 
+/// A plain connection to this address.
+pub(crate) fn dial_to(at: std::net::SocketAddr) -> crate::dialect::way::Dial {
+    Arc::new(move || Box::pin(tokio::net::TcpStream::connect(at)))
+}
+
 pub(crate) fn status(status: u16, body: &str) -> Response {
     Response::builder().status(status).body(Body::from(body.to_owned())).expect("a response")
 }

@@ -1,6 +1,5 @@
 //! A plugin that is a process of ours: launched through the shim, spoken to in its dialect, ended as a tree.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,10 +13,11 @@ use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, Stage, asy
 use super::Common;
 use super::eras::Plan;
 use super::keeper::kept;
+use super::listening::{self, OpenDoor};
 use super::places::Place;
 use super::verdicts::Fingerprint;
 use crate::dialect::{self, Connected, Endpoint, Lost};
-use crate::process::ports::{self, PortLease};
+use crate::process::ports::PortLease;
 use crate::process::{self, Folders, Process, ProcessHandle, env, find};
 
 /// How long a process may take to be seen dead after its connection broke; after that the connection's end is the cause.
@@ -29,8 +29,12 @@ const PORT_TRIES: usize = 3;
 struct Held {
     handle: ProcessHandle,
     lease: Option<PortLease>,
+    door: Option<OpenDoor>,
     place: Place,
 }
+
+/// A process that works: what it says, where it listens, and its port.
+type Working = (Connected, Option<OpenDoor>, ProcessHandle, Option<PortLease>);
 
 #[derive(Clone)]
 pub(super) struct External {
@@ -82,7 +86,9 @@ impl External {
         loop {
             match self.launch(&launch, &inbox).await {
                 Err(cause)
-                    if cause.kind == CauseKind::PortInUse && self.may_choose() && tries < PORT_TRIES =>
+                    if matches!(cause.kind, CauseKind::PortInUse | CauseKind::Squatted)
+                        && self.may_choose()
+                        && tries < PORT_TRIES =>
                 {
                     tracing::warn!(%cause, "another port is tried");
                     tries += 1;
@@ -112,8 +118,8 @@ impl External {
             let outcome = attempt.as_ref().map(|(connected, ..)| connected.era());
             // Nothing is left of an attempt that failed: the next one is not beside it.
             if !plan.another(&self.common, outcome, Instant::now() >= Instant::from_std(launch.deadline)) {
-                let (connected, handle, lease) = attempt.map_err(|cause| plan.explained(cause))?;
-                return Ok(self.keep(connected, Held { handle, lease, place }, inbox));
+                let (connected, door, handle, lease) = attempt.map_err(|cause| plan.explained(cause))?;
+                return Ok(self.keep(connected, Held { handle, lease, door, place }, inbox));
             }
         }
     }
@@ -124,8 +130,8 @@ impl External {
         launch: &Launch,
         era: EraChoice,
         inbox: &Arc<dyn Inbox>,
-    ) -> Result<(Connected, ProcessHandle, Option<PortLease>), Cause> {
-        let (mut lease, program) = self.look(launch.instance).await?;
+    ) -> Result<Working, Cause> {
+        let (mut lease, program) = self.look(launch).await?;
         let late = Late { port: lease.as_ref().map(PortLease::port), replica: launch.instance };
         let spec = self.spec(program, launch, late);
         if let Some(lease) = &mut lease {
@@ -142,14 +148,11 @@ impl External {
             () = inbox.cancelled() => Err(Cause::new(CauseKind::Requested, "no longer wanted")),
         };
         match connected {
-            Ok(connected) => Ok((connected, handle, lease)),
+            Ok((connected, door)) => Ok((connected, door, handle, lease)),
             Err(cause) => {
                 let cause = last_word(cause, &handle).await;
                 let exit = end(&handle).await;
-                let cause = match late.port {
-                    Some(port) => ports::blamed(port, cause, &self.common.services.tasks).await,
-                    None => cause,
-                };
+                let cause = listening::blamed(&self.common, cause, late.port, launch).await;
                 drop(lease);
                 Err(Cause { exit: Some(Box::new(exit)), ..cause })
             }
@@ -186,15 +189,23 @@ impl External {
     }
 
     /// Finds a port and the program, off the runtime: both look at the machine.
-    async fn look(&self, instance: u32) -> Result<(Option<PortLease>, PathBuf), Cause> {
-        let command = self.command.clone();
+    async fn look(&self, launch: &Launch) -> Result<(Option<PortLease>, PathBuf), Cause> {
+        let (command, instance) = (self.command.clone(), launch.instance);
+        let apart = self.common.manifest.sandbox.is_apart();
         let look = move || {
-            let lease = command.port.map(|choice| ports::lease(choice, instance)).transpose()?;
+            let lease = listening::lease(&command, apart, instance)?;
             let late = Late { port: lease.as_ref().map(PortLease::port), replica: instance };
             Ok((lease, program(&command, late)?))
         };
         let looked = self.common.services.tasks.blocking(look).await;
-        looked.unwrap_or_else(|panic| Err(Cause::new(CauseKind::SpawnFailed, panic.to_string())))
+        let looked =
+            looked.unwrap_or_else(|panic| Err(Cause::new(CauseKind::SpawnFailed, panic.to_string())));
+        if let Err(Cause { kind: CauseKind::PortInUse, .. }) = &looked
+            && let Some(port) = listening::fixed(&self.command, instance)
+        {
+            listening::tell_of_stranger(&self.common, port, instance, launch.generation).await;
+        }
+        looked
     }
 
     fn spec(&self, program: PathBuf, launch: &Launch, late: Late) -> process::Launch {
@@ -212,7 +223,7 @@ impl External {
             limits: self.common.manifest.limits.clone(),
             sandbox: self.sandbox(),
             folders: Folders { plugin: self.plugin_dir(), data: self.data_dir() },
-            port: late.port,
+            port: listening::port(&self.common, command, late),
             log: Arc::clone(&self.common.log),
         }
     }
@@ -247,29 +258,36 @@ impl External {
         options: dialect::Options,
         late: Late,
         inbox: &Arc<dyn Inbox>,
-    ) -> Result<Connected, Cause> {
+    ) -> Result<(Connected, Option<OpenDoor>), Cause> {
         let inbox = Arc::clone(inbox);
         if self.command.dialect == Dialect::Stdio {
             let (Some(stdin), Some(stdout)) = (process.stdin, process.stdout) else {
                 return Err(Cause::new(CauseKind::SpawnFailed, "its stdin and stdout are not piped"));
             };
-            return dialect::stdio::connect(stdout, stdin, inbox, options).await;
+            return Ok((dialect::stdio::connect(stdout, stdin, inbox, options).await?, None));
         }
         let url = self.command.url.as_ref().map(|url| url.render(late)).unwrap_or_default();
         let mut endpoint = Endpoint::new(&url, &[], self.common.services.http.clone())?;
-        let port = late.port.or_else(|| endpoint.port());
-        if let Some(port) = port {
-            let deadline = options.handshake_deadline;
-            let at: SocketAddr =
-                ports::wait_listening(port, &process.handle, deadline, &self.common.services.tasks).await?;
-            endpoint.connect_to(at);
-            inbox.stage(Stage::Listening { host: at.ip().to_string(), port: at.port() });
-        }
-        match self.command.dialect {
-            Dialect::Sse => dialect::sse::connect(endpoint, inbox, options).await,
-            Dialect::SsePost => dialect::sse_post::connect(endpoint, inbox, options).await,
-            Dialect::Http | Dialect::Stdio => dialect::http::connect(endpoint, inbox, options).await,
-        }
+        let Some(port) = late.port.or_else(|| endpoint.port()) else {
+            // Never of a manifest that was checked. Without it nobody knows whom an address leads to.
+            return Err(Cause::new(CauseKind::InvalidManifest, "`url` has no host"));
+        };
+        let door = OpenDoor::find(&self.common, &process.handle, port, &options).await?;
+        let at = door.at();
+        endpoint.connect_by(at, door.dial());
+        inbox.stage(Stage::Listening { host: at.ip().to_string(), port: at.port() });
+        let connecting = async {
+            match self.command.dialect {
+                Dialect::Sse => dialect::sse::connect(endpoint, inbox, options).await,
+                Dialect::SsePost => dialect::sse_post::connect(endpoint, inbox, options).await,
+                Dialect::Http | Dialect::Stdio => dialect::http::connect(endpoint, inbox, options).await,
+            }
+        };
+        let connected = tokio::select! {
+            connected = connecting => connected.map_err(|cause| door.explained(cause))?,
+            cause = listening::taken(Some(&door)) => return Err(cause),
+        };
+        Ok((connected, Some(door)))
     }
 
     /// The link of a process that works: the end of either ends both.
@@ -277,21 +295,24 @@ impl External {
         let Connected { link, lost, .. } = connected;
         let inner = Arc::clone(&link);
         kept(link, Arc::clone(inbox), &self.common.services.tasks, |close| async move {
-            let Held { handle, lease, place } = held;
-            let cause = why(&handle, lost, close).await;
+            let Held { handle, lease, door, place } = held;
+            let cause = why(&handle, lost, door.as_ref(), close).await;
             // Closes the plugin's stdin or its session; the process is ended in any case.
             timeout(LAST_WORD, inner.close()).await.ok();
             let exit = end(&handle).await;
-            drop((lease, place));
+            drop((door, lease, place));
             Cause { exit: Some(Box::new(exit)), ..cause }
         })
     }
 }
 
 /// Waits for what ends a connection.
-async fn why(handle: &ProcessHandle, lost: Lost, close: CancellationToken) -> Cause {
+async fn why(handle: &ProcessHandle, lost: Lost, door: Option<&OpenDoor>, close: CancellationToken) -> Cause {
     tokio::select! {
+        // What broke the connection may be known: first of all that.
+        biased;
         exit = handle.exited() => Cause::of_exit(exit),
+        cause = listening::taken(door) => cause,
         cause = lost => last_word(cause, handle).await,
         () = close.cancelled() => Cause::new(CauseKind::Requested, "ended by the host"),
     }

@@ -1,9 +1,11 @@
 //! The plugins that a manifest can declare: a process that we launch, or a server that runs elsewhere. A native library is
 //! a process too: our own executable as its worker. One that the embedding program made is taken as it is.
 
+pub(super) mod doors;
 mod eras;
 mod external;
 mod keeper;
+mod listening;
 pub(super) mod places;
 mod remote;
 pub(super) mod verdicts;

@@ -32,9 +32,9 @@ fn guarded(dir: &std::path::Path) -> Guarded {
         log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
     };
     // A number beyond the largest process id.
-    let (marker, pumps) = ("NONE=1".to_owned(), Vec::new());
+    let (marker, pumps, line) = ("NONE=1".to_owned(), Vec::new(), None);
     let (level, entry, bounds) = (Level::Subreaper, Entry::default(), Bounds::default());
-    Guarded { pid: i32::MAX, marker, pumps, level, launch, entry, bounds }
+    Guarded { pid: i32::MAX, marker, pumps, level, launch, line, entry, bounds }
 }
 
 #[tokio::test]

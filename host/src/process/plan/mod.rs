@@ -63,12 +63,14 @@ pub(crate) fn plan(probe: &Probe, wanted: &Wanted<'_>) -> Result<(Plan, InForce)
     if wanted.sandbox.containment == Strictness::Strict && !level.is_namespace() && level != Level::Cgroup {
         return Err(refused("sandbox.containment = \"strict\"", &probe.why_no_namespace()));
     }
+    let sandbox = sandbox::plan(probe, level, wanted, &mut in_force)?;
+    let network = network::plan(probe, level, wanted, &mut in_force)?;
     let plan = Plan {
         level,
         own_proc: probe.namespace(level).is_some_and(|namespace| namespace.proc.is_ok()),
         limits: limits::plan(probe, level, wanted, &mut in_force),
-        sandbox: sandbox::plan(probe, level, wanted, &mut in_force)?,
-        network: network::plan(probe, level, wanted, &mut in_force)?,
+        sandbox: SandboxPlan { no_sockets: network.no_sockets, ..sandbox },
+        network,
     };
     Ok((plan, in_force))
 }

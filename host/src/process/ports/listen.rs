@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use wharf_plugin_api::{Cause, CauseKind};
 
+use super::door::{Door, Stranger};
 use crate::process::handle::ProcessHandle;
-use crate::process::proc::{self, Pid};
+use crate::process::proc;
 use crate::tasks::Tasks;
 
 /// Between two looks: short at first, for most servers are up soon.
@@ -20,22 +21,24 @@ const LISTEN: &str = "0A";
 
 /// A listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Listener {
-    address: SocketAddr,
-    inode: u64,
+pub(super) struct Listener {
+    pub(super) address: SocketAddr,
+    /// Whose socket it is.
+    pub(super) uid: u32,
+    pub(super) inode: u64,
 }
 
 /// What one look shows.
 #[derive(Debug, PartialEq, Eq)]
 enum Look {
-    /// The plugin listens; connect here.
-    Ours(SocketAddr),
+    /// The plugin listens; connect to this address.
+    Ours(Listener),
     /// Somebody else does.
-    Foreign(SocketAddr),
+    Foreign(Listener),
     Nobody,
 }
 
-/// Waits until the process's tree listens on `port`, and tells the exact address to connect to.
+/// Waits until the process's tree listens on `port`, and gives the way to the exact address where it does.
 ///
 /// # Errors
 /// If somebody else listens there, the process ends, or the deadline passes; the cause tells where the process listens
@@ -45,7 +48,7 @@ pub async fn wait_listening(
     process: &ProcessHandle,
     deadline: Instant,
     tasks: &Tasks,
-) -> Result<SocketAddr, Cause> {
+) -> Result<Door, Cause> {
     tokio::select! {
         biased;
         report = process.exited() => Err(Cause::of_exit(report)),
@@ -63,22 +66,24 @@ pub async fn blamed(port: u16, cause: Cause, tasks: &Tasks) -> Cause {
         return cause;
     }
     // Nothing of it lives: whoever listens is somebody else.
-    let look = move || listeners().into_iter().find(|listener| listener.address.port() == port);
+    let look = move || listeners("/proc/net").into_iter().find(|listener| listener.address.port() == port);
     match tasks.blocking(look).await.ok().flatten() {
-        Some(listener) => Cause { exit: cause.exit, ..taken(port, listener.address, tasks).await },
+        Some(listener) => Cause { exit: cause.exit, ..taken(listener, tasks).await },
         None => cause,
     }
 }
 
-async fn look_until_found(port: u16, process: &ProcessHandle, tasks: &Tasks) -> Result<SocketAddr, Cause> {
+async fn look_until_found(port: u16, process: &ProcessHandle, tasks: &Tasks) -> Result<Door, Cause> {
     let (mut pause, mut foreign) = (FIRST_PAUSE, 0);
     loop {
         let looked = process.clone();
         // The tables of a busy machine are long. A failed look (the host is ending) is as good as an empty one.
-        match tasks.blocking(move || look(port, &looked.tree())).await.unwrap_or(Look::Nobody) {
-            Look::Ours(address) => return Ok(address),
+        match tasks.blocking(move || look(port, &looked)).await.unwrap_or(Look::Nobody) {
+            Look::Ours(Listener { address, inode, .. }) => {
+                return Ok(Door::new(process, address, inode, tasks));
+            }
             // Twice: the tree may have grown between the look at it and the look at the sockets.
-            Look::Foreign(address) if foreign == 1 => return Err(taken(port, address, tasks).await),
+            Look::Foreign(listener) if foreign == 1 => return Err(taken(listener, tasks).await),
             Look::Foreign(_) => foreign += 1,
             Look::Nobody => foreign = 0,
         }
@@ -87,18 +92,34 @@ async fn look_until_found(port: u16, process: &ProcessHandle, tasks: &Tasks) -> 
     }
 }
 
-fn look(port: u16, tree: &[Pid]) -> Look {
-    let there: Vec<Listener> = listeners().into_iter().filter(|l| l.address.port() == port).collect();
-    decide(&there, |listener| proc::socket_owner(tree, &[listener.inode]).is_some())
+fn look(port: u16, process: &ProcessHandle) -> Look {
+    let there = seen_by(process).into_iter().filter(|l| l.address.port() == port);
+    if process.is_apart() {
+        // Nobody else is there; of what it may listen on, the host reaches the loopback.
+        let there: Vec<Listener> = there.filter(|l| reachable(l.address).ip().is_loopback()).collect();
+        return decide(&there, |_| true);
+    }
+    let (there, tree): (Vec<Listener>, _) = (there.collect(), process.tree());
+    decide(&there, |listener| proc::socket_owner(&tree, &[listener.inode]).is_some())
+}
+
+/// The listening sockets in the network of the process.
+fn seen_by(process: &ProcessHandle) -> Vec<Listener> {
+    if process.is_apart() {
+        listeners(&format!("/proc/{}/net", process.pid()))
+    } else {
+        listeners("/proc/net")
+    }
 }
 
 /// IPv4 first: of a server on both families, that is the one that everything can reach.
 fn decide(there: &[Listener], ours: impl Fn(&Listener) -> bool) -> Look {
-    let mut found: Vec<SocketAddr> = there.iter().filter(|l| ours(l)).map(|l| reachable(l.address)).collect();
-    found.sort_by_key(|address| (address.is_ipv6(), !address.ip().is_loopback()));
+    let connect = |l: &Listener| Listener { address: reachable(l.address), ..*l };
+    let mut found: Vec<Listener> = there.iter().filter(|l| ours(l)).map(connect).collect();
+    found.sort_by_key(|Listener { address, .. }| (address.is_ipv6(), !address.ip().is_loopback()));
     match (found.first(), there.first()) {
-        (Some(address), _) => Look::Ours(*address),
-        (None, Some(foreign)) => Look::Foreign(foreign.address),
+        (Some(listener), _) => Look::Ours(*listener),
+        (None, Some(foreign)) => Look::Foreign(*foreign),
         (None, None) => Look::Nobody,
     }
 }
@@ -114,19 +135,20 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
-async fn taken(port: u16, address: SocketAddr, tasks: &Tasks) -> Cause {
+async fn taken(listener: Listener, tasks: &Tasks) -> Cause {
+    let address = listener.address;
     // It goes through the files of every process.
-    let holder = tasks.blocking(move || holder(port)).await.ok().flatten();
-    let who = holder.unwrap_or_else(|| "another process".to_owned());
+    let holder = tasks.blocking(move || Stranger::of(listener).to_string()).await;
+    let who = holder.unwrap_or_else(|_| "another process".to_owned());
     Cause::new(CauseKind::PortInUse, format!("{who} listens on {address}, and not the plugin"))
 }
 
 async fn timed_out(port: u16, process: &ProcessHandle, tasks: &Tasks) -> Cause {
     let process = process.clone();
     let elsewhere = move || {
-        let tree = process.tree();
-        let ours = |l: &Listener| proc::socket_owner(&tree, &[l.inode]).is_some();
-        listeners().into_iter().find(ours).map(|l| l.address)
+        let (apart, tree) = (process.is_apart(), process.tree());
+        let ours = |l: &Listener| apart || proc::socket_owner(&tree, &[l.inode]).is_some();
+        seen_by(&process).into_iter().find(ours).map(|l| l.address)
     };
     let detail = match tasks.blocking(elsewhere).await.ok().flatten() {
         Some(address) => {
@@ -137,20 +159,30 @@ async fn timed_out(port: u16, process: &ProcessHandle, tasks: &Tasks) -> Cause {
     Cause::new(CauseKind::StartTimeout, detail)
 }
 
-/// Who listens on a port, for people: the name and the pid, where we may see them. Blocks.
-pub(super) fn holder(port: u16) -> Option<String> {
-    let sockets: Vec<u64> =
-        listeners().iter().filter(|l| l.address.port() == port).map(|l| l.inode).collect();
-    let pid =
-        proc::all().find(|pid| !sockets.is_empty() && proc::socket_owner(&[*pid], &sockets).is_some())?;
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some(format!("{} (pid {pid})", name.trim()))
+/// Who listens on a port of the host's network. Blocks.
+pub(super) fn holder(port: u16) -> Option<Stranger> {
+    listeners("/proc/net").into_iter().find(|l| l.address.port() == port).map(Stranger::of)
 }
 
-/// All listening TCP sockets of this network namespace.
-fn listeners() -> Vec<Listener> {
+/// The listening socket that a connection to this address reaches, in the host's network: one that is bound to the
+/// address, else one that is bound to all. Blocks.
+pub(super) fn reached_by(address: SocketAddr) -> Option<Listener> {
+    let mut there = listeners("/proc/net");
+    there.retain(|l| l.address.port() == address.port() && reaches(l.address.ip(), address.ip()));
+    there.sort_by_key(|l| l.address.ip().is_unspecified());
+    there.first().copied()
+}
+
+fn reaches(bound: IpAddr, to: IpAddr) -> bool {
+    let bound = bound.to_canonical();
+    // One that is bound to all addresses of IPv6 takes those of IPv4 too, unless it says otherwise.
+    bound == to || (bound.is_unspecified() && (bound.is_ipv6() || to.is_ipv4()))
+}
+
+/// All listening TCP sockets of the network whose tables are in this folder.
+pub(super) fn listeners(tables: &str) -> Vec<Listener> {
     let tables =
-        ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());
+        ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("{tables}/{table}")).unwrap_or_default());
     tables.iter().flat_map(|table| table.lines().filter_map(parse)).collect()
 }
 
@@ -161,9 +193,10 @@ fn parse(line: &str) -> Option<Listener> {
     if fields.nth(1)? != LISTEN {
         return None;
     }
-    let inode = fields.nth(5)?.parse().ok()?;
+    let uid = fields.nth(3)?.parse().ok()?;
+    let inode = fields.nth(1)?.parse().ok()?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    Some(Listener { address: SocketAddr::new(parse_ip(address)?, port), inode })
+    Some(Listener { address: SocketAddr::new(parse_ip(address)?, port), uid, inode })
 }
 
 /// Words of 32 bits in the machine's byte order, in hexadecimal: one for IPv4, four for IPv6.
@@ -181,16 +214,16 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
 
     use futures_util::FutureExt;
     use proptest::prelude::*;
 
-    use super::{Listener, Look, decide, listeners, parse, taken};
+    use super::{Listener, Look, decide, listeners, parse, reached_by, taken};
     use crate::tasks::Tasks;
 
     fn listener(address: &str, inode: u64) -> Listener {
-        Listener { address: address.parse().unwrap(), inode }
+        Listener { address: address.parse().unwrap(), uid: 0, inode }
     }
 
     #[test]
@@ -217,13 +250,13 @@ mod tests {
         let (all, six, four) =
             (listener("0.0.0.0:80", 1), listener("[::1]:80", 2), listener("127.0.0.1:80", 3));
         let ours = |inodes: &'static [u64]| move |l: &Listener| inodes.contains(&l.inode);
-        let at = |address: &str| Look::Ours(address.parse().unwrap());
-        assert_eq!(decide(&[all], ours(&[1])), at("127.0.0.1:80"));
-        assert_eq!(decide(&[four, six], ours(&[2])), at("[::1]:80"), "never the stranger's");
-        assert_eq!(decide(&[six, four], ours(&[2, 3])), at("127.0.0.1:80"));
-        assert_eq!(decide(&[listener("[::]:80", 1)], ours(&[1])), at("[::1]:80"));
-        assert_eq!(decide(&[listener("[::ffff:127.0.0.1]:80", 1)], ours(&[1])), at("127.0.0.1:80"));
-        assert_eq!(decide(&[four], ours(&[])), Look::Foreign(four.address));
+        let at = |address: &str, inode| Look::Ours(listener(address, inode));
+        assert_eq!(decide(&[all], ours(&[1])), at("127.0.0.1:80", 1));
+        assert_eq!(decide(&[four, six], ours(&[2])), at("[::1]:80", 2), "never the stranger's");
+        assert_eq!(decide(&[six, four], ours(&[2, 3])), at("127.0.0.1:80", 3));
+        assert_eq!(decide(&[listener("[::]:80", 1)], ours(&[1])), at("[::1]:80", 1));
+        assert_eq!(decide(&[listener("[::ffff:127.0.0.1]:80", 1)], ours(&[1])), at("127.0.0.1:80", 1));
+        assert_eq!(decide(&[four], ours(&[])), Look::Foreign(four));
         assert_eq!(decide(&[], ours(&[])), Look::Nobody);
     }
 
@@ -237,11 +270,12 @@ mod tests {
             // While the only other thread is held up, an answer could only come from this one.
             let (go_on, held) = std::sync::mpsc::channel::<()>();
             let busy = tasks.blocking(move || held.recv().is_ok());
-            let mut taken = Box::pin(taken(address.port(), address, &tasks));
+            let held = listeners("/proc/net").into_iter().find(|l| l.address == address).unwrap();
+            let mut taken = Box::pin(taken(held, &tasks));
             assert!(taken.as_mut().now_or_never().is_none());
             go_on.send(()).unwrap();
             let cause = taken.await;
-            assert!(cause.detail.contains(&format!("(pid {})", std::process::id())), "{cause}");
+            assert!(cause.detail.contains(&format!("(pid {},", std::process::id())), "{cause}");
             assert!(busy.await.unwrap());
         });
     }
@@ -250,6 +284,9 @@ mod tests {
     fn a_real_listener_is_seen() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        assert!(listeners().iter().any(|l| l.address == address));
+        assert!(listeners("/proc/net").iter().any(|l| l.address == address));
+        assert_eq!(reached_by(address).unwrap().address, address);
+        let other = SocketAddr::new("127.0.0.2".parse().unwrap(), address.port());
+        assert_eq!(reached_by(other), None);
     }
 }

@@ -24,10 +24,10 @@ use crate::process::wire::{HEAD, Request, Stage};
 /// Plugins are a better choice than the host when the kernel must kill for memory.
 const OOM_SCORE: i32 = 500;
 
-/// Receives the request and the plugin's streams.
-pub(super) fn receive(mut control: &UnixStream) -> io::Result<(Request, Streams)> {
+/// Receives the request, the plugin's streams, and the socket for connections, if it gets a network of its own.
+pub(super) fn receive(mut control: &UnixStream) -> io::Result<(Request, Streams, Option<OwnedFd>)> {
     let mut head = [0; HEAD];
-    let mut space = nix::cmsg_space!([RawFd; 3]);
+    let mut space = nix::cmsg_space!([RawFd; 4]);
     let mut into = [IoSliceMut::new(&mut head)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_WAITALL;
     let message = recvmsg::<()>(control.as_raw_fd(), &mut into, Some(&mut space), flags)?;
@@ -39,13 +39,14 @@ pub(super) fn receive(mut control: &UnixStream) -> io::Result<(Request, Streams)
         }
     }
     let read = message.bytes;
+    let line = if fds.len() > 3 { fds.pop() } else { None };
     let streams = Streams::try_from(fds).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     if read != HEAD {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let mut body = vec![0; Request::body_len(&head)?];
     control.read_exact(&mut body)?;
-    Ok((Request::decode(&head, &body)?, streams))
+    Ok((Request::decode(&head, &body)?, streams, line))
 }
 
 /// The plugin's main process, on its way to its program.

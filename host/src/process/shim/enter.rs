@@ -47,7 +47,11 @@ pub(super) fn furnish(plan: &Plan) -> Result<HostProc, (Stage, io::Error)> {
         own_proc().map_err(at(Stage::Mounts))?;
     }
     super::limits::of_namespace(&plan.limits).map_err(at(Stage::Limits))?;
-    if plan.network.apart {
+    if plan.network.apart && !plan.level.is_namespace() {
+        // Where there are namespaces, it was made with them.
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| (Stage::Network, errno.into()))?;
+    }
+    if plan.network.loopback {
         loopback_up().map_err(at(Stage::Network))?;
     }
     Ok(proc)

@@ -10,6 +10,7 @@
 
 mod birth;
 mod child;
+mod dial;
 mod enter;
 mod landlock;
 mod limits;
@@ -30,6 +31,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::birth::Born;
+use self::dial::Dialer;
 use self::tree::{Reaped, Tree};
 use super::level::Level;
 use super::proc::Pid;
@@ -51,6 +53,8 @@ struct Shim {
     ended: bool,
     /// Tells whether the program was executed; `None` once that is told.
     verdict: Option<File>,
+    /// Makes connections for the host, where the plugin has a network of its own.
+    dialer: Option<Dialer>,
     since: Instant,
     /// Nothing may live on.
     killing: bool,
@@ -75,13 +79,14 @@ fn serve() -> io::Result<()> {
     nix::unistd::setsid().ok();
     nix::sys::prctl::set_name(c"wharf-shim")?;
     SigSet::all().thread_block()?;
-    let (request, streams) = child::receive(&control)?;
+    let (request, streams, line) = child::receive(&control)?;
+    let dialer = line.map(Dialer::new);
     let level = request.plan.level;
     if level.is_namespace() {
         return match birth::be_born(&control, &request)? {
             // The streams are those of the one inside.
             Born::Outside => Ok(()),
-            Born::Inside => hold(control, request, streams, Tree::Namespace),
+            Born::Inside => hold(control, request, streams, dialer, Tree::Namespace),
         };
     }
     if level != Level::ProcessGroup {
@@ -89,11 +94,17 @@ fn serve() -> io::Result<()> {
     }
     send(&control, &Report::Shim { pid: nix::unistd::getpid().as_raw() })?;
     birth::wait_for_go(&control)?;
-    hold(control, request, streams, Tree::Descendants)
+    hold(control, request, streams, dialer, Tree::Descendants)
 }
 
 /// Starts the plugin and holds its tree together until nothing of it is left.
-fn hold(control: UnixStream, request: Request, streams: Streams, tree: Tree) -> io::Result<()> {
+fn hold(
+    control: UnixStream,
+    request: Request,
+    streams: Streams,
+    dialer: Option<Dialer>,
+    tree: Tree,
+) -> io::Result<()> {
     let children = SigSet::from_iter([Signal::SIGCHLD]);
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let since = Instant::now();
@@ -106,7 +117,8 @@ fn hold(control: UnixStream, request: Request, streams: Streams, tree: Tree) -> 
             // The request holds secrets and the streams belong to the plugin: neither stays here.
             drop((request, streams, proc));
             let verdict = Some(verdict);
-            Shim { control, signals, tree, main, shown, ended: false, verdict, since, killing: false }.run();
+            let (ended, killing) = (false, false);
+            Shim { control, signals, tree, main, shown, ended, verdict, dialer, since, killing }.run();
             Ok(())
         }
         Err(error) => send(&control, &failed(Stage::Fork, &error)),
@@ -157,12 +169,14 @@ impl Shim {
 
     /// Waits for an end, an order, or the time to kill again.
     fn wait(&mut self) {
-        let timeout = if self.killing { PollTimeout::from(KILL_AGAIN) } else { PollTimeout::NONE };
+        let dialing = self.dialer.as_ref().map_or(PollTimeout::NONE, Dialer::timeout);
+        let timeout = if self.killing { PollTimeout::from(KILL_AGAIN) } else { dialing };
         let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         // After the host's end its socket is always readable; the loop then lives on deaths and the timeout alone.
         if !self.killing {
             fds.push(PollFd::new(self.control.as_fd(), PollFlags::POLLIN));
             fds.extend(self.verdict.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+            fds.extend(self.dialer.iter().flat_map(Dialer::watched));
         }
         if poll(&mut fds, timeout).is_err() {
             // Out of memory in the kernel, or the like: try again, without a busy loop.
@@ -170,7 +184,7 @@ impl Shim {
             return;
         }
         let woken = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
-        let (control, verdict) = (woken(1), woken(2));
+        let (control, verdict) = (woken(1), self.verdict.is_some() && woken(2));
         drop(fds);
         while let Ok(Some(_)) = self.signals.read_signal() {}
         if verdict {
@@ -178,6 +192,9 @@ impl Shim {
         }
         if control {
             self.obey();
+        }
+        if !self.killing && self.dialer.as_mut().is_some_and(|dialer| !dialer.turn()) {
+            self.dialer = None;
         }
     }
 

@@ -99,7 +99,8 @@ fn the_machine_is_looked_at_off_the_runtime() {
         // While the only other thread is held up, an answer could only come from this one.
         let (go_on, held) = std::sync::mpsc::channel::<()>();
         let busy = external.common.services.tasks.blocking(move || held.recv().is_ok());
-        let mut look = Box::pin(external.look(0));
+        let launch = launch(Duration::from_secs(30));
+        let mut look = Box::pin(external.look(&launch));
         assert!(look.as_mut().now_or_never().is_none());
         go_on.send(()).unwrap();
         assert_eq!(look.await.unwrap_err().kind, CauseKind::NotFound);
