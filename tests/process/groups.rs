@@ -108,9 +108,8 @@ async fn a_group_finds_what_has_left_its_session_and_wiped_its_environment() {
     }
 }
 
-#[tokio::test]
-async fn the_next_host_removes_those_of_a_killed_one() {
-    let Some(world) = world().await else { return };
+/// A host of its own, with the number of its shim, that of the plugin, and its groups.
+fn host(world: &World) -> (std::process::Child, i32, String, Vec<PathBuf>) {
     let program = std::env::current_exe().unwrap();
     let mut host = Command::new(program)
         .args(["--exact", "groups::host_program", "--ignored", "--nocapture"])
@@ -125,8 +124,30 @@ async fn the_next_host_removes_those_of_a_killed_one() {
     let shim: i32 = told.next().unwrap().parse().unwrap();
     let main = told.next().unwrap().to_owned();
     let groups: Vec<PathBuf> = told.map(PathBuf::from).collect();
+    assert!(!groups.is_empty() && groups.iter().all(|group| group.exists()));
+    (host, shim, main, groups)
+}
+
+#[tokio::test]
+async fn the_shim_removes_those_of_a_killed_host() {
+    let Some(world) = world().await else { return };
+    let (mut host, _, main, groups) = host(&world);
     host.kill().unwrap();
+    host.wait().unwrap();
+    until("they are gone", || gone(&groups) && !groups.iter().any(|group| group.parent().unwrap().exists()))
+        .await;
+    assert!(!lives(&main));
+}
+
+#[tokio::test]
+async fn the_next_host_removes_what_host_and_shim_have_left() {
+    let Some(world) = world().await else { return };
+    let (mut host, shim, main, groups) = host(&world);
+    // It sees nothing of the shim's end.
+    let stopped = Command::new("kill").args(["-STOP", &host.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
     kill_hard(shim);
+    host.kill().unwrap();
     host.wait().unwrap();
     assert!(!groups.is_empty() && groups.iter().all(|group| group.exists()));
     let machine = wharf::process::Machine::find_out(Some(&world.folder), None, &world.tasks);

@@ -31,10 +31,11 @@ impl Machine {
     /// Finds out what the machine allows, and ends what an earlier host with the same state folder has left. `at_most`: no
     /// surer containment than this is used. The caller owns the folder: no other host runs on it.
     pub async fn find_out(state: Option<&Path>, at_most: Option<Level>, tasks: &Tasks) -> Arc<Self> {
-        let (probe, groups) = tokio::join!(probe(at_most), tasks.blocking(cgroup::find_out));
+        // First: the processes of the probe would be others in our own group.
+        let groups = tasks.blocking(cgroup::find_out).await;
         // Only a panic, or the host's end.
         let groups = groups.unwrap_or_else(|error| Cgroups::nothing(&error.to_string()));
-        Self::with(probe, groups, state, tasks).await
+        Self::with(probe(at_most).await, groups, state, tasks).await
     }
 
     /// Likewise, but without control groups: where they are somebody else's business, and to see what holds without them.

@@ -97,3 +97,20 @@ fn is_reaped(pid: Pid) -> bool {
     waitpid(NixPid::from_raw(pid), Some(WaitPidFlag::WNOHANG)).ok();
     proc::stat(pid).is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::clear;
+
+    #[test]
+    fn only_what_looks_like_a_group_of_ours_is_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = ["other/mark", "wharf-1-2/mark"].map(|name| dir.path().join(name));
+        all.iter().for_each(|path| fs::create_dir_all(path).unwrap());
+        fs::write(all[0].join("cgroup.procs"), std::process::id().to_string()).unwrap();
+        assert_eq!(clear(all.iter()), 0);
+        assert!(all.iter().all(|path| path.is_dir()));
+    }
+}

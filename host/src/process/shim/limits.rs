@@ -1,8 +1,10 @@
 //! Applies the limits of a launch: those of its namespace in the shim, the rest in the process that becomes the plugin.
 #![allow(unsafe_code, reason = "ignoring a signal has no safe wrapper")]
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc::{self, rlim_t};
@@ -10,6 +12,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::enter;
 use crate::process::plan::LimitsPlan;
+
+/// How often a group is tried to be removed, and the time between.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// In the first process of a PID namespace.
 pub(super) fn of_namespace(plan: &LimitsPlan) -> io::Result<()> {
@@ -35,6 +41,24 @@ pub(super) fn of_plugin(plan: &LimitsPlan) -> Result<(), Errno> {
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     }
     Ok(())
+}
+
+/// Removes the groups of a launch that nobody else removes: its host is gone. What stays, the next host removes.
+pub(super) fn groups_gone(join: &[PathBuf]) {
+    for group in join.iter().filter_map(|procs| procs.parent()) {
+        let removed = (0..TRIES).any(|_| {
+            let removed = fs::remove_dir(group).is_ok();
+            if !removed {
+                // The last process leaves it a moment after its end.
+                std::thread::sleep(PAUSE);
+            }
+            removed
+        });
+        if removed {
+            // The folder of all groups of the host goes with the last one.
+            group.parent().map(fs::remove_dir);
+        }
+    }
 }
 
 /// Where we may not raise the limit that we have ourselves, that one holds.

@@ -115,10 +115,14 @@ fn hold(
     match child::fork(&request, &streams, &proc) {
         Ok(child::Forked { pid: main, shown, verdict }) => {
             // The request holds secrets and the streams belong to the plugin: neither stays here.
+            let groups = request.plan.limits.join.clone();
             drop((request, streams, proc));
             let verdict = Some(verdict);
             let (ended, killing) = (false, false);
-            Shim { control, signals, tree, main, shown, ended, verdict, dialer, since, killing }.run();
+            let shim = Shim { control, signals, tree, main, shown, ended, verdict, dialer, since, killing };
+            if !shim.run() {
+                limits::groups_gone(&groups);
+            }
             Ok(())
         }
         Err(error) => send(&control, &failed(Stage::Fork, &error)),
@@ -138,14 +142,15 @@ fn send(mut control: &UnixStream, report: &Report) -> io::Result<()> {
 // === impl Shim ===
 
 impl Shim {
-    fn run(mut self) {
+    /// Returns when nothing of the tree is left: whether a host was there to hear that.
+    fn run(mut self) -> bool {
         while self.reap() {
             if self.killing {
                 self.tree.kill();
             }
             self.wait();
         }
-        self.report(&Report::Gone);
+        send(&self.control, &Report::Gone).is_ok()
     }
 
     /// Collects what has ended. False once there is no child: then there is no descendant either.
