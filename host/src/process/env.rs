@@ -25,9 +25,9 @@ const LOCALE: [&str; 13] = [
 /// What a plugin without a `PATH` of its own, under a host without one, is started with.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// The folder for temporary files of a plugin that cannot write to the system's.
-pub(crate) fn private_tmp(data_dir: &Path) -> PathBuf {
-    data_dir.join("tmp")
+/// The folder for temporary files of an instance that cannot write to the system's. New at each launch.
+pub(crate) fn private_tmp(data_dir: &Path, instance: u32) -> PathBuf {
+    data_dir.join(format!("tmp-{instance}"))
 }
 
 /// The base environment, read from the host's by `get`. A value that begins with `()` is an exported shell function, and

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use wharf_core::manifest::Fs;
@@ -27,6 +28,8 @@ pub(super) struct Asked<'a> {
     pub(super) own: Own<'a>,
     pub(super) env: &'a [(String, String)],
     pub(super) fs: &'a Fs,
+    /// Nothing of an earlier launch of it is left.
+    pub(super) instance: u32,
 }
 
 /// What was found.
@@ -43,8 +46,8 @@ pub(super) struct Found {
 /// If a folder that it shall write to does not exist, or a path cannot be told to the shim.
 pub(super) fn find(asked: &Asked<'_>) -> Result<Found, Cause> {
     let own = asked.own;
-    let tmp = env::private_tmp(own.data_dir);
-    private_dir(&tmp).map_err(|error| {
+    let tmp = env::private_tmp(own.data_dir, asked.instance);
+    fresh(own.data_dir, &tmp).map_err(|error| {
         let detail = format!("its folder for temporary files {} cannot be made: {error}", tmp.display());
         Cause::new(CauseKind::MissingFile, detail)
     })?;
@@ -81,6 +84,17 @@ pub(super) fn find(asked: &Asked<'_>) -> Result<Found, Cause> {
         write.insert(path.clone());
     }
     Ok(Found { reach: Reach { read: texts(read)?, write: texts(write)? }, notes })
+}
+
+/// Makes a folder anew. The plugin could put anything in its place while it ran, so no link is followed.
+fn fresh(data_dir: &Path, tmp: &Path) -> io::Result<()> {
+    private_dir(data_dir)?;
+    let removed = match fs::remove_dir_all(tmp) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(tmp),
+        removed => removed,
+    };
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+    fs::DirBuilder::new().mode(0o700).create(tmp)
 }
 
 fn texts(paths: BTreeSet<PathBuf>) -> Result<Vec<String>, Cause> {

@@ -212,7 +212,12 @@ async fn with_files(launch: Launch, mut plan: Plan, tasks: &Tasks) -> Result<(La
     let bounded = plan.sandbox.landlock.as_mut().and_then(|bounds| bounds.fs.as_mut());
     let (Some(reach), Some(fs)) = (bounded, launch.sandbox.fs.clone()) else { return Ok((launch, plan)) };
     let looking = move || {
-        let found = reach::find(&reach::Asked { own: launch.wanted().own, env: &launch.env, fs: &fs });
+        let found = reach::find(&reach::Asked {
+            own: launch.wanted().own,
+            env: &launch.env,
+            fs: &fs,
+            instance: launch.instance,
+        });
         (launch, found)
     };
     let looked = tasks.blocking(looking).await;

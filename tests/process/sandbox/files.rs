@@ -42,7 +42,7 @@ async fn only_what_is_written_can_be_read() {
 #[tokio::test]
 async fn only_what_is_written_can_be_changed() {
     let ground = Ground::new().await;
-    let names = ["outside/file", "outside/new", "plugins/new", "home/new", "data/p/new", "data/p/tmp/new"];
+    let names = ["outside/file", "outside/new", "plugins/new", "home/new", "data/p/new", "data/p/tmp-0/new"];
     let names = names.map(|name| ground.text(name));
     let temp = std::env::temp_dir().join(format!("wharf-escape-{}", std::process::id()));
     let mut paths: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -52,7 +52,7 @@ impl Ground {
         launch.cwd = self.path("plugins");
         launch.folders = Folders { plugin: self.path("plugins"), data: self.path("data/p") };
         launch.env.push(("HOME".to_owned(), self.text("home")));
-        launch.env.push(("TMPDIR".to_owned(), self.text("data/p/tmp")));
+        launch.env.push(("TMPDIR".to_owned(), self.text("data/p/tmp-0")));
         launch.sandbox = sandbox;
         launch
     }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use wharf::process::Level;
 use wharf_core::manifest::{Sandbox, Seccomp};
+use wharf_plugin_api::{Cause, CauseKind};
 
 use super::{Ground, files, off};
 
@@ -60,12 +61,20 @@ async fn program() {
         assert_eq!(ground.sh(&script, files()).await, "wrote\n", "{level:?}");
         let unshare = "unshare -U true 2>/dev/null && echo made; setpriv --dump >/dev/null; echo runs";
         let strict = Sandbox { seccomp: Seccomp::Strict, ..files() };
-        assert_eq!(ground.sh(unshare, strict).await, "runs\n", "{level:?}");
+        assert_eq!(ground.sh(unshare, strict.clone()).await, "runs\n", "{level:?}");
         assert_eq!(
             ground.sh(unshare, Sandbox::default()).await,
             ground.sh(unshare, off()).await,
             "{level:?}"
         );
+        // Of its own user namespace it is the administrator, until the program is executed.
+        let gains = Sandbox { no_new_privs: false, ..strict };
+        if level.is_namespace() {
+            assert_eq!(ground.sh(unshare, gains).await, "runs\n");
+        } else {
+            let error = ground.world.spawn(ground.launch("/bin/true", &[], gains)).await.unwrap_err();
+            assert_eq!(Cause::from(error).kind, CauseKind::SandboxUnavailable);
+        }
     }
     let ground = Ground::at(Level::Subreaper).await;
     let id = std::env::var("WHARF_TEST_SETUID").unwrap();

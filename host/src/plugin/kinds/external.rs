@@ -244,7 +244,8 @@ impl External {
         let written = self.command.env.iter().any(|(name, _)| name == NAME);
         if self.common.manifest.sandbox.fs.is_some() && !written {
             all.retain(|(name, _)| name != NAME);
-            all.push((NAME.to_owned(), env::private_tmp(&self.data_dir()).to_string_lossy().into_owned()));
+            let tmp = env::private_tmp(&self.data_dir(), late.replica);
+            all.push((NAME.to_owned(), tmp.to_string_lossy().into_owned()));
         }
         if let Some(memory) = self.common.manifest.limits.memory {
             env::bound_node_heap(&mut all, memory.0);

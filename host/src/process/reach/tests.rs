@@ -48,7 +48,7 @@ impl World {
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         let env =
             [("HOME".to_owned(), text(self.at("home"))), ("PATH".to_owned(), text(self.at("nvm/v20/bin")))];
-        find(&Asked { own, env: &env, fs })
+        find(&Asked { own, env: &env, fs, instance: 0 })
     }
 
     /// What is readable because of the program, below the world's folder.
@@ -132,8 +132,31 @@ fn no_home_and_no_state_becomes_readable_as_a_whole() {
     let found = world.asked(&plain, "plugins", &Fs::default()).unwrap();
     assert_eq!(found.reach.write, [data.to_str().unwrap()]);
     assert!(found.notes.is_empty(), "{:?}", found.notes);
-    let tmp = fs::metadata(data.join("tmp")).unwrap();
-    assert_eq!(tmp.permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn the_folder_for_temporary_files_is_new_whatever_was_put_in_its_place() {
+    let world = World::new();
+    let program = world.file("bin/server", "\x7fELF");
+    let theirs = world.file("home/theirs/kept", "x");
+    let tmp = world.at("home/.local/state/wharf/data/p/tmp-0");
+    let look = || {
+        world.asked(&program, "plugins", &Fs::default()).unwrap();
+        assert!(fs::symlink_metadata(&tmp).unwrap().is_dir());
+        assert_eq!(fs::metadata(&tmp).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
+    };
+    look();
+    fs::write(tmp.join("left"), "x").unwrap();
+    symlink(theirs.parent().unwrap(), tmp.join("link")).unwrap();
+    look();
+    fs::remove_dir(&tmp).unwrap();
+    symlink(theirs.parent().unwrap(), &tmp).unwrap();
+    look();
+    fs::remove_dir(&tmp).unwrap();
+    fs::write(&tmp, "a file").unwrap();
+    look();
+    assert!(theirs.exists());
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn with_its_files_bounded_it_has_what_it_needs() {
     let mut manifest = (*external.common.manifest).clone();
     manifest.sandbox.fs = Some(wharf_core::manifest::Fs::default());
     external.common.manifest = Arc::new(manifest);
-    assert_eq!(found(&external), Some(external.data_dir().join("tmp").to_str().unwrap().to_owned()));
+    assert_eq!(found(&external), Some(external.data_dir().join("tmp-0").to_str().unwrap().to_owned()));
     external.command.library = Some("/plugins/native.so".into());
     assert_eq!(external.sandbox().fs.unwrap().read, [std::path::Path::new("/plugins/native.so")]);
     external.command.env.push(("TMPDIR".to_owned(), Template::text("/elsewhere")));
