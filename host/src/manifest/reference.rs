@@ -65,7 +65,10 @@ fn kind(part: &Value) -> String {
         (Some("Duration"), _) => "duration".to_owned(),
         (Some("Size"), _) => "size".to_owned(),
         (_, Some("array")) => "list of strings".to_owned(),
-        (_, Some("object")) => "table of strings".to_owned(),
+        (_, Some("object")) if whole.get("additionalProperties").is_some_and(Value::is_object) => {
+            "table of strings".to_owned()
+        }
+        (_, Some("object")) => "table".to_owned(),
         (_, Some(kind)) => kind.to_owned(),
         (_, None) => String::new(),
     }
