@@ -25,14 +25,72 @@ async fn a_new_manifest_becomes_a_plugin_a_removed_one_ends() {
     })
     .await;
     host.get("/api/v1/plugins/late").await.problem(404, "plugin_not_found");
-    // Its name is free at once; whoever takes it waits for the process, which ends in its own time.
-    eventually(
-        "its process to be gone",
-        async || {
-            if is_gone(pid) { Ok(()) } else { Err(format!("{pid} runs")) }
-        },
-    )
+    assert!(is_gone(pid), "what is not shown any more does not run");
+}
+
+#[tokio::test]
+async fn a_removed_plugin_is_stopping_until_it_is_gone_and_its_calls_are_told() {
+    let slow = mock().args(["--ignore-sigterm", "--ignore-stdin-close", "--hang-at-call", "1"]);
+    let host = TestHost::with([("late", slow.set("stop.grace", "500ms").set("stop.term", "1s"))]).await;
+    let pid = host.pid_of("late").await;
+    let removed = async {
+        host.until("late", "in a call", |view| view["instances"][0]["inflight"] == 1).await;
+        host.remove("late");
+        let view = host.until_state("late", "stopping").await;
+        assert!(!is_gone(pid));
+        assert_eq!(view["instances"][0]["pid"], pid, "{view}");
+        let detail = view["cause"]["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("its manifest was removed"), "{view}");
+        assert_eq!(host.get("/api/v1/plugins").await.expect(200)["plugins"][0]["state"], "stopping");
+        host.try_call("late", "echo", json!({ "message": "x" })).await.problem(404, "plugin_not_found");
+        eventually("the plugin to be gone", async || {
+            let answer = host.get("/api/v1/plugins/late").await;
+            if answer.status == 404 { Ok(()) } else { Err(answer.text()) }
+        })
+        .await;
+        assert!(is_gone(pid), "what is not shown any more does not run");
+    };
+    let (answer, ()) = tokio::join!(host.try_call("late", "echo", json!({ "message": "x" })), removed);
+    answer.problem(502, "outcome_unknown");
+    assert!(answer.text().contains("its manifest was removed"), "{}", answer.text());
+}
+
+/// F71: half of the changes are invalid, and everyone asks for a reading at once.
+#[tokio::test]
+async fn a_storm_of_reloads_touches_only_what_changes() {
+    let host = TestHost::with([("steady", mock()), ("restless", mock())]).await;
+    let (steady, first) = (host.pid_of("steady").await, host.pid_of("restless").await);
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(10));
+    let mut asked = Vec::new();
+    for n in 0..300u32 {
+        tick.tick().await;
+        let text = match n % 2 {
+            0 => mock().set("env.ROUND", n.to_string()).text(host.mark()),
+            _ => "command = 5\nargs = [".to_owned(),
+        };
+        host.put_file("restless.toml", text);
+        let request = host.request(reqwest::Method::POST, "/api/v1/reload");
+        asked.push(tokio::spawn(request.json(&json!({})).send()));
+    }
+    for answer in asked {
+        assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    }
+    let view = host.plugin("steady").await;
+    assert_eq!((&view["instances"][0]["pid"], &view["state"]), (&json!(steady), &json!("ready")), "{view}");
+    assert_eq!((&view["instances"][0]["generation"], &view["restarts"]), (&json!(1), &json!(0)), "{view}");
+    // The last one was wrong: what was right before it is what runs.
+    let view = host.plugin("restless").await;
+    assert!(view["manifest"]["problems"][0].is_object(), "{view}");
+    host.put("restless", &mock().set("env.ROUND", "last"));
+    host.post("/api/v1/reload", &json!({})).await.expect(200);
+    host.until_back("restless", first).await;
+    eventually("the last version to run", async || {
+        let answer = host.try_call("restless", "env", json!({ "name": "ROUND" })).await;
+        let round = answer.json()["result"]["structuredContent"]["value"].clone();
+        if round == "last" { Ok(()) } else { Err(answer.text()) }
+    })
     .await;
+    assert_eq!(host.pid_of("steady").await, steady);
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ pub struct ReloadView {
 
 pub(super) fn info(inner: &Inner) -> Info {
     let mut plugins = BTreeMap::new();
-    for plugin in inner.table.load().values() {
+    for plugin in inner.shown() {
         *plugins.entry(plugin.state().as_str()).or_default() += 1;
     }
     let catalog = inner.catalog.load();

@@ -53,6 +53,8 @@ struct Inner {
     options: Options,
     services: Arc<Services>,
     table: ArcSwap<Table>,
+    /// Plugins that were removed, as long as something of them is left.
+    leaving: ArcSwap<Vec<Arc<PluginHandle>>>,
     catalog: ArcSwap<Catalog>,
     /// Tells that the catalog was replaced.
     catalog_changed: watch::Sender<()>,
@@ -147,6 +149,7 @@ impl Host {
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),
+            leaving: ArcSwap::default(),
             catalog: ArcSwap::default(),
             catalog_changed: watch::Sender::new(()),
             registry: asks,
@@ -198,7 +201,7 @@ impl Host {
     /// All plugins, in order of id.
     pub async fn plugins(&self) -> Vec<PluginView> {
         let mut all: Vec<PluginView> =
-            self.0.table.load().values().map(|plugin| views::plugin(&self.0, plugin)).collect();
+            self.0.shown().iter().map(|plugin| views::plugin(&self.0, plugin)).collect();
         for instance in all.iter_mut().flat_map(|view| &mut view.instances) {
             instance.earlier_exits.clear();
         }
@@ -207,7 +210,7 @@ impl Host {
 
     /// One plugin.
     pub async fn plugin(&self, id: &str) -> Option<PluginView> {
-        let one = self.0.table.load().get(id).map(|plugin| views::plugin(&self.0, plugin))?;
+        let one = views::plugin(&self.0, &*self.0.find(id)?);
         views::measured(&self.0, vec![one]).await.pop()
     }
 
@@ -271,13 +274,13 @@ impl Host {
     /// The state of a plugin, cheaply.
     #[must_use]
     pub fn state_of(&self, id: &str) -> Option<State> {
-        self.0.table.load().get(id).map(|plugin| plugin.state())
+        self.0.find(id).map(|plugin| plugin.state())
     }
 
     /// A plugin's log.
     #[must_use]
     pub fn logs(&self, id: &str) -> Option<Arc<LogBook>> {
-        self.0.table.load().get(id).map(|plugin| Arc::clone(&plugin.core.log))
+        self.0.find(id).map(|plugin| Arc::clone(&plugin.core.log))
     }
 
     /// What happens in the host.
@@ -389,6 +392,23 @@ fn own(state: &Path) -> Result<File, StartError> {
 }
 
 impl Inner {
+    /// All plugins of which there is something to see, in order of id: a removed one is seen until it is gone, or another has
+    /// its id.
+    fn shown(&self) -> Vec<Arc<PluginHandle>> {
+        let table = self.table.load();
+        let mut all: Table = (**table).clone();
+        for left in self.leaving.load().iter().filter(|left| !*left.gone().borrow()) {
+            all.entry(left.core.id.clone()).or_insert_with(|| Arc::clone(left));
+        }
+        all.into_values().collect()
+    }
+
+    fn find(&self, id: &str) -> Option<Arc<PluginHandle>> {
+        let of_table = self.table.load().get(id).cloned();
+        let is_left = |left: &&Arc<PluginHandle>| left.core.id.as_str() == id && !*left.gone().borrow();
+        of_table.or_else(|| self.leaving.load().iter().rev().find(is_left).cloned())
+    }
+
     fn not_now(&self, plugin: &PluginHandle) -> Failure {
         Failure { retry_after: None, ..unavailable(plugin, self.services.clock) }
     }

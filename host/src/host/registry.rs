@@ -1,6 +1,6 @@
 //! The one owner of the table of plugins: reads the folder, compares, and touches only what changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,43 @@ pub(super) enum Ask {
     End(oneshot::Sender<()>),
 }
 
+/// What is asked for at one moment: one reading of the folder does for all who want one.
+#[derive(Default)]
+struct Batch {
+    readers: Vec<oneshot::Sender<Result<ReloadView, Failure>>>,
+    /// A file has changed.
+    changed: bool,
+    others: VecDeque<Ask>,
+}
+
+impl Batch {
+    fn take(&mut self, ask: Ask) {
+        match ask {
+            Ask::Reload(done) => self.readers.push(done),
+            other @ (Ask::Register(..) | Ask::Switch(..) | Ask::End(_)) => self.others.push_back(other),
+        }
+    }
+
+    /// All that is asked for by now. What is asked for later may be about something later.
+    fn fill(&mut self, asked: &mut mpsc::Receiver<Ask>) {
+        while let Ok(ask) = asked.try_recv() {
+            self.take(ask);
+        }
+    }
+
+    fn reads(&self) -> bool {
+        self.changed || !self.readers.is_empty()
+    }
+
+    fn answer(&mut self, outcome: &Result<ReloadView, Failure>) {
+        self.changed = false;
+        for done in self.readers.drain(..) {
+            // Whoever asked may have gone.
+            done.send(outcome.clone()).ok();
+        }
+    }
+}
+
 pub(super) struct Registry {
     inner: Arc<Inner>,
     context: Arc<Context>,
@@ -67,23 +104,40 @@ impl Registry {
     pub(super) async fn run(mut self, mut asked: mpsc::Receiver<Ask>, mut ticks: watch::Receiver<()>) {
         let ending = self.inner.services.tasks.ending().clone();
         let mut watched = true;
+        let mut batch = Batch::default();
         loop {
-            tokio::select! {
-                ask = asked.recv() => match ask {
-                    Some(Ask::Reload(done)) => drop(done.send(self.reload().await)),
-                    Some(Ask::Register(manifest, done)) => drop(done.send(self.register(*manifest).await)),
-                    Some(Ask::Switch(id, enabled, done)) => drop(done.send(self.switch(&id, enabled).await)),
-                    Some(Ask::End(done)) => return self.end(done).await,
-                    None => return,
-                },
-                changed = ticks.changed(), if watched => {
-                    // Without a watcher the API's reload still works.
-                    watched = changed.is_ok();
-                    if let Err(failure) = self.reload().await {
-                        tracing::error!(%failure, "the manifests could not be read");
-                    }
+            if let Some(ask) = batch.others.pop_front() {
+                match ask {
+                    Ask::Reload(done) => batch.readers.push(done),
+                    Ask::Register(manifest, done) => drop(done.send(self.register(*manifest).await)),
+                    Ask::Switch(id, enabled, done) => drop(done.send(self.switch(&id, enabled).await)),
+                    Ask::End(done) => return self.end(done).await,
                 }
-                () = ending.cancelled() => return,
+                continue;
+            }
+            if batch.readers.is_empty() {
+                tokio::select! {
+                    ask = asked.recv() => match ask {
+                        Some(ask) => batch.take(ask),
+                        None => return,
+                    },
+                    changed = ticks.changed(), if watched => {
+                        // Without a watcher the API's reload still works.
+                        watched = changed.is_ok();
+                        batch.changed = true;
+                    }
+                    () = ending.cancelled() => return,
+                }
+            }
+            batch.fill(&mut asked);
+            if batch.reads() {
+                // What changed until now is in this reading.
+                ticks.mark_unchanged();
+                let outcome = self.reload().await;
+                if let (Err(failure), true) = (&outcome, batch.readers.is_empty()) {
+                    tracing::error!(%failure, "the manifests could not be read");
+                }
+                batch.answer(&outcome);
             }
         }
     }
@@ -175,13 +229,18 @@ impl Registry {
             .filter(|id| !next.contains_key(*id) && !reading.invalid.contains_key(*id))
             .cloned()
             .collect();
+        let mut left = self.inner.leaving.load().to_vec();
+        left.retain(|plugin| !*plugin.gone().borrow());
         for id in &gone {
             if let Some(plugin) = table.remove(id) {
-                plugin.retire();
+                plugin.retire("its manifest was removed");
+                left.push(Arc::clone(&plugin));
                 self.leaving.entry(id.clone()).or_default().push(plugin.gone());
             }
         }
         self.current = next;
+        // First here, so that it is seen all the time.
+        self.inner.leaving.store(Arc::new(left));
         self.inner.table.store(Arc::new(table));
         self.inner.services.catalog_dirty.notify_one();
         self.tell(reading.invalid.values().flat_map(|file| &file.problems).chain(&reading.loose));
@@ -258,7 +317,7 @@ impl Registry {
 pub(super) async fn end_all(inner: &Inner, mut ends: Vec<watch::Receiver<bool>>) {
     let table = inner.table.swap(Arc::default());
     for plugin in table.values() {
-        plugin.retire();
+        plugin.retire("the host ends");
         ends.push(plugin.gone());
     }
     for mut end in ends {
@@ -269,5 +328,34 @@ pub(super) async fn end_all(inner: &Inner, mut ends: Vec<watch::Receiver<bool>>)
     let flush = move || logs.iter().all(|log| log.flush(FLUSH));
     if !inner.services.tasks.blocking(flush).await.unwrap_or(false) {
         tracing::warn!("the last lines of the plugins' logs are not on disk");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{mpsc, oneshot};
+    use wharf_core::PluginId;
+
+    use super::{Ask, Batch, ReloadView};
+
+    #[test]
+    fn one_reading_does_for_all_who_asked_before_it_began() {
+        let (asks, mut asked) = mpsc::channel(16);
+        let (mut replies, mut batch) = (Vec::new(), Batch::default());
+        for n in 0..9 {
+            let (done, reply) = oneshot::channel();
+            asks.try_send(Ask::Reload(done)).unwrap();
+            replies.push(reply);
+            if n == 4 {
+                let (done, _) = oneshot::channel();
+                asks.try_send(Ask::Switch(PluginId::new("p").unwrap(), true, done)).unwrap();
+            }
+        }
+        assert!(!batch.reads());
+        batch.fill(&mut asked);
+        assert!(batch.reads() && batch.readers.len() == 9 && batch.others.len() == 1);
+        batch.answer(&Ok(ReloadView { added: vec![PluginId::new("p").unwrap()], ..ReloadView::default() }));
+        assert!(!batch.reads(), "and no further one follows");
+        assert!(replies.iter_mut().all(|reply| reply.try_recv().unwrap().unwrap().added.len() == 1));
     }
 }

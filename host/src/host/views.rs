@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use wharf_core::lifecycle::State;
 use wharf_core::manifest::Kind;
 use wharf_plugin_api::{Cause, CauseKind};
 
@@ -25,7 +24,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
     PluginView {
         id: plugin.core.id.clone(),
         kind: manifest.as_ref().map(|manifest| manifest.kind_name()),
-        state: best.map_or(State::Misconfigured, |snapshot| snapshot.state),
+        state: plugin.state(),
         since: clock.wall(best.map_or(plugin.created, |snapshot| snapshot.since)),
         cause: best.map_or_else(|| Some(misconfigured(plugin)), |snapshot| snapshot.cause.clone()),
         next_attempt_at: best.and_then(|snapshot| snapshot.next_attempt).map(|at| clock.wall(at)),

@@ -69,7 +69,10 @@ fn kind(part: &Value) -> String {
             let of = if items.and_then(Value::as_str) == Some("integer") { "integers" } else { "strings" };
             format!("list of {of}")
         }
-        (_, Some("object")) => "table of strings".to_owned(),
+        (_, Some("object")) if whole.get("additionalProperties").is_some_and(Value::is_object) => {
+            "table of strings".to_owned()
+        }
+        (_, Some("object")) => "table".to_owned(),
         (_, Some(kind)) => kind.to_owned(),
         (_, None) => String::new(),
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::error::TrySendError;
@@ -39,6 +39,8 @@ pub(crate) struct PluginHandle {
     surplus: Mutex<Vec<InstanceHandle>>,
     /// The instances of single sessions.
     pub(super) owned: Arc<Owned>,
+    /// Why it was taken away, once it was.
+    retired: OnceLock<&'static str>,
     /// True when nothing of it is left, after it was retired.
     gone: watch::Sender<bool>,
 }
@@ -75,6 +77,7 @@ impl PluginHandle {
             turn: AtomicUsize::new(0),
             surplus: Mutex::default(),
             owned: Arc::default(),
+            retired: OnceLock::new(),
             gone: watch::Sender::new(false),
         }
     }
@@ -95,7 +98,7 @@ impl PluginHandle {
         let mut surplus = self.surplus.lock().unwrap_or_else(PoisonError::into_inner);
         surplus.retain(|instance| !instance.commands.is_closed());
         for instance in before.iter().skip(wanted) {
-            self.send(instance, Command::Retire);
+            self.send(instance, Command::Retire("fewer replicas are wanted"));
             surplus.push(instance.clone());
         }
         // Stopped by an operator, as opposed to switched off and now on again.
@@ -146,13 +149,16 @@ impl PluginHandle {
         }
     }
 
-    /// Ends all instances for good. [`PluginHandle::gone`] tells when nothing is left.
-    pub(crate) fn retire(&self) {
-        let mut roster = self.core.roster.swap(Arc::default()).to_vec();
+    /// Ends all instances for good, for this reason. [`PluginHandle::gone`] tells when nothing is left; until then they can
+    /// be seen.
+    pub(crate) fn retire(&self, why: &'static str) {
+        // Only once.
+        self.retired.set(why).ok();
+        let mut roster = self.core.roster.load().to_vec();
         roster.append(&mut self.owned.retire());
         let gone = self.gone.clone();
         for instance in roster.iter() {
-            self.send(instance, Command::Retire);
+            self.send(instance, Command::Retire(why));
         }
         roster.append(&mut self.surplus.lock().unwrap_or_else(PoisonError::into_inner));
         let span = tracing::info_span!(parent: None, "retire", plugin = %self.core.id);
@@ -162,6 +168,11 @@ impl PluginHandle {
             }
             gone.send_replace(true);
         });
+    }
+
+    /// Why it was taken away, if it was.
+    pub(crate) fn retired(&self) -> Option<&'static str> {
+        self.retired.get().copied()
     }
 
     /// True once nothing of a retired plugin is left.
@@ -213,8 +224,11 @@ impl PluginHandle {
         self.instances().iter().map(InstanceHandle::now).min_by_key(|snapshot| snapshot.state)
     }
 
-    /// Its state.
+    /// Its state. One that was taken away is stopping until nothing of it is left.
     pub(crate) fn state(&self) -> State {
+        if self.retired().is_some() {
+            return State::Stopping;
+        }
         self.best().map_or(State::Misconfigured, |snapshot| snapshot.state)
     }
 

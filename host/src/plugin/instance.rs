@@ -56,8 +56,8 @@ pub(crate) enum Command {
         /// What runs must be started anew for it, once its calls have ended.
         renew: bool,
     },
-    /// End, and let the supervisor end.
-    Retire,
+    /// End, for this reason, and let the supervisor end.
+    Retire(&'static str),
 }
 
 /// The handle of an instance. Cheap to clone; the supervisor lives as long as it is not retired.
@@ -75,6 +75,8 @@ pub(crate) struct InstanceHandle {
 #[derive(Debug)]
 pub(crate) struct Load {
     inflight: AtomicUsize,
+    /// Those of them whose clients are asked.
+    asking: AtomicUsize,
     answered: AtomicU64,
     born: Instant,
     /// When the last call left, milliseconds after the birth.
@@ -148,8 +150,9 @@ impl InstanceHandle {
 impl Load {
     pub(crate) fn new(freed: Arc<Notify>) -> Arc<Self> {
         let born = Instant::now();
-        let (inflight, answered, left) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { inflight, answered, born, left, idle: Notify::new(), freed })
+        let [inflight, asking] = [(); 2].map(|()| AtomicUsize::new(0));
+        let [answered, left] = [(); 2].map(|()| AtomicU64::new(0));
+        Arc::new(Self { inflight, asking, answered, born, left, idle: Notify::new(), freed })
     }
 
     /// Counts a call in until the guard is dropped, if fewer than `limit` are.
@@ -170,6 +173,23 @@ impl Load {
     /// When the last call left; before the first one did, the birth.
     pub(crate) fn left_at(&self) -> Instant {
         self.born + Duration::from_millis(self.left.load(Ordering::Relaxed))
+    }
+
+    /// Whether the plugin owes somebody an answer. A call whose client is asked waits for that client, not for the plugin, and
+    /// a call past its deadline is none any more.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.inflight() > self.asking.load(Ordering::Relaxed)
+    }
+
+    /// A call begins to wait for its client, or has its answer.
+    pub(crate) fn asks(&self, begins: bool) {
+        if begins {
+            self.asking.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let fewer = |asking: usize| asking.checked_sub(1);
+            // There is one to take away.
+            self.asking.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).ok();
+        }
     }
 
     /// Answers so far: proof of life that costs no probe.

@@ -48,7 +48,7 @@ impl Supervisor {
         // What it said while it was probed is as good as an answer.
         let ok = ok || heard != self.heard;
         self.heard = heard;
-        let busy = self.load.inflight() > 0;
+        let busy = self.load.is_busy();
         self.on(Event::Probed { generation, ok, busy });
     }
 

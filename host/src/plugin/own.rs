@@ -143,7 +143,7 @@ impl PluginHandle {
             own.gate.configure(setup.manifest.limits.concurrency, setup.manifest.limits.queue);
             let command = match setup.manifest.isolation {
                 Isolation::Session => Command::Configure { setup: setup.clone(), renew },
-                Isolation::Shared => Command::Retire,
+                Isolation::Shared => Command::Retire("all clients share the instances now"),
             };
             self.send(&own.handle, command);
         }
@@ -203,7 +203,7 @@ async fn mind(own: Arc<Own>, owned: Arc<Owned>, core: Arc<super::core::PluginCor
     tokio::select! {
         () = own.visit.ended.cancelled() => {
             // One that has ended already needs no word.
-            own.handle.commands.send(Command::Retire).await.ok();
+            own.handle.commands.send(Command::Retire("its client's session has ended")).await.ok();
         }
         () = own.handle.commands.closed() => {}
     }

@@ -41,7 +41,7 @@ impl Supervisor {
                             first = Some(Event::Wake);
                         }
                     }
-                    Some(Command::Retire) | None => {
+                    Some(Command::Retire(_)) | None => {
                         self.retiring = true;
                         first = None;
                     }

@@ -244,9 +244,13 @@ impl Supervisor {
                 self.schedule_probe();
                 self.reconsider_sleep(false);
             }
-            Some(Command::Retire) | None => {
+            Some(Command::Retire(why)) => {
                 self.retiring = true;
-                self.on(Event::Retire);
+                self.on(Event::Retire(why));
+            }
+            None => {
+                self.retiring = true;
+                self.on(Event::Retire("nobody needs it any more"));
             }
         }
     }

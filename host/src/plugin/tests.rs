@@ -268,7 +268,7 @@ async fn a_retired_plugin_tells_when_nothing_is_left() {
     let kit =
         Kit::new(Script { slow_close: Some(Duration::from_secs(5)), ..Script::default() }, manifest("p"));
     kit.ready().await;
-    kit.plugin.retire();
+    kit.plugin.retire("its manifest was removed");
     kit.plugin.gone().wait_for(|gone| *gone).await.unwrap();
     assert_eq!(kit.script.alive.load(Ordering::SeqCst), 0);
     assert_eq!(kit.services.tasks.end(Duration::from_secs(60)).await, 0, "a task is left");

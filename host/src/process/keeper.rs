@@ -40,10 +40,17 @@ impl Keeper {
         self.adopted.or_else(|| self.started.as_ref()?.id()?.try_into().ok())
     }
 
-    /// The shim is this process. Called before the one that was started may leave.
+    /// The shim is this process. Called before the one that was started may leave; if that is another, it is reaped as
+    /// soon as it has left.
     pub(super) fn adopt(&mut self, shim: Pid) {
         let started = self.started.as_ref().and_then(Child::id).and_then(|id| Pid::try_from(id).ok());
-        self.adopted = Some(shim).filter(|shim| Some(*shim) != started);
+        if Some(shim) == started {
+            return;
+        }
+        self.adopted = Some(shim);
+        if let Some(mut started) = self.started.take() {
+            self.tasks.spawn(tracing::info_span!("reap"), async move { started.wait().await });
+        }
     }
 
     /// Waits until all of it has ended and is reaped. May be cancelled and called again.

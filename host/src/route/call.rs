@@ -171,6 +171,7 @@ impl Call {
         request: Request,
         scope: &Arc<CallScope>,
     ) -> Result<Reply, CallError> {
+        scope.goes_to(&picked.instance.load);
         let as_scope: Arc<dyn Scope> = Arc::<CallScope>::clone(scope);
         tokio::select! {
             biased;
@@ -242,7 +243,10 @@ impl Call {
 
     fn failed(&self, code: Code, error: &CallError) -> Failure {
         // What a plugin says may hold its secrets, and be of any length.
-        let mut detail = self.plugin.core.clean(&error.detail);
+        let mut detail = match self.plugin.retired() {
+            Some(why) => format!("plugin {:?} was taken away during the call: {why}", self.plugin.core.id),
+            None => self.plugin.core.clean(&error.detail),
+        };
         if code == Code::OutcomeUnknown {
             detail
                 .push_str(". The call was handed over, so the tool may have run; check before you repeat it");
@@ -275,6 +279,10 @@ fn unavailable_in(plugin: &PluginHandle, lane: &Lane, clock: Clock) -> Failure {
     let state = best.as_ref().map_or(State::Misconfigured, |snapshot| snapshot.state);
     let cause = best.as_ref().and_then(|snapshot| snapshot.cause.clone());
     let next = best.and_then(|snapshot| snapshot.next_attempt).map(|at| at - clock.now());
+    if let Some(why) = plugin.retired() {
+        let detail = format!("plugin {id:?} is being ended for good: {why}");
+        return Failure { plugin: Some(id.as_str().into()), ..Failure::new(Code::PluginUnavailable, detail) };
+    }
     let detail = match (&cause, plugin.problems().first()) {
         (Some(cause), _) => format!("plugin {id:?} is {}: {cause}. Remedy: {}", state.as_str(), cause.remedy),
         (None, Some(problem)) => {

@@ -1,7 +1,7 @@
 //! What belongs to one call while it is at a plugin.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +12,7 @@ use super::allowance::Allowance;
 use super::spec::{CallEvent, Presence};
 use crate::plugin::Ask;
 use crate::plugin::asking::{Asker, TooMany};
+use crate::plugin::instance::Load;
 
 /// The scope of one call, over all its attempts.
 #[derive(Debug)]
@@ -23,8 +24,22 @@ pub(crate) struct CallScope {
     progress: bool,
     asks: Option<mpsc::Sender<Ask>>,
     asker: Asker,
+    /// The calls of the instance at which it is, and how many questions it has open there.
+    at: Mutex<Option<Arc<Load>>>,
+    questions: AtomicUsize,
     presence: Presence,
     undeclared: Mutex<Vec<Capability>>,
+}
+
+/// The call waits for its client, as long as one of these lives.
+struct Away<'a>(&'a CallScope);
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        if self.0.questions.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.tell(false);
+        }
+    }
 }
 
 impl CallScope {
@@ -37,12 +52,32 @@ impl CallScope {
         presence: Presence,
     ) -> Self {
         let (sent, undeclared) = (AtomicBool::new(false), Mutex::default());
-        Self { caller, time, sent, events, progress, asks, asker, presence, undeclared }
+        let (at, questions) = (Mutex::default(), AtomicUsize::new(0));
+        Self { caller, time, sent, events, progress, asks, asker, at, questions, presence, undeclared }
     }
 
     /// Resolves when the call has to make room, because its client does not answer.
     pub(crate) async fn sent_away(&self) {
         self.asker.sent_away().await;
+    }
+
+    /// It is handed to this instance.
+    pub(crate) fn goes_to(&self, load: &Arc<Load>) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(load));
+    }
+
+    fn away(&self) -> Away<'_> {
+        if self.questions.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.tell(true);
+        }
+        Away(self)
+    }
+
+    fn tell(&self, asks: bool) {
+        // Only what was handed over is asked about, and it goes nowhere else after that.
+        if let Some(load) = &*self.at.lock().unwrap_or_else(PoisonError::into_inner) {
+            load.asks(asks);
+        }
     }
 
     /// The time that it has.
@@ -117,7 +152,7 @@ impl Scope for CallScope {
                 return Ok(Reply::Error(RpcError::new(RpcError::INTERNAL, text)));
             }
         };
-        let _asking = self.time.ask();
+        let (_asking, _away) = (self.time.ask(), self.away());
         if asks.send(Ask { request, reply }).await.is_err() {
             return Ok(nobody());
         }

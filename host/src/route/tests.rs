@@ -18,6 +18,7 @@ use crate::plugin::own::MOST;
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
 
 mod lazy;
+mod silence;
 
 fn answers(answers: &[Answer]) -> Script {
     Script { answers: Mutex::new(answers.to_vec()), ..Script::default() }

@@ -19,8 +19,8 @@ pub enum Event {
     /// Launch from something else: end it once its calls have ended, and start it anew. What is down stays down, but that
     /// what failed is tried again.
     Renew,
-    /// Its manifest is gone, or the host ends.
-    Retire,
+    /// It is not needed any more, for this reason: its manifest is gone, or the host ends.
+    Retire(&'static str),
     /// Switched off.
     Disable,
     /// Switched on, and wanted up, whether it was switched off or only stopped.

@@ -286,7 +286,7 @@ impl Machine {
             Event::Disable => self.down(Wanted::Disabled, "switched off", cx),
             Event::Drain => self.drain(cx),
             Event::Renew => self.renew(cx),
-            Event::Retire => self.down(Wanted::Down, "its manifest is gone, or the host ends", cx),
+            Event::Retire(why) => self.down(Wanted::Down, why, cx),
             Event::Wake => self.wake(cx),
             Event::Sleep(g) if self.lives(g) => self.sleep(cx),
             Event::Admitted(g) if self.lives(g) => self.admitted(cx),

@@ -130,7 +130,7 @@ async fn nothing_of_them_is_left_when_the_plugin_goes() {
     kit.ready().await;
     let (_visit, _asked) = join(&kit, "s");
     serves(&kit, &own(&kit, "s")).await;
-    kit.plugin.retire();
+    kit.plugin.retire("its manifest was removed");
     assert!(matches!(kit.plugin.lane(&caller("s")), Ok(Lane::Own(_) | Lane::Shared)));
     kit.plugin.gone().wait_for(|gone| *gone).await.unwrap();
     assert_eq!(kit.script.alive.load(Ordering::SeqCst), 0);

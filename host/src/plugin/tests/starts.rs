@@ -112,7 +112,7 @@ async fn a_slow_start_delays_no_stop_and_no_change_of_another() {
     until(&good, State::Stopped).await;
     good.operate(&Event::Start).await;
     until(&good, State::Ready).await;
-    good.retire();
+    good.retire("its manifest was removed");
     good.gone().wait_for(|gone| *gone).await.unwrap();
     assert!(before.elapsed() < Duration::from_secs(6), "{:?}", before.elapsed());
     assert!(silent.iter().any(|plugin| plugin.state() == State::Starting));

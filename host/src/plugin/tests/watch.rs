@@ -238,7 +238,7 @@ async fn a_listen_holds_up_neither_a_drain_nor_the_end() {
     kit.plugin.operate(&Event::Start).await;
     kit.ready().await;
     assert!(kit.told().await, "and it is listened to again");
-    kit.plugin.retire();
+    kit.plugin.retire("its manifest was removed");
     kit.plugin.gone().wait_for(|gone| *gone).await.unwrap();
     assert_eq!(kit.services.tasks.end(MINUTE).await, 0, "a task is left");
 }
