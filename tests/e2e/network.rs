@@ -25,7 +25,7 @@ fn networks_can_be_made(nobody: bool) -> bool {
     probe.args(if nobody { &["--user", "--net", "--pid", "--fork", "true"][..] } else { &["--net", "true"] });
     let made = probe.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if !made {
-        println!("SKIPPED: this machine allows no network namespace here");
+        eprintln!("SKIPPED: this machine allows no network namespace here");
     }
     made
 }
@@ -133,19 +133,19 @@ async fn a_plugin_on_stdio_needs_no_network() {
 #[tokio::test]
 async fn a_user_without_privileges_has_it_too() {
     if !nix::unistd::geteuid().is_root() {
-        println!("SKIPPED: only root can become another user; run by another user, the tests above show it");
+        eprintln!("SKIPPED: only root can become another user; run by another user, the tests above show it");
         return;
     }
     let reads = as_nobody(crate::support::WHARF).arg("--version").stdout(Stdio::null()).status();
     if !networks_can_be_made(true) || !reads.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: uid {NOBODY} cannot make a network, or cannot run {}", crate::support::WHARF);
+        eprintln!("SKIPPED: uid {NOBODY} cannot make a network, or cannot run {}", crate::support::WHARF);
         return;
     }
     let setup = Setup::new()
         .plugin("http", &apart("http"))
         .plugin("shared", &mock_on_port("http"))
         .plugin("stdio", &mock().set("sandbox.net", "none"));
-    let host = setup.as_user(NOBODY).start().await;
+    let host = setup.run_by(NOBODY).start().await;
     for id in ["http", "shared", "stdio"] {
         host.until_state(id, "ready").await;
         let said = host.call(id, "echo", json!({ "message": "here" })).await;
@@ -199,12 +199,12 @@ impl Drop for Squatter {
 #[tokio::test]
 async fn a_squatter_gets_no_byte() {
     if !nix::unistd::geteuid().is_root() {
-        println!("SKIPPED: only root can start a process of another user");
+        eprintln!("SKIPPED: only root can start a process of another user");
         return;
     }
     let python = as_nobody("/usr/bin/env").args(["python3", "-c", ""]).status();
     if !python.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: uid {NOBODY} has no python3");
+        eprintln!("SKIPPED: uid {NOBODY} has no python3");
         return;
     }
     let port = free_port();

@@ -3,7 +3,11 @@
 //! Every wait is on a state, with a bound. The wharf binary serves as the shim; `host_program` is this test binary again,
 //! as a host that can be killed.
 
-#![allow(clippy::unwrap_used, reason = "a test's helpers fail as its assertions do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test's helpers fail as its assertions do, and tell what the machine does not allow"
+)]
 
 mod harness;
 

@@ -73,13 +73,13 @@ async fn worlds() -> Vec<World> {
     let mut worlds = Vec::new();
     for level in Level::ALL {
         let Some(world) = World::at(level).await else {
-            println!("SKIPPED at the level {}: this machine does not have it", level.as_str());
+            eprintln!("SKIPPED at the level {}: this machine does not have it", level.as_str());
             continue;
         };
         let sandbox = Sandbox { net: Some(Net::Loopback), ..Sandbox::default() };
         match world.machine.in_force(&Limits::default(), &sandbox, None) {
             Ok(_) => worlds.push(world),
-            Err(cause) => println!("SKIPPED at the level {}: {cause}", level.as_str()),
+            Err(cause) => eprintln!("SKIPPED at the level {}: {cause}", level.as_str()),
         }
     }
     worlds
@@ -347,15 +347,17 @@ async fn a_stranger_on_the_other_loopback_is_not_the_plugin() {
     assert_eq!(all(door.connect().await.unwrap()).await, "plugin");
 }
 
+fn median(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort();
+    let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
+    (at(50), at(95))
+}
+
 /// Not a test: `--ignored --nocapture network::numbers` prints what connections and networks cost.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn numbers() {
     let Some(world) = world().await else { return };
-    let median = |mut times: Vec<Duration>| {
-        times.sort();
-        (times[times.len() / 2], times[times.len() * 95 / 100])
-    };
     for net in [None, Some(Net::Loopback)] {
         let port = free_port();
         let process = start(&world, net, &format!("serve(listen(\"127.0.0.1\", {port}), b\"x\")")).await;
@@ -400,6 +402,13 @@ async fn numbers() {
             println!("shim: {sizes:?}");
         }
     }
+}
+
+/// Likewise `network::spawn_numbers`: what a network adds to a launch.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn spawn_numbers() {
+    let Some(world) = world().await else { return };
     for net in [None, Some(Net::Loopback), None, Some(Net::Loopback)] {
         let mut times = Vec::new();
         for _ in 0..200 {

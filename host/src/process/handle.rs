@@ -199,6 +199,11 @@ impl ProcessHandle {
         !matches!(*self.shared.phase.borrow(), Phase::Running)
     }
 
+    /// The process that holds the tree together, and connects into its network.
+    pub(super) fn shim(&self) -> Pid {
+        self.shared.shim
+    }
+
     pub(super) fn line(&self) -> Option<&Line> {
         self.shared.line.as_ref()
     }

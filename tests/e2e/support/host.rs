@@ -81,7 +81,7 @@ impl Setup {
     }
 
     /// Runs as this user, who is given the test's folders. Only root can do that.
-    pub(crate) fn as_user(mut self, user: u32) -> Self {
+    pub(crate) fn run_by(mut self, user: u32) -> Self {
         let mut folders = vec![self.home.path().to_owned()];
         while let Some(path) = folders.pop() {
             std::os::unix::fs::chown(&path, Some(user), Some(user)).expect("root gives its files away");

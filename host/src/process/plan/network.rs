@@ -56,7 +56,9 @@ fn decide(
         // Who needs no network at all can be kept from all by its system calls.
         filter()
             .map_err(|filter| refused(demand, &format!("{why}, and a filter of system calls ({filter})")))?;
-        in_force.sandbox.insert("net", "no sockets but unix sockets, by a filter of system calls".to_owned());
+        in_force
+            .sandbox
+            .insert("net", "none: no sockets but unix sockets, by a filter of system calls".to_owned());
         return Ok(NetworkPlan { no_sockets: true, ..NetworkPlan::default() });
     }
     // Who must be reached needs an address to listen on, and nothing else is reached by it.
@@ -66,7 +68,7 @@ fn decide(
         (true, None) => "a network namespace of its own, with a loopback",
         (true, Some(_)) => "a network namespace of its own, with a loopback that only the host reaches",
     };
-    in_force.sandbox.insert("net", words.to_owned());
+    in_force.sandbox.insert("net", format!("{words}; unix sockets that are files are not part of it"));
     Ok(NetworkPlan { apart: true, loopback, no_sockets: false })
 }
 

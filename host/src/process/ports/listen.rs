@@ -106,7 +106,8 @@ fn look(port: u16, process: &ProcessHandle) -> Look {
 /// The listening sockets in the network of the process.
 fn seen_by(process: &ProcessHandle) -> Vec<Listener> {
     if process.is_apart() {
-        listeners(&format!("/proc/{}/net", process.pid()))
+        // The network that connections are made in: the plugin itself may be in a further one.
+        listeners(&format!("/proc/{}/net", process.shim()))
     } else {
         listeners("/proc/net")
     }
