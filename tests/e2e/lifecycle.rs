@@ -60,21 +60,17 @@ async fn a_removed_plugin_is_stopping_until_it_is_gone_and_its_calls_are_told() 
 async fn a_storm_of_reloads_touches_only_what_changes() {
     let host = TestHost::with([("steady", mock()), ("restless", mock())]).await;
     let (steady, first) = (host.pid_of("steady").await, host.pid_of("restless").await);
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(10));
-    let mut asked = Vec::new();
-    for n in 0..300u32 {
-        tick.tick().await;
+    let (start, pace) = (tokio::time::Instant::now(), std::time::Duration::from_millis(10));
+    let round = async |n: u32| {
+        tokio::time::interval_at(start + pace * n, pace).tick().await;
         let text = match n % 2 {
             0 => mock().set("env.ROUND", n.to_string()).text(host.mark()),
             _ => "command = 5\nargs = [".to_owned(),
         };
         host.put_file("restless.toml", text);
-        let request = host.request(reqwest::Method::POST, "/api/v1/reload");
-        asked.push(tokio::spawn(request.json(&json!({})).send()));
-    }
-    for answer in asked {
-        assert_eq!(answer.await.unwrap().unwrap().status(), 200);
-    }
+        host.post("/api/v1/reload", &json!({})).await.expect(200);
+    };
+    futures_util::future::join_all((0..300).map(round)).await;
     let view = host.plugin("steady").await;
     assert_eq!((&view["instances"][0]["pid"], &view["state"]), (&json!(steady), &json!("ready")), "{view}");
     assert_eq!((&view["instances"][0]["generation"], &view["restarts"]), (&json!(1), &json!(0)), "{view}");
