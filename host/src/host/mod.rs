@@ -4,7 +4,9 @@ mod awaited;
 mod catalog;
 pub(crate) mod clients;
 mod info;
+mod links;
 mod operations;
+mod options;
 mod registry;
 mod switches;
 #[cfg(test)]
@@ -12,9 +14,9 @@ mod tests;
 mod views;
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,17 +30,19 @@ use wharf_core::pick::Outlook;
 use wharf_core::{CallId, Code, PluginId};
 
 pub use self::info::{Info, ReloadView};
+use self::links::Links;
 pub use self::operations::Command;
 use self::operations::Operations;
+use self::options::own;
+pub use self::options::{Options, RegisterError, StartError};
 use self::registry::{Ask, Registry};
 use crate::events::EventBus;
 use crate::held::Held;
 use crate::manifest::Context;
 use crate::manifest::watch::Watcher;
-use crate::mcp::links::Links;
 use crate::plugin::{Memory, OperationView, PluginHandle, PluginView, Services, Verdicts};
+use crate::process::Machine;
 use crate::process::logs::LogBook;
-use crate::process::{Level, Machine};
 use crate::route::call::{Call, unavailable};
 use crate::route::{CallSpec, Failure, Settled};
 use crate::tasks::Tasks;
@@ -73,55 +77,6 @@ struct Inner {
 
 /// All plugins, in order of id.
 type Table = BTreeMap<PluginId, Arc<PluginHandle>>;
-
-/// What a host is started with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The folder of manifests.
-    pub plugins: PathBuf,
-    /// The folder for what must survive a restart: token, logs, operators' switches.
-    pub state: PathBuf,
-    /// No surer containment of processes than this is used, though the machine may allow it.
-    pub containment: Option<Level>,
-}
-
-impl Options {
-    /// A host on these folders, with defaults for all else.
-    #[must_use]
-    pub fn new(plugins: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
-        Self { plugins: plugins.into(), state: state.into(), containment: None }
-    }
-}
-
-/// Why a plugin of the embedding program was not taken.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RegisterError {
-    /// The id is in use.
-    #[error("there is a plugin {0:?} already; register it under another id")]
-    Taken(PluginId),
-    /// Nobody is there to run it.
-    #[error("the host has ended")]
-    Ended,
-}
-
-/// Why a host could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A folder or file of the host itself is not usable.
-    #[error("{path}: {error}")]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// The system's reason.
-        error: std::io::Error,
-    },
-    /// Another host uses the state folder.
-    #[error("another wharf uses {0}; stop it, or choose another folder with --state")]
-    InUse(PathBuf),
-    /// The program cannot start plugins.
-    #[error(transparent)]
-    NotInitialised(#[from] crate::process::NotInitialised),
-}
 
 impl Host {
     /// Starts a host: reads the manifests and begins to start the plugins. Returns without waiting for them.
@@ -372,22 +327,6 @@ impl Host {
             None if catalog.plugins().contains(id) => Err(Failure::no_tool(id, name)),
             None => Err(unavailable(plugin, self.0.services.clock)),
         }
-    }
-}
-
-/// Makes the state folder ours, readable by nobody else.
-fn own(state: &Path) -> Result<File, StartError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |error| StartError::Io { path, error }
-    };
-    crate::process::private_dir(state).map_err(io(state))?;
-    let path = state.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StartError::InUse(state.to_owned())),
-        Err(TryLockError::Error(error)) => Err(io(&path)(error)),
     }
 }
 

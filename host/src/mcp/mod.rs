@@ -14,7 +14,7 @@ pub(crate) mod forward;
 pub(crate) mod ladder;
 mod legacy;
 mod level;
-pub(crate) mod links;
+mod links;
 pub(crate) mod listen;
 pub(crate) mod lists;
 pub(crate) mod modern;

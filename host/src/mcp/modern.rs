@@ -28,7 +28,7 @@ use super::ladder::{Envelope, MODERN};
 use super::level::{Level, UNTIL_LOUDER};
 use super::listen::{self, Listens};
 use super::park::{Live, Origin, Park, Passed, bad_state};
-use super::{Mcp, ModernRequest, Visitor, capabilities, lists, params, translate};
+use super::{Mcp, ModernRequest, Visitor, capabilities, links, lists, params, translate};
 use crate::Host;
 use crate::held::Events;
 use crate::plugin::watch::{Want, Wanted};
@@ -307,8 +307,7 @@ impl Asking {
     fn with_uris(&self, plugin: &PluginId, method: &str, result: Box<RawValue>) -> Box<RawValue> {
         let catalog = self.mcp.host.catalog();
         let Some(shelf) = catalog.shelf(&self.visitor.face) else { return result };
-        let links = self.mcp.host.links();
-        links.learn(&self.visitor.principal, (plugin, shelf), (method, &result));
+        links::learn(&self.mcp.host, &self.visitor.principal, (plugin, shelf), (method, &result));
         if shelf.collisions.is_empty() {
             return result;
         }

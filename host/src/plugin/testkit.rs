@@ -17,8 +17,7 @@ use wharf_plugin_api::{
 
 use super::instance::Setup;
 use super::{PluginHandle, Services};
-use crate::process::Machine;
-use crate::process::logs::LogBook;
+use crate::process::{Machine, logs::LogBook};
 use crate::tasks::Tasks;
 
 /// What the next opening does.

@@ -16,7 +16,7 @@ use super::rounds::{self, Rounds};
 use crate::mcp::failure;
 use crate::mcp::forward::{Forwarded, forward};
 use crate::mcp::session::{Outlet, Session, relay};
-use crate::mcp::translate;
+use crate::mcp::{links, translate};
 use crate::route::{CallEvent, CallSpec, Failure, Settled};
 
 /// Questions of one call that wait to be taken up.
@@ -130,7 +130,7 @@ fn answer(session: &Session, method: &str, plugin: &PluginId, settled: Settled) 
     };
     note_task(session, plugin, &result);
     let shelf = session.shelf();
-    session.host.links().learn(&session.visitor.principal, (plugin, &shelf), (method, &result));
+    links::learn(&session.host, &session.visitor.principal, (plugin, &shelf), (method, &result));
     if !keeps_apart(&shelf, plugin) {
         return Ok(Reply::Result(result));
     }

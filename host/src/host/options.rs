@@ -1,0 +1,73 @@
+//! What a host is started with, and why it is not.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use wharf_core::PluginId;
+
+use crate::process::Level;
+
+/// What a host is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder of manifests.
+    pub plugins: PathBuf,
+    /// The folder for what must survive a restart: token, logs, operators' switches.
+    pub state: PathBuf,
+    /// No surer containment of processes than this is used, though the machine may allow it.
+    pub containment: Option<Level>,
+}
+
+impl Options {
+    /// A host on these folders, with defaults for all else.
+    #[must_use]
+    pub fn new(plugins: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
+        Self { plugins: plugins.into(), state: state.into(), containment: None }
+    }
+}
+
+/// Why a plugin of the embedding program was not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The id is in use.
+    #[error("there is a plugin {0:?} already; register it under another id")]
+    Taken(PluginId),
+    /// Nobody is there to run it.
+    #[error("the host has ended")]
+    Ended,
+}
+
+/// Why a host could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder or file of the host itself is not usable.
+    #[error("{path}: {error}")]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// Another host uses the state folder.
+    #[error("another wharf uses {0}; stop it, or choose another folder with --state")]
+    InUse(PathBuf),
+    /// The program cannot start plugins.
+    #[error(transparent)]
+    NotInitialised(#[from] crate::process::NotInitialised),
+}
+
+/// Makes the state folder ours, readable by nobody else.
+pub(super) fn own(state: &Path) -> Result<File, StartError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| StartError::Io { path, error }
+    };
+    crate::process::private_dir(state).map_err(io(state))?;
+    let path = state.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(state.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io(&path)(error)),
+    }
+}
