@@ -104,9 +104,10 @@ async fn only_the_changed_plugin_is_restarted() {
 #[tokio::test]
 async fn a_changed_env_file_counts_from_the_next_reading() {
     let setup = Setup::new();
-    let (file, manifest) = (setup.plugins().join("colours.env"), setup.plugins().join("one.toml"));
+    // Not in the folder of manifests: what happens there is noticed by itself, and may be read before it is asked for.
+    let (file, manifest) = (setup.scratch("colours.env"), setup.plugins().join("one.toml"));
     fs::write(&file, "COLOUR=green\n").unwrap();
-    let with_file = mock().set("env_file", "colours.env");
+    let with_file = mock().set("env_file", file.to_str().unwrap());
     let host = setup.plugin("one", &with_file).plugin("two", &mock()).start().await;
     let (mut one, two) = (host.pid_of("one").await, host.pid_of("two").await);
     let is = async |colour: &str| {

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::host::Setup;
-use crate::support::{Answer, PATIENCE, TestHost, command, mock};
+use crate::support::{Answer, Manifest, PATIENCE, TestHost, command, mock};
 
 /// The longest body that is read: 4 MiB.
 const BODY_BOUND: usize = 4 << 20;
@@ -32,6 +32,23 @@ async fn without_the_token_nothing_is_told() {
 async fn without_auth_the_token_is_not_asked_for() {
     let host = Setup::new().flag("--no-auth").start().await;
     Answer::of(host.bare(Method::GET, "/api/v1/plugins")).await.expect(200);
+}
+
+/// A plugin has the host's user, but it is not the host's operator: what may be done without the token on the socket of the
+/// state folder is not for it, nor for what it starts.
+#[tokio::test]
+async fn a_plugin_needs_the_token_on_the_socket_too() {
+    let ask = r#"while :; do "$0" --state "$1" ps; r=$?; [ $r != 3 ] && break; done; echo $r >"$2"; exec "$0" mock"#;
+    for level in ["pid_namespace", "subreaper"] {
+        let setup = Setup::new().flag("--containment").flag(level);
+        let (state, code) = (setup.state(), setup.scratch("code"));
+        let curious =
+            Manifest::command("/bin/sh").args(["-c", ask, "${wharf}"]).path(&state).path(&code).quick();
+        let host = setup.plugin("curious", &curious).start().await;
+        host.until_state("curious", "ready").await;
+        assert_eq!(std::fs::read_to_string(&code).unwrap(), "8\n", "{level}: it is not authorised");
+        command::on(&host, &["ps"]).await.expect(0);
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod harness;
 
 mod containment;
 mod groups;
+mod ipc;
 mod lifecycle;
 mod limits;
 mod memory;

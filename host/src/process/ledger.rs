@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,9 @@ const BUDGET: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 /// Lines that are read; more than any host has instances.
 const MAX_LINES: usize = 10_000;
+
+/// The longest line, bytes: some hundred are usual.
+const MAX_LINE: u64 = 64 * 1024;
 
 /// The ledger of one host.
 #[derive(Debug)]
@@ -113,7 +116,10 @@ impl Ledger {
     /// A line of this boot. One that was being written when the host was killed has at least its name.
     fn read(&self, path: &Path) -> Option<Line> {
         let name = path.file_name()?.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        let text = fs::read_to_string(path).ok()?;
+        // To open anything else, a pipe with a name, could take for ever.
+        let file = fs::symlink_metadata(path).ok().filter(|file| file.is_file() && file.len() <= MAX_LINE)?;
+        let mut text = String::with_capacity(usize::try_from(file.len()).unwrap_or(0));
+        fs::File::open(path).ok()?.take(MAX_LINE).read_to_string(&mut text).ok()?;
         let torn = || Line { boot: self.boot.clone(), mark: format!("{MARKER}={name}"), ..Line::default() };
         let line = serde_json::from_str(&text).unwrap_or_else(|_| torn());
         (line.boot == self.boot).then_some(line)

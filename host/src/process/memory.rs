@@ -1,7 +1,7 @@
 //! How much memory the tree of a plugin holds, by the id of its main process. Measured when somebody asks, and then not
 //! again for a second: many who ask cost no more than one. It knows the trees that live, and never looks at another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,11 @@ pub(crate) fn of_tree(main: u32) -> Option<u64> {
         tree.measured = Some((now, bytes));
     }
     bytes
+}
+
+/// The processes that hold the trees that live together.
+pub(super) fn shims() -> HashSet<Pid> {
+    trees().values().map(|tree| tree.shim).collect()
 }
 
 /// How a tree stands to the most that it may hold, in bytes.

@@ -38,6 +38,7 @@ mod level;
 pub mod logs;
 mod machine;
 pub(crate) mod memory;
+pub(crate) mod peer;
 mod plan;
 pub mod ports;
 mod probe;

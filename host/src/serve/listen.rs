@@ -272,7 +272,10 @@ async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
             () = ending.cancelled() => return,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => match stream.peer_cred() {
-                    Ok(peer) if is_trusted(peer.uid()) => shared.connect(Via::Unix, stream, permit),
+                    Ok(peer) if is_trusted(peer.uid()) => {
+                        let via = shared.via_of(peer.pid()).await;
+                        shared.connect(via, stream, permit);
+                    }
                     Ok(peer) => tracing::warn!(uid = peer.uid(), "refused a connection of another user"),
                     Err(error) => tracing::warn!(%error, "refused a connection of an unknown user"),
                 },
@@ -313,6 +316,13 @@ async fn permit(room: &Arc<Semaphore>, ending: &CancellationToken) -> Option<Own
 }
 
 impl Shared {
+    /// A plugin has the host's user, but it is not the operator: it needs the token here too.
+    async fn via_of(&self, peer: Option<i32>) -> Via {
+        let look = self.tasks.blocking(move || crate::process::peer::is_of_a_plugin(peer));
+        // Unknown only while the host ends.
+        if look.await.unwrap_or(true) { Via::Tcp } else { Via::Unix }
+    }
+
     fn connect<T>(self: &Arc<Self>, via: Via, stream: T, permit: OwnedSemaphorePermit)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -67,6 +67,7 @@ fn a_torn_line_still_has_its_mark_and_one_of_another_boot_has_nothing() {
     let name = mark(6).split_once('=').unwrap().1.to_owned();
     fs::write(dir.path().join(name), serde_json::to_vec(&line).unwrap()).unwrap();
     fs::write(dir.path().join("not-a-line"), "").unwrap();
+    nix::unistd::mkfifo(&dir.path().join("abcd"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert_eq!(ledger.sweep(), Leftovers { instances: 1, processes: 1 });
     assert!(!torn.wait().unwrap().success());
     assert!(other_boot.try_wait().unwrap().is_none());

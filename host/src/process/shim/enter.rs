@@ -19,10 +19,11 @@ use crate::process::plan::Plan;
 use crate::process::proc::Pid;
 use crate::process::wire::Stage;
 
-/// New namespaces for the processes that this one starts from now on. Its own ids stay what they are.
+/// New namespaces for the processes that this one starts from now on. Its own ids stay what they are. One for System V IPC is
+/// among them: its shared memory would outlive all processes.
 pub(super) fn namespaces(level: Level, network: bool) -> io::Result<()> {
     let (uid, gid) = (unistd::geteuid(), unistd::getegid());
-    let mut flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
+    let mut flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC;
     flags.set(CloneFlags::CLONE_NEWUSER, level == Level::UserPidNamespace);
     flags.set(CloneFlags::CLONE_NEWNET, network);
     unshare(flags)?;
