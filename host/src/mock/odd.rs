@@ -5,7 +5,7 @@ use wharf_plugin_api::jsonrpc::Id;
 use super::args::Odd;
 use super::frame::Frame;
 
-/// How deep, how long and how many: what [the fault suite](../../../tests/faults) asks for.
+/// How deep, how long and how many: what the fault suite asks for.
 const DEPTH: usize = 200_000;
 const DIGITS: usize = 400_000;
 const ZEROS: usize = 2 << 20;

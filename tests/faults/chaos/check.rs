@@ -91,3 +91,22 @@ pub(super) fn kernel(home: &Path, pid: u32) {
         }
     }
 }
+
+/// A checker that lets everything pass would make a run of any length worthless.
+#[test]
+fn lies_are_found() {
+    let judged = |told: Told, began, ended| {
+        let records = [Record { key: "k".to_owned(), told }];
+        let ran = HashMap::from([("k".to_owned(), (began, ended))]);
+        std::panic::catch_unwind(move || calls(&records, &ran)).is_ok()
+    };
+    let failed = |undelivered| Told::Failed { code: "x".to_owned(), undelivered };
+    assert!(judged(Told::Answered, 1, 1) && judged(failed(false), 1, 0) && judged(failed(true), 0, 0));
+    assert!(judged(Told::Left, 1, 1) && judged(Told::Left, 0, 0));
+    assert!(!judged(Told::Answered, 2, 2), "it ran twice");
+    assert!(!judged(Told::Answered, 1, 0), "it did not end");
+    assert!(!judged(Told::Answered, 0, 0), "it never ran");
+    assert!(!judged(failed(true), 1, 0), "it ran after all");
+    assert!(!judged(Told::Left, 2, 1), "it ran twice and nobody knew");
+    assert!(!judged(Told::Broken("cut off".to_owned()), 1, 1), "no answer");
+}

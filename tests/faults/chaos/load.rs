@@ -98,6 +98,8 @@ async fn over_mcp(http: &Client, host: &TestHost, plugin: &str, tool: &str, argu
     let asked = asked.header("mcp-method", "tools/call").header("mcp-name", tool);
     match read(asked.json(&request(7, "tools/call", params))).await {
         Ok((_, answer)) if answer["result"].is_object() => own(tool, arguments, &answer["result"]),
+        // A plugin that is not there has no endpoint: the refusal is none of MCP's.
+        Ok((404, answer)) if answer["error"].is_null() => failed(&answer["code"], &answer["delivery"]),
         Ok((_, answer)) => failed(&answer["error"]["code"], &answer["error"]["data"]["delivery"]),
         Err(error) => Told::Broken(error),
     }

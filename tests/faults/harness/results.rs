@@ -74,33 +74,29 @@ fn render(rows: &[Row]) -> String {
     text
 }
 
-/// Survivors for each tree, each level and each kill.
+/// Survivors for each kill: a table of trees and levels.
 fn trees(rows: &[Row]) -> String {
-    let mut columns = BTreeSet::new();
-    let mut cells = BTreeMap::new();
+    let mut kills = BTreeMap::<&str, BTreeMap<(&str, &str), String>>::new();
+    let mut levels: Vec<&str> = Vec::new();
     for row in rows {
         let Some(found) = &row.survivors else { continue };
-        let column = format!("{}: {} killed", row.containment, found.killed);
-        let cell = match row.outcome.as_str() {
-            "passed" | "FAILED" => format!("{} of {} after {}", found.left, found.grown, found.took),
-            skipped => skipped.to_owned(),
-        };
-        cells.insert((found.tree.as_str(), column.clone()), format!("{cell} ({})", row.id));
-        columns.insert(column);
+        let failed = if row.outcome == "passed" { "" } else { " FAILED" };
+        let cell = format!("{} of {}, {}{failed}", found.left, found.grown, found.took);
+        let level = row.containment.as_str();
+        kills.entry(&found.killed).or_default().insert((&found.tree, level), format!("{cell} ({})", row.id));
+        if !levels.contains(&level) {
+            levels.push(level);
+        }
     }
-    if columns.is_empty() {
-        return String::new();
-    }
-    let heads: Vec<_> = columns.iter().map(String::as_str).collect();
-    let mut text = format!(
-        "\n## Who is left of a tree\n\nProcesses left of so many, and when the last was gone.\n\n\
-         | tree | {} |\n|{}\n",
-        heads.join(" | "),
-        "---|".repeat(heads.len() + 1)
-    );
-    for tree in cells.keys().map(|(tree, _)| *tree).collect::<BTreeSet<_>>() {
-        let of = |column: &&str| cells.get(&(tree, (*column).to_owned())).map_or("", String::as_str);
-        writeln!(text, "| {tree} | {} |", heads.iter().map(of).collect::<Vec<_>>().join(" | ")).unwrap();
+    let mut text = String::new();
+    for (killed, cells) in &kills {
+        write!(text, "\n## Who is left: {killed} killed\n\nProcesses left of so many, and when the last was gone (or given up).\n\n").unwrap();
+        writeln!(text, "| tree | {} |\n|{}", levels.join(" | "), "---|".repeat(levels.len() + 1)).unwrap();
+        for tree in cells.keys().map(|(tree, _)| *tree).collect::<BTreeSet<_>>() {
+            let of = |level| cells.get(&(tree, level)).map_or("", String::as_str);
+            let row: Vec<_> = levels.iter().map(|level| of(*level)).collect();
+            writeln!(text, "| {tree} | {} |", row.join(" | ")).unwrap();
+        }
     }
     text
 }
@@ -145,10 +141,7 @@ fn a_table_tells_cases_and_trees() {
     });
     let text = render(&[row, tree]);
     assert!(text.contains("| F08 | P | kill -9 | - | passed | ready again 12 ms |"), "{text}");
-    assert!(
-        text.contains("| tree | subreaper: host killed |\n|---|---|\n| npx | 0 of 4 after 9 ms (F12) |"),
-        "{text}"
-    );
+    assert!(text.contains("| tree | subreaper |\n|---|---|\n| npx | 0 of 4, 9 ms (F12) |"), "{text}");
     assert_eq!(id_of_test("starts::f01_a_missing_program: test"), Some("F01".to_owned()));
     assert_eq!(id_of_test("support::fake: test"), None);
 }
