@@ -2,7 +2,7 @@
 //! host's operator.
 
 use super::memory;
-use super::proc::{self, Pid};
+use super::proc;
 
 /// Steps up from a process to the first of all. More than any machine has; a number that is used again ends no walk.
 const STEPS: usize = 1024;
