@@ -43,7 +43,7 @@ impl World {
         for level in Level::ALL {
             match Self::at(level).await {
                 Some(world) => worlds.push(world),
-                None => println!("SKIPPED at the level {}: this machine does not have it", level.as_str()),
+                None => eprintln!("SKIPPED at the level {}: this machine does not have it", level.as_str()),
             }
         }
         worlds

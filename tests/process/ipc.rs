@@ -14,7 +14,7 @@ fn segments() -> Vec<String> {
 async fn shared_memory_goes_with_its_namespace() {
     for level in [Level::PidNamespace, Level::UserPidNamespace] {
         let Some(world) = World::at(level).await else {
-            println!("SKIPPED at the level {}: this machine does not have it", level.as_str());
+            eprintln!("SKIPPED at the level {}: this machine does not have it", level.as_str());
             continue;
         };
         let before = segments();
