@@ -38,9 +38,9 @@ mod tests {
 
     #[test]
     fn each_has_the_id_and_is_as_odd_as_it_says() {
-        let bytes = |odd| match answer(odd, &Id::text("x")) {
-            Frame::Reply(bytes) => String::from_utf8(bytes).unwrap(),
-            other => panic!("{other:?}"),
+        let bytes = |odd| {
+            let Frame::Reply(bytes) = answer(odd, &Id::text("x")) else { panic!("{odd:?} is no answer") };
+            String::from_utf8(bytes).unwrap()
         };
         for odd in [Odd::Deep, Odd::Digits, Odd::Zeros, Odd::Nan, Odd::Surrogate] {
             assert!(bytes(odd).starts_with("{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":{"), "{odd:?}");
