@@ -25,10 +25,13 @@ fn groups_of(process: &Process) -> Vec<PathBuf> {
         .collect();
     let paths =
         membership.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| path.ends_with(&mark));
-    let at = |path: &str| {
-        mounts.iter().map(|mount| PathBuf::from(format!("{mount}{path}"))).find(|dir| dir.is_dir())
-    };
-    paths.filter_map(at).collect()
+    let mut found: Vec<PathBuf> = paths
+        .flat_map(|path| mounts.iter().map(move |mount| PathBuf::from(format!("{mount}{path}"))))
+        .filter(|dir| dir.is_dir())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 async fn world() -> Option<World> {
@@ -106,6 +109,42 @@ async fn a_group_finds_what_has_left_its_session_and_wiped_its_environment() {
         assert!(!Path::new(&format!("/proc/{wiped}")).exists(), "{level:?}: it is ended, and reaped");
         assert!(gone(&groups));
     }
+}
+
+#[tokio::test]
+async fn groups_that_were_made_below_go_with_it_and_so_does_what_is_in_them() {
+    let Some(world) = World::at(Level::Subreaper).await else {
+        skipped("this machine adopts no orphans");
+        return;
+    };
+    if !world.held_by("pids", &limits()).is_some_and(|by| by == "cgroup v1") {
+        skipped("a process can be put below a group with limits in version 1 only");
+        return;
+    }
+    for hard in [false, true] {
+        let script = "echo up; setsid env -i sh -c 'echo $$; exec sleep 1000' & wait";
+        let mut process = world.bounded(script, limits()).await;
+        line(&mut process).await;
+        let wiped = line(&mut process).await;
+        let groups = groups_of(&process);
+        assert!(!groups.is_empty());
+        for group in &groups {
+            let deep = group.join("made/deep");
+            std::fs::create_dir_all(&deep).unwrap();
+            std::fs::write(deep.join("cgroup.procs"), &wiped).unwrap();
+        }
+        if hard {
+            // Nothing but its group tells whose it is.
+            kill_hard(shim_of(&process.handle));
+        } else {
+            process.handle.kill();
+        }
+        within(process.handle.gone()).await;
+        assert!(!Path::new(&format!("/proc/{wiped}")).exists(), "it is ended, and reaped");
+        assert!(gone(&groups), "{groups:?}");
+    }
+    let lines = std::fs::read_dir(world.folder.join("run")).unwrap().count();
+    assert_eq!(lines, 0, "nothing is written down any more");
 }
 
 #[tokio::test]

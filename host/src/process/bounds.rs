@@ -188,11 +188,9 @@ impl Bounds {
         }
     }
 
-    /// Removes its groups: nothing is in them any more. Blocks.
-    pub(super) fn remove(&self) {
-        if let Some(shared) = &self.shared {
-            shared.groups.clone().remove();
-        }
+    /// Removes its groups: nothing is in them any more. False if one stays. Blocks.
+    pub(super) fn remove(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.groups.clone().remove())
     }
 }
 

@@ -102,7 +102,7 @@ async fn what_cannot_be_made_is_told_and_takes_nothing_else_with_it() {
     assert_eq!(in_force.limits["memory"], "watchdog");
     assert!(in_force.gaps[0].contains("memory.limit_in_bytes of a group in "), "{in_force:?}");
     assert_eq!(book.tail(1)[0].text, in_force.gaps[0]);
-    bounds.remove();
+    assert!(bounds.remove());
     assert!(!dir.path().join("wharf-2").exists());
 }
 
@@ -128,5 +128,5 @@ async fn strict_is_not_launched_without_the_group_that_holds_it_together() {
     let bounds = make(Strictness::BestEffort).unwrap();
     assert_eq!(bounds.in_force().containment, "subreaper");
     assert!(bounds.in_force().gaps[0].contains("no/such/wharf-2"));
-    bounds.remove();
+    assert!(bounds.remove());
 }

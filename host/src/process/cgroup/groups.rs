@@ -11,6 +11,9 @@ use super::{GroupPlan, Hierarchy, Setting, Unmade, Version, events};
 const TRIES: usize = 5;
 /// How long a group may take to let itself be removed: its last processes leave it a moment after they end.
 const REMOVAL: Duration = Duration::from_secs(2);
+/// What is looked at below a group: how many, and how deep.
+const MOST_BELOW: usize = 1000;
+const DEEPEST: usize = 32;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -95,27 +98,47 @@ impl Groups {
         self.dirs().any(Path::is_dir)
     }
 
-    /// Removes them, which must be empty by now. Blocks, with a bound.
-    pub(in crate::process) fn remove(&mut self) {
-        for group in std::mem::take(&mut self.groups) {
-            removed(&group.dir);
-        }
+    /// Removes them, with what was made below them, all of which must be empty by now. False if one stays. Blocks, with a
+    /// bound.
+    pub(in crate::process) fn remove(&mut self) -> bool {
+        let all = std::mem::take(&mut self.groups);
+        all.iter().fold(true, |gone, group| removed(&group.dir) && gone)
     }
 
     /// Likewise, with one try each.
     pub(in crate::process) fn remove_once(&mut self) {
         for group in std::mem::take(&mut self.groups) {
-            fs::remove_dir(&group.dir).ok();
+            remove_all(&group.dir).ok();
             group.dir.parent().map(fs::remove_dir);
         }
     }
 }
 
-/// Removes a group; what is left is told, and found by the next host.
+/// A group and those below it, which a plugin that may has made, the deepest first. What is beyond the bounds is not there,
+/// and so keeps what it is in from being removed.
+pub(super) fn with_all_below(dir: &Path) -> Vec<PathBuf> {
+    let (mut found, mut looked) = (vec![(dir.to_owned(), 0)], 0);
+    while let Some((dir, depth)) = found.get(looked).cloned() {
+        looked += 1;
+        if depth < DEEPEST {
+            let below = fs::read_dir(dir).into_iter().flatten().flatten();
+            let groups = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            let room = MOST_BELOW.saturating_sub(found.len());
+            found.extend(groups.take(room).map(|entry| (entry.path(), depth + 1)));
+        }
+    }
+    found.into_iter().rev().map(|(dir, _)| dir).collect()
+}
+
+fn remove_all(dir: &Path) -> io::Result<()> {
+    with_all_below(dir).iter().map(fs::remove_dir).fold(Ok(()), |_, last| last)
+}
+
+/// Removes a group with all below it; what is left is told, and found by the next host.
 pub(super) fn removed(dir: &Path) -> bool {
     let end = Instant::now() + REMOVAL;
     loop {
-        match fs::remove_dir(dir) {
+        match remove_all(dir) {
             Ok(()) => break,
             Err(error) if error.kind() == ErrorKind::NotFound => break,
             Err(error) if Instant::now() >= end => {
