@@ -140,6 +140,9 @@ async fn info_tells_what_runs() {
     let pids = plugin["in_force"]["limits"]["pids"].is_string();
     let gap = plugin["in_force"]["gaps"].to_string().contains("limits.pids");
     assert!(pids != gap, "held, or told: {plugin}");
+    assert_eq!(plugin["in_force"]["planned"], false, "what is in force since its launch: {plugin}");
+    assert_eq!(host.command("mock", "stop").await["status"], "done");
+    assert_eq!(host.plugin("mock").await["in_force"]["planned"], true, "none of it runs");
 }
 
 #[tokio::test]

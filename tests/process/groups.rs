@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use wharf::process::{Level, Process};
+use wharf::process::{InForce, Level, Process};
 use wharf_core::manifest::{ByteSize, Limits};
 
 use crate::harness::{World, kill_hard, line, lives, mark_of, shim_of, skipped, until, within};
@@ -25,10 +25,13 @@ fn groups_of(process: &Process) -> Vec<PathBuf> {
         .collect();
     let paths =
         membership.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| path.ends_with(&mark));
-    let at = |path: &str| {
-        mounts.iter().map(|mount| PathBuf::from(format!("{mount}{path}"))).find(|dir| dir.is_dir())
-    };
-    paths.filter_map(at).collect()
+    let mut found: Vec<PathBuf> = paths
+        .flat_map(|path| mounts.iter().map(move |mount| PathBuf::from(format!("{mount}{path}"))))
+        .filter(|dir| dir.is_dir())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 async fn world() -> Option<World> {
@@ -106,6 +109,75 @@ async fn a_group_finds_what_has_left_its_session_and_wiped_its_environment() {
         assert!(!Path::new(&format!("/proc/{wiped}")).exists(), "{level:?}: it is ended, and reaped");
         assert!(gone(&groups));
     }
+}
+
+#[tokio::test]
+async fn groups_that_were_made_below_go_with_it_and_so_does_what_is_in_them() {
+    let Some(world) = World::at(Level::Subreaper).await else {
+        skipped("this machine adopts no orphans");
+        return;
+    };
+    if !world.held_by("pids", &limits()).is_some_and(|by| by == "cgroup v1") {
+        skipped("a process can be put below a group with limits in version 1 only");
+        return;
+    }
+    for hard in [false, true] {
+        let script = "echo up; setsid env -i sh -c 'echo $$; exec sleep 1000' & wait";
+        let mut process = world.bounded(script, limits()).await;
+        line(&mut process).await;
+        let wiped = line(&mut process).await;
+        let groups = groups_of(&process);
+        assert!(!groups.is_empty());
+        for group in &groups {
+            let deep = group.join("made/deep");
+            std::fs::create_dir_all(&deep).unwrap();
+            std::fs::write(deep.join("cgroup.procs"), &wiped).unwrap();
+        }
+        if hard {
+            // Nothing but its group tells whose it is.
+            kill_hard(shim_of(&process.handle));
+        } else {
+            process.handle.kill();
+        }
+        within(process.handle.gone()).await;
+        assert!(!Path::new(&format!("/proc/{wiped}")).exists(), "it is ended, and reaped");
+        assert!(gone(&groups), "{groups:?}");
+    }
+    let lines = std::fs::read_dir(world.folder.join("run")).unwrap().count();
+    assert_eq!(lines, 0, "nothing is written down any more");
+}
+
+#[tokio::test]
+async fn each_launch_tells_what_it_goes_without_itself() {
+    // Where no namespace has numbers of its own, which would hold the limit instead.
+    let Some(world) = World::at(Level::Subreaper).await else {
+        skipped("this machine adopts no orphans");
+        return;
+    };
+    if !world.held_by("pids", &limits()).is_some_and(|by| by.starts_with("cgroup")) {
+        skipped("no control group for pids can be made here");
+        return;
+    }
+    // More than any kernel takes.
+    let beyond = Limits { pids: 5_000_000, ..limits() };
+    let without = world.bounded("exec sleep 1000", beyond).await;
+    let (with, _) = up(&world).await;
+    let lost =
+        |in_force: &InForce| in_force.gaps.iter().any(|gap| gap.starts_with("limits.pids is not held"));
+    let of = |process: &Process| world.machine.in_force_of(process.handle.pid()).unwrap();
+    for in_force in [&without.in_force, &of(&without)] {
+        assert!(lost(in_force) && !in_force.limits.contains_key("pids"), "{in_force:?}");
+        let others = ["memory", "cpu"].map(|key| in_force.limits.get(key));
+        assert_eq!(others, ["memory", "cpu"].map(|key| with.in_force.limits.get(key)), "they are held");
+    }
+    assert!(world.said("wharf").contains("pids.max"), "{}", world.said("wharf"));
+    for in_force in [&with.in_force, &of(&with)] {
+        assert!(!lost(in_force) && in_force.limits["pids"].starts_with("cgroup"), "{in_force:?}");
+    }
+    let pid = without.handle.pid();
+    without.handle.kill();
+    within(without.handle.gone()).await;
+    until("nothing is in force for what has ended", || world.machine.in_force_of(pid).is_none()).await;
 }
 
 /// A host of its own, with the number of its shim, that of the plugin, and its groups.

@@ -51,6 +51,9 @@ pub(super) struct Plugin {
 /// What its processes are bound by.
 #[derive(Debug, Deserialize)]
 pub(super) struct InForce {
+    /// None of them runs: so it would be.
+    #[serde(default)]
+    pub(super) planned: bool,
     pub(super) containment: String,
     pub(super) limits: BTreeMap<String, String>,
     pub(super) sandbox: BTreeMap<String, String>,
@@ -189,7 +192,7 @@ pub(super) mod tests {
                  "inflight": 0, "rss_bytes": null, "session": "0a1b2c3d", "last_exit": null}],
             "collisions": [{"kind": "tool", "key": "x__t", "plugins": ["db", "x"]}],
             "manifest": {"path": "/p/db.toml", "problems": [{"line": 3, "column": 1, "message": "bad", "help": "better"}]},
-            "in_force": {"containment": "pid_namespace", "limits": {"memory": "cgroup v1", "pids": "pid_max"},
+            "in_force": {"containment": "pid_namespace", "limits": {"memory": "cgroup v1", "pids": "pid_max (up to 811)"},
                 "sandbox": {}, "gaps": ["limits.cpu = 0.5 is not held: no"]},
             "required": true, "unknown": 1
         }))

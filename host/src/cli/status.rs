@@ -56,7 +56,8 @@ fn describe(plugin: &Plugin, now: SystemTime) -> String {
         row("collision", &format!("{kind} {key} of {}: {remedy}", plugins.join(", ")));
     }
     if let Some(in_force) = &plugin.in_force {
-        row("held by", &in_force.containment);
+        let planned = if in_force.planned { " (none of it runs; so it would be)" } else { "" };
+        row("held by", &format!("{}{planned}", in_force.containment));
         let by = |all: &BTreeMap<String, String>| {
             all.iter().map(|(key, by)| format!("{key} by {by}")).collect::<Vec<_>>().join(", ")
         };
@@ -136,7 +137,7 @@ more
   changed   30s ago, after a start: tools: -x (none is left)
   collision tool x__t of db, x: offered for none; change a `namespace`
   held by   pid_namespace
-  limits    memory by cgroup v1, pids by pid_max
+  limits    memory by cgroup v1, pids by pid_max (up to 811)
   gap       limits.cpu = 0.5 is not held: no
   manifest  /p/db.toml
     3:1: bad

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use wharf_core::manifest::Kind;
+use wharf_core::manifest::{Kind, Manifest};
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::Inner;
 use crate::plugin::view::ManifestView;
 use crate::plugin::{InstanceHandle, InstanceView, PluginHandle, PluginView, Snapshot};
-use crate::process::memory;
+use crate::process::{InForce, memory};
 
 pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
     let clock = inner.services.clock;
@@ -21,6 +21,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
     let best = snapshots.iter().min_by_key(|snapshot| snapshot.state);
     let hello = snapshots.iter().find_map(|snapshot| snapshot.hello.clone());
     let problems = plugin.problems();
+    let in_force = in_force(inner, manifest.as_deref(), plugin);
     PluginView {
         id: plugin.core.id.clone(),
         kind: manifest.as_ref().map(|manifest| manifest.kind_name()),
@@ -44,11 +45,8 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         containment: manifest
             .as_ref()
             .filter(|m| matches!(m.kind, Kind::Command(_)))
-            .map(|_| inner.services.machine.level().as_str()),
-        in_force: manifest.as_ref().filter(|m| matches!(m.kind, Kind::Command(_))).and_then(|m| {
-            let port = snapshots.iter().find_map(|snapshot| snapshot.port);
-            inner.services.machine.in_force(&m.limits, &m.sandbox, port).ok()
-        }),
+            .map(|_| in_force.as_ref().map_or(inner.services.machine.level().as_str(), |it| it.containment)),
+        in_force,
         required: plugin.is_required(),
         stray_answers: plugin.core.log.strays(),
         start: manifest.as_ref().map(|manifest| manifest.start),
@@ -57,6 +55,30 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
             problems: problems.iter().map(Into::into).collect(),
         },
     }
+}
+
+/// What is in force for the instances that run: a fact of each launch, whatever the manifest says by now. Of a plugin of which
+/// none runs, what would be. All instances have the same plan, so what the others lack beside is all that can differ.
+fn in_force(inner: &Inner, manifest: Option<&Manifest>, plugin: &PluginHandle) -> Option<InForce> {
+    let manifest = manifest.filter(|manifest| matches!(manifest.kind, Kind::Command(_)))?;
+    let machine = &inner.services.machine;
+    let (shared, own) = (plugin.instances(), plugin.owned());
+    let all = shared.iter().chain(own.iter().map(|own| &own.handle));
+    let snapshots: Vec<Arc<Snapshot>> = all.map(InstanceHandle::now).collect();
+    let mut running =
+        snapshots.iter().filter_map(|snapshot| machine.in_force_of(snapshot.pid?)).map(Arc::unwrap_or_clone);
+    let Some(mut first) = running.next() else {
+        let port = snapshots.iter().find_map(|snapshot| snapshot.port);
+        return machine.in_force(&manifest.limits, &manifest.sandbox, port).ok();
+    };
+    for other in running {
+        for gap in other.gaps {
+            if !first.gaps.contains(&gap) {
+                first.gaps.push(gap);
+            }
+        }
+    }
+    Some(first)
 }
 
 /// The views with what only a look at the processes tells.

@@ -64,7 +64,8 @@ pub struct PluginView {
     pub containment: Option<&'static str>,
     /// Answers of it to nothing that it was asked, or to what it had answered already; they were dropped.
     pub stray_answers: u64,
-    /// What is in force for its processes, if it has any. Absent if this machine does not give what the manifest demands.
+    /// What is in force for its processes: for those that run, since their launch; if none does, so it would be. Absent if
+    /// there are none to launch, or this machine does not give what the manifest demands.
     pub in_force: Option<InForce>,
     /// The manifest it comes from.
     pub manifest: ManifestView,

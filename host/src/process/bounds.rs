@@ -5,7 +5,6 @@
 //! is weighed; in version 1, where the kernel kills one process of a group, the others follow; and a refused process is
 //! told in the plugin's log.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,13 +14,13 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
-use wharf_core::manifest::{ByteSize, Limits};
-use wharf_plugin_api::ExitReport;
+use wharf_core::manifest::{ByteSize, Limits, Strictness};
+use wharf_plugin_api::{Cause, ExitReport};
 
 use super::cgroup::{self, Groups};
 use super::logs::LogBook;
 use super::memory::{self, Weight};
-use super::plan::LimitsPlan;
+use super::plan::{InForce, LimitsPlan};
 use super::proc::Pid;
 use super::wire::{HOST_STREAM, Order};
 use crate::tasks::Tasks;
@@ -52,11 +51,27 @@ struct Shared {
     /// The host weighs the tree itself.
     watchdog: bool,
     log: Log,
+    in_force: Arc<InForce>,
+    /// Its Node.js was told by us how large its heap may be.
+    heap_bounded: bool,
     /// Why the host has killed the tree.
     verdict: OnceLock<String>,
     near: AtomicBool,
     refused: AtomicBool,
     tasks: Tasks,
+}
+
+/// What is bounded.
+#[derive(Debug)]
+pub(super) struct Bounded {
+    /// The name of its groups.
+    pub(super) name: String,
+    pub(super) limits: Limits,
+    pub(super) strictness: Strictness,
+    /// Its Node.js was told by us how large its heap may be.
+    pub(super) heap_bounded: bool,
+    /// What was planned to be in force.
+    pub(super) in_force: InForce,
 }
 
 /// Whose log.
@@ -70,33 +85,38 @@ pub(super) struct Log {
 // === impl Bounds ===
 
 impl Bounds {
-    /// Makes the groups of a launch. If that fails, the launch goes on without them, the watchdog in their place, and says
-    /// so; the error is for the host. Blocks for a moment.
+    /// Makes the groups of a launch. What cannot be made it goes without, the watchdog in the place of a group for memory,
+    /// and says so in its log and in what is in force. Blocks for a moment.
+    ///
+    /// # Errors
+    /// If the manifest demands what cannot be made. Nothing is left of it.
     pub(super) fn make(
         plan: &mut LimitsPlan,
-        name: &str,
-        limits: Limits,
+        bounded: Bounded,
         log: Log,
         tasks: &Tasks,
-    ) -> (Self, io::Result<()>) {
-        let (groups, made) = match Groups::make(&plan.groups, name) {
-            Ok(groups) => {
-                plan.join = plan.groups.iter().map(|group| group.dir(name).join("cgroup.procs")).collect();
-                (groups, Ok(()))
-            }
-            Err(error) => {
-                plan.watchdog = limits.memory.is_some();
-                log.say(&format!(
-                    "its limits are not in force, but for memory, open_files and file_size: a control group cannot be \
-                     made: {error}"
-                ));
-                (Groups::default(), Err(error))
-            }
-        };
-        let (verdict, watchdog) = (OnceLock::new(), plan.watchdog);
+    ) -> Result<Self, Cause> {
+        let Bounded { name, limits, strictness, heap_bounded, mut in_force } = bounded;
+        let (mut groups, unmade) = Groups::make(&plan.groups, &name);
+        plan.join = groups.doors();
+        let told = in_force
+            .without(&unmade, plan, &limits, strictness, memory::has_swap())
+            .inspect_err(|_| groups.remove_once())?;
+        for line in told {
+            tracing::warn!(plugin = log.book.plugin(), "{line}");
+            log.say(&line);
+        }
+        let (verdict, watchdog, in_force) = (OnceLock::new(), plan.watchdog, Arc::new(in_force));
         let [near, refused] = [AtomicBool::default(), AtomicBool::default()];
-        let shared = Shared { limits, groups, watchdog, log, verdict, near, refused, tasks: tasks.clone() };
-        (Self { shared: Some(Arc::new(shared)) }, made)
+        let tasks = tasks.clone();
+        let shared =
+            Shared { limits, groups, watchdog, log, in_force, heap_bounded, verdict, near, refused, tasks };
+        Ok(Self { shared: Some(Arc::new(shared)) })
+    }
+
+    /// What is in force for the launch.
+    pub(super) fn in_force(&self) -> Arc<InForce> {
+        self.shared.as_ref().map(|shared| Arc::clone(&shared.in_force)).unwrap_or_default()
     }
 
     /// Looks after them until `ended`; kills the tree by `orders` when it must.
@@ -168,11 +188,9 @@ impl Bounds {
         }
     }
 
-    /// Removes its groups: nothing is in them any more. Blocks.
-    pub(super) fn remove(&self) {
-        if let Some(shared) = &self.shared {
-            shared.groups.clone().remove();
-        }
+    /// Removes its groups: nothing is in them any more. False if one stays. Blocks.
+    pub(super) fn remove(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.groups.clone().remove())
     }
 }
 
@@ -246,6 +264,7 @@ impl Shared {
             let of = self
                 .limits
                 .memory
+                .filter(|_| self.heap_bounded)
                 .map_or_else(String::new, |most| format!(", which is 75 % of limits.memory = {most}"));
             return said
                 .iter()

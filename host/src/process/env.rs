@@ -44,10 +44,22 @@ pub fn base(get: impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
 /// By which Node.js is told how large its heap may become.
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
+fn heap_flag(memory: u64) -> String {
+    format!("--max-old-space-size={}", ((memory / 4 * 3) >> 20).max(1))
+}
+
+/// Whether Node.js is told that and nothing else.
+pub(crate) fn bounds_node_heap(all: &[(String, String)], memory: u64) -> bool {
+    let flag = heap_flag(memory);
+    all.iter().any(|(name, options)| {
+        name == NODE_OPTIONS && options.split_ascii_whitespace().next_back() == Some(&*flag)
+    })
+}
+
 /// Tells Node.js to keep its heap below three quarters of `memory` bytes, unless the plugin's own options say how large it
 /// may be: it then collects its garbage in time, and ends with a clear word where the kernel would kill it without one.
 pub(crate) fn bound_node_heap(all: &mut Vec<(String, String)>, memory: u64) {
-    let flag = format!("--max-old-space-size={}", ((memory / 4 * 3) >> 20).max(1));
+    let flag = heap_flag(memory);
     let Some((_, options)) = all.iter_mut().find(|(name, _)| name == NODE_OPTIONS) else {
         all.push((NODE_OPTIONS.to_owned(), flag));
         return;
@@ -62,7 +74,7 @@ pub(crate) fn bound_node_heap(all: &mut Vec<(String, String)>, memory: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{base, bound_node_heap};
+    use super::{base, bound_node_heap, bounds_node_heap};
 
     #[test]
     fn the_heap_of_node_is_bounded_unless_the_plugin_does_it() {
@@ -71,6 +83,8 @@ mod tests {
                 options.map(|text| ("NODE_OPTIONS".to_owned(), text.to_owned())).into_iter().collect();
             bound_node_heap(&mut all, memory);
             assert_eq!(all.len(), 1);
+            let own = options.is_some_and(|text| text.contains("space"));
+            assert_eq!(bounds_node_heap(&all, memory), !own, "{all:?}");
             all.remove(0).1
         };
         assert_eq!(bounded(None, 512 << 20), "--max-old-space-size=384");

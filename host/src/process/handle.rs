@@ -295,8 +295,10 @@ impl Guard {
         let mut entry = std::mem::take(&mut self.guarded.entry);
         let bounds = self.guarded.bounds.clone();
         let clear = move || {
-            bounds.remove();
-            entry.strike();
+            // A group that stays is the next host's to remove.
+            if bounds.remove() {
+                entry.strike();
+            }
         };
         // It only fails while the host ends.
         tasks.blocking(clear).await.ok();

@@ -97,20 +97,31 @@ impl Ledger {
         }
         let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
         let files: Vec<PathBuf> = files.take(MAX_LINES).collect();
-        let (lines, torn): (Vec<_>, Vec<_>) =
-            files.iter().map(|path| self.read(path)).partition(Option::is_some);
-        if !torn.is_empty() {
-            tracing::warn!(
-                lines = torn.len(),
-                "lines of the ledger of processes are torn, or of an earlier boot"
-            );
+        let (mut kept, mut lines, mut torn) = (Vec::new(), Vec::new(), 0);
+        for path in files {
+            if let Some(line) = self.read(&path) {
+                kept.push(path);
+                lines.push(line);
+            } else {
+                torn += 1;
+                fs::remove_file(path).ok();
+            }
         }
-        let lines: Vec<Line> = lines.into_iter().flatten().collect();
-        let killed = end_all(&lines) + cgroup::clear(lines.iter().flat_map(|line| &line.groups));
-        for path in &files {
-            fs::remove_file(path).ok();
+        if torn > 0 {
+            tracing::warn!(lines = torn, "lines of the ledger of processes are torn, or of an earlier boot");
         }
-        Leftovers { instances: lines.len(), processes: killed }
+        let processes = end_all(&lines);
+        let end = Instant::now() + BUDGET;
+        let cleared: Vec<_> = lines.iter().map(|line| cgroup::clear(&line.groups, end)).collect();
+        let any_left = !lines.is_empty() && !left_of(&lines).is_empty();
+        for ((path, line), (_, gone)) in kept.iter().zip(&lines).zip(&cleared) {
+            // What survives is the next host's to find.
+            if *gone && !(any_left && runs(line)) {
+                fs::remove_file(path).ok();
+            }
+        }
+        let in_groups: usize = cleared.iter().map(|(killed, _)| killed).sum();
+        Leftovers { instances: lines.len(), processes: processes + in_groups }
     }
 
     /// A line of this boot. One that was being written when the host was killed has at least its name.
@@ -144,6 +155,10 @@ fn end_all(lines: &[Line]) -> usize {
         std::thread::sleep(PAUSE);
     }
     killed.len()
+}
+
+fn runs(line: &Line) -> bool {
+    !left_of(std::slice::from_ref(line)).is_empty()
 }
 
 /// What runs of these launches: by its mark, its number, or by descent from one of those.

@@ -2,9 +2,9 @@
 
 mod view;
 
-use std::io;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use wharf_core::manifest::{Limits, Sandbox};
 use wharf_plugin_api::Cause;
@@ -23,8 +23,8 @@ use crate::tasks::Tasks;
 pub struct Machine {
     probe: Probe,
     ledger: Ledger,
-    /// Why the last launch that needed control groups went without.
-    trouble: Mutex<Option<String>>,
+    /// What is in force for what runs, by its main process.
+    running: Mutex<BTreeMap<u32, Weak<InForce>>>,
 }
 
 impl Machine {
@@ -52,7 +52,7 @@ impl Machine {
         let cgroup_kill = cgroups.kill.as_ref().map(drop).map_err(Clone::clone);
         let probe = Probe { cgroup_kill, cgroups, ..probe };
         let ledger = Ledger::new(state.map(|state| state.join("run")));
-        let machine = Arc::new(Self { probe, ledger, trouble: Mutex::default() });
+        let machine = Arc::new(Self { probe, ledger, running: Mutex::default() });
         let sweeping = Arc::clone(&machine);
         // Only a panic, or the host's end.
         let left = tasks.blocking(move || sweeping.ledger.sweep()).await.unwrap_or_default();
@@ -66,7 +66,7 @@ impl Machine {
     #[cfg(test)]
     pub(crate) fn bare() -> Arc<Self> {
         let (probe, ledger) = (Probe::nothing("not tried"), Ledger::new(None));
-        Arc::new(Self { probe, ledger, trouble: Mutex::default() })
+        Arc::new(Self { probe, ledger, running: Mutex::default() })
     }
 
     /// How processes are kept from outliving the host.
@@ -75,26 +75,28 @@ impl Machine {
         self.probe.level()
     }
 
-    /// What is in force for an instance with such limits and such a sandbox.
+    /// What would be in force for an instance with such limits and such a sandbox.
     ///
     /// # Errors
     /// If they demand what this machine does not give.
     pub fn in_force(&self, limits: &Limits, sandbox: &Sandbox, port: Option<u16>) -> Result<InForce, Cause> {
         let nowhere = Path::new("/");
         let own = Own { program: nowhere, cwd: nowhere, plugin_dir: nowhere, data_dir: nowhere };
-        let (plan, mut in_force) = self.plan(&Wanted { limits, sandbox, own, port })?;
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        in_force.gaps.extend(trouble.filter(|_| !plan.limits.groups.is_empty()));
-        Ok(in_force)
+        let (_, in_force) = self.plan(&Wanted { limits, sandbox, own, port })?;
+        Ok(InForce { planned: true, ..in_force })
     }
 
-    /// Remembers how it went the last time, so that what is told to be in force is.
-    pub(super) fn groups_made(&self, made: io::Result<()>) {
-        let trouble = made.err().map(|error| {
-            tracing::warn!(%error, "the control groups of a launch cannot be made; it runs without");
-            format!("the last launch runs without control groups: {error}")
-        });
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    /// What is in force for a process that it has launched, by its id, while that runs: what came of the plan at its launch.
+    #[must_use]
+    pub fn in_force_of(&self, pid: u32) -> Option<Arc<InForce>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&pid)?.upgrade()
+    }
+
+    /// Remembers it for as long as somebody holds it.
+    pub(super) fn launched(&self, pid: u32, in_force: &Arc<InForce>) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, in_force| in_force.strong_count() > 0);
+        running.insert(pid, Arc::downgrade(in_force));
     }
 
     pub(super) fn plan(&self, wanted: &Wanted<'_>) -> Result<(Plan, InForce), Cause> {

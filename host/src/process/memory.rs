@@ -71,6 +71,12 @@ pub(super) fn weigh(shim: Pid, most: u64) -> Weight {
     }
 }
 
+/// Whether this machine has swap.
+pub(super) fn has_swap() -> bool {
+    // The first line is a heading.
+    std::fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().nth(1).is_some())
+}
+
 fn trees() -> MutexGuard<'static, BTreeMap<Pid, Tree>> {
     TREES.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,14 +17,15 @@ use tokio::process::{Child, Command};
 use wharf_core::manifest::{Limits, Sandbox, Stop};
 use wharf_plugin_api::{Cause, CauseKind};
 
-use super::bounds::{self, Bounds};
+use super::bounds::{self, Bounded, Bounds};
 use super::dial::{self, Line};
+use super::env;
 use super::exe::{self, NotInitialised};
 use super::handle::{self, ProcessHandle};
 use super::keeper::Keeper;
 use super::logs::{LogBook, pump};
 use super::machine::Machine;
-use super::plan::{Own, Plan, Wanted};
+use super::plan::{InForce, Own, Plan, Wanted};
 use super::proc::Pid;
 use super::reach;
 use super::wire::{HOST_STREAM, MARKER, Report, Request, SHIM_WORD, Stage};
@@ -82,6 +83,8 @@ pub struct Process {
     pub stdin: Option<pipe::Sender>,
     /// The plugin's stdout, if asked for.
     pub stdout: Option<pipe::Receiver>,
+    /// What is in force for it: as planned, but for what could not be had.
+    pub in_force: InForce,
     /// Everything else.
     pub handle: ProcessHandle,
 }
@@ -147,22 +150,21 @@ struct Begun {
 /// See [`SpawnError`].
 pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Result<Process, SpawnError> {
     let marker = marker()?;
-    let (plan, _) = machine.plan(&launch.wanted()).map_err(SpawnError::Refused)?;
+    let (plan, in_force) = machine.plan(&launch.wanted()).map_err(SpawnError::Refused)?;
     let level = plan.level;
     let (launch, plan) = with_files(launch, plan, tasks).await?;
     let mut request = request(&launch, &marker, plan)?;
     let label = format!("{}/{}", launch.log.plugin(), launch.instance);
     let with_stdin = launch.stdin;
     let (ground, keeping, mark) = (Arc::clone(machine), tasks.clone(), marker.clone());
-    let (limits, book) = (launch.limits.clone(), Arc::clone(&launch.log));
+    let bounded = launch.bounded(&mark, in_force);
+    let book = Arc::clone(&launch.log);
     let log = bounds::Log { book, instance: launch.instance, generation: launch.generation };
     let beginning = move || {
         let mut entry = ground.ledger().enter(&mark);
         let plan = &mut request.plan.limits;
-        let name = mark.rsplit('=').next().unwrap_or(&mark);
-        entry.groups(plan.groups.iter().map(|group| group.dir(name)).collect());
-        let (bounds, made) = Bounds::make(plan, name, limits, log, &keeping);
-        ground.groups_made(made);
+        entry.groups(plan.groups.iter().map(|group| group.dir(&bounded.name)).collect());
+        let bounds = Bounds::make(plan, bounded, log, &keeping).map_err(SpawnError::Refused)?;
         begin(&request, &label, with_stdin, &keeping).map(|begun| (begun, entry, bounds))
     };
     let begun = tasks.blocking(beginning).await;
@@ -202,9 +204,11 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
         pumps.push(pump::start(stdout, source("stdout"), Arc::clone(&launch.log), tasks));
         None
     };
+    let in_force = bounds.in_force();
+    machine.launched(pid.unsigned_abs(), &in_force);
     let guarded = handle::Guarded { pid, marker, pumps, level, launch, line, entry, bounds };
     let handle = handle::guard(shim, guarded, tasks);
-    Ok(Process { stdin, stdout, handle })
+    Ok(Process { stdin, stdout, in_force: Arc::unwrap_or_clone(in_force), handle })
 }
 
 /// Looks up which files the program needs, if it is to reach those only.
@@ -336,6 +340,17 @@ impl Launch {
             data_dir: &self.folders.data,
         };
         Wanted { limits: &self.limits, sandbox: &self.sandbox, own, port: self.port }
+    }
+
+    fn bounded(&self, mark: &str, in_force: InForce) -> Bounded {
+        let memory = self.limits.memory;
+        Bounded {
+            name: mark.rsplit('=').next().unwrap_or(mark).to_owned(),
+            limits: self.limits.clone(),
+            strictness: self.sandbox.containment,
+            heap_bounded: memory.is_some_and(|most| env::bounds_node_heap(&self.env, most.0)),
+            in_force,
+        }
     }
 }
 

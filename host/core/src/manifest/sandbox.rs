@@ -12,7 +12,8 @@ pub enum Strictness {
     /// As sure as this machine allows; `/api/v1/plugins/{id}` tells how sure that is.
     #[default]
     BestEffort,
-    /// The kernel itself guarantees it (a PID namespace), or the plugin is not started.
+    /// The kernel itself holds its processes together (a PID namespace, or a control group that can be killed as a whole),
+    /// or the plugin is not started.
     Strict,
 }
 

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use wharf_core::manifest::{ByteSize, Limits};
+use wharf_core::manifest::{ByteSize, Limits, Strictness};
 use wharf_plugin_api::ExitReport;
 
-use super::{Bounds, Log};
-use crate::process::cgroup::{GroupPlan, Hierarchy, Setting, Version};
+use super::{Bounded, Bounds, Log};
+use crate::process::cgroup::{GroupPlan, Hierarchy, Purpose, Setting, Version};
 use crate::process::logs::LogBook;
-use crate::process::plan::LimitsPlan;
+use crate::process::plan::{InForce, LimitsPlan};
 use crate::tasks::Tasks;
 
 struct World {
@@ -16,13 +16,22 @@ struct World {
     _dir: tempfile::TempDir,
 }
 
+fn bounded(name: &str, limits: Limits) -> Bounded {
+    let name = name.to_owned();
+    let (strictness, in_force) = (Strictness::BestEffort, InForce::default());
+    Bounded { name, limits, strictness, heap_bounded: true, in_force }
+}
+
 fn world(limits: Limits) -> World {
+    world_of(bounded("none", limits))
+}
+
+fn world_of(bounded: Bounded) -> World {
     let dir = tempfile::tempdir().unwrap();
     let book = Arc::new(LogBook::new(dir.path().to_owned(), "p", Vec::new()));
     let tasks = Tasks::default();
     let log = Log { book: Arc::clone(&book), instance: 0, generation: 1 };
-    let (bounds, made) = Bounds::make(&mut LimitsPlan::default(), "none", limits, log, &tasks);
-    made.unwrap();
+    let bounds = Bounds::make(&mut LimitsPlan::default(), bounded, log, &tasks).unwrap();
     World { tasks, book, bounds, _dir: dir }
 }
 
@@ -61,26 +70,63 @@ async fn a_full_heap_of_node_is_told_from_other_aborts() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_made_is_told_and_memory_is_watched_instead() {
+async fn a_heap_of_the_plugins_own_size_is_not_told_as_ours() {
+    let limits = Limits { memory: Some(ByteSize::mib(64)), ..Limits::default() };
+    let world = world_of(Bounded { heap_bounded: false, ..bounded("none", limits) });
+    world.book.append(0, 1, "stderr", "FATAL ERROR: JavaScript heap out of memory");
+    assert_eq!(world.note(None, Some(6), false).await.unwrap(), "its JavaScript heap was full");
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_is_told_and_takes_nothing_else_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let book = Arc::new(LogBook::new(dir.path().join("logs"), "p", Vec::new()));
     let log = || Log { book: Arc::clone(&book), instance: 0, generation: 1 };
-    let parent = dir.path().join("wharf-1");
-    let hierarchy = Hierarchy { version: Version::V1, parent: parent.clone(), controllers: Vec::new() };
-    // No kernel makes this file here.
-    let settings = vec![Setting::needed("memory.limit_in_bytes", 1)];
-    let mut plan = LimitsPlan { groups: vec![GroupPlan { hierarchy, settings }], ..LimitsPlan::default() };
+    let group = |name: &str, settings, kills| {
+        let parent = dir.path().join(name);
+        let hierarchy = Hierarchy { version: Version::V1, parent, controllers: Vec::new() };
+        GroupPlan { hierarchy, settings, kills }
+    };
+    // No kernel makes these files here.
+    let memory = vec![Setting::needed("memory", "memory.limit_in_bytes", 1)];
+    let helps = vec![Setting::new(Purpose::Ease, "memory.oom.group", 1)];
+    let groups = vec![group("wharf-1", memory, false), group("wharf-2", helps, false)];
+    let mut plan = LimitsPlan { groups, ..LimitsPlan::default() };
     let limits = Limits { memory: Some(ByteSize::mib(64)), ..Limits::default() };
-    let (_, made) = Bounds::make(&mut plan, "mark", limits.clone(), log(), &Tasks::default());
-    assert!(made.unwrap_err().to_string().contains("mark/memory.limit_in_bytes"));
-    assert!(plan.watchdog && plan.join.is_empty());
-    assert!(book.tail(1)[0].text.contains("a control group cannot be made"));
-    assert!(!parent.exists(), "nothing is left of it");
-    // What only helps may be missing.
-    plan.groups[0].settings = vec![Setting::wished("memory.oom.group", 1)];
-    let (bounds, made) = Bounds::make(&mut plan, "mark", limits, log(), &Tasks::default());
-    made.unwrap();
-    assert_eq!(plan.join, [parent.join("mark/cgroup.procs")]);
-    bounds.remove();
-    assert!(!parent.exists());
+    let tasks = Tasks::default();
+    let bounds = Bounds::make(&mut plan, bounded("mark", limits.clone()), log(), &tasks).unwrap();
+    assert!(plan.watchdog);
+    assert_eq!(plan.join, [dir.path().join("wharf-2/mark/cgroup.procs")], "the other one is made");
+    assert!(!dir.path().join("wharf-1").exists(), "nothing is left of it");
+    let in_force = bounds.in_force();
+    assert_eq!(in_force.limits["memory"], "watchdog");
+    assert!(in_force.gaps[0].contains("memory.limit_in_bytes of a group in "), "{in_force:?}");
+    assert_eq!(book.tail(1)[0].text, in_force.gaps[0]);
+    assert!(bounds.remove());
+    assert!(!dir.path().join("wharf-2").exists());
+}
+
+#[tokio::test]
+async fn strict_is_not_launched_without_the_group_that_holds_it_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = Arc::new(LogBook::new(dir.path().join("logs"), "p", Vec::new()));
+    let group = |at: &str, settings, kills| {
+        let hierarchy =
+            Hierarchy { version: Version::V2, parent: dir.path().join(at), controllers: Vec::new() };
+        GroupPlan { hierarchy, settings, kills }
+    };
+    let groups = vec![group("wharf-1", Vec::new(), false), group("no/such/wharf-2", Vec::new(), true)];
+    let make = |strictness| {
+        let mut plan = LimitsPlan { groups: groups.clone(), ..LimitsPlan::default() };
+        let log = Log { book: Arc::clone(&book), instance: 0, generation: 1 };
+        let bounded = Bounded { strictness, ..bounded("mark", Limits::default()) };
+        Bounds::make(&mut plan, bounded, log, &Tasks::default())
+    };
+    let cause = make(Strictness::Strict).unwrap_err();
+    assert!(cause.detail.contains("no/such/wharf-2"), "{cause}");
+    assert!(!dir.path().join("wharf-1").exists(), "nothing is left of it");
+    let bounds = make(Strictness::BestEffort).unwrap();
+    assert_eq!(bounds.in_force().containment, "subreaper");
+    assert!(bounds.in_force().gaps[0].contains("no/such/wharf-2"));
+    assert!(bounds.remove());
 }

@@ -8,8 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::GroupPlan;
 use super::groups::{Groups, write};
+use super::{GroupPlan, Unmade};
 use crate::process::exe;
 use crate::process::probe::Tried;
 use crate::process::wire::SHIM_WORD;
@@ -30,8 +30,11 @@ pub(super) enum Aim {
 
 /// Makes such a group, uses it, and removes it.
 pub(super) fn attempt(plan: &GroupPlan, aim: Aim) -> Tried {
-    let mut groups = Groups::make(std::slice::from_ref(plan), "try").map_err(|error| error.to_string())?;
-    let tried = used(plan, aim, &groups);
+    let (mut groups, unmade) = Groups::make(std::slice::from_ref(plan), "try");
+    let tried = match unmade.into_iter().next() {
+        Some(Unmade { why, .. }) => Err(io::Error::other(why)),
+        None => used(plan, aim, &groups),
+    };
     groups.remove();
     tried.map_err(|error| {
         format!("a control group in {} is of no use: {error}", plan.hierarchy.parent.display())

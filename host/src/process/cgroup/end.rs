@@ -10,7 +10,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid as NixPid;
 
 use super::Groups;
-use super::groups::{removed, write};
+use super::groups::{removed, with_all_below, write};
 use crate::process::proc::{self, Pid};
 
 /// How long it may take.
@@ -34,11 +34,12 @@ pub(in crate::process) fn members_ended(groups: &Groups, main: Pid) {
     }
 }
 
-/// Ends and removes the groups that an earlier host has left. Returns how many processes it killed.
-pub(in crate::process) fn clear<'a>(dirs: impl Iterator<Item = &'a PathBuf>) -> usize {
-    let mut killed = HashSet::new();
-    for dir in dirs.filter(|dir| is_one_of_ours(dir) && dir.is_dir()) {
-        let end = Instant::now() + BUDGET;
+/// Ends and removes the groups that an earlier host has left, which takes until `end` or a moment longer. Returns how many
+/// processes it killed, and whether nothing is left.
+pub(in crate::process) fn clear(dirs: &[PathBuf], end: Instant) -> (usize, bool) {
+    let (mut killed, mut gone) = (HashSet::new(), true);
+    for dir in dirs.iter().filter(|dir| is_one_of_ours(dir) && dir.is_dir()) {
+        let end = end.min(Instant::now() + BUDGET);
         loop {
             let left = kill_all(std::iter::once(dir.as_path()));
             if left.is_empty() || Instant::now() >= end {
@@ -47,9 +48,9 @@ pub(in crate::process) fn clear<'a>(dirs: impl Iterator<Item = &'a PathBuf>) -> 
             killed.extend(left);
             std::thread::sleep(PAUSE);
         }
-        removed(dir);
+        gone &= removed(dir);
     }
-    killed.len()
+    (killed.len(), gone)
 }
 
 /// A path comes from a file: nothing is touched that does not look like what we make.
@@ -60,10 +61,10 @@ fn is_one_of_ours(dir: &Path) -> bool {
         && dir.join("cgroup.procs").is_file()
 }
 
-/// Kills once what is in the groups; returns what that was.
+/// Kills once what is in the groups and in those below them; returns what that was.
 fn kill_all<'a>(dirs: impl Iterator<Item = &'a Path>) -> Vec<Pid> {
     let mut all = Vec::new();
-    for dir in dirs {
+    for dir in dirs.flat_map(with_all_below) {
         let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         // A zero is a process that this PID namespace does not see; only the group as a whole can be killed then.
         let found: Vec<Pid> = text.lines().filter_map(|line| line.parse().ok()).collect();
@@ -85,7 +86,7 @@ fn dead_of(groups: &Groups) -> Vec<Pid> {
     let own = NixPid::this().as_raw();
     let was_in = |pid: &Pid| {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        names.iter().any(|name| text.lines().any(|line| line.ends_with(name.as_str())))
+        names.iter().any(|name| text.lines().any(|line| line.split('/').any(|one| one == name)))
     };
     let is_dead = |pid: &Pid| proc::stat(*pid).is_some_and(|stat| stat.zombie && stat.parent == own);
     proc::all().filter(is_dead).filter(was_in).collect()
@@ -101,6 +102,7 @@ fn is_reaped(pid: Pid) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Instant;
 
     use super::clear;
 
@@ -110,7 +112,7 @@ mod tests {
         let all = ["other/mark", "wharf-1-2/mark"].map(|name| dir.path().join(name));
         all.iter().for_each(|path| fs::create_dir_all(path).unwrap());
         fs::write(all[0].join("cgroup.procs"), std::process::id().to_string()).unwrap();
-        assert_eq!(clear(all.iter()), 0);
+        assert_eq!(clear(&all, Instant::now()), (0, true));
         assert!(all.iter().all(|path| path.is_dir()));
     }
 }

@@ -51,7 +51,7 @@ fn find(ground: &Ground, attempt: Attempt<'_>) -> Cgroups {
     let delegated = unified.map(|mount| delegated(mount, ground));
     let one = |controller| {
         let hierarchy = hierarchy(controller, &mounts, delegated.as_ref(), ground)?;
-        let plan = GroupPlan { hierarchy, settings: sample(controller, &mounts) };
+        let plan = GroupPlan { hierarchy, settings: sample(controller, &mounts), kills: false };
         attempt(&plan, attempt::Aim::Join).map(|()| plan.hierarchy)
     };
     let kill = || {
@@ -62,7 +62,7 @@ fn find(ground: &Ground, attempt: Attempt<'_>) -> Cgroups {
             Some(Err(_)) | None => (mount.own.as_path(), Vec::new()),
         };
         let hierarchy = Hierarchy { version: Version::V2, parent: base.join(&ground.name), controllers };
-        let plan = GroupPlan { hierarchy, settings: Vec::new() };
+        let plan = GroupPlan { hierarchy, settings: Vec::new(), kills: true };
         attempt(&plan, attempt::Aim::Kill).map(|()| plan.hierarchy)
     };
     let [memory, pids, cpu] = CONTROLLERS.map(one);
@@ -101,11 +101,11 @@ fn v1<'a>(controller: &str, mounts: &'a [Mount]) -> Option<&'a Mount> {
 fn sample(controller: &'static str, mounts: &[Mount]) -> Vec<Setting> {
     let version = if v1(controller, mounts).is_some() { Version::V1 } else { Version::V2 };
     let setting = match (controller, version) {
-        ("memory", Version::V1) => Setting::needed("memory.limit_in_bytes", 1u64 << 30),
-        ("memory", Version::V2) => Setting::needed("memory.max", 1u64 << 30),
-        ("cpu", Version::V1) => Setting::needed("cpu.cfs_quota_us", 100_000),
-        ("cpu", Version::V2) => Setting::needed("cpu.max", "100000 100000"),
-        _ => Setting::needed("pids.max", 1000),
+        ("memory", Version::V1) => Setting::needed(controller, "memory.limit_in_bytes", 1u64 << 30),
+        ("memory", Version::V2) => Setting::needed(controller, "memory.max", 1u64 << 30),
+        ("cpu", Version::V1) => Setting::needed(controller, "cpu.cfs_quota_us", 100_000),
+        ("cpu", Version::V2) => Setting::needed(controller, "cpu.max", "100000 100000"),
+        _ => Setting::needed(controller, "pids.max", 1000),
     };
     vec![setting]
 }

@@ -5,12 +5,15 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{GroupPlan, Hierarchy, Setting, Version, events};
+use super::{GroupPlan, Hierarchy, Setting, Unmade, Version, events};
 
 /// The folder of all groups of a host goes with the last one; whoever makes the next at that moment tries again.
 const TRIES: usize = 5;
 /// How long a group may take to let itself be removed: its last processes leave it a moment after they end.
 const REMOVAL: Duration = Duration::from_secs(2);
+/// What is looked at below a group: how many, and how deep.
+const MOST_BELOW: usize = 1000;
+const DEEPEST: usize = 32;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -29,20 +32,34 @@ struct Group {
 // === impl Groups ===
 
 impl Groups {
-    /// Makes them, and writes their limits.
-    pub(in crate::process) fn make(plans: &[GroupPlan], name: &str) -> io::Result<Self> {
-        let mut made = Self::default();
+    /// Makes them, each by itself, and writes their limits. What cannot be made takes nothing else with it.
+    pub(in crate::process) fn make(plans: &[GroupPlan], name: &str) -> (Self, Vec<Unmade>) {
+        let (mut made, mut unmade) = (Self::default(), Vec::new());
         for plan in plans {
             let dir = plan.dir(name);
-            make_dir(&plan.hierarchy, &dir)
-                .map_err(|error| named(&dir, &error))
-                .inspect_err(|_| made.remove_once())?;
-            made.groups.push(Group { dir: dir.clone(), version: plan.hierarchy.version });
-            for setting in &plan.settings {
-                set(&dir, setting).inspect_err(|_| made.remove_once())?;
+            if let Err(error) = make_dir(&plan.hierarchy, &dir) {
+                let why = format!("no group can be made in {}: {error}", plan.hierarchy.parent.display());
+                unmade.extend(plan.purposes().map(|purpose| Unmade { purpose, why: why.clone() }));
+                continue;
             }
+            let group = Group { dir, version: plan.hierarchy.version };
+            let refused: Vec<Unmade> =
+                plan.settings.iter().filter_map(|setting| set(&group.dir, setting).err()).collect();
+            let lost = |purpose| refused.iter().any(|one| one.purpose == purpose);
+            if plan.purposes().next().is_none() || !plan.purposes().all(lost) {
+                made.groups.push(group);
+            } else {
+                // Nothing would be held by it.
+                Self { groups: vec![group] }.remove_once();
+            }
+            unmade.extend(refused);
         }
-        Ok(made)
+        (made, unmade)
+    }
+
+    /// The files by which a process puts itself into them.
+    pub(in crate::process) fn doors(&self) -> Vec<PathBuf> {
+        self.dirs().map(|dir| dir.join("cgroup.procs")).collect()
     }
 
     /// Kills all that is in those that can be killed as a whole. Never blocks for long: it is one write each.
@@ -81,27 +98,47 @@ impl Groups {
         self.dirs().any(Path::is_dir)
     }
 
-    /// Removes them, which must be empty by now. Blocks, with a bound.
-    pub(in crate::process) fn remove(&mut self) {
-        for group in std::mem::take(&mut self.groups) {
-            removed(&group.dir);
-        }
+    /// Removes them, with what was made below them, all of which must be empty by now. False if one stays. Blocks, with a
+    /// bound.
+    pub(in crate::process) fn remove(&mut self) -> bool {
+        let all = std::mem::take(&mut self.groups);
+        all.iter().fold(true, |gone, group| removed(&group.dir) && gone)
     }
 
     /// Likewise, with one try each.
     pub(in crate::process) fn remove_once(&mut self) {
         for group in std::mem::take(&mut self.groups) {
-            fs::remove_dir(&group.dir).ok();
+            remove_all(&group.dir).ok();
             group.dir.parent().map(fs::remove_dir);
         }
     }
 }
 
-/// Removes a group; what is left is told, and found by the next host.
+/// A group and those below it, which a plugin that may has made, the deepest first. What is beyond the bounds is not there,
+/// and so keeps what it is in from being removed.
+pub(super) fn with_all_below(dir: &Path) -> Vec<PathBuf> {
+    let (mut found, mut looked) = (vec![(dir.to_owned(), 0)], 0);
+    while let Some((dir, depth)) = found.get(looked).cloned() {
+        looked += 1;
+        if depth < DEEPEST {
+            let below = fs::read_dir(dir).into_iter().flatten().flatten();
+            let groups = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            let room = MOST_BELOW.saturating_sub(found.len());
+            found.extend(groups.take(room).map(|entry| (entry.path(), depth + 1)));
+        }
+    }
+    found.into_iter().rev().map(|(dir, _)| dir).collect()
+}
+
+fn remove_all(dir: &Path) -> io::Result<()> {
+    with_all_below(dir).iter().map(fs::remove_dir).fold(Ok(()), |_, last| last)
+}
+
+/// Removes a group with all below it; what is left is told, and found by the next host.
 pub(super) fn removed(dir: &Path) -> bool {
     let end = Instant::now() + REMOVAL;
     loop {
-        match fs::remove_dir(dir) {
+        match remove_all(dir) {
             Ok(()) => break,
             Err(error) if error.kind() == ErrorKind::NotFound => break,
             Err(error) if Instant::now() >= end => {
@@ -123,32 +160,36 @@ fn make_dir(hierarchy: &Hierarchy, dir: &Path) -> io::Result<()> {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let made = hand_down(hierarchy).and_then(|()| fs::create_dir(dir));
-        match made {
+        hand_down(hierarchy);
+        match fs::create_dir(dir) {
             Err(error) if error.kind() == ErrorKind::NotFound && tries < TRIES => tries += 1,
-            made => return made,
+            Err(error) => {
+                // It stays while there are others.
+                fs::remove_dir(&hierarchy.parent).ok();
+                return Err(error);
+            }
+            Ok(()) => return Ok(()),
         }
     }
 }
 
-fn hand_down(hierarchy: &Hierarchy) -> io::Result<()> {
-    if hierarchy.controllers.is_empty() {
-        return Ok(());
+/// One by one: a controller that is refused is missed when its limit is written, and takes no other with it.
+fn hand_down(hierarchy: &Hierarchy) {
+    let control = hierarchy.parent.join("cgroup.subtree_control");
+    for one in &hierarchy.controllers {
+        write(&control, &format!("+{one}")).ok();
     }
-    let all: Vec<String> = hierarchy.controllers.iter().map(|one| format!("+{one}")).collect();
-    write(&hierarchy.parent.join("cgroup.subtree_control"), &all.join(" "))
 }
 
-fn set(dir: &Path, setting: &Setting) -> io::Result<()> {
+fn set(dir: &Path, setting: &Setting) -> Result<(), Unmade> {
     let path = dir.join(setting.file);
-    match write(&path, &setting.value) {
-        Err(error) if setting.needed => Err(named(&path, &error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn named(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    let purpose = setting.purpose;
+    // The name of the group is that of the launch: it would make of one reason as many as there are launches.
+    let parent = dir.parent().unwrap_or(dir).display();
+    write(&path, &setting.value).map_err(|error| {
+        let why = format!("{} of a group in {parent} cannot be written: {error}", setting.file);
+        Unmade { purpose, why }
+    })
 }
 
 /// Into a file that the kernel has made.

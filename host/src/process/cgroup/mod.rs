@@ -52,8 +52,28 @@ pub(crate) struct Cgroups {
 pub(crate) struct Setting {
     pub(crate) file: &'static str,
     pub(crate) value: String,
-    /// Without it the limit does not hold; the others make it hold better.
-    pub(crate) needed: bool,
+    pub(crate) purpose: Purpose,
+}
+
+/// What is lost without a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The limit with this key.
+    Limit(&'static str),
+    /// Swap counts as memory.
+    Swap,
+    /// Nothing that the host does not do itself then.
+    Ease,
+    /// The group can be killed as a whole.
+    Kill,
+}
+
+/// What a launch goes without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unmade {
+    pub(crate) purpose: Purpose,
+    /// The file, and what the system says of it. Without the name of the launch.
+    pub(crate) why: String,
 }
 
 /// A group that a launch needs.
@@ -61,6 +81,8 @@ pub(crate) struct Setting {
 pub(crate) struct GroupPlan {
     pub(crate) hierarchy: Hierarchy,
     pub(crate) settings: Vec<Setting>,
+    /// It holds the tree together.
+    pub(crate) kills: bool,
 }
 
 // === impl Version ===
@@ -94,18 +116,28 @@ impl Default for Cgroups {
 // === impl Setting ===
 
 impl Setting {
-    pub(crate) fn needed(file: &'static str, value: impl ToString) -> Self {
-        Self { file, value: value.to_string(), needed: true }
+    pub(crate) fn new(purpose: Purpose, file: &'static str, value: impl ToString) -> Self {
+        Self { file, value: value.to_string(), purpose }
     }
 
-    pub(crate) fn wished(file: &'static str, value: impl ToString) -> Self {
-        Self { file, value: value.to_string(), needed: false }
+    /// Without it the limit with this key does not hold.
+    pub(crate) fn needed(key: &'static str, file: &'static str, value: impl ToString) -> Self {
+        Self::new(Purpose::Limit(key), file, value)
     }
 }
 
 // === impl GroupPlan ===
 
 impl GroupPlan {
+    /// What is lost if the group cannot be made at all.
+    fn purposes(&self) -> impl Iterator<Item = Purpose> {
+        let needed = |purpose: &Purpose| matches!(purpose, Purpose::Limit(_));
+        let mut all: Vec<Purpose> = self.settings.iter().map(|one| one.purpose).filter(needed).collect();
+        all.extend(self.kills.then_some(Purpose::Kill));
+        all.dedup();
+        all.into_iter()
+    }
+
     /// The folder of the group with this name.
     pub(crate) fn dir(&self, name: &str) -> PathBuf {
         self.hierarchy.parent.join(name)

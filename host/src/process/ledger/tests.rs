@@ -84,3 +84,22 @@ fn what_never_started_is_struck_out_by_itself() {
     drop(entry);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_line_stays_while_a_group_of_its_launch_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, group) = (dir.path().join("run"), dir.path().join("wharf-1-2/mark"));
+    let ledger = Ledger::new(Some(run.clone()));
+    ledger.sweep();
+    fs::create_dir_all(&group).unwrap();
+    // Outside of the kernel's own file system a folder with a file in it cannot be removed.
+    fs::write(group.join("cgroup.procs"), "").unwrap();
+    let mut entry = ledger.enter(&mark(8));
+    entry.groups(vec![group.clone()]);
+    std::mem::forget(entry);
+    assert_eq!(ledger.sweep(), Leftovers { instances: 1, processes: 0 });
+    assert_eq!(fs::read_dir(&run).unwrap().count(), 1, "the next host tries again");
+    fs::remove_dir_all(&group).unwrap();
+    ledger.sweep();
+    assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
+}

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wharf_core::manifest::Limits;
 
 use super::{InForce, Wanted};
-use crate::process::cgroup::{GroupPlan, Hierarchy, Setting, Version};
+use crate::process::cgroup::{GroupPlan, Hierarchy, Purpose, Setting, Version};
 use crate::process::level::Level;
 use crate::process::probe::Probe;
 
@@ -33,6 +33,9 @@ pub(crate) struct LimitsPlan {
     pub(crate) join: Vec<PathBuf>,
     /// `pid_max` of its PID namespace.
     pub(crate) pid_max: Option<u32>,
+    /// What it would be if the control group for pids cannot be made.
+    #[serde(skip)]
+    pub(crate) pid_max_otherwise: Option<u32>,
     pub(crate) open_files: Option<u32>,
     /// Bytes.
     pub(crate) file_size: Option<u64>,
@@ -45,7 +48,7 @@ pub(super) fn plan(probe: &Probe, level: Level, wanted: &Wanted<'_>, in_force: &
     if let Some(most) = limits.memory {
         match &probe.cgroups.memory {
             Ok(hierarchy) => {
-                plan.group(hierarchy, memory(hierarchy.version, most.0));
+                plan.group(hierarchy, memory(hierarchy.version, most.0), false);
                 holds("memory", hierarchy.version.as_str());
             }
             Err(_) => {
@@ -57,15 +60,18 @@ pub(super) fn plan(probe: &Probe, level: Level, wanted: &Wanted<'_>, in_force: &
     if let Some(most) = limits.cpu
         && let Ok(hierarchy) = &probe.cgroups.cpu
     {
-        plan.group(hierarchy, cpu(hierarchy.version, most));
+        plan.group(hierarchy, cpu(hierarchy.version, most), false);
         holds("cpu", hierarchy.version.as_str());
     }
+    let owned = probe.namespace(level).is_some_and(|namespace| namespace.pid_max.is_ok());
+    let numbers = owned.then(|| pid_max(limits.pids));
     if let Ok(hierarchy) = &probe.cgroups.pids {
-        plan.group(hierarchy, vec![Setting::needed("pids.max", limits.pids)]);
+        plan.group(hierarchy, vec![Setting::needed("pids", "pids.max", limits.pids)], false);
         holds("pids", hierarchy.version.as_str());
-    } else if probe.namespace(level).is_some_and(|namespace| namespace.pid_max.is_ok()) {
-        plan.pid_max = Some(pid_max(limits.pids));
-        holds("pids", "pid_max");
+        plan.pid_max_otherwise = numbers;
+    } else if let Some(numbers) = numbers {
+        plan.pid_max = Some(numbers);
+        holds("pids", &by_pid_max(numbers));
     }
     plan.open_files = limits.open_files;
     plan.file_size = limits.file_size.map(|most| most.0);
@@ -79,7 +85,7 @@ pub(super) fn plan(probe: &Probe, level: Level, wanted: &Wanted<'_>, in_force: &
     if level == Level::Cgroup
         && let Ok(hierarchy) = &probe.cgroups.kill
     {
-        plan.group(hierarchy, Vec::new());
+        plan.group(hierarchy, Vec::new(), true);
     }
     in_force.gaps.extend(gaps(probe, limits, &plan));
     plan
@@ -103,13 +109,13 @@ fn gaps(probe: &Probe, limits: &Limits, plan: &LimitsPlan) -> Vec<String> {
 fn memory(version: Version, most: u64) -> Vec<Setting> {
     match version {
         Version::V1 => vec![
-            Setting::needed("memory.limit_in_bytes", most),
-            Setting::wished("memory.memsw.limit_in_bytes", most),
+            Setting::needed("memory", "memory.limit_in_bytes", most),
+            Setting::new(Purpose::Swap, "memory.memsw.limit_in_bytes", most),
         ],
         Version::V2 => vec![
-            Setting::needed("memory.max", most),
-            Setting::wished("memory.swap.max", 0),
-            Setting::wished("memory.oom.group", 1),
+            Setting::needed("memory", "memory.max", most),
+            Setting::new(Purpose::Swap, "memory.swap.max", 0),
+            Setting::new(Purpose::Ease, "memory.oom.group", 1),
         ],
     }
 }
@@ -123,9 +129,10 @@ fn cpu(version: Version, most: f64) -> Vec<Setting> {
     let quota = ((most * f64::from(PERIOD)).round() as u32).max(LEAST_QUOTA);
     match version {
         Version::V1 => {
-            vec![Setting::needed("cpu.cfs_period_us", PERIOD), Setting::needed("cpu.cfs_quota_us", quota)]
+            let file = |name, value| Setting::needed("cpu", name, value);
+            vec![file("cpu.cfs_period_us", PERIOD), file("cpu.cfs_quota_us", quota)]
         }
-        Version::V2 => vec![Setting::needed("cpu.max", format!("{quota} {PERIOD}"))],
+        Version::V2 => vec![Setting::needed("cpu", "cpu.max", format!("{quota} {PERIOD}"))],
     }
 }
 
@@ -136,14 +143,22 @@ fn pid_max(most: u32) -> u32 {
     most.saturating_add(RESERVED_PIDS)
 }
 
+/// For people: what such a `pid_max` lets through.
+pub(super) fn by_pid_max(numbers: u32) -> String {
+    format!("pid_max (up to {})", numbers.saturating_sub(1))
+}
+
 // === impl LimitsPlan ===
 
 impl LimitsPlan {
     /// Needs a group with these settings; in version 2, all of them are one group.
-    fn group(&mut self, hierarchy: &Hierarchy, settings: Vec<Setting>) {
+    fn group(&mut self, hierarchy: &Hierarchy, settings: Vec<Setting>, kills: bool) {
         match self.groups.iter_mut().find(|group| group.hierarchy.parent == hierarchy.parent) {
-            Some(group) => group.settings.extend(settings),
-            None => self.groups.push(GroupPlan { hierarchy: hierarchy.clone(), settings }),
+            Some(group) => {
+                group.settings.extend(settings);
+                group.kills |= kills;
+            }
+            None => self.groups.push(GroupPlan { hierarchy: hierarchy.clone(), settings, kills }),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! What a manifest demands and the machine lacks is a refusal that names both. What is only wished for is left out, and
 //! the report of what is in force says so.
 
+mod launched;
 mod limits;
 mod network;
 mod sandbox;
@@ -43,6 +44,8 @@ pub(crate) struct Plan {
 /// What is in force for an instance, in words for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct InForce {
+    /// None of its processes runs: so it would be.
+    pub planned: bool,
     /// How its processes are kept from outliving the host.
     pub containment: &'static str,
     /// What holds each limit, by its key in the manifest: `memory` = `cgroup v2`.

@@ -21,6 +21,13 @@ const ABI_SCOPES: u32 = 6;
 /// Unix sockets that are files (Linux 7.1).
 const ABI_SOCKET_FILES: u32 = 9;
 
+/// Without a `/proc` of its own.
+const OPEN_PROC: &str =
+    "/proc shows it the processes of the whole machine, and those of the same user can be read";
+/// In a user namespace only the host's own user has a name.
+const FOREIGN_FILES: &str = "files of other users, root's too, appear to it as those of `nobody`; ssh refuses its system \
+    configuration for that: run the host as root, or with --containment subreaper";
+
 /// The folders that a plugin needs to run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Own<'a> {
@@ -70,6 +77,12 @@ pub(super) fn plan(
     let no_new_privs = wanted.sandbox.no_new_privs;
     let told = if no_new_privs { "on" } else { "off, by the manifest" };
     in_force.sandbox.insert("no_new_privs", told.to_owned());
+    if !probe.namespace(level).is_some_and(|namespace| namespace.proc.is_ok()) {
+        in_force.gaps.push(OPEN_PROC.to_owned());
+    }
+    if level == Level::UserPidNamespace {
+        in_force.gaps.push(FOREIGN_FILES.to_owned());
+    }
     Ok(SandboxPlan {
         no_new_privs,
         landlock: landlock(probe, level, wanted, in_force)?,
@@ -121,7 +134,7 @@ fn landlock(
         }
         in_force.sandbox.insert(key, words);
     }
-    gaps(probe, level, found, (fs, tcp.is_some()), in_force);
+    gaps(found, (fs, tcp.is_some()), in_force);
     let tcp = tcp.map(|mut tcp| {
         tcp.bind.extend(wanted.port);
         tcp
@@ -139,18 +152,13 @@ fn usable(probe: &Probe, level: Level, wanted: &Wanted<'_>, least: u32) -> Resul
 }
 
 /// What such a Landlock leaves open.
-fn gaps(probe: &Probe, level: Level, abi: u32, (fs, tcp): (bool, bool), in_force: &mut InForce) {
-    let own_proc = probe.namespace(level).is_some_and(|namespace| namespace.proc.is_ok());
+fn gaps(abi: u32, (fs, tcp): (bool, bool), in_force: &mut InForce) {
     let open = [
         (
             fs && abi < ABI_SOCKET_FILES,
             "fs: it can connect to unix sockets outside of its folders, as Docker's is (this takes Landlock abi 9)",
         ),
         (fs && abi < ABI_DEVICES, "fs: it can send commands to devices that it can open (abi 5)"),
-        (
-            fs && !own_proc,
-            "fs: /proc shows it the processes of the whole machine: it has no /proc of its own",
-        ),
         (abi < ABI_SCOPES, "it can signal processes of the same user outside of its own tree (abi 6)"),
         (abi < ABI_SCOPES, "it can connect to abstract unix sockets of other processes (abi 6)"),
         (tcp, "tcp: UDP is not bounded; net = \"none\" or \"loopback\" bounds it"),

@@ -102,3 +102,17 @@ fn nothing_is_bounded_that_nobody_asked_for() {
     assert_eq!(told.sandbox["seccomp"], "off, by the manifest");
     assert!(!told.gaps.iter().any(|gap| gap.starts_with("seccomp") || gap.starts_with("fs")), "{told:?}");
 }
+
+#[test]
+fn what_the_level_leaves_open_is_told_without_any_bound_too() {
+    let gaps = |probe: &Probe| decide(probe, &Sandbox::default()).unwrap().1.gaps.join("\n");
+    assert!(gaps(&flat(7)).contains("those of the same user can be read"));
+    let told = gaps(&machine(7));
+    assert!(!told.contains("/proc shows"), "{told}");
+    assert!(told.contains("`nobody`") && told.contains("--containment subreaper"), "{told}");
+    let mut root = flat(7);
+    (root.plain.made, root.plain.proc) = (Ok(()), Ok(()));
+    assert!(!gaps(&root).contains("/proc") && !gaps(&root).contains("nobody"));
+    root.plain.proc = Err("refused".to_owned());
+    assert!(gaps(&root).contains("/proc shows"), "{}", gaps(&root));
+}
