@@ -31,6 +31,7 @@ pub trait Plugin: Send + Sync {
     /// The contract of the ends, on which the host's rule "no new generation before the last one is gone" rests:
     /// * `Err` is returned only when nothing of this generation is left (no process, no socket).
     /// * After `Ok`, [`Inbox::closed`] is called exactly once, when nothing of this generation is left.
+    /// * Where that end takes time, [`Inbox::lost`] says before it that nothing can be said to the plugin any more.
     /// * The host does not drop this future. It asks for an early end by [`Inbox::cancelled`], which an implementation
     ///   must watch while it waits.
     ///
@@ -125,6 +126,13 @@ pub trait Inbox: Send + Sync {
 
     /// Resolves when the host no longer wants this generation: an `open` under way must then clean up and return.
     async fn cancelled(&self);
+
+    /// The connection is of no more use, or the plugin's process has ended; what is left of the generation is being ended.
+    /// Told at most once, after a successful `open` and before [`Inbox::closed`], where the end takes time: from here on no
+    /// call is let in.
+    fn lost(&self, cause: Cause) {
+        drop(cause);
+    }
 
     /// The connection has ended and nothing of this generation is left. Called exactly once after a successful `open`.
     fn closed(&self, cause: Cause);

@@ -39,6 +39,8 @@ pub(crate) struct GenerationInbox {
     /// What the plugin has said so far.
     heard: AtomicU64,
     cancel: CancellationToken,
+    /// Why nothing can be said to the plugin any more, until it is taken.
+    lost: Mutex<Option<Cause>>,
     closed: Mutex<Option<oneshot::Sender<Cause>>>,
     outside: Option<Outside>,
 }
@@ -71,6 +73,7 @@ impl GenerationInbox {
             lists_changed: false.into(),
             heard: 0.into(),
             cancel: CancellationToken::new(),
+            lost: Mutex::default(),
             closed: Mutex::new(Some(closed)),
             outside,
         };
@@ -95,6 +98,11 @@ impl GenerationInbox {
     pub(crate) fn lists_may_have_changed(&self) {
         self.lists_changed.store(true, Ordering::Release);
         self.news.notify_one();
+    }
+
+    /// Why nothing can be said to the plugin any more, once.
+    pub(super) fn take_lost(&self) -> Option<Cause> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// How many messages it has sent, and things it has shown.
@@ -176,6 +184,11 @@ impl Inbox for GenerationInbox {
 
     async fn cancelled(&self) {
         self.cancel.cancelled().await;
+    }
+
+    fn lost(&self, cause: Cause) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+        self.news.notify_one();
     }
 
     fn closed(&self, cause: Cause) {

@@ -59,4 +59,13 @@ impl Supervisor {
             self.on(Event::Heard(self.machine.generation()));
         }
     }
+
+    /// The connection may be of no more use, and its end under way. While its opening is not known to have ended, there is
+    /// nothing to end: the word waits.
+    pub(super) fn look_for_loss(&mut self) {
+        let lost = self.inbox.as_ref().filter(|_| self.link.is_some()).and_then(|inbox| inbox.take_lost());
+        if let Some(cause) = lost {
+            self.on(Event::Lost(self.machine.generation(), self.clean(cause)));
+        }
+    }
 }

@@ -271,6 +271,7 @@ impl Supervisor {
                 self.hello = Some(Arc::new(link.hello().clone()));
                 self.link = Some(link);
                 self.on(Event::Opened(g));
+                self.look_for_loss();
             }
             Outcome::OpenFailed(g, cause) => {
                 self.listen();
@@ -309,13 +310,14 @@ impl Supervisor {
     }
 
     /// What a plugin says may hold its secrets, and be of any length.
-    fn clean(&self, cause: Cause) -> Cause {
+    pub(super) fn clean(&self, cause: Cause) -> Cause {
         Cause { detail: self.core.clean(&cause.detail), ..cause }
     }
 
     /// The plugin told something outside of calls.
     pub(super) fn told(&mut self) {
         self.listen();
+        self.look_for_loss();
         // What is listed is what the shared instances list.
         let may = self.serving && !self.relisting && self.visit.is_none();
         if may && self.inbox.as_ref().is_some_and(|inbox| inbox.take_lists_changed()) {

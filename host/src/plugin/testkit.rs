@@ -183,7 +183,7 @@ impl Plugin for Fake {
         let kept = Arc::clone(&link);
         Tasks::default().spawn(tracing::Span::none(), async move {
             let cause = tokio::select! {
-                Ok(cause) = killed => cause,
+                Ok(cause) = futures_util::TryFutureExt::inspect_ok(killed, |why| inbox.lost(why.clone())) => cause,
                 () = kept.close.notified() => Cause::new(CauseKind::Requested, "closed"),
             };
             kept.dead.store(true, Ordering::SeqCst);

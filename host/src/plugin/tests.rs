@@ -40,6 +40,23 @@ async fn it_comes_back_after_a_crash_and_never_overlaps_itself() {
     assert_eq!(kit.plugin.best().unwrap().restarts, 3);
 }
 
+/// Its process may take long to end; until then it is not shown as if it served.
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_is_shown_at_once_with_its_cause() {
+    let slow = Script { slow_close: Some(Duration::from_secs(3)), ..Script::default() };
+    let kit = Kit::new(slow, manifest("p"));
+    kit.ready().await;
+    let before = Instant::now();
+    kit.script.crash();
+    kit.until("no longer ready", |plugin| plugin.state() != State::Ready).await;
+    assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
+    let now = kit.plugin.best().unwrap();
+    assert_eq!((now.state, now.cause.as_ref().unwrap().kind), (State::Stopping, CauseKind::Exited));
+    assert!(now.link.is_none() && kit.plugin.is_listed(), "it is expected back");
+    kit.ready().await;
+    assert!(before.elapsed() >= Duration::from_secs(3), "the last one ends first");
+}
+
 #[tokio::test(start_paused = true)]
 async fn five_failed_starts_end_in_quarantine_with_a_cause_and_a_time() {
     let kit = Kit::new(openings(&[Opening::Fails(CauseKind::Exited); 5]), manifest("p"));

@@ -36,6 +36,21 @@ impl Machine {
         effects
     }
 
+    /// Nothing can be said to it any more. Its end takes its time, but nobody is let in for that time.
+    pub(super) fn lost(&mut self, cause: Cause, cx: Context) -> Vec<Effect> {
+        match &self.phase {
+            Phase::Proving { .. } | Phase::Serving { .. } => self.end(Some(cause), cx),
+            // Its end was asked for, and is no failure.
+            Phase::Draining { .. } => self.end(None, cx),
+            // It ends already, or is not open yet: then its opening tells.
+            Phase::Resting { .. }
+            | Phase::Preparing { .. }
+            | Phase::Fetching { .. }
+            | Phase::Opening { .. }
+            | Phase::Ending { .. } => Vec::new(),
+        }
+    }
+
     /// Nothing of the generation is left.
     pub(super) fn gone(&mut self, cause: Cause, cx: Context) -> Vec<Effect> {
         let suspend = matches!(self.phase, Phase::Serving { .. });
@@ -49,7 +64,7 @@ impl Machine {
             Phase::Draining { .. } => (None, None),
             Phase::Ending { failure, ready_for, .. } => {
                 // Why we ended it counts; how the process ended completes it.
-                let failure = failure.clone().map(|why| Cause { exit: cause.exit, ..why });
+                let failure = failure.clone().map(|why| Cause { exit: cause.exit.or(why.exit), ..why });
                 (failure, *ready_for)
             }
         };

@@ -19,7 +19,7 @@ pub enum Event {
     /// Launch from something else: end it once its calls have ended, and start it anew. What is down stays down, but that
     /// what failed is tried again.
     Renew,
-    /// It is not needed any more, for this reason: its manifest is gone, or the host ends.
+    /// It is not needed any more, for this reason.
     Retire(&'static str),
     /// Switched off.
     Disable,
@@ -45,6 +45,8 @@ pub enum Event {
     Proven(Generation),
     /// They could not be read.
     ProofFailed(Generation, Cause),
+    /// The connection is of no more use; what is left of the generation is being ended.
+    Lost(Generation, Cause),
     /// The connection ended; nothing of the generation is left.
     Closed(Generation, Cause),
     /// A health probe ended.

@@ -297,6 +297,7 @@ impl Machine {
             Event::PrepareFailed(g, cause) | Event::OpenFailed(g, cause) if self.lives(g) => {
                 self.gone(cause, cx)
             }
+            Event::Lost(g, cause) if self.lives(g) => self.lost(cause, cx),
             Event::Closed(g, cause) if self.lives(g) => self.gone(cause, cx),
             Event::ProofFailed(g, cause) if self.lives(g) && matches!(self.phase, Phase::Proving { .. }) => {
                 self.end(Some(cause), cx)
@@ -316,6 +317,7 @@ impl Machine {
             | Event::OpenFailed(..)
             | Event::Proven(_)
             | Event::ProofFailed(..)
+            | Event::Lost(..)
             | Event::Closed(..)
             | Event::Probed { .. }
             | Event::Idle(_)

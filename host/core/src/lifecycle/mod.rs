@@ -13,6 +13,7 @@
 //! The rules that its property test holds for any order of events, stale and repeated ones included:
 //! * a generation begins only when the one before is gone;
 //! * calls are let in only between a proof and the end of serving;
+//! * from the loss of its connection on, none is let in;
 //! * what sleeps is on its way up after a call's word, however its end was going on;
 //! * an event of another generation changes nothing;
 //! * every state that waits for time has a deadline, and every effect is asked for exactly when it is due.

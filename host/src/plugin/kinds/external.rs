@@ -295,9 +295,10 @@ impl External {
     fn keep(&self, connected: Connected, held: Held, inbox: &Arc<dyn Inbox>) -> Arc<dyn Link> {
         let Connected { link, lost, .. } = connected;
         let inner = Arc::clone(&link);
-        kept(link, Arc::clone(inbox), &self.common.services.tasks, |close| async move {
+        kept(link, Arc::clone(inbox), &self.common.services.tasks, |close, told| async move {
             let Held { handle, lease, door, place } = held;
             let cause = why(&handle, lost, door.as_ref(), close).await;
+            told.lost(&cause);
             // Closes the plugin's stdin or its session; the process is ended in any case.
             timeout(LAST_WORD, inner.close()).await.ok();
             let exit = end(&handle).await;

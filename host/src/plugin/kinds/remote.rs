@@ -26,11 +26,12 @@ impl Plugin for RemoteServer {
         };
         let Connected { link, lost, .. } = connected;
         let inner = Arc::clone(&link);
-        Ok(kept(link, inbox, &self.common.services.tasks, |close| async move {
+        Ok(kept(link, inbox, &self.common.services.tasks, |close, told| async move {
             let cause = tokio::select! {
                 cause = lost => cause,
                 () = close.cancelled() => Cause::new(CauseKind::Requested, "ended by the host"),
             };
+            told.lost(&cause);
             inner.close().await;
             cause
         }))

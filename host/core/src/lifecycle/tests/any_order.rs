@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use wharf_plugin_api::{Cause, CauseKind};
 
-use super::world::{Step, World, policy};
+use super::world::{Stage, Step, World, policy};
 use crate::id::Generation;
 use crate::lifecycle::{Event, Policy, State};
 
@@ -23,6 +23,7 @@ enum Action {
     Sleep,
     Wake,
     Heard,
+    Lost,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -32,7 +33,7 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         3 => (0..7u8).prop_map(Action::Operator),
         8 => (prop_oneof![4 => Just(Step::Succeed), 1 => kind.prop_map(Step::Fail)], 0.0..=1.0).prop_map(|(s, r)| Action::World(s, r)),
-        4 => (0..12u8, 0..4u64).prop_map(|(e, back)| Action::Stale(e, back)),
+        4 => (0..13u8, 0..4u64).prop_map(|(e, back)| Action::Stale(e, back)),
         3 => (any::<bool>(), any::<bool>()).prop_map(|(ok, busy)| Action::Probe(ok, busy)),
         1 => Just(Action::ProofFails),
         1 => Just(Action::Idle),
@@ -42,6 +43,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::Sleep),
         2 => Just(Action::Wake),
         2 => Just(Action::Heard),
+        2 => Just(Action::Lost),
     ]
 }
 
@@ -59,6 +61,7 @@ fn stale_event(n: u8, g: Generation) -> Event {
         8 => Event::Admitted(g),
         9 => Event::Sleep(g),
         10 => Event::Heard(g),
+        11 => Event::Lost(g, cause),
         _ => Event::Probed { generation: g, ok: false, busy: false },
     }
 }
@@ -110,6 +113,7 @@ fn act(world: &mut World, action: Action) {
             let after = (world.machine.state(), world.machine.next_deadline());
             assert!(fetching || before == after, "a word changes nothing but a fetching");
         }
+        Action::Lost => lose(world),
         Action::Wake => {
             let wanted = world.machine.is_wanted();
             world.send(Event::Wake);
@@ -118,6 +122,20 @@ fn act(world: &mut World, action: Action) {
             assert!(!wanted || world.machine.state() != State::Stopped, "a call waits for nothing");
         }
     }
+}
+
+fn lose(world: &mut World) {
+    let open = matches!(world.alive, Some((_, Stage::Open)));
+    let lost = || Event::Lost(world.machine.generation(), Cause::new(CauseKind::LinkLost, "x"));
+    let (lost, again) = (lost(), lost());
+    let before = world.machine.state();
+    world.send(lost);
+    let after = (world.machine.state(), world.machine.next_deadline());
+    // Nobody is let in any more, though it is not gone.
+    let expected = if open { State::Stopping } else { before };
+    assert_eq!(after.0, expected);
+    world.send(again);
+    assert_eq!(after, (world.machine.state(), world.machine.next_deadline()), "told twice");
 }
 
 proptest! {

@@ -255,3 +255,35 @@ fn the_restart_policy_decides_who_comes_back() {
         assert_eq!(world.machine.state(), state, "{rule:?} {code}");
     }
 }
+
+/// What went wrong counts, not how what was left of it was brought to its end.
+#[test]
+fn a_lost_connection_is_shown_before_its_process_is_gone() {
+    let mut world = World::new(policy());
+    world.send(Event::Start);
+    world.up();
+    world.send(Event::Lost(Generation(1), Cause::new(CauseKind::LinkLost, "it closed its stdout")));
+    assert_eq!(world.machine.state(), State::Stopping);
+    assert_eq!(world.machine.cause().map(|c| c.kind), Some(CauseKind::LinkLost));
+    world.alive = None;
+    let killed = ExitReport { signal: Some(9), ..ExitReport::default() };
+    world.send(Event::Closed(Generation(1), Cause::of_exit(killed)));
+    assert_eq!(world.machine.state(), State::Backoff);
+    let cause = world.machine.cause().unwrap();
+    assert_eq!(
+        (cause.kind, cause.exit.as_ref().and_then(|exit| exit.signal)),
+        (CauseKind::LinkLost, Some(9))
+    );
+}
+
+#[test]
+fn a_connection_that_is_lost_in_a_drain_is_no_failure() {
+    let mut world = World::new(policy());
+    world.send(Event::Start);
+    world.up();
+    world.send(Event::Drain);
+    world.send(Event::Lost(Generation(1), Cause::new(CauseKind::Exited, "x")));
+    assert_eq!(world.machine.state(), State::Stopping);
+    world.crash();
+    assert_eq!((world.machine.state(), world.machine.restarts()), (State::Stopped, 0));
+}
