@@ -3,24 +3,21 @@
 //! A program is followed through its links, to the interpreter of its first line, and to the base of its Python environment.
 //! Each of these brings the folder that it is installed in, never a whole home or a folder that holds the host's state.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::fs::{self, File};
-use std::io::{self, Read};
+mod paths;
+mod programs;
+
+use std::collections::BTreeSet;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use wharf_core::manifest::Fs;
 use wharf_plugin_api::{Cause, CauseKind};
 
+use self::paths::{Walked, Writable, walk};
+use self::programs::{installation, is_wide};
 use super::plan::{Own, Reach};
-use super::{env, find, private_dir};
-
-/// Files that are followed for one program. A script, its interpreter, and what that is a link to are four.
-const FOLLOWED: usize = 32;
-/// Bytes of a script that are looked at. The kernel looks at 256.
-const HEAD: u64 = 1024;
-/// Folders beside `bin` that belong to the same installation, where that is not one folder of its own.
-const BESIDE: [&str; 4] = ["lib", "lib64", "libexec", "pyvenv.cfg"];
+use super::{env, private_dir};
 
 /// What is looked up.
 #[derive(Debug)]
@@ -51,8 +48,9 @@ pub(super) fn find(asked: &Asked<'_>) -> Result<Found, Cause> {
         let detail = format!("its folder for temporary files {} cannot be made: {error}", tmp.display());
         Cause::new(CauseKind::MissingFile, detail)
     })?;
+    let (writable, write) = writable(asked)?;
     let mut notes = Vec::new();
-    let mut read = installation(asked);
+    let mut read = installation(asked, &writable, &mut notes);
     for (what, folder) in [("the folder of its manifest", own.plugin_dir), ("its working directory", own.cwd)]
     {
         if is_wide(folder, asked) {
@@ -62,28 +60,62 @@ pub(super) fn find(asked: &Asked<'_>) -> Result<Found, Cause> {
                  name what the plugin needs in sandbox.fs.read"
             ));
         } else {
-            read.insert(folder.to_owned());
+            read.extend(writable.trusted(folder));
         }
     }
     for path in &asked.fs.read {
-        if path.exists() {
-            read.insert(path.clone());
-        } else {
-            notes.push(format!("sandbox.fs.read: there is no {}, so it gets no rule", path.display()));
+        match walk(path) {
+            Ok(walked) => {
+                refuse_planted("read", path, &walked, &writable)?;
+                read.insert(walked.real);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                notes.push(format!("sandbox.fs.read: there is no {}, so it gets no rule", path.display()));
+            }
+            Err(error) => {
+                notes.push(format!("sandbox.fs.read: {} gets no rule: {error}", path.display()));
+            }
         }
-    }
-    let mut write = BTreeSet::from([own.data_dir.to_owned()]);
-    for path in &asked.fs.write {
-        if !path.exists() {
-            let detail = format!(
-                "there is no {}, which sandbox.fs.write names: make it, or name the folder that it is to be made in",
-                path.display()
-            );
-            return Err(Cause::new(CauseKind::MissingFile, detail));
-        }
-        write.insert(path.clone());
     }
     Ok(Found { reach: Reach { read: texts(read)?, write: texts(write)? }, notes })
+}
+
+/// What it may write, without links: its data folder, and what the manifest names.
+fn writable(asked: &Asked<'_>) -> Result<(Writable, BTreeSet<PathBuf>), Cause> {
+    let mut all = Vec::new();
+    for path in std::iter::once(asked.own.data_dir).chain(asked.fs.write.iter().map(PathBuf::as_path)) {
+        let walked = walk(path).map_err(|error| {
+            let path = path.display();
+            let detail = if error.kind() == io::ErrorKind::NotFound {
+                format!(
+                    "there is no {path}, which sandbox.fs.write names: make it, or name the folder that it is to be made in"
+                )
+            } else {
+                format!("{path}, which sandbox.fs.write names, cannot be used: {error}")
+            };
+            Cause::new(CauseKind::MissingFile, detail)
+        })?;
+        all.push((path, walked));
+    }
+    let writable = Writable(all.iter().map(|(_, walked)| walked.real.clone()).collect());
+    for (path, walked) in &all {
+        refuse_planted("write", path, walked, &writable)?;
+    }
+    let real = writable.0.iter().cloned().collect();
+    Ok((writable, real))
+}
+
+/// Nobody can tell such a link from one that a person made.
+fn refuse_planted(key: &str, path: &Path, walked: &Walked, writable: &Writable) -> Result<(), Cause> {
+    let Some(link) = writable.planted(walked) else { return Ok(()) };
+    let detail = format!(
+        "{} leads through the link {}, and the plugin can write the folder that it lies in: it could reach any file by it. \
+         If you made the link, name {} in sandbox.fs.{key}; else remove it",
+        path.display(),
+        link.display(),
+        walked.real.display()
+    );
+    Err(Cause::new(CauseKind::MissingFile, detail))
 }
 
 /// Makes a folder anew. The plugin could put anything in its place while it ran, so no link is followed.
@@ -105,105 +137,6 @@ fn texts(paths: BTreeSet<PathBuf>) -> Result<Vec<String>, Cause> {
         })
     };
     paths.into_iter().map(text).collect()
-}
-
-/// Where the program is installed, and all that it is executed by.
-fn installation(asked: &Asked<'_>) -> BTreeSet<PathBuf> {
-    let mut places = BTreeSet::new();
-    let mut seen = BTreeSet::new();
-    let mut next = VecDeque::from([asked.own.program.to_owned()]);
-    while let Some(file) = next.pop_front().filter(|_| seen.len() < FOLLOWED) {
-        // The links on the way to a file lead elsewhere: only its own name counts.
-        let Some((folder, name)) = file.parent().zip(file.file_name()) else { continue };
-        let Ok(folder) = folder.canonicalize() else { continue };
-        let file = folder.join(name);
-        if !seen.insert(file.clone()) {
-            continue;
-        }
-        places.extend(place(&file, asked));
-        if let Ok(target) = fs::read_link(&file) {
-            next.push_back(folder.join(target));
-        } else {
-            next.extend(interpreters(&file, asked));
-        }
-        next.extend(base_of_environment(&folder));
-    }
-    places
-}
-
-/// What a file of an installation needs around it.
-fn place(file: &Path, asked: &Asked<'_>) -> Vec<PathBuf> {
-    let modules = file.ancestors().filter(|path| path.file_name().is_some_and(|name| name == "node_modules"));
-    if let Some(outermost) = modules.last() {
-        return vec![outermost.to_owned()];
-    }
-    let folder = file.parent().unwrap_or(file);
-    let is_bin = folder.file_name().is_some_and(|name| name == "bin" || name == "sbin" || name == "shims");
-    match folder.parent().filter(|_| is_bin) {
-        Some(root) if !is_wide(root, asked) => vec![root.to_owned()],
-        // Not in a home itself, where other things than programs have these names.
-        Some(root) if !home(asked).is_some_and(|home| home.starts_with(root)) => {
-            BESIDE.iter().map(|name| root.join(name)).chain([folder.to_owned()]).collect()
-        }
-        Some(_) | None => vec![file.to_owned()],
-    }
-}
-
-/// Whether a folder holds more than an installation: a folder at the root, a home, `~/.local`, or what holds the host's state.
-fn is_wide(folder: &Path, asked: &Asked<'_>) -> bool {
-    let real = folder.canonicalize();
-    let folder = real.as_deref().unwrap_or(folder);
-    let data = asked.own.data_dir.canonicalize();
-    let data = data.as_deref().unwrap_or(asked.own.data_dir);
-    folder.components().filter(|part| matches!(part, Component::Normal(_))).count() < 2
-        || folder.file_name().is_some_and(|name| name == ".local")
-        || home(asked).is_some_and(|home| home.starts_with(folder))
-        || (data != folder && data.starts_with(folder))
-}
-
-fn home(asked: &Asked<'_>) -> Option<PathBuf> {
-    let home = variable(asked, "HOME").filter(|home| home.starts_with('/'))?;
-    Some(Path::new(home).canonicalize().unwrap_or_else(|_| home.into()))
-}
-
-fn variable<'a>(asked: &Asked<'a>, name: &str) -> Option<&'a str> {
-    asked.env.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
-}
-
-/// What the first line of a script names, and what that looks up on the plugin's `PATH`.
-fn interpreters(script: &Path, asked: &Asked<'_>) -> Vec<PathBuf> {
-    let mut head = Vec::new();
-    let read = File::open(script).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    let Some(head) = read.ok().and_then(|_| head.strip_prefix(b"#!")) else { return Vec::new() };
-    let head = String::from_utf8_lossy(head);
-    let mut lines = head.lines();
-    let mut words = lines.next().unwrap_or_default().split_whitespace();
-    let Some(interpreter) = words.next().map(PathBuf::from) else { return Vec::new() };
-    let mut all = Vec::new();
-    if interpreter.file_name().is_some_and(|name| name == "env") {
-        let name = words.find(|word| !word.starts_with('-') && !word.contains('='));
-        let path = variable(asked, "PATH").unwrap_or_default();
-        all.extend(name.and_then(|name| find::program(name, asked.own.cwd, path).ok()));
-    }
-    // How installers of Python write a path that the first line cannot hold.
-    if let Some(line) = lines.next().and_then(|line| line.strip_prefix("'''exec' ")) {
-        let path = match line.strip_prefix('"') {
-            Some(quoted) => quoted.split('"').next(),
-            None => line.split_whitespace().next(),
-        };
-        all.extend(path.map(PathBuf::from));
-    }
-    all.push(interpreter);
-    all
-}
-
-/// The Python that an environment was made from, as a file in its folder of programs.
-fn base_of_environment(bin: &Path) -> Option<PathBuf> {
-    let mut text = String::new();
-    let file = File::open(bin.parent()?.join("pyvenv.cfg")).ok()?;
-    file.take(64 * HEAD).read_to_string(&mut text).ok()?;
-    let home = text.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| key.trim() == "home");
-    home.map(|(_, home)| Path::new(home.trim()).join("python3"))
 }
 
 #[cfg(test)]

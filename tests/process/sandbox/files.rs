@@ -74,6 +74,22 @@ async fn neither_a_grandchild_nor_a_link_is_a_way_out() {
 }
 
 #[tokio::test]
+async fn what_it_puts_in_the_place_of_its_folders_gives_it_nothing_at_its_next_start() {
+    let ground = Ground::new().await;
+    std::fs::create_dir(ground.path("data/p/cache")).unwrap();
+    let write = Fs { read: Vec::new(), write: vec![ground.path("data/p/cache")] };
+    let sandbox = Sandbox { fs: Some(write), ..off() };
+    let (cache, outside) = (ground.text("data/p/cache"), ground.text("outside"));
+    let script = format!("mv {cache} {cache}-2 && ln -s {outside} {cache} && echo planted");
+    assert_eq!(ground.sh(&script, sandbox.clone()).await, "planted\n");
+    let launch = ground.launch("/bin/sh", &["-c", &format!("echo x >{outside}/new")], sandbox);
+    let cause = Cause::from(ground.world.spawn(launch).await.unwrap_err());
+    assert_eq!(cause.kind, CauseKind::MissingFile);
+    assert!(cause.detail.contains(&format!("the link {cache}")), "{cause}");
+    assert!(!ground.path("outside/new").exists());
+}
+
+#[tokio::test]
 async fn processes_outside_cannot_be_signalled() {
     // In a PID namespace they have no number.
     let ground = Ground::at(Level::Subreaper).await;

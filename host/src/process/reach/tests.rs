@@ -98,18 +98,8 @@ fn an_environment_brings_the_python_it_was_made_from() {
     world.file("pyenv/versions/3.11/bin/python3", "\x7fELF");
     world.link("home/.local/bin/tool", &format!("{}", world.at("venv/bin/server").display()));
     let tool = world.at("home/.local/bin/tool");
-    assert_eq!(
-        world.of(&tool),
-        [
-            "home/.local/bin",
-            "home/.local/lib",
-            "home/.local/lib64",
-            "home/.local/libexec",
-            "home/.local/pyvenv.cfg",
-            "pyenv/versions/3.11",
-            "venv"
-        ]
-    );
+    fs::create_dir(world.at("home/.local/lib")).unwrap();
+    assert_eq!(world.of(&tool), ["home/.local/bin", "home/.local/lib", "pyenv/versions/3.11", "venv"],);
 }
 
 #[test]
@@ -140,10 +130,12 @@ fn the_folder_for_temporary_files_is_new_whatever_was_put_in_its_place() {
     let program = world.file("bin/server", "\x7fELF");
     let theirs = world.file("home/theirs/kept", "x");
     let tmp = world.at("home/.local/state/wharf/data/p/tmp-0");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    fs::set_permissions(theirs.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
     let look = || {
         world.asked(&program, "plugins", &Fs::default()).unwrap();
         assert!(fs::symlink_metadata(&tmp).unwrap().is_dir());
-        assert_eq!(fs::metadata(&tmp).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!((mode(&tmp), mode(theirs.parent().unwrap())), (0o700, 0o755));
         assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
     };
     look();
@@ -178,5 +170,71 @@ fn links_in_a_circle_end() {
     let world = World::new();
     let program = world.link("tools/a", "b");
     world.link("tools/b", "a");
-    assert_eq!(world.of(&program), ["tools/a", "tools/b"]);
+    assert_eq!(world.of(&program), [""; 0]);
+}
+
+#[test]
+fn a_link_in_a_folder_that_it_can_write_leads_nowhere() {
+    let world = World::new();
+    let program = world.file("bin/server", "\x7fELF");
+    fs::create_dir_all(world.at("theirs/deep")).unwrap();
+    let data = "home/.local/state/wharf/data/p";
+    world.link(&format!("{data}/cache"), world.at("theirs").to_str().unwrap());
+    fs::create_dir_all(world.at("mine")).unwrap();
+    world.link("mine/up", "../theirs");
+    let (cache, mine) = (world.at(data).join("cache"), world.at("mine"));
+    let by = |read: &[&Path], write: &[&Path]| {
+        let [read, write] = [read, write].map(|paths| paths.iter().map(|path| path.to_path_buf()).collect());
+        world.asked(&program, "plugins", &Fs { read, write })
+    };
+    let deep = cache.join("deep");
+    let up = world.at("mine/up");
+    let dots = world.at("plugins/../mine/up/deep");
+    let refused: [(&[&Path], &[&Path]); 6] = [
+        (&[], &[&cache]),
+        (&[], &[&deep]),
+        (&[&deep], &[]),
+        (&[&up], &[&mine]),
+        (&[&dots], &[&mine]),
+        (&[], &[&up, &mine]),
+    ];
+    for (read, write) in refused {
+        let cause = by(read, write).unwrap_err();
+        assert_eq!(cause.kind, CauseKind::MissingFile);
+        let theirs = world.at("theirs");
+        for word in ["leads through the link", "else remove it", theirs.to_str().unwrap()] {
+            assert!(cause.detail.contains(word), "{cause}");
+        }
+    }
+    // A person's link, in a folder that the plugin cannot write.
+    let found = by(&[&up], &[&world.at("theirs/deep")]).unwrap().reach;
+    let text = |path: &str| world.at(path).to_str().unwrap().to_owned();
+    assert!(found.read.contains(&text("theirs")), "{found:?}");
+    assert!(found.write.contains(&text("theirs/deep")), "{found:?}");
+}
+
+#[test]
+fn a_program_that_the_plugin_can_change_widens_nothing() {
+    let world = World::new();
+    let elsewhere = |name: &str| world.at(name).to_str().unwrap().to_owned();
+    for secret in ["secrets/bin/tool", "secrets/node_modules/x/cli.js", "secrets/plain"] {
+        world.file(secret, "\x7fELF");
+    }
+    let script = format!("#!{}\n", elsewhere("secrets/bin/tool"));
+    world.file("app/venv/pyvenv.cfg", &format!("home = {}\n", elsewhere("secrets/bin")));
+    let programs = [
+        world.file("app/script", &script),
+        world.file("app/venv/bin/server", "\x7fELF"),
+        world.link("app/cli", &elsewhere("secrets/node_modules/x/cli.js")),
+        world.link("app/folder", &elsewhere("secrets/bin")).join("tool"),
+        world.link("tools/by", "../app/cli"),
+    ];
+    for program in &programs {
+        let free = world.of(program);
+        assert!(free.iter().any(|path| path.starts_with("secrets")), "{program:?}: {free:?}");
+        let write = Fs { read: Vec::new(), write: vec![world.at("app")] };
+        let found = world.asked(program, "plugins", &write).unwrap();
+        assert!(!found.reach.read.iter().any(|path| path.contains("secrets")), "{program:?}: {found:?}");
+        assert!(found.notes.iter().any(|note| note.contains("can write")), "{program:?}: {found:?}");
+    }
 }

@@ -1,19 +1,23 @@
 //! Which files and ports a plugin reaches, by Landlock: rules that the kernel keeps for the process and all its children.
 //!
 //! A rule names what its path leads to when the plugin is launched. What cannot be opened gets no rule: a plugin then reaches
-//! less, never more.
+//! less, never more. The paths of the plugin's own rules hold no links: one that has become a link since they were looked up
+//! gets no rule either.
 
 use std::error::Error;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd;
 
 use crate::process::plan::{LandlockPlan, Plan, Reach};
@@ -138,8 +142,24 @@ fn files(created: RulesetCreated, reach: &Reach, abi: ABI) -> Result<RulesetCrea
         .add_rules(path_beneath_rules(SYSTEM, read))?
         .add_rules(path_beneath_rules(settings(), read))?
         .add_rules(path_beneath_rules(DEVICES, devices & all))?
-        .add_rules(path_beneath_rules(&reach.read, read))?
-        .add_rules(path_beneath_rules(&reach.write, write))
+        .add_rules(without_links(&reach.read, read))?
+        .add_rules(without_links(&reach.write, write))
+}
+
+/// The plugin may be able to put a link in the place of any part of a path.
+fn without_links(
+    paths: &[String],
+    access: BitFlags<AccessFs>,
+) -> impl Iterator<Item = Result<PathBeneath<OwnedFd>, RulesetError>> {
+    paths.iter().filter_map(move |path| {
+        let how =
+            OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let file = openat2(AT_FDCWD, path.as_str(), how).ok()?;
+        let is_folder =
+            fstat(&file).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits());
+        let access = if is_folder { access } else { access & AccessFs::from_file(ABI::V9) };
+        Some(Ok(PathBeneath::new(file, access)))
+    })
 }
 
 fn settings() -> Vec<PathBuf> {
@@ -170,4 +190,23 @@ fn errno_of(error: &RulesetError) -> Errno {
         next = error.source();
     }
     Errno::EINVAL
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use landlock::AccessFs;
+
+    use super::without_links;
+
+    #[test]
+    fn what_has_become_a_link_gets_no_rule() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().canonicalize().unwrap().join(name).to_str().unwrap().to_owned();
+        std::fs::create_dir_all(at("a/b")).unwrap();
+        symlink("a", at("link")).unwrap();
+        let rules = |name: &str| without_links(&[at(name)], AccessFs::ReadFile.into()).count();
+        assert_eq!(["a", "a/b", "link", "link/b", "gone"].map(rules), [1, 1, 0, 0, 0]);
+    }
 }
