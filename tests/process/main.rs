@@ -19,3 +19,4 @@ mod memory;
 mod network;
 mod output;
 mod sandbox;
+mod undone;
