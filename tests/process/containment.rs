@@ -41,9 +41,18 @@ async fn what_the_main_process_leaves_is_gone_before_gone_is_said() {
 #[tokio::test]
 async fn the_end_is_told_at_once_though_the_pipes_stay_open() {
     let world = World::new().await;
-    // The pipe to us is held by this test as long as `process` lives; `exited` must not wait for its end.
-    let process = world.run("sleep 1000 & exit 4").await;
+    let mut launch = world.sh("echo up; read line; exit 4");
+    launch.stdin = true;
+    let mut process = world.spawn(launch).await.unwrap();
+    line(&mut process).await;
+    // Somebody outside of the tree has them open for writing.
+    let pid = process.handle.pid();
+    let open = |fd| std::fs::File::options().write(true).open(format!("/proc/{pid}/fd/{fd}")).unwrap();
+    let held = [open(1), open(2)];
+    drop(process.stdin.take());
     assert_eq!(within(process.handle.exited()).await.code, Some(4));
+    assert_eq!(within(process.handle.gone()).await.code, Some(4));
+    drop(held);
 }
 
 #[tokio::test]
@@ -135,9 +144,33 @@ async fn a_killed_shim_takes_its_tree_with_it() {
     }
 }
 
+#[tokio::test]
+async fn what_was_seen_below_a_killed_shim_is_found_whatever_it_has_become() {
+    for level in [Level::Subreaper, Level::ProcessGroup] {
+        let world = World::without_groups(Some(level)).await;
+        assert_eq!(world.machine.level(), level);
+        let number = format!("{}{:06}", level as u8 + 1, std::process::id());
+        // Neither its session nor its environment tells whose it is.
+        let script = format!("env -i setsid sleep {number} & echo up; wait");
+        let mut process = world.run(&script).await;
+        line(&mut process).await;
+        until("it runs", || sleeping(&number) == 1).await;
+        // It is looked for each second; nothing tells when that is done.
+        let since = std::time::Instant::now();
+        until("it was seen", || since.elapsed() > Duration::from_secs(3)).await;
+        kill_hard(shim_of(&process.handle));
+        within(process.handle.gone()).await;
+        assert_eq!(sleeping(&number), 0, "{level:?}");
+    }
+}
+
 /// How many of the processes without any mark live.
 fn wiped() -> usize {
-    let argument = format!("7{:06}", std::process::id());
+    sleeping(&format!("7{:06}", std::process::id()))
+}
+
+/// How many live that sleep for so long.
+fn sleeping(argument: &str) -> usize {
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
     let is_it = |pid: &String| {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -150,3 +150,67 @@ async fn many_start_at_once() {
     }
     assert_eq!(within(world.tasks.end(Duration::from_secs(5))).await, 0, "no task is left");
 }
+
+#[test]
+fn an_end_is_seen_though_the_starter_of_the_host_ignores_those_of_children() {
+    let program = std::env::current_exe().unwrap();
+    // Not every shell lets this be ignored.
+    let code = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
+    let output = std::process::Command::new("timeout")
+        .args(["-s", "KILL", "60", "python3", "-c", code])
+        .arg(program)
+        .args(["--exact", "lifecycle::deaf_program", "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A host that has inherited it.
+#[tokio::test]
+#[ignore = "a program for another test"]
+async fn deaf_program() {
+    let world = World::new().await;
+    for code in [0, 3] {
+        let process = world.run(&format!("sleep 0.1; exit {code}")).await;
+        assert_eq!(within(process.handle.gone()).await.code, Some(code));
+    }
+}
+
+#[test]
+fn what_the_host_was_handed_down_is_not_handed_on() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: it takes root to hand capabilities down");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::copy(std::env::current_exe().unwrap(), at("host")).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_wharf"), at("wharf")).unwrap();
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .args(["--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"])
+        .arg(at("host"))
+        .args(["--exact", "lifecycle::privileged_program", "--ignored", "--nocapture"])
+        .current_dir("/")
+        .env("WHARF_TEST_SHIM", at("wharf"))
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A host of another user that was given a capability for what it executes.
+#[tokio::test]
+#[ignore = "a program for another test"]
+async fn privileged_program() {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    assert!(own.contains("CapAmb:\t0000000000002000"), "{own}");
+    let world = World::at(Level::Subreaper).await.unwrap();
+    let status = world.launch("/bin/grep", &["-E", "CapInh|CapPrm|CapEff|CapAmb", "/proc/self/status"]);
+    let mut process = world.spawn(status).await.unwrap();
+    let text = read(&mut process).await;
+    assert_eq!(text.matches("0000000000000000").count(), 4, "{text}");
+}

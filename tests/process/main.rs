@@ -20,3 +20,4 @@ mod memory;
 mod network;
 mod output;
 mod sandbox;
+mod undone;

@@ -1,4 +1,5 @@
 //! Which executable serves as the shim: opened once, so that a file replaced on disk changes nothing for a running host.
+#![allow(unsafe_code, reason = "the disposition of a signal has no safe wrapper")]
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -17,6 +18,13 @@ static EXECUTABLE: OnceLock<File> = OnceLock::new();
      or name a wharf executable with wharf::process::use_executable()"
 )]
 pub struct NotInitialised;
+
+/// Where whoever started this program ignores the ends of children (`trap '' CHLD`), that is inherited, over exec too: the
+/// kernel then tells of no end and keeps no exit code. Called before there is a thread.
+pub(super) fn hear_of_children() {
+    // SAFETY: sets the default action, so no handler can run. It cannot fail for this signal.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
 
 /// Opens `path` and keeps it; a second call changes nothing.
 pub(super) fn remember(path: &Path) -> std::io::Result<()> {

@@ -1,5 +1,7 @@
 //! A running process as the host sees it: wait for its end, stop it, kill it. One task per process owns the shim's socket.
 
+mod orphans;
+
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use wharf_core::manifest::Stop;
 use wharf_plugin_api::ExitReport;
 
@@ -19,11 +21,11 @@ use super::dial::Line;
 use super::keeper::Keeper;
 use super::ledger::Entry;
 use super::level::Level;
+use super::memory;
 use super::proc::{self, Pid};
 use super::spawn::{Launch, Unkillable};
-use super::sweep::{self, Swept};
+use super::sweep::{self, Swept, Traces};
 use super::wire::{Order, Report};
-use super::{memory, wire};
 use crate::tasks::Tasks;
 
 /// All that one shim may ever report, bytes: a few hundred are usual.
@@ -39,11 +41,24 @@ const SWEEP_BUDGET: Duration = Duration::from_secs(5);
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 const SWEEP_SHORT: Duration = Duration::from_millis(50);
 
+/// How long the host takes for what is left in control groups, at most (`cgroup::end`).
+const GROUPS_BUDGET: Duration = Duration::from_secs(5);
+
 /// How long the last lines of a tree that is gone may take to reach the log.
 const DRAIN_BUDGET: Duration = Duration::from_secs(1);
 
-/// After the order to kill: when a waiter no longer believes that it will end. More than all the steps above together.
-const GONE_BUDGET: Duration = Duration::from_secs(15);
+/// After the order to kill: when a waiter no longer believes that it will end. The steps together, with what can pass
+/// before a step notices: the shim's patience and its reaping (twice), its groups, the sweep, the last lines.
+const GONE_BUDGET: Duration = Duration::from_secs(
+    3 * KILL_PATIENCE.as_secs()
+        + GROUPS_BUDGET.as_secs()
+        + SWEEP_BUDGET.as_secs()
+        + DRAIN_BUDGET.as_secs()
+        + 1,
+);
+
+/// How often it is looked what is below a shim, where the kernel does not hold a tree together.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A process, shared. Dropping the last clone kills the tree.
 #[derive(Clone, Debug)]
@@ -83,8 +98,8 @@ pub(super) struct Shim {
 /// What the guarding task needs besides.
 pub(super) struct Guarded {
     pub(super) pid: Pid,
-    /// `NAME=value` in the environment of every process of the tree.
-    pub(super) marker: String,
+    /// By what the processes of the tree are known.
+    pub(super) traces: Traces,
     pub(super) pumps: Vec<JoinHandle<()>>,
     pub(super) level: Level,
     pub(super) launch: Launch,
@@ -103,11 +118,15 @@ struct Guard {
     since: Instant,
     /// When the shim is killed, once it was told to kill.
     patience: Option<Instant>,
+    /// The host has killed the shim.
+    by_us: bool,
+    /// The look below the shim that runs now.
+    looking: Option<JoinHandle<Traces>>,
     /// Kills what a shim has left: [`sweep::until_gone`].
     sweep: Sweep,
 }
 
-type Sweep = Arc<dyn Fn(Pid, &str, Duration) -> Swept + Send + Sync>;
+type Sweep = Arc<dyn Fn(&Traces, Duration) -> Swept + Send + Sync>;
 
 /// Starts the task that owns the shim.
 pub(super) fn guard(shim: Shim, guarded: Guarded, tasks: &Tasks) -> ProcessHandle {
@@ -137,7 +156,8 @@ fn guard_with(shim: Shim, guarded: Guarded, sweep: Sweep, tasks: &Tasks) -> Proc
     let mut ended = shared.phase.clone();
     let ended = async move { drop(ended.wait_for(|phase| !matches!(phase, Phase::Running)).await) };
     span.in_scope(|| guarded.bounds.watch(shared.shim, shared.orders.downgrade(), ended, tasks));
-    let guard = Guard { shim, guarded, phase, since: Instant::now(), patience: None, sweep };
+    let (since, patience, by_us, looking) = (Instant::now(), None, false, None);
+    let guard = Guard { shim, guarded, phase, since, patience, by_us, looking, sweep };
     let known = memory::Known::new(guard.guarded.pid, shared.shim);
     tasks.spawn(span, guard.run(inbox, known, tasks.clone()));
     ProcessHandle { shared: Arc::new(shared) }
@@ -241,6 +261,10 @@ impl Shim {
         self.keeper.shim().unwrap_or_default()
     }
 
+    pub(super) fn keeper(&mut self) -> &mut Keeper {
+        &mut self.keeper
+    }
+
     /// Takes the process that holds the tree together as ours, and lets it begin.
     pub(super) fn adopt(&mut self, shim: Pid) {
         self.keeper.adopt(shim);
@@ -309,6 +333,9 @@ impl Guard {
     /// Follows the process to its end. False if the shim ended without reporting that nothing is left.
     async fn watch(&mut self, mut inbox: mpsc::Receiver<Order>, tasks: &Tasks) -> bool {
         let mut held = true;
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let apart = self.guarded.level.is_namespace();
         loop {
             let patience = self.patience;
             tokio::select! {
@@ -329,8 +356,16 @@ impl Guard {
                 () = tasks.ending().cancelled(), if patience.is_none() => self.obey(Order::Kill),
                 () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
                     tracing::warn!("the shim does not end its tree; the host does it");
+                    // While it lives it has its tree below it: what is seen now is found when that is no longer so.
+                    self.look(tasks);
+                    self.looked(true).await;
+                    self.by_us = true;
                     self.shim.keeper.kill();
                     return false;
+                }
+                _ = looks.tick(), if !apart => {
+                    self.looked(false).await;
+                    self.look(tasks);
                 }
             }
         }
@@ -341,54 +376,6 @@ impl Guard {
         if order == Order::Kill {
             self.guarded.bounds.kill();
             self.patience.get_or_insert(Instant::now() + KILL_PATIENCE);
-        }
-    }
-
-    fn tell_of_shim(&self) {
-        tracing::warn!("the shim was killed; the host kills what it has left");
-        let launch = &self.guarded.launch;
-        let line = "the helper process of this plugin was killed from outside; its process tree is ended";
-        launch.log.append(launch.instance, launch.generation, wire::HOST_STREAM, line);
-    }
-
-    /// The shim is gone and cannot say that nothing is left: the host looks itself. True when nothing is left, false if
-    /// the host ends before that.
-    async fn clean_up_after_shim(&mut self, tasks: &Tasks) -> bool {
-        // Reaped first: only then are its orphans ours to reap.
-        timeout(KILL_PATIENCE, self.shim.keeper.wait()).await.ok();
-        let (bounds, main) = (self.guarded.bounds.clone(), self.guarded.pid);
-        tasks.blocking(move || bounds.end_members(main)).await.ok();
-        let mut swept = self.swept(SWEEP_BUDGET, tasks).await;
-        self.tell_exited(swept.main.take(), tasks).await;
-        if !swept.gone {
-            tracing::error!(left = ?swept.left, "processes of the plugin survive being killed");
-        }
-        while !swept.gone {
-            tokio::select! {
-                () = tasks.ending().cancelled() => return false,
-                () = sleep(SWEEP_AGAIN) => {}
-            }
-            swept = self.swept(SWEEP_SHORT, tasks).await;
-        }
-        true
-    }
-
-    /// A sweep that failed (the host is ending) has not shown that nothing is left.
-    async fn swept(&self, budget: Duration, tasks: &Tasks) -> Swept {
-        let (sweep, main, marker) = (Arc::clone(&self.sweep), self.guarded.pid, self.guarded.marker.clone());
-        tasks.blocking(move || sweep(main, &marker, budget)).await.unwrap_or_default()
-    }
-
-    /// How the main process ended, if the shim has not told it.
-    async fn tell_exited(&self, reaped: Option<ExitReport>, tasks: &Tasks) {
-        if self.known_report().is_none() {
-            let uptime = self.since.elapsed();
-            let report =
-                reaped.unwrap_or(ExitReport { signal: Some(libc::SIGKILL), ..ExitReport::default() });
-            let note = Some("its helper process was killed from outside".to_owned());
-            let report = ExitReport { uptime, note: note.filter(|_| report.signal.is_some()), ..report };
-            let report = self.explained(report, true, tasks).await;
-            self.phase.send_replace(Phase::Exited(report));
         }
     }
 

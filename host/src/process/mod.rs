@@ -8,14 +8,17 @@
 //! | level | host killed | shim killed | both killed together |
 //! |---|---|---|---|
 //! | PID namespace, as root or in a user namespace | nothing is left | nothing is left | nothing is left |
-//! | control group, sub-reaper | nothing is left | nothing is left: the host finds it | the next host finds it |
-//! | process group | what left its tree stays until the next host | nothing is left: the host finds it | the next host finds it |
+//! | control group | nothing is left | nothing is left: the host kills the group | the next host finds it |
+//! | sub-reaper | nothing is left | the host finds it, but for what hid in the last second | the next host finds it by the ledger |
+//! | process group | what left its tree stays until the next host | likewise | likewise |
 //!
 //! In a PID namespace the shim is the first process, and the kernel kills all others with it. Elsewhere the shim is a
 //! sub-reaper: whatever daemonises, double-forks or leaves its session becomes its child, and it kills children until there
 //! are none; should it be killed itself, the kernel kills the plugin's main process (`PR_SET_PDEATHSIG`), the rest become
-//! children of the host (a sub-reaper too), and the host finds them by the mark in their environment or by their session
-//! (`sweep`). The next host finds them by the ledger (`ledger`), which names the mark and the first processes of each launch:
+//! children of the host (a sub-reaper too), and the host finds them by the mark in their environment, by their session, or
+//! because it has seen them below the shim, where it looks each second (`sweep`). Without a control group it does not find a
+//! process that has left its session and wiped its environment, if both that and the shim's death were within a second.
+//! The next host finds them by the ledger (`ledger`), which names the mark and the first processes of each launch:
 //! outside of a namespace, a process that has wiped its environment and whose parents are dead is not found by it.
 //!
 //! `PR_SET_PDEATHSIG` is set by the shim only: it tells the end of the *thread* that made the process, and a runtime's
@@ -28,6 +31,7 @@
 mod bounds;
 mod cgroup;
 mod dial;
+mod draft;
 pub mod env;
 pub(crate) mod exe;
 pub mod find;
@@ -63,6 +67,7 @@ pub use wire::Stage;
 /// In the host it makes the process a child sub-reaper (processes orphaned below it become its children) and opens its own
 /// executable, so that an upgrade on disk never pairs a new shim with a running host.
 pub fn init() {
+    exe::hear_of_children();
     match std::env::args_os().nth(1) {
         Some(word) if word == wire::SHIM_WORD => shim::run(),
         Some(word) if word == wire::PROBE_WORD => shim::probe(),

@@ -23,6 +23,25 @@ pub(super) struct Stat {
     pub(super) began: u64,
 }
 
+/// One process and no other: numbers are used again, with another time of beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Seen {
+    pub(super) pid: Pid,
+    pub(super) began: u64,
+}
+
+impl Seen {
+    /// The process that has this number now.
+    pub(super) fn now(pid: Pid) -> Option<Self> {
+        Some(Self { pid, began: stat(pid)?.began })
+    }
+
+    /// Whether it is there, ended but not reaped included.
+    pub(super) fn is_there(self) -> bool {
+        Self::now(self.pid) == Some(self)
+    }
+}
+
 /// Reads the `stat` of a process; `None` if it is gone.
 pub(super) fn stat(pid: Pid) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)

@@ -1,6 +1,8 @@
-//! Starting a plugin's process: the shim, the pipes, the request, and what can go wrong on the way.
+//! Starting a plugin's process: the shim, the pipes, the request.
 
-use std::ffi::{CString, NulError, OsString};
+mod error;
+
+use std::ffi::{CString, OsString};
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -15,12 +17,14 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use wharf_core::manifest::{Limits, Sandbox, Stop};
-use wharf_plugin_api::{Cause, CauseKind};
 
+pub use self::error::SpawnError;
+use self::error::{HOST_ENDS, SILENT};
 use super::bounds::{self, Bounded, Bounds};
 use super::dial::{self, Line};
+use super::draft::{Draft, Over};
 use super::env;
-use super::exe::{self, NotInitialised};
+use super::exe;
 use super::handle::{self, ProcessHandle};
 use super::keeper::Keeper;
 use super::logs::{LogBook, pump};
@@ -28,11 +32,15 @@ use super::machine::Machine;
 use super::plan::{InForce, Own, Plan, Wanted};
 use super::proc::Pid;
 use super::reach;
+use super::sweep::Main;
 use super::wire::{HOST_STREAM, MARKER, Report, Request, SHIM_WORD, Stage};
 use crate::tasks::Tasks;
 
-/// How long the shim may take from its start to its first report. Far above what a loaded machine needs.
+/// How long the shim may take from its start to the plugin's first instruction. Far above what a loaded machine needs.
 const FIRST_REPORT: Duration = Duration::from_secs(20);
+
+/// How long a failed launch is waited for until nothing of it is left; then that goes on in the background.
+const UNDONE: Duration = Duration::from_secs(5);
 
 /// What to start.
 #[derive(Debug)]
@@ -97,40 +105,6 @@ pub struct Unkillable {
     pub pid: u32,
 }
 
-/// Why a process was not started. Nothing of it is left.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpawnError {
-    /// Nothing can serve as the shim.
-    #[error(transparent)]
-    NotInitialised(#[from] NotInitialised),
-    /// The manifest demands what this machine does not give.
-    #[error("{0}")]
-    Refused(Cause),
-    /// A text that the kernel cannot take.
-    #[error("an argument, a path or a variable holds a NUL character")]
-    Nul(#[from] NulError),
-    /// More than the kernel would take.
-    #[error("the arguments and the environment together exceed 2 MiB")]
-    TooLarge,
-    /// The machine refuses what the host needs for it.
-    #[error("the host could not {0}: {1}")]
-    System(&'static str, #[source] io::Error),
-    /// The shim has ended without a word, or says nothing.
-    #[error("the host's own helper process {0}")]
-    Shim(&'static str),
-    /// A step failed between the shim and the plugin's first instruction.
-    #[error("{stage} failed for {path}: {errno}", path = .path.display())]
-    Step {
-        /// Which.
-        stage: Stage,
-        /// The system's reason.
-        errno: Errno,
-        /// The working directory if entering it failed, else the program.
-        path: PathBuf,
-    },
-}
-
 /// What the blocking part hands over.
 struct Begun {
     control: UnixStream,
@@ -140,6 +114,7 @@ struct Begun {
     stderr: OwnedFd,
     /// The host's end of the socket for connections, if the plugin has a network of its own.
     line: Option<OwnedFd>,
+    over: Over,
 }
 
 /// Starts a process. Returns when its program is executed, or with the step that failed.
@@ -165,11 +140,11 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
         let plan = &mut request.plan.limits;
         entry.groups(plan.groups.iter().map(|group| group.dir(&bounded.name)).collect());
         let bounds = Bounds::make(plan, bounded, log, &keeping).map_err(SpawnError::Refused)?;
-        begin(&request, &label, with_stdin, &keeping).map(|begun| (begun, entry, bounds))
+        let draft = Draft::new(entry, bounds, mark);
+        begin(&request, &label, with_stdin, draft, &keeping)
     };
     let begun = tasks.blocking(beginning).await;
-    let ending = |_| SpawnError::Shim("could not be started: the host is ending");
-    let (begun, mut entry, bounds) = begun.map_err(ending)??;
+    let begun = begun.map_err(|_| HOST_ENDS)??;
 
     let system = |doing| move |error| SpawnError::System(doing, error);
     let pipes = system("use the plugin's pipes");
@@ -178,21 +153,16 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
     let stderr = pipe::Receiver::from_owned_fd(begun.stderr).map_err(pipes)?;
     let line = begun.line.map(|line| Line::new(line, tasks)).transpose();
     let line = line.map_err(system("use the socket for connections"))?;
-    let mut shim = handle::Shim::new(begun.control, begun.keeper).map_err(system("use the shim's socket"))?;
-    let pid = match tokio::time::timeout(FIRST_REPORT, started_as(&mut shim)).await {
-        Ok(Ok(pid)) => pid,
-        Ok(Err(Unstarted::Step(stage, errno))) => return Err(step(launch, stage, errno)),
-        Ok(Err(Unstarted::Ended)) => return Err(SpawnError::Shim("ended before it started the plugin")),
-        Err(_) => {
-            return Err(SpawnError::Shim("does not answer; does main call wharf::init() first?"));
+    let shim = handle::Shim::new(begun.control, begun.keeper).map_err(system("use the shim's socket"))?;
+    let (shim, pid, Draft { entry, bounds, traces, .. }) = match Box::pin(proven(shim, &launch, tasks)).await
+    {
+        Ok(proven) => proven,
+        Err(error) => {
+            // The shim is dropped: it is being ended. The next launch shall not begin beside it.
+            undone(begun.over).await;
+            return Err(error);
         }
     };
-    let known = [shim.pid(), pid];
-    let noting = move || {
-        entry.started(known);
-        entry
-    };
-    let entry = tasks.blocking(noting).await.map_err(ending)?;
 
     let rate = launch.limits.log_rate;
     let source =
@@ -206,7 +176,7 @@ pub async fn spawn(launch: Launch, machine: &Arc<Machine>, tasks: &Tasks) -> Res
     };
     let in_force = bounds.in_force();
     machine.launched(pid.unsigned_abs(), &in_force);
-    let guarded = handle::Guarded { pid, marker, pumps, level, launch, line, entry, bounds };
+    let guarded = handle::Guarded { pid, traces, pumps, level, launch, line, entry, bounds };
     let handle = handle::guard(shim, guarded, tasks);
     Ok(Process { stdin, stdout, in_force: Arc::unwrap_or_clone(in_force), handle })
 }
@@ -224,8 +194,7 @@ async fn with_files(launch: Launch, mut plan: Plan, tasks: &Tasks) -> Result<(La
         });
         (launch, found)
     };
-    let looked = tasks.blocking(looking).await;
-    let (launch, found) = looked.map_err(|_| SpawnError::Shim("could not be started: the host is ending"))?;
+    let (launch, found) = tasks.blocking(looking).await.map_err(|_| HOST_ENDS)?;
     let found = found.map_err(SpawnError::Refused)?;
     for note in found.notes {
         launch.log.append(launch.instance, launch.generation, HOST_STREAM, &note);
@@ -234,17 +203,50 @@ async fn with_files(launch: Launch, mut plan: Plan, tasks: &Tasks) -> Result<(La
     Ok((launch, plan))
 }
 
+/// Lets the shim begin, waits until the program is executed, and writes down what runs. The draft is the caller's then;
+/// until that, dropping the future ends all of it.
+async fn proven(
+    mut shim: handle::Shim,
+    launch: &Launch,
+    tasks: &Tasks,
+) -> Result<(handle::Shim, Pid, Draft), SpawnError> {
+    let mut begun = false;
+    let pid = match tokio::time::timeout(FIRST_REPORT, started_as(&mut shim, &mut begun)).await {
+        Ok(Ok(pid)) => pid,
+        Ok(Err(Unstarted::Step(stage, errno))) => return Err(step(launch, stage, errno)),
+        Ok(Err(Unstarted::Ended)) => return Err(SpawnError::Shim("ended before it started the plugin")),
+        Err(_) if begun => {
+            return Err(SpawnError::Hangs { cwd: launch.cwd.clone(), program: launch.program.clone() });
+        }
+        Err(_) => return Err(SILENT),
+    };
+    let noting = move || {
+        let known = [shim.pid(), pid];
+        if let Some(draft) = shim.keeper().draft() {
+            draft.traces.main = Some(Main::now(pid));
+            draft.entry.started(known);
+        }
+        shim
+    };
+    let mut shim = tasks.blocking(noting).await.map_err(|_| HOST_ENDS)?;
+    let draft = shim.keeper().take_draft().ok_or(HOST_ENDS)?;
+    Ok((shim, pid, draft))
+}
+
 /// Why there is no main process.
 enum Unstarted {
     Step(Stage, Errno),
     Ended,
 }
 
-/// Lets the shim begin, and waits until the program is executed.
-async fn started_as(shim: &mut handle::Shim) -> Result<Pid, Unstarted> {
+/// Lets the shim begin, and waits until the program is executed. `begun`: it was let begin.
+async fn started_as(shim: &mut handle::Shim, begun: &mut bool) -> Result<Pid, Unstarted> {
     loop {
         match shim.report().await {
-            Some(Report::Shim { pid }) => shim.adopt(pid),
+            Some(Report::Shim { pid }) => {
+                *begun = true;
+                shim.adopt(pid);
+            }
             Some(Report::Started { pid }) => return Ok(pid),
             Some(Report::Failed { stage, errno }) => {
                 return Err(Unstarted::Step(stage, Errno::from_raw(errno)));
@@ -254,9 +256,14 @@ async fn started_as(shim: &mut handle::Shim) -> Result<Pid, Unstarted> {
     }
 }
 
-fn step(launch: Launch, stage: Stage, errno: Errno) -> SpawnError {
-    let path = if stage == Stage::Directory { launch.cwd } else { launch.program };
-    SpawnError::Step { stage, errno, path }
+/// Waits until nothing of a failed launch is left, with a bound.
+async fn undone(mut over: Over) {
+    tokio::time::timeout(UNDONE, async { while over.changed().await.is_ok() {} }).await.ok();
+}
+
+fn step(launch: &Launch, stage: Stage, errno: Errno) -> SpawnError {
+    let path = if stage == Stage::Directory { &launch.cwd } else { &launch.program };
+    SpawnError::Step { stage, errno, path: path.clone() }
 }
 
 /// A name that no other launch has and no one can guess.
@@ -286,7 +293,13 @@ fn request(launch: &Launch, marker: &str, plan: Plan) -> Result<Request, SpawnEr
 }
 
 /// The part that blocks for a moment: makes the pipes, starts the shim and hands it the request.
-fn begin(request: &Request, label: &str, with_stdin: bool, tasks: &Tasks) -> Result<Begun, SpawnError> {
+fn begin(
+    request: &Request,
+    label: &str,
+    with_stdin: bool,
+    draft: Draft,
+    tasks: &Tasks,
+) -> Result<Begun, SpawnError> {
     let system = |doing| move |error| SpawnError::System(doing, error);
     let pipe = || io::pipe().map_err(system("make a pipe"));
     let (plugin_stdin, stdin): (OwnedFd, Option<OwnedFd>) = if with_stdin {
@@ -298,7 +311,8 @@ fn begin(request: &Request, label: &str, with_stdin: bool, tasks: &Tasks) -> Res
     let (stdout, plugin_stdout) = pipe()?;
     let (stderr, plugin_stderr) = pipe()?;
     let (control, theirs) = UnixStream::pair().map_err(system("make a socket"))?;
-    let keeper = Keeper::new(start_shim(theirs, label)?, tasks);
+    let over = draft.over();
+    let keeper = Keeper::new(start_shim(theirs, label)?, Some(draft), tasks);
     let line = request.plan.network.apart.then(dial::pair).transpose();
     let (line, shim_line) = line.map_err(system("make a socket"))?.unzip();
     let mut passed =
@@ -306,7 +320,7 @@ fn begin(request: &Request, label: &str, with_stdin: bool, tasks: &Tasks) -> Res
     passed.extend(shim_line.as_ref().map(OwnedFd::as_raw_fd));
     hand_over(&control, request, &passed)?;
     control.set_nonblocking(true).map_err(system("use the shim's socket"))?;
-    Ok(Begun { control, keeper, stdin, stdout: stdout.into(), stderr: stderr.into(), line })
+    Ok(Begun { control, keeper, stdin, stdout: stdout.into(), stderr: stderr.into(), line, over })
 }
 
 /// No code of ours runs between fork and exec here: this process has threads.
@@ -326,7 +340,11 @@ fn hand_over(mut control: &UnixStream, request: &Request, passed: &[i32]) -> Res
     let rights = [ControlMessage::ScmRights(passed)];
     sendmsg::<()>(control.as_raw_fd(), &[IoSlice::new(&head)], &rights, MsgFlags::MSG_NOSIGNAL, None)
         .map_err(|errno| lost(errno.into()))?;
-    control.write_all(&body).map_err(lost)
+    control.write_all(&body).map_err(|error| {
+        // It does not even read.
+        let silent = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        if silent { SILENT } else { lost(error) }
+    })
 }
 
 // === impl Launch ===
@@ -351,48 +369,5 @@ impl Launch {
             heap_bounded: memory.is_some_and(|most| env::bounds_node_heap(&self.env, most.0)),
             in_force,
         }
-    }
-}
-
-// === impl SpawnError ===
-
-impl From<SpawnError> for Cause {
-    fn from(error: SpawnError) -> Self {
-        let kind = match &error {
-            SpawnError::Step { stage: Stage::Directory, .. } => CauseKind::MissingFile,
-            SpawnError::Step { stage: Stage::Exec, errno, path } => return exec_cause(*errno, path),
-            SpawnError::Refused(cause) => return cause.clone(),
-            SpawnError::NotInitialised(_)
-            | SpawnError::Nul(_)
-            | SpawnError::TooLarge
-            | SpawnError::System(..)
-            | SpawnError::Shim(_)
-            | SpawnError::Step { .. } => CauseKind::SpawnFailed,
-        };
-        Self::new(kind, error.to_string())
-    }
-}
-
-#[allow(clippy::wildcard_enum_match_arm, reason = "the system's errors are not ours to list")]
-fn exec_cause(errno: Errno, path: &std::path::Path) -> Cause {
-    let shown = path.display();
-    match errno {
-        Errno::ENOENT if path.exists() => Cause::new(
-            CauseKind::NotExecutable,
-            format!(
-                "{shown} exists, but the interpreter named in its first line (or its loader) does not: {errno}"
-            ),
-        ),
-        Errno::ENOENT | Errno::ENOTDIR => {
-            Cause::new(CauseKind::NotFound, format!("there is no {shown}: {errno}"))
-        }
-        Errno::EACCES | Errno::EPERM | Errno::EISDIR => {
-            Cause::new(CauseKind::NotExecutable, format!("{shown} may not be executed: {errno}"))
-        }
-        Errno::ENOEXEC => Cause::new(
-            CauseKind::NotExecutable,
-            format!("{shown} is no program of this machine and has no #! line: {errno}"),
-        ),
-        _ => Cause::new(CauseKind::SpawnFailed, format!("executing {shown} failed: {errno}")),
     }
 }

@@ -11,7 +11,7 @@ use crate::process::ledger::Entry;
 use crate::process::level::Level;
 use crate::process::logs::LogBook;
 use crate::process::spawn::{Folders, Launch};
-use crate::process::sweep::Swept;
+use crate::process::sweep::{Swept, Traces};
 use crate::tasks::Tasks;
 
 fn guarded(dir: &std::path::Path) -> Guarded {
@@ -32,9 +32,9 @@ fn guarded(dir: &std::path::Path) -> Guarded {
         log: Arc::new(LogBook::new(dir.to_owned(), "p", Vec::new())),
     };
     // A number beyond the largest process id.
-    let (marker, pumps, line) = ("NONE=1".to_owned(), Vec::new(), None);
+    let (traces, pumps, line) = (Traces::default(), Vec::new(), None);
     let (level, entry, bounds) = (Level::Subreaper, Entry::default(), Bounds::default());
-    Guarded { pid: i32::MAX, marker, pumps, level, launch, line, entry, bounds }
+    Guarded { pid: i32::MAX, traces, pumps, level, launch, line, entry, bounds }
 }
 
 #[tokio::test]
@@ -44,11 +44,11 @@ async fn a_tree_that_survives_being_killed_is_not_gone_until_it_is() {
     let (control, theirs) = StdUnixStream::pair().unwrap();
     control.set_nonblocking(true).unwrap();
     let child = tokio::process::Command::new("true").spawn().unwrap();
-    let shim = Shim::new(control, Keeper::new(child, &tasks)).unwrap();
+    let shim = Shim::new(control, Keeper::new(child, None, &tasks)).unwrap();
     let (asked, mut asks) = tokio::sync::mpsc::channel(16);
     let (answer, answers) = mpsc::channel::<Swept>();
     let answers = Mutex::new(answers);
-    let sweep = move |_, _: &str, _| {
+    let sweep = move |_: &Traces, _| {
         asked.blocking_send(()).unwrap();
         answers.lock().unwrap().recv().unwrap()
     };

@@ -138,6 +138,7 @@ fn prepare(request: &Request, streams: &Streams, shim: unistd::Pid) -> Result<()
     if sandbox.no_new_privs {
         prctl::set_no_new_privs().map_err(at(Stage::Privileges))?;
     }
+    no_inherited_privileges().map_err(at(Stage::Privileges))?;
     landlock::apply(&request.plan)?;
     // Last: nothing that is done above is in the way of its list.
     seccomp::apply(sandbox).map_err(at(Stage::Seccomp))
@@ -161,10 +162,83 @@ fn prefer_for_oom() {
     }
 }
 
+/// What whoever started the host has handed down to programs that it executes is not the plugin's: its ambient and its
+/// inheritable capabilities. A host that runs as root gives its plugins all that root has, the bounding set included: that
+/// is what root means; who does not want it runs the host as another user.
+fn no_inherited_privileges() -> Result<(), Errno> {
+    let zero: libc::c_ulong = 0;
+    // SAFETY: takes numbers only. A kernel before 4.3 has no ambient ones, and says EINVAL.
+    let cleared = unsafe {
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, zero, zero, zero)
+    };
+    match Errno::result(cleared) {
+        Ok(_) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(errno),
+    }
+    // Version 3 of the interface (capget(2)): two triples of effective, permitted, inheritable.
+    let mut head = CapHead { version: 0x2008_0522, pid: 0 };
+    let mut sets = [CapSets::default(); 2];
+    // SAFETY: both are live for the length of the call and of the layout that this version names.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capget, &raw mut head, sets.as_mut_ptr()) })?;
+    for set in &mut sets {
+        set.inheritable = 0;
+    }
+    // SAFETY: as above; it only takes away, which needs no privilege.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw mut head, sets.as_ptr()) }).map(drop)
+}
+
+#[repr(C)]
+struct CapHead {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapSets {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
 /// Nothing but the standard streams reaches the plugin. All we open is close-on-exec; this catches what the host inherited.
 fn close_on_exec_from(first: libc::c_uint) {
-    // SAFETY: marks descriptors only; nothing is closed before exec. Kernels before 5.11 refuse, which changes nothing.
-    unsafe {
-        libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    // SAFETY: marks descriptors only; nothing is closed before exec.
+    let marked =
+        unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if marked != 0 {
+        // Kernels before 5.11, and containers that refuse what they do not know.
+        close_on_exec_one_by_one(first);
+    }
+}
+
+fn close_on_exec_one_by_one(first: libc::c_uint) {
+    let entries = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<libc::c_int>().ok());
+    // Read to the end first: the list has a descriptor of its own.
+    for fd in numbers.filter(|fd| u32::try_from(*fd).is_ok_and(|fd| fd >= first)).collect::<Vec<_>>() {
+        // SAFETY: takes numbers only; one that is closed by now changes nothing.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::libc;
+
+    #[test]
+    fn each_descriptor_is_marked_where_the_kernel_does_not_mark_all() {
+        // A copy of one of its own, with a number that no other test uses.
+        // SAFETY: numbers only; the copy is closed below.
+        let fd = unsafe { libc::fcntl(0, libc::F_DUPFD, 700) };
+        // SAFETY: as above.
+        let flags = || unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        let before = flags();
+        super::close_on_exec_one_by_one(700);
+        let after = flags();
+        // SAFETY: it is ours.
+        unsafe { libc::close(fd) };
+        assert!(fd >= 700 && before == 0, "{fd} {before}");
+        assert_eq!(after, libc::FD_CLOEXEC);
     }
 }
