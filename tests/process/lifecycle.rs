@@ -152,29 +152,18 @@ async fn many_start_at_once() {
 }
 
 #[test]
-fn an_end_is_seen_though_the_starter_of_the_host_ignores_those_of_children() {
-    let program = std::env::current_exe().unwrap();
+fn the_ends_of_children_are_seen_though_whoever_started_it_ignores_them() {
     // Not every shell lets this be ignored.
-    let code = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
-    let output = std::process::Command::new("timeout")
-        .args(["-s", "KILL", "60", "python3", "-c", code])
-        .arg(program)
-        .args(["--exact", "lifecycle::deaf_program", "--ignored", "--nocapture"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A host that has inherited it.
-#[tokio::test]
-#[ignore = "a program for another test"]
-async fn deaf_program() {
-    let world = World::new().await;
-    for code in [0, 3] {
-        let process = world.run(&format!("sleep 0.1; exit {code}")).await;
-        assert_eq!(within(process.handle.gone()).await.code, Some(code));
-    }
+    let code = "import os, signal, sys; signal.signal(signal.SIGCHLD, getattr(signal, sys.argv[1])); \
+                os.execv(sys.argv[2], sys.argv[2:])";
+    let found = |disposition| {
+        let mut command = std::process::Command::new("timeout");
+        command.args(["-s", "KILL", "20", "python3", "-c", code, disposition]);
+        command.args([env!("CARGO_BIN_EXE_wharf"), "__probe"]).output().unwrap().stdout
+    };
+    let usual = found("SIG_DFL");
+    assert!(!usual.is_empty());
+    assert_eq!(String::from_utf8(found("SIG_IGN")), String::from_utf8(usual));
 }
 
 #[test]
