@@ -117,7 +117,7 @@ async fn groups_that_were_made_below_go_with_it_and_so_does_what_is_in_them() {
         skipped("this machine adopts no orphans");
         return;
     };
-    if !world.held_by("pids", &limits()).is_some_and(|by| by == "cgroup v1") {
+    if world.held_by("pids", &limits()).as_deref() != Some("cgroup v1") {
         skipped("a process can be put below a group with limits in version 1 only");
         return;
     }

@@ -193,7 +193,7 @@ pub(super) mod tests {
             "collisions": [{"kind": "tool", "key": "x__t", "plugins": ["db", "x"]}],
             "manifest": {"path": "/p/db.toml", "problems": [{"line": 3, "column": 1, "message": "bad", "help": "better"}]},
             "in_force": {"containment": "pid_namespace", "limits": {"memory": "cgroup v1", "pids": "pid_max (up to 811)"},
-                "sandbox": {}, "gaps": ["limits.cpu = 0.5 is not held: no"]},
+                "sandbox": {"no_new_privs": "on"}, "gaps": ["limits.cpu = 0.5 is not held: no"]},
             "required": true, "unknown": 1
         }))
         .unwrap()

@@ -1,6 +1,5 @@
 //! `wharf status P`: all that is known of one plugin, for people.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::SystemTime;
 
@@ -58,13 +57,12 @@ fn describe(plugin: &Plugin, now: SystemTime) -> String {
     if let Some(in_force) = &plugin.in_force {
         let planned = if in_force.planned { " (none of it runs; so it would be)" } else { "" };
         row("held by", &format!("{}{planned}", in_force.containment));
-        let by = |all: &BTreeMap<String, String>| {
-            all.iter().map(|(key, by)| format!("{key} by {by}")).collect::<Vec<_>>().join(", ")
-        };
-        for (name, all) in [("limits", &in_force.limits), ("sandbox", &in_force.sandbox)] {
-            if !all.is_empty() {
-                row(name, &by(all));
-            }
+        let limits: Vec<_> = in_force.limits.iter().map(|(key, by)| format!("{key} by {by}")).collect();
+        if !limits.is_empty() {
+            row("limits", &limits.join(", "));
+        }
+        for (key, how) in &in_force.sandbox {
+            row("sandbox", &format!("{key}: {how}"));
         }
         for gap in &in_force.gaps {
             row("gap", gap);
@@ -138,6 +136,7 @@ more
   collision tool x__t of db, x: offered for none; change a `namespace`
   held by   pid_namespace
   limits    memory by cgroup v1, pids by pid_max (up to 811)
+  sandbox   no_new_privs: on
   gap       limits.cpu = 0.5 is not held: no
   manifest  /p/db.toml
     3:1: bad

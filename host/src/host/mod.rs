@@ -144,7 +144,9 @@ impl Host {
         // Past the budget the processes are killed as their handles drop.
         tokio::time::timeout_at(end, ending).await.ok();
         let left = end.saturating_duration_since(tokio::time::Instant::now());
-        self.0.services.tasks.end(left.max(Duration::from_secs(1))).await
+        let left = self.0.services.tasks.end(left.max(Duration::from_secs(1))).await;
+        self.0.services.machine.close();
+        left
     }
 
     /// About this host.

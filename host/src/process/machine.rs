@@ -10,7 +10,7 @@ use wharf_core::manifest::{Limits, Sandbox};
 use wharf_plugin_api::Cause;
 
 pub use self::view::MachineView;
-use super::cgroup::{self, Cgroups};
+use super::cgroup::{self, Cgroups, Stay};
 use super::ledger::Ledger;
 pub use super::ledger::Leftovers;
 use super::level::Level;
@@ -23,6 +23,8 @@ use crate::tasks::Tasks;
 pub struct Machine {
     probe: Probe,
     ledger: Ledger,
+    /// What was changed in the host's own control group, until the host ends.
+    stay: Mutex<Option<Stay>>,
     /// What is in force for what runs, by its main process.
     running: Mutex<BTreeMap<u32, Weak<InForce>>>,
 }
@@ -49,10 +51,11 @@ impl Machine {
     }
 
     async fn with(probe: Probe, cgroups: Cgroups, state: Option<&Path>, tasks: &Tasks) -> Arc<Self> {
+        let stay = Mutex::new(Some(Stay::new(&cgroups.changes)));
         let cgroup_kill = cgroups.kill.as_ref().map(drop).map_err(Clone::clone);
         let probe = Probe { cgroup_kill, cgroups, ..probe };
         let ledger = Ledger::new(state.map(|state| state.join("run")));
-        let machine = Arc::new(Self { probe, ledger, running: Mutex::default() });
+        let machine = Arc::new(Self { probe, ledger, stay, running: Mutex::default() });
         let sweeping = Arc::clone(&machine);
         // Only a panic, or the host's end.
         let left = tasks.blocking(move || sweeping.ledger.sweep()).await.unwrap_or_default();
@@ -66,7 +69,12 @@ impl Machine {
     #[cfg(test)]
     pub(crate) fn bare() -> Arc<Self> {
         let (probe, ledger) = (Probe::nothing("not tried"), Ledger::new(None));
-        Arc::new(Self { probe, ledger, running: Mutex::default() })
+        Arc::new(Self { probe, ledger, stay: Mutex::default(), running: Mutex::default() })
+    }
+
+    /// Undoes what was changed of this machine for the host's processes: none of them runs any more. Blocks for a moment.
+    pub(crate) fn close(&self) {
+        drop(self.stay.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// How processes are kept from outliving the host.

@@ -2,24 +2,22 @@
 //!
 //! Version 2 lets a group hand controllers down only while it holds no process itself (but for the root of all). Where the
 //! host is alone in its group, as a service manager that delegates one leaves it, the host moves into a leaf of its own;
-//! where others are beside it, they are left in peace, and the controllers are not used.
+//! where others are beside it, they are left in peace, and the controllers are not used. Below systemd a host that is root could
+//! take any group; it takes only one that was delegated to it.
 
 use std::fs;
 use std::io;
-use std::path::Path;
 
-use super::attempt;
-use super::groups::write;
+use super::delegate::{CONTROLLERS, Delegated, LEAF, Own, delegated};
 use super::layout::{Mount, mounts};
-use super::{Cgroups, GroupPlan, Hierarchy, Setting, Version};
+use super::{Cgroups, GroupPlan, Hierarchy, Setting, Version, attempt, stale};
 use crate::process::probe::Tried;
 
 /// The folders of groups begin so, and no other does.
 pub(super) const PREFIX: &str = "wharf-";
-/// Where the host puts itself.
-const LEAF: &str = "wharf-host";
-/// What limits need.
-const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// Where systemd runs, this is there.
+const SYSTEMD: &str = "/run/systemd/system";
 
 /// What is looked at.
 struct Ground {
@@ -29,6 +27,8 @@ struct Ground {
     pid: u32,
     /// The name of the folder of this host's groups.
     name: String,
+    /// The groups of version 2 are a service manager's, but for those that it has marked as given away.
+    marked_only: bool,
 }
 
 /// Whether a group can be made so, and how it can be killed.
@@ -42,13 +42,23 @@ pub(in crate::process) fn find_out() -> Cgroups {
             return Cgroups::nothing(&format!("the system does not tell its control groups: {error}"));
         }
     };
+    let is_gone = |pid: u32| !std::path::Path::new("/proc").join(pid.to_string()).exists();
+    for mount in mounts(&ground.mountinfo, &ground.membership) {
+        stale::remove_empty(&mount.own, is_gone);
+        if mount.own.file_name().is_some_and(|name| name == LEAF)
+            && let Some(base) = mount.own.parent()
+        {
+            stale::remove_empty(base, is_gone);
+        }
+    }
     find(&ground, &attempt::attempt)
 }
 
 fn find(ground: &Ground, attempt: Attempt<'_>) -> Cgroups {
     let mounts = mounts(&ground.mountinfo, &ground.membership);
     let unified = mounts.iter().find(|mount| mount.version == Version::V2);
-    let delegated = unified.map(|mount| delegated(mount, ground));
+    let delegated = unified
+        .map(|mount| delegated(&Own { group: &mount.own, pid: ground.pid, marked_only: ground.marked_only }));
     let one = |controller| {
         let hierarchy = hierarchy(controller, &mounts, delegated.as_ref(), ground)?;
         let plan = GroupPlan { hierarchy, settings: sample(controller, &mounts), kills: false };
@@ -58,37 +68,36 @@ fn find(ground: &Ground, attempt: Attempt<'_>) -> Cgroups {
         let mount = unified.ok_or("no control groups of version 2 are mounted")?;
         // Where controllers are handed down, groups with processes must be beside each other.
         let (base, controllers) = match &delegated {
-            Some(Ok((base, controllers))) => (base.as_path(), controllers.clone()),
-            Some(Err(_)) | None => (mount.own.as_path(), Vec::new()),
+            Some(it) if !it.controllers.is_empty() => (it.base.as_path(), it.controllers.clone()),
+            Some(_) | None => (mount.own.as_path(), Vec::new()),
         };
         let hierarchy = Hierarchy { version: Version::V2, parent: base.join(&ground.name), controllers };
         let plan = GroupPlan { hierarchy, settings: Vec::new(), kills: true };
         attempt(&plan, attempt::Aim::Kill).map(|()| plan.hierarchy)
     };
     let [memory, pids, cpu] = CONTROLLERS.map(one);
-    Cgroups { memory, pids, cpu, kill: kill() }
+    let kill = kill();
+    let changes = delegated.map(|it| it.changes).unwrap_or_default();
+    Cgroups { memory, pids, cpu, kill, changes }
 }
 
 /// The hierarchy that has a controller: the kernel keeps each in one only.
 fn hierarchy(
     controller: &'static str,
     mounts: &[Mount],
-    delegated: Option<&Result<(std::path::PathBuf, Vec<&'static str>), String>>,
+    delegated: Option<&Delegated>,
     ground: &Ground,
 ) -> Result<Hierarchy, String> {
     if let Some(mount) = v1(controller, mounts) {
         let parent = mount.own.join(&ground.name);
         return Ok(Hierarchy { version: Version::V1, parent, controllers: Vec::new() });
     }
-    match delegated {
-        None => Err("no control groups are mounted".to_owned()),
-        Some(Err(why)) => Err(why.clone()),
-        Some(Ok((base, controllers))) if controllers.contains(&controller) => {
-            let (parent, controllers) = (base.join(&ground.name), controllers.clone());
-            Ok(Hierarchy { version: Version::V2, parent, controllers })
-        }
-        Some(Ok(_)) => Err(format!("the {controller} controller is not delegated to the host")),
+    let delegated = delegated.ok_or("no control groups are mounted")?;
+    if !delegated.controllers.contains(&controller) {
+        return Err(delegated.why_not(controller));
     }
+    let (parent, controllers) = (delegated.base.join(&ground.name), delegated.controllers.clone());
+    Ok(Hierarchy { version: Version::V2, parent, controllers })
 }
 
 fn v1<'a>(controller: &str, mounts: &'a [Mount]) -> Option<&'a Mount> {
@@ -110,56 +119,6 @@ fn sample(controller: &'static str, mounts: &[Mount]) -> Vec<Setting> {
     vec![setting]
 }
 
-/// Below which group ours are made in version 2, and with which controllers: what can be handed down is.
-fn delegated(mount: &Mount, ground: &Ground) -> Result<(std::path::PathBuf, Vec<&'static str>), String> {
-    let mut base = mount.own.clone();
-    if base.file_name().is_some_and(|name| name == LEAF) {
-        // An earlier host of this program has moved us.
-        base.pop();
-    }
-    let words = |file: &str| fs::read_to_string(base.join(file)).unwrap_or_default();
-    let has = |text: &str, one: &str| text.split_ascii_whitespace().any(|word| word == one);
-    let (offered, enabled) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
-    let wanted: Vec<_> = CONTROLLERS.into_iter().filter(|one| has(&offered, one)).collect();
-    let missing: Vec<_> = wanted.iter().copied().filter(|one| !has(&enabled, one)).collect();
-    if wanted.is_empty() {
-        return Ok((base, wanted));
-    }
-    if !missing.is_empty() {
-        // Only the root of all lacks this file, and only it may hold processes and hand down.
-        if base.join("cgroup.type").exists() {
-            leave(&base, ground.pid)?;
-        }
-        let control = base.join("cgroup.subtree_control");
-        let refused = |error: io::Error| format!("{} cannot be written: {error}", control.display());
-        for one in missing {
-            write(&control, &format!("+{one}")).map_err(refused)?;
-        }
-    }
-    Ok((base, wanted))
-}
-
-/// Moves the host into a leaf, if it is alone in its group.
-fn leave(base: &Path, pid: u32) -> Result<(), String> {
-    let members = fs::read_to_string(base.join("cgroup.procs")).unwrap_or_default();
-    let own = pid.to_string();
-    let others = members.lines().filter(|line| *line != own).count();
-    if others > 0 {
-        return Err(format!(
-            "{others} other processes are in the host's control group, so it can hand nothing down"
-        ));
-    }
-    if members.trim().is_empty() {
-        return Ok(());
-    }
-    let leaf = base.join(LEAF);
-    let moved = match fs::create_dir(&leaf) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        Ok(()) | Err(_) => write(&leaf.join("cgroup.procs"), &own),
-    };
-    moved.map_err(|error| format!("the host cannot move into a group of its own: {error}"))
-}
-
 // === impl Ground ===
 
 impl Ground {
@@ -171,6 +130,7 @@ impl Ground {
             mountinfo: fs::read_to_string("/proc/self/mountinfo")?,
             membership: fs::read_to_string("/proc/self/cgroup")?,
             pid,
+            marked_only: nix::unistd::geteuid().is_root() && std::path::Path::new(SYSTEMD).is_dir(),
             name: format!("{PREFIX}{pid}-{:08x}", u32::from_le_bytes(random)),
         })
     }

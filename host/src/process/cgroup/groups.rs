@@ -102,7 +102,8 @@ impl Groups {
     /// bound.
     pub(in crate::process) fn remove(&mut self) -> bool {
         let all = std::mem::take(&mut self.groups);
-        all.iter().fold(true, |gone, group| removed(&group.dir) && gone)
+        let stay = all.iter().filter(|group| !removed(&group.dir)).count();
+        stay == 0
     }
 
     /// Likewise, with one try each.
@@ -131,7 +132,13 @@ pub(super) fn with_all_below(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn remove_all(dir: &Path) -> io::Result<()> {
-    with_all_below(dir).iter().map(fs::remove_dir).fold(Ok(()), |_, last| last)
+    let mut all = with_all_below(dir);
+    let own = all.pop();
+    for below in all {
+        // What stays keeps its own group from going.
+        fs::remove_dir(below).ok();
+    }
+    own.map_or(Ok(()), fs::remove_dir)
 }
 
 /// Removes a group with all below it; what is left is told, and found by the next host.

@@ -8,14 +8,18 @@
 //! nothing of what the limits mean: the plan says what is written into which file.
 
 mod attempt;
+mod delegate;
 mod end;
 mod events;
 mod find;
 mod groups;
 mod layout;
+mod stale;
 
 use std::path::PathBuf;
 
+pub(crate) use self::delegate::Changes;
+pub(super) use self::delegate::Stay;
 pub(super) use self::end::{clear, members_ended};
 pub(super) use self::find::find_out;
 pub(super) use self::groups::Groups;
@@ -45,6 +49,8 @@ pub(crate) struct Cgroups {
     pub(crate) cpu: Result<Hierarchy, String>,
     /// A group that is killed as a whole.
     pub(crate) kill: Result<Hierarchy, String>,
+    /// What was changed for it.
+    pub(crate) changes: Changes,
 }
 
 /// What is written into a file of a group.
@@ -103,7 +109,7 @@ impl Cgroups {
     /// None, for one reason.
     pub(crate) fn nothing(why: &str) -> Self {
         let no = || Err(why.to_owned());
-        Self { memory: no(), pids: no(), cpu: no(), kill: no() }
+        Self { memory: no(), pids: no(), cpu: no(), kill: no(), changes: Changes::default() }
     }
 }
 

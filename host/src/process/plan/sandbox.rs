@@ -77,7 +77,7 @@ pub(super) fn plan(
     let no_new_privs = wanted.sandbox.no_new_privs;
     let told = if no_new_privs { "on" } else { "off, by the manifest" };
     in_force.sandbox.insert("no_new_privs", told.to_owned());
-    if !probe.namespace(level).is_some_and(|namespace| namespace.proc.is_ok()) {
+    if probe.namespace(level).is_none_or(|namespace| namespace.proc.is_err()) {
         in_force.gaps.push(OPEN_PROC.to_owned());
     }
     if level == Level::UserPidNamespace {

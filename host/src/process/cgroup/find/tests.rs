@@ -14,6 +14,7 @@ fn ground(mountinfo: &str, membership: &str) -> Ground {
         membership: membership.to_owned(),
         pid: PID,
         name: "wharf-4242-1".to_owned(),
+        marked_only: false,
     }
 }
 
@@ -75,6 +76,20 @@ fn a_host_alone_in_its_group_moves_into_a_leaf_and_hands_down() {
     }
     let files: Vec<_> = tried.iter().flat_map(|(plan, _)| plan.settings.iter().map(|one| one.file)).collect();
     assert_eq!(files, ["memory.max", "pids.max", "cpu.max"]);
+}
+
+#[test]
+fn a_group_of_the_service_manager_is_used_for_nothing_but_to_kill() {
+    let root = tempfile::tempdir().unwrap();
+    let ground = Ground { marked_only: true, ..unified(root.path()) };
+    let (found, _) = look(&ground);
+    for limit in [found.memory, found.pids, found.cpu] {
+        assert!(limit.unwrap_err().contains("Delegate=yes"));
+    }
+    let kill = found.kill.unwrap();
+    assert_eq!((kill.controllers.len(), kill.parent), (0, root.path().join("ours/wharf-4242-1")));
+    assert!(!root.path().join("ours").join(LEAF).exists(), "and nothing is changed");
+    assert_eq!(found.changes, super::super::Changes::default());
 }
 
 #[test]
