@@ -94,6 +94,8 @@ causes! {
     StartTimeout = "start_timeout", false, "look at the plugin's log (`wharf logs`); raise health.start_timeout if it needs longer to start";
     /// What it needs to run could not be fetched or made ready.
     PrepareFailed = "prepare_failed", false, "look at the plugin's log (`wharf logs`); check the network and the name of what is fetched (`npx`, `uvx`, ..); raise health.prepare_timeout if it only takes longer; the host tries again by itself";
+    /// It waits for its turn: only a few fetch what they run at the same time.
+    Queued = "queued", false, "nothing is wrong: it fetches as soon as others have fetched what they run, or have said nothing for 30 s; look at the logs of those that it waits for";
     /// The process exited.
     Exited = "exited", false, "look at the last lines of stderr (`wharf logs`); the host restarts it by itself";
     /// The process says that its configuration is wrong (exit code 78) or that it must not be restarted (125).

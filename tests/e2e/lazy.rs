@@ -48,6 +48,9 @@ async fn it_is_started_by_a_call_and_stopped_when_nobody_uses_it() {
     assert_eq!((launches(&counter), host.get("/readyz").await.status), (1, 200));
     let all = tools(&host).await;
     assert!(all > 0);
+    // What it offers is not there now, but a call gets it.
+    let tool = host.get("/api/v1/tools").await.expect(200)["tools"][0].clone();
+    assert_eq!((&tool["available"], &tool["on_call"]), (&json!(false), &json!(true)), "{tool}");
     echo(&host, "lazy").await;
     let pid = host.pid_of("lazy").await;
     asleep(&host, "lazy").await;

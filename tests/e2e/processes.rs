@@ -60,6 +60,30 @@ async fn a_crash_takes_the_grandchildren_along_before_the_next_launch() {
     .await;
 }
 
+/// What it started holds its stdout. No call waits for that one's end, and nobody takes the plugin for ready.
+#[tokio::test]
+async fn a_call_is_told_how_the_plugin_died_though_a_grandchild_holds_its_pipe() {
+    let clings = mock().arg("--fork-grandchild").set("stop.grace", "4s");
+    let host = TestHost::with([("clings", clings)]).await;
+    let pid = host.pid_of("clings").await;
+    let kill = async {
+        host.until("clings", "busy", |view| view["instances"][0]["inflight"] == 1).await;
+        signal(pid, Signal::SIGABRT);
+        Instant::now()
+    };
+    let (answer, killed) = tokio::join!(host.try_call("clings", "sleep", json!({ "ms": 60_000 })), kill);
+    let waited = killed.elapsed();
+    let problem = answer.problem(502, "outcome_unknown");
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(detail.starts_with("the plugin ended: ended by signal 6 (SIGABRT)"), "{problem}");
+    assert_eq!(problem["delivery"], "unknown", "{problem}");
+    let view = host.plugin("clings").await;
+    assert_ne!(view["state"], "ready", "{view}");
+    assert_eq!(view["cause"]["code"], "signalled", "{view}");
+    assert!(waited < Duration::from_secs(2), "{waited:?}");
+    host.until_back("clings", pid).await;
+}
+
 #[tokio::test]
 async fn stubborn_plugins_are_stopped_side_by_side() {
     let stubborn = mock().args(["--ignore-sigterm", "--ignore-stdin-close"]);

@@ -101,9 +101,20 @@ pub(super) struct Instance {
 pub(super) struct LastExit {
     pub(super) code: Option<i32>,
     pub(super) signal: Option<i32>,
+    #[serde(default = "unknown")]
+    pub(super) cause: String,
+    #[serde(default)]
+    pub(super) oom: bool,
     pub(super) note: Option<String>,
+    #[serde(default)]
+    pub(super) uptime_ms: u64,
     pub(super) at: String,
     pub(super) stderr_tail: Vec<String>,
+}
+
+/// What a host of another version does not tell.
+fn unknown() -> String {
+    "unknown".to_owned()
 }
 
 #[derive(Debug, Deserialize)]
@@ -187,7 +198,7 @@ pub(super) mod tests {
             "lists_changed": {"at": "1970-01-01T00:00:30Z", "after": "start", "text": "tools: -x (none is left)", "lists": {}}, "instances": [
                 {"n": 0, "generation": 4, "pid": 10, "port": null, "state": "backoff", "since": "1970-01-01T00:00:00Z",
                  "inflight": 0, "rss_bytes": 2097152,
-                 "last_exit": {"code": 1, "signal": null, "note": "its JavaScript heap was full", "at": "1970-01-01T00:00:00Z", "stderr_tail": ["boom"]}},
+                 "last_exit": {"cause": "exited", "uptime_ms": 90000, "oom": false, "code": 1, "signal": null, "note": "its JavaScript heap was full", "at": "1970-01-01T00:00:00Z", "stderr_tail": ["boom"]}},
                 {"n": 1, "generation": 1, "pid": 11, "port": null, "state": "backoff", "since": "1970-01-01T00:00:00Z",
                  "inflight": 0, "rss_bytes": null, "session": "0a1b2c3d", "last_exit": null}],
             "collisions": [{"kind": "tool", "key": "x__t", "plugins": ["db", "x"]}],

@@ -1,13 +1,15 @@
 //! `wharf status P`: all that is known of one plugin, for people.
 
 use std::fmt::Write;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use wharf_plugin_api::{Cause, ExitReport};
 
 use super::client::{Client, parse};
 use super::exit::Complaint;
 use super::out;
-use super::ps::{Collision, Instance, ListsChanged, Plugin};
-use super::table::age;
+use super::ps::{Collision, Instance, LastExit, ListsChanged, Plugin};
+use super::table::{age, span};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -103,24 +105,30 @@ fn describe_instance(text: &mut String, instance: &Instance, now: SystemTime) {
     }
     text.push('\n');
     let Some(exit) = &instance.last_exit else { return };
-    let how = match (exit.code, exit.signal) {
-        (Some(code), _) => format!("code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "unknown".to_owned(),
-    };
-    let how = exit.note.as_ref().map_or_else(|| how.clone(), |note| format!("{how} ({note})"));
     let said = if exit.stderr_tail.is_empty() { "it had said nothing" } else { "its last lines on stderr:" };
-    writeln!(text, "    last exit: {how}, {} ago; {said}", age(&exit.at, now)).ok();
+    let up = span(Duration::from_millis(exit.uptime_ms));
+    writeln!(text, "    last exit: {}; after {up}, {} ago; {said}", how(exit), age(&exit.at, now)).ok();
     for line in &exit.stderr_tail {
         writeln!(text, "      {line}").ok();
     }
+}
+
+/// Why the host says that it ended, and how its process did.
+fn how(exit: &LastExit) -> String {
+    let LastExit { cause, code, signal, oom, note, .. } = exit;
+    // For want of memory a signal ended it, and that one is told too.
+    let report = ExitReport { code: *code, signal: *signal, note: note.clone(), ..ExitReport::default() };
+    let want = if *oom { "for want of memory, " } else { "" };
+    format!("{cause}: {want}{}", Cause::of_exit(report).detail)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::describe;
+    use serde_json::json;
+
+    use super::{describe, how};
     use crate::cli::ps::tests::plugin;
 
     #[test]
@@ -142,10 +150,31 @@ more
     3:1: bad
       help: better
   instance 0#4: backoff for 60s, 0 in flight, pid 10, 2 MiB
-    last exit: code 1 (its JavaScript heap was full), 60s ago; its last lines on stderr:
+    last exit: exited: exited with code 1: its JavaScript heap was full; after 90s, 60s ago; its last lines on stderr:
       boom
   instance 1#1: backoff for 60s, 0 in flight, pid 11, for session 0a1b2c3d
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_exit_is_told_with_its_cause_and_its_signal() {
+        let told = |exit| how(&serde_json::from_value(exit).unwrap());
+        let common = json!({"at": "x", "stderr_tail": [], "uptime_ms": 1});
+        let exit = |more: serde_json::Value| {
+            let mut exit = common.clone();
+            exit.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            told(exit)
+        };
+        let killed = json!({"cause": "out_of_memory", "signal": 9, "oom": true, "note": "it held 9 MiB"});
+        assert_eq!(
+            exit(killed),
+            "out_of_memory: for want of memory, ended by signal 9 (SIGKILL): it held 9 MiB"
+        );
+        let segv = json!({"cause": "signalled", "signal": 11});
+        assert_eq!(exit(segv), "signalled: ended by signal 11 (SIGSEGV)");
+        let lost = json!({"cause": "link_lost", "signal": 15});
+        assert_eq!(exit(lost), "link_lost: ended by signal 15 (SIGTERM)");
+        assert_eq!(exit(json!({})), "unknown: ended; its exit status is not known", "of an older host");
     }
 }

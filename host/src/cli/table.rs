@@ -28,7 +28,12 @@ fn line(row: &[String], widths: &[usize]) -> String {
 /// How long ago a time of the API was, in one unit: `12s`, `3m`, `5h`, `8d`.
 pub(super) fn age(at: &str, now: SystemTime) -> String {
     let Ok(at) = humantime::parse_rfc3339_weak(at) else { return at.to_owned() };
-    let seconds = now.duration_since(at).unwrap_or(Duration::ZERO).as_secs();
+    span(now.duration_since(at).unwrap_or(Duration::ZERO))
+}
+
+/// A time in one unit, as [`age`] tells it.
+pub(super) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
     match seconds {
         0..=119 => format!("{seconds}s"),
         120..=7199 => format!("{}m", seconds / 60),

@@ -40,6 +40,8 @@ pub(super) struct Tool {
     plugin: String,
     name: String,
     available: bool,
+    #[serde(default)]
+    on_call: bool,
     description: Option<String>,
     #[serde(default)]
     pub(super) definition: Value,
@@ -90,7 +92,12 @@ pub(super) fn split(name: &str) -> Result<(&str, &str), Complaint> {
 
 fn row(tool: &Tool) -> Vec<String> {
     let first = tool.description.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
-    let available = if tool.available { "yes" } else { "no" };
+    let available = match (tool.available, tool.on_call) {
+        (true, _) => "yes",
+        // A lazy plugin that sleeps: the call starts it.
+        (false, true) => "on call",
+        (false, false) => "no",
+    };
     vec![format!("{}/{}", tool.plugin, tool.name), available.to_owned(), first.to_owned()]
 }
 
@@ -144,7 +151,7 @@ fn parameters(schema: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{Exit, Tool, split, text};
+    use super::{Exit, Tool, row, split, text};
 
     #[test]
     fn a_tool_is_named_by_plugin_and_name() {
@@ -153,6 +160,18 @@ mod tests {
         for bad in ["", "a", "a/", "/b"] {
             assert_eq!(split(bad).unwrap_err().exit, Exit::Usage, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_tool_of_a_plugin_that_sleeps_is_there_on_call() {
+        let available = |more: serde_json::Value| {
+            let mut tool = json!({"plugin": "p", "name": "t", "description": null});
+            tool.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            row(&serde_json::from_value(tool).unwrap()).swap_remove(1)
+        };
+        assert_eq!(available(json!({"available": true})), "yes");
+        assert_eq!(available(json!({"available": false, "on_call": true})), "on call");
+        assert_eq!(available(json!({"available": false})), "no");
     }
 
     #[test]

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use wharf_core::manifest::EraChoice;
 use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Client, Delivery, Era, Link};
 
@@ -68,6 +69,9 @@ pub(crate) struct Options {
     pub(crate) era: EraChoice,
     /// The server may be on its way for long: its silence says nothing of how it speaks.
     pub(crate) patient: bool,
+    /// Cancelled when nobody is left who could answer, though the connection may look open (what the server started holds
+    /// its end of a pipe): who waits is told so.
+    pub(crate) cut: CancellationToken,
 }
 
 /// A connection whose handshake is done.

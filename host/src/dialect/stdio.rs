@@ -126,7 +126,7 @@ impl Reader {
         let mut chunk = vec![0; CHUNK];
         let ending = self.options.tasks.ending().clone();
         let writer_done = self.wire.writer_done.clone();
-        let closing = self.wire.closing.clone();
+        let (closing, cut) = (self.wire.closing.clone(), self.options.cut.clone());
         let unwritable = async {
             writer_done.cancelled().await;
             if closing.is_cancelled() {
@@ -139,6 +139,7 @@ impl Reader {
         loop {
             let read = tokio::select! {
                 biased;
+                () = cut.cancelled() => return Cause::new(CauseKind::LinkLost, "nobody is left who could answer"),
                 read = stdout.read(&mut chunk) => read,
                 () = ending.cancelled() => return Cause::new(CauseKind::Requested, "the host ends"),
                 () = &mut unwritable => return Cause::new(CauseKind::LinkLost, "the plugin closed its stdin"),

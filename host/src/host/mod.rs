@@ -234,6 +234,12 @@ impl Host {
         self.0.find(id).map(|plugin| plugin.state())
     }
 
+    /// Whether a plugin sleeps until it is called: no instance serves, and a call starts one.
+    #[must_use]
+    pub fn starts_on_call(&self, id: &str) -> bool {
+        self.0.find(id).and_then(|plugin| plugin.best()).is_some_and(|best| best.asleep)
+    }
+
     /// A plugin's log.
     #[must_use]
     pub fn logs(&self, id: &str) -> Option<Arc<LogBook>> {

@@ -62,12 +62,12 @@ impl Supervisor {
         self.end = Some(end);
         let services = Arc::clone(&self.services);
         let plugin = Arc::clone(&self.setup.plugin);
-        let (starts, after_crash) = (Arc::clone(&self.core.starts), self.machine.is_after_crash());
+        let (core, after_crash) = (Arc::clone(&self.core), self.machine.is_after_crash());
         let fetches = self.setup.manifest.fetches();
         let outcomes = self.outcomes.clone();
         self.effect(async move {
             let work = async {
-                let leave = services.starts.acquire(services.clock, &starts, after_crash, fetches).await;
+                let leave = services.starts.acquire(services.clock, &core, after_crash, fetches, &inbox).await;
                 // A supervisor that has ended needs no leave.
                 outcomes.send(Outcome::Admitted(g, leave)).await.ok();
                 plugin.prepare().await

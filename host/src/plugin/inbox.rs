@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) port: Option<u16>,
     /// Where its server listens, once that is known.
     pub(crate) at: Option<Server>,
+    /// Whom it waits for before it may fetch what it runs.
+    pub(crate) behind: Option<String>,
 }
 
 /// Where a server listens: an IP address or a name, and a port.
@@ -89,6 +91,17 @@ impl GenerationInbox {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// It waits for a place to fetch, which these have; none: it has one.
+    pub(super) fn waits_behind(&self, plugins: &[PluginId]) {
+        let ids: Vec<&str> = plugins.iter().map(PluginId::as_str).collect();
+        let behind = (!ids.is_empty()).then(|| ids.join(", "));
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if facts.behind != behind {
+            facts.behind = behind;
+            self.news.notify_one();
+        }
+    }
+
     /// Whether the lists changed since this was last asked.
     pub(crate) fn take_lists_changed(&self) -> bool {
         self.lists_changed.swap(false, Ordering::AcqRel)
@@ -144,7 +157,7 @@ impl Inbox for GenerationInbox {
     fn stage(&self, stage: Stage) {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         match stage {
-            Stage::Spawned { pid, port } => *facts = Facts { pid: Some(pid), port, at: None },
+            Stage::Spawned { pid, port } => *facts = Facts { pid: Some(pid), port, ..Facts::default() },
             Stage::Listening { host, port } => {
                 // A port of the API is one of this machine.
                 facts.port = facts.pid.map(|_| port);

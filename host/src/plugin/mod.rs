@@ -9,6 +9,7 @@ pub(crate) mod core;
 mod drift;
 pub(crate) mod effects;
 mod exits;
+mod fetchers;
 pub(crate) mod gate;
 pub(crate) mod handle;
 pub(crate) mod inbox;

@@ -6,9 +6,10 @@ use serde_json::json;
 use wharf_core::Generation;
 use wharf_core::lifecycle::{Machine, State};
 use wharf_core::manifest::Start;
-use wharf_plugin_api::{Cause, Hello};
+use wharf_plugin_api::{Cause, CauseKind, Hello};
 
 use super::exits::Exits;
+use super::inbox::Facts;
 use super::instance::Snapshot;
 use super::memory::Record;
 use super::prove::Proof;
@@ -36,6 +37,13 @@ pub(super) fn first_snapshot(machine: &Machine, up: bool, hello: Option<Arc<Hell
         hello,
         exits: Exits::default(),
     }
+}
+
+/// That its turn to fetch has not come says more than why it last ended.
+fn queued(facts: &Facts) -> Option<Cause> {
+    let behind = facts.behind.as_ref()?;
+    let detail = format!("waits for its turn to fetch what it runs, behind {behind}");
+    Some(Cause::new(CauseKind::Queued, detail))
 }
 
 impl Supervisor {
@@ -84,7 +92,7 @@ impl Supervisor {
         let snapshot = Snapshot {
             state: self.machine.state(),
             since: self.machine.since(),
-            cause: self.machine.cause().cloned(),
+            cause: queued(&facts).or_else(|| self.machine.cause().cloned()),
             next_attempt: self.machine.next_attempt(),
             generation: self.machine.generation(),
             restarts: self.machine.restarts(),

@@ -7,6 +7,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wharf_core::bucket::Bucket;
 
+use super::core::PluginCore;
+use super::fetchers::{Fetchers, Fetching};
+use super::inbox::GenerationInbox;
 use super::kinds::doors::Doors;
 use super::kinds::places::Places;
 use super::kinds::verdicts::Verdicts;
@@ -21,11 +24,11 @@ use crate::tasks::Tasks;
 
 /// Instances that may be on their way up at the same time, in the first seconds of it ([`SETTLED`]).
 const STARTS: usize = 32;
-/// Instances that may fetch what they run at the same time.
-const FETCHES: usize = 2;
 /// How long a start holds its leave. What a start costs the machine it costs in its first seconds; a server that says nothing
 /// for longer waits by itself, and keeps nobody else from starting.
-pub(super) const SETTLED: Duration = Duration::from_secs(5);
+const SETTLED: Duration = Duration::from_secs(5);
+/// The same for one that fetches: what says nothing for so long may go on, but the others have their turn.
+const FETCHED: Duration = Duration::from_secs(30);
 /// Restarts after crashes: this many at once, then one each [`RESTART_INTERVAL`], so that many that die together do not
 /// melt the machine (reference: 10 restarts in 10 s).
 const RESTART_BURST: u32 = 10;
@@ -65,13 +68,14 @@ pub(crate) struct Leave {
     pub(super) fetches: bool,
     _plugin: Option<OwnedSemaphorePermit>,
     _host: Option<OwnedSemaphorePermit>,
+    _fetching: Option<Fetching>,
 }
 
 /// The host-wide bound on starts.
 #[derive(Debug)]
 pub(crate) struct Starts {
     permits: Arc<Semaphore>,
-    fetches: Arc<Semaphore>,
+    fetchers: Fetchers,
     restarts: Mutex<Bucket>,
 }
 
@@ -100,29 +104,42 @@ impl Default for Starts {
     fn default() -> Self {
         Self {
             permits: Arc::new(Semaphore::new(STARTS)),
-            fetches: Arc::new(Semaphore::new(FETCHES)),
+            fetchers: Fetchers::default(),
             restarts: Mutex::new(Bucket::new(RESTART_BURST, RESTART_INTERVAL)),
         }
     }
 }
 
 impl Starts {
-    /// Waits for leave to start, or to fetch: of the plugin, then of the host.
+    /// Waits for leave to start, or to fetch: of the plugin, then of the host. Who waits for others that fetch shows it.
     pub(crate) async fn acquire(
         &self,
         clock: Clock,
-        plugin: &Arc<Semaphore>,
+        plugin: &PluginCore,
         after_crash: bool,
         fetches: bool,
+        inbox: &GenerationInbox,
     ) -> Leave {
         if after_crash {
             let wait = self.restarts.lock().unwrap_or_else(PoisonError::into_inner).take(clock.now());
             tokio::time::sleep(wait).await;
         }
         // The semaphores are never closed; without a permit the start goes on unbounded rather than not at all.
-        let of_plugin = Arc::clone(plugin).acquire_owned().await.ok();
-        let of_host = Arc::clone(if fetches { &self.fetches } else { &self.permits });
-        Leave { fetches, _plugin: of_plugin, _host: of_host.acquire_owned().await.ok() }
+        let of_plugin = Arc::clone(&plugin.starts).acquire_owned().await.ok();
+        if !fetches {
+            let of_host = Arc::clone(&self.permits).acquire_owned().await.ok();
+            return Leave { fetches, _plugin: of_plugin, _host: of_host, _fetching: None };
+        }
+        let fetching = self.fetchers.enter(&plugin.id, |behind| inbox.waits_behind(behind)).await;
+        inbox.waits_behind(&[]);
+        Leave { fetches, _plugin: of_plugin, _host: None, _fetching: Some(fetching) }
+    }
+}
+
+impl Leave {
+    /// How long it is held at most.
+    pub(super) fn lasts(&self) -> Duration {
+        if self.fetches { FETCHED } else { SETTLED }
     }
 }
 

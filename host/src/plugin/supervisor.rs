@@ -21,7 +21,7 @@ use super::inbox::GenerationInbox;
 use super::instance::{Beginning, Command, InstanceHandle, Load, Predecessors, Setup, Snapshot};
 use super::prove::Proof;
 use super::report::first_snapshot;
-use super::services::{Leave, SETTLED, Services, roll};
+use super::services::{Leave, Services, roll};
 use super::visit::Visit;
 
 /// Commands that may wait for a supervisor; a sender waits when it is full.
@@ -259,7 +259,7 @@ impl Supervisor {
         match outcome {
             Outcome::Admitted(g, leave) => {
                 if self.machine.generation() == g && self.machine.state() == State::Preparing {
-                    self.settled_at = (!leave.fetches).then(|| Instant::now() + SETTLED);
+                    self.settled_at = Some(Instant::now() + leave.lasts());
                     self.leave = Some(leave);
                 }
                 self.on(Event::Admitted(g));

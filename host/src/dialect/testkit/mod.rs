@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use wharf_core::manifest::EraChoice;
 use wharf_plugin_api::{
     CallError, CallErrorKind, Caller, Cause, Client, Delivery, Inbox, Link, Notification, Reply, Request,
@@ -34,6 +35,7 @@ pub(crate) fn options() -> Options {
         client: None,
         era: EraChoice::Legacy,
         patient: false,
+        cut: CancellationToken::new(),
     }
 }
 

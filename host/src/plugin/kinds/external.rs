@@ -25,16 +25,14 @@ const LAST_WORD: Duration = Duration::from_millis(250);
 /// Ports that are tried before a launch fails: whoever takes one between our choice and the plugin's is no crash of it.
 const PORT_TRIES: usize = 3;
 
-/// A process and what it holds; the place of its instance stays taken until nothing of it is left.
+/// A process that works, and what it holds.
 struct Held {
     handle: ProcessHandle,
     lease: Option<PortLease>,
     door: Option<OpenDoor>,
-    place: Place,
+    /// Fails the calls in flight, though others may hold the connection open.
+    cut: CancellationToken,
 }
-
-/// A process that works: what it says, where it listens, and its port.
-type Working = (Connected, Option<OpenDoor>, ProcessHandle, Option<PortLease>);
 
 #[derive(Clone)]
 pub(super) struct External {
@@ -115,11 +113,11 @@ impl External {
         let mut plan = Plan::of(&self.common, Some(self.command.dialect), self.fingerprint().await);
         loop {
             let attempt = self.attempt(launch, plan.era, inbox).await;
-            let outcome = attempt.as_ref().map(|(connected, ..)| connected.era());
+            let outcome = attempt.as_ref().map(|(connected, _)| connected.era());
             // Nothing is left of an attempt that failed: the next one is not beside it.
             if !plan.another(&self.common, outcome, Instant::now() >= Instant::from_std(launch.deadline)) {
-                let (connected, door, handle, lease) = attempt.map_err(|cause| plan.explained(cause))?;
-                return Ok(self.keep(connected, Held { handle, lease, door, place }, inbox));
+                let (connected, held) = attempt.map_err(|cause| plan.explained(cause))?;
+                return Ok(self.keep(connected, held, place, inbox));
             }
         }
     }
@@ -130,7 +128,7 @@ impl External {
         launch: &Launch,
         era: EraChoice,
         inbox: &Arc<dyn Inbox>,
-    ) -> Result<Working, Cause> {
+    ) -> Result<(Connected, Held), Cause> {
         let (mut lease, program) = self.look(launch).await?;
         let late = Late { port: lease.as_ref().map(PortLease::port), replica: launch.instance };
         let spec = self.spec(program, launch, late);
@@ -141,14 +139,16 @@ impl External {
             process::spawn(spec, &self.common.services.machine, &self.common.services.tasks).await?;
         let handle = process.handle.clone();
         inbox.stage(Stage::Spawned { pid: handle.pid(), port: late.port });
-        let connecting = self.connect(process, self.common.options(launch, era), late, inbox);
+        let options = self.common.options(launch, era);
+        let cut = options.cut.clone();
+        let connecting = self.connect(process, options, late, inbox);
         let connected = tokio::select! {
             connected = connecting => connected,
             exit = handle.exited() => Err(Cause::of_exit(exit)),
             () = inbox.cancelled() => Err(Cause::new(CauseKind::Requested, "no longer wanted")),
         };
         match connected {
-            Ok((connected, door)) => Ok((connected, door, handle, lease)),
+            Ok((connected, door)) => Ok((connected, Held { handle, lease, door, cut })),
             Err(cause) => {
                 let cause = last_word(cause, &handle).await;
                 let exit = end(&handle).await;
@@ -291,17 +291,32 @@ impl External {
         Ok((connected, Some(door)))
     }
 
-    /// The link of a process that works: the end of either ends both.
-    fn keep(&self, connected: Connected, held: Held, inbox: &Arc<dyn Inbox>) -> Arc<dyn Link> {
+    /// The link of a process that works: the end of either ends both. The place of the instance stays taken until nothing
+    /// of it is left.
+    fn keep(&self, connected: Connected, held: Held, place: Place, inbox: &Arc<dyn Inbox>) -> Arc<dyn Link> {
         let Connected { link, lost, .. } = connected;
-        let inner = Arc::clone(&link);
-        kept(link, Arc::clone(inbox), &self.common.services.tasks, |close, told| async move {
-            let Held { handle, lease, door, place } = held;
+        let (inner, inbox) = (Arc::clone(&link), Arc::clone(inbox));
+        kept(link, inbox, LAST_WORD, &self.common.services.tasks, |close, told| async move {
+            let Held { handle, lease, door, cut } = held;
             let cause = why(&handle, lost, door.as_ref(), close).await;
+            let asked = cause.kind == CauseKind::Requested;
             told.lost(&cause);
-            // Closes the plugin's stdin or its session; the process is ended in any case.
-            timeout(LAST_WORD, inner.close()).await.ok();
-            let exit = end(&handle).await;
+            let ending = async {
+                // Closes the plugin's stdin or its session; the process is ended in any case.
+                timeout(LAST_WORD, inner.close()).await.ok();
+                end(&handle).await
+            };
+            tokio::pin!(ending);
+            let exit = match timeout(LAST_WORD, &mut ending).await {
+                Ok(exit) => exit,
+                Err(_) => {
+                    // What the process had said is read. Those that it started may hold its pipes for as long as they live.
+                    if !asked {
+                        cut.cancel();
+                    }
+                    ending.await
+                }
+            };
             drop((door, lease, place));
             Cause { exit: Some(Box::new(exit)), ..cause }
         })

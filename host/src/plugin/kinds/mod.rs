@@ -13,6 +13,7 @@ pub(super) mod verdicts;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use wharf_core::manifest::{EraChoice, Kind, Manifest};
 use wharf_plugin_api::{Launch, Plugin};
 
@@ -61,6 +62,7 @@ impl Common {
             client: launch.client.clone(),
             era,
             patient: self.manifest.fetches(),
+            cut: CancellationToken::new(),
         }
     }
 }

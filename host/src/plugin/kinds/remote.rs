@@ -1,6 +1,7 @@
 //! A plugin that runs elsewhere: nothing is launched, everything else is the same.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use wharf_core::manifest::{Dialect, Late, Remote};
@@ -26,7 +27,7 @@ impl Plugin for RemoteServer {
         };
         let Connected { link, lost, .. } = connected;
         let inner = Arc::clone(&link);
-        Ok(kept(link, inbox, &self.common.services.tasks, |close, told| async move {
+        Ok(kept(link, inbox, Duration::ZERO, &self.common.services.tasks, |close, told| async move {
             let cause = tokio::select! {
                 cause = lost => cause,
                 () = close.cancelled() => Cause::new(CauseKind::Requested, "ended by the host"),

@@ -13,6 +13,7 @@ use super::openings;
 use crate::plugin::PluginHandle;
 use crate::plugin::testkit::{Kit, Opening, Script, manifest, setup};
 use crate::process::logs::LogBook;
+use crate::route::call::unavailable;
 
 /// One more plugin of the kit's host.
 fn beside(kit: &Kit, script: &Arc<Script>, manifest: Manifest) -> Arc<PluginHandle> {
@@ -58,21 +59,57 @@ async fn a_good_one_does_not_wait_for_forty_that_say_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_fetch_at_a_time_and_nobody_else_waits_for_them() {
-    let kit = Kit::new(openings(&[Opening::Hangs; 9]), npx("n0"));
-    let others: Vec<_> = (1..5).map(|n| beside(&kit, &kit.script, npx(&format!("n{n}")))).collect();
+async fn two_fetch_at_a_time_and_what_hangs_makes_room() {
+    let kit = Kit::new(openings(&[Opening::Hangs; 4]), npx("n0"));
+    while kit.openings() < 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let others: Vec<_> = (1..4).map(|n| beside(&kit, &kit.script, npx(&format!("n{n}")))).collect();
+    let works = beside(&kit, &Arc::default(), npx("works"));
     let good = beside(&kit, &Arc::default(), manifest("good"));
+    let begun = Instant::now();
     assert!(until(&good, State::Ready).await < Duration::from_secs(1));
-    tokio::time::sleep(Duration::from_secs(299)).await;
+    tokio::time::sleep(Duration::from_secs(29)).await;
     assert_eq!(kit.openings(), 2);
     assert!(others.iter().all(|plugin| plugin.state() == State::Preparing));
-    // The budget is over: it is no longer waited for by others.
+    until(&works, State::Ready).await;
+    assert!(begun.elapsed() < Duration::from_secs(62), "behind two pairs: {:?}", begun.elapsed());
+    // Those that hang have their whole budget all the same.
     until(&kit.plugin, State::Starting).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(kit.openings(), 4);
+    assert!((299..301).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     until(&kit.plugin, State::Backoff).await;
     let now = kit.plugin.best().unwrap();
     assert_eq!(now.cause.as_ref().unwrap().kind, CauseKind::PrepareFailed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_its_turn_to_fetch_says_behind_whom() {
+    let kit = Kit::new(openings(&[Opening::Hangs; 3]), npx("a1"));
+    while kit.openings() < 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(kit.plugin.best().unwrap().cause.is_none(), "it has its turn");
+    let _a2 = beside(&kit, &kit.script, npx("a2"));
+    while kit.openings() < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let third = beside(&kit, &kit.script, npx("a3"));
+    let cause = |plugin: &PluginHandle| plugin.best().unwrap().cause.clone();
+    let mut changes = third.changes();
+    while cause(&third).is_none() {
+        tokio::time::timeout(Duration::from_secs(1), changes.changed()).await.unwrap().unwrap();
+    }
+    let told = cause(&third).unwrap();
+    assert_eq!((told.kind, third.state()), (CauseKind::Queued, State::Preparing));
+    assert!(told.detail.ends_with("behind a1, a2"), "{told}");
+    // A call that does not wait so long is told the same.
+    let failure = unavailable(&third, kit.services.clock);
+    assert!(failure.detail.contains("preparing") && failure.detail.contains("behind a1, a2"), "{failure}");
+    // Its turn has come.
+    while cause(&third).is_some() {
+        tokio::time::timeout(Duration::from_secs(31), changes.changed()).await.unwrap().unwrap();
+    }
+    assert_eq!(third.state(), State::Preparing);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,9 +7,9 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use wharf_core::catalog::{Catalog, Face, Kind};
-use wharf_core::lifecycle::State as PluginState;
 
 use super::params::Asked;
+use super::tools::reach;
 use super::{Edge, json};
 use crate::route::Failure;
 use crate::serve::problem::Answer;
@@ -42,6 +42,9 @@ struct View<'a> {
     exposed: Option<&'a str>,
     /// Whether a request would find an instance that serves.
     available: bool,
+    /// Set if none serves because the plugin sleeps: the request starts it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    on_call: bool,
     definition: &'a RawValue,
 }
 
@@ -71,14 +74,14 @@ fn views<'a>(edge: &Edge, catalog: &'a Catalog, kind: Kind, filter: &Filter) -> 
     let exposed = exposed(catalog, kind);
     let mut views = Vec::new();
     for plugin in catalog.plugins().iter().filter(|plugin| wanted(plugin.as_str())) {
-        let state = edge.host.state_of(plugin.as_str());
-        let available = matches!(state, Some(PluginState::Ready | PluginState::Degraded));
+        let (available, on_call) = reach(edge, plugin.as_str());
         let items = catalog.shelf(&Face::Plugin(plugin.clone())).map_or(&[][..], |shelf| shelf.items(kind));
         views.extend(items.iter().map(|item| View {
             plugin: item.plugin.as_str(),
             name: &item.own,
             exposed: exposed.get(&(item.plugin.as_str(), item.upstream.as_str())).copied(),
             available,
+            on_call,
             definition: &item.definition,
         }));
     }

@@ -48,6 +48,9 @@ struct View<'a> {
     exposed: &'a str,
     /// Whether a call would find an instance that serves.
     available: bool,
+    /// Set if none serves because the plugin sleeps: the call starts it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    on_call: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,29 +69,32 @@ pub(super) async fn list(State(edge): State<Edge>, Asked(filter): Asked<Filter>)
         .tools()
         .filter(|tool| filter.plugin.as_deref().is_none_or(|plugin| plugin == tool.plugin.as_str()))
         .filter(|tool| matches(tool, &words))
-        .map(|tool| view(tool, is_available(&edge, tool), filter.detail))
+        .map(|tool| view(tool, reach(&edge, tool.plugin.as_str()), filter.detail))
         .collect();
     Ok(json(StatusCode::OK, &Tools { catalog_version: catalog.version, tools }))
 }
 
 pub(super) async fn one(State(edge): State<Edge>, Names((plugin, name)): Names<(String, String)>) -> Answer {
     let tool = edge.host.tool(&plugin, &name).await?;
-    let response: Response = json(StatusCode::OK, &view(&tool, is_available(&edge, &tool), Detail::Full));
+    let response: Response =
+        json(StatusCode::OK, &view(&tool, reach(&edge, tool.plugin.as_str()), Detail::Full));
     Ok(response)
 }
 
-fn is_available(edge: &Edge, tool: &Tool) -> bool {
-    matches!(edge.host.state_of(tool.plugin.as_str()), Some(PluginState::Ready | PluginState::Degraded))
+/// Whether a request finds an instance of a plugin that serves, and whether it starts one.
+pub(super) fn reach(edge: &Edge, plugin: &str) -> (bool, bool) {
+    let available = matches!(edge.host.state_of(plugin), Some(PluginState::Ready | PluginState::Degraded));
+    (available, !available && edge.host.starts_on_call(plugin))
 }
 
-fn view(tool: &Tool, available: bool, detail: Detail) -> View<'_> {
+fn view(tool: &Tool, (available, on_call): (bool, bool), detail: Detail) -> View<'_> {
     let (description, definition) = match detail {
         Detail::Minimal => (None, None),
         Detail::Summary => (tool.description.as_deref(), None),
         Detail::Full => (tool.description.as_deref(), Some(&*tool.definition)),
     };
     let Tool { plugin, name, exposed, .. } = tool;
-    View { plugin: plugin.as_str(), name, exposed, available, description, definition }
+    View { plugin: plugin.as_str(), name, exposed, available, on_call, description, definition }
 }
 
 fn words(q: &str) -> Vec<String> {
@@ -136,13 +142,15 @@ mod tests {
     #[test]
     fn the_detail_says_how_much_is_told() {
         let tool = tool();
-        let minimal = serde_json::to_value(view(&tool, true, Detail::Minimal)).unwrap();
+        let minimal = serde_json::to_value(view(&tool, (true, false), Detail::Minimal)).unwrap();
         assert_eq!(
             minimal,
             json!({"plugin": "clock", "name": "now", "exposed": "clock__now", "available": true})
         );
-        let full = serde_json::to_string(&view(&tool, false, Detail::Full)).unwrap();
+        let full = serde_json::to_string(&view(&tool, (false, false), Detail::Full)).unwrap();
         assert!(full.contains("\"definition\":{ \"name\" : \"get_time\" }"), "{full}");
         assert!(full.contains("\"available\":false,\"description\":\"The current Time\""), "{full}");
+        let asleep = serde_json::to_value(view(&tool, (false, true), Detail::Minimal)).unwrap();
+        assert_eq!((&asleep["available"], &asleep["on_call"]), (&json!(false), &json!(true)));
     }
 }

@@ -245,3 +245,20 @@ async fn an_answer_to_nothing_is_dropped_counted_and_told_in_the_log() {
         log.tail(100).into_iter().filter(|line| line.text.starts_with("dropped an answer")).collect();
     assert!(told.len() == 3 && told[0].text.contains("id 77"), "{told:?}");
 }
+
+/// What a plugin started may hold its stdout long after it.
+#[tokio::test(start_paused = true)]
+async fn a_cut_connection_fails_its_calls_though_the_pipe_is_open() {
+    let options = options();
+    let cut = options.cut.clone();
+    let (link, lost, mut peer) = connected_with(options, &Ear::default()).await;
+    let task = spawn_call(&link, &Call::new(false), request("tools/call", "{}"));
+    peer.message().await;
+    // As its keeper does when the plugin's process has ended.
+    within(link.close()).await;
+    tokio::task::yield_now().await;
+    assert!(!task.is_finished(), "an answer may still come");
+    cut.cancel();
+    assert_eq!(failure(within(task).await.expect("joined")), (CallErrorKind::Connection, Delivery::Unknown));
+    assert_eq!(within(lost).await.kind, CauseKind::Requested);
+}
