@@ -17,6 +17,7 @@ use super::listening::{self, OpenDoor};
 use super::places::Place;
 use super::verdicts::Fingerprint;
 use crate::dialect::{self, Connected, Endpoint, Lost};
+use crate::manifest::is_bundle;
 use crate::process::ports::PortLease;
 use crate::process::{self, Folders, Process, ProcessHandle, env, find};
 
@@ -102,8 +103,10 @@ impl External {
         self.common.services.data.join(&*self.common.label)
     }
 
-    fn plugin_dir(&self) -> PathBuf {
-        self.common.manifest.path.parent().map(Path::to_owned).unwrap_or_default()
+    fn folders(&self) -> Folders {
+        let path = &self.common.manifest.path;
+        let plugin = path.parent().map(Path::to_owned).unwrap_or_default();
+        Folders { plugin, bundle: is_bundle(path), data: self.data_dir() }
     }
 
     fn may_choose(&self) -> bool {
@@ -222,7 +225,7 @@ impl External {
             stop: self.common.manifest.stop.clone(),
             limits: self.common.manifest.limits.clone(),
             sandbox: self.sandbox(),
-            folders: Folders { plugin: self.plugin_dir(), data: self.data_dir() },
+            folders: self.folders(),
             port: listening::port(&self.common, command, late),
             log: Arc::clone(&self.common.log),
         }
