@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use wharf_core::manifest::{Command, Dialect, EraChoice, Late, PortChoice, Sandbox};
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, Stage, async_trait};
 
-use super::Common;
 use super::eras::Plan;
 use super::keeper::kept;
 use super::listening::{self, OpenDoor};
 use super::places::Place;
 use super::verdicts::Fingerprint;
+use super::{Common, denied};
 use crate::dialect::{self, Connected, Endpoint, Lost};
 use crate::manifest::is_bundle;
 use crate::process::ports::PortLease;
@@ -156,6 +156,7 @@ impl External {
                 let cause = last_word(cause, &handle).await;
                 let exit = end(&handle).await;
                 let cause = listening::blamed(&self.common, cause, late.port, launch).await;
+                let cause = denied::explained(&self.common, cause, launch);
                 drop(lease);
                 Err(Cause { exit: Some(Box::new(exit)), ..cause })
             }
