@@ -80,7 +80,7 @@ impl Bench {
             stop: Stop::default(),
             limits: Limits::default(),
             sandbox: Sandbox::default(),
-            folders: Folders { plugin: at.clone(), data: at.clone() },
+            folders: Folders { plugin: at.clone(), bundle: false, data: at.clone() },
             port: None,
             log: Arc::new(LogBook::new(at.join("logs"), "bench", Vec::new())),
         }

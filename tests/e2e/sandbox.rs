@@ -76,3 +76,43 @@ async fn a_folder_that_is_not_there_is_told_as_the_cause() {
     assert_eq!(view["cause"]["code"], "missing_file", "{view}");
     assert!(view["cause"]["detail"].as_str().unwrap().contains("gone"), "{view}");
 }
+
+#[tokio::test]
+async fn a_start_that_fails_for_want_of_a_file_names_the_key() {
+    let setup = Setup::new();
+    let file = setup.scratch("file");
+    std::fs::write(&file, NOTE).unwrap();
+    let script = format!("cat '{}' && echo 'permission denied, it says' >&2; exit 78", file.display());
+    let tries = |id| Manifest::command("/bin/sh").args(["-c", &script]).quick().set("description", id);
+    let host = setup
+        .plugin("bound", &tries("bound").set("sandbox.fs.read", Vec::<String>::new()))
+        .plugin("free", &tries("free"))
+        .start()
+        .await;
+    for (id, blamed) in [("bound", true), ("free", false)] {
+        let view = host.until_state(id, "fatal").await;
+        let detail = view["cause"]["detail"].as_str().unwrap();
+        assert!(detail.contains("code 78"), "{view}");
+        let (key, told) = ("sandbox.fs.read", file.to_str().unwrap());
+        assert_eq!((detail.contains(key), detail.contains(told)), (blamed, blamed), "{view}");
+    }
+}
+
+#[tokio::test]
+async fn the_server_of_git_works_beside_settings_in_a_home() {
+    let python = Servers::python();
+    let setup = Setup::new();
+    let [home, project] = ["home", "project"].map(|name| setup.scratch(name));
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(home.join(".gitconfig"), "[user]\n\tname = A\n\temail = a@example.com\n").unwrap();
+    std::fs::write(home.join(".git-credentials"), "https://a:b@example.com\n").unwrap();
+    let made = std::process::Command::new("git").args(["init", "-q"]).arg(&project).status().unwrap();
+    assert!(made.success());
+    let path = project.to_str().unwrap().to_owned();
+    let git = Manifest::command(python.bin("mcp-server-git")).quick().set("health.start_timeout", "60s");
+    let git = git.set("env.HOME", home.to_str().unwrap()).set("sandbox.fs.write", vec![path.clone()]);
+    let host = setup.plugin("git", &git).start().await;
+    std::fs::write(project.join("new.txt"), NOTE).unwrap();
+    let status = host.call("git", "git_status", json!({ "repo_path": path })).await;
+    assert!(text_of(&status).contains("new.txt"), "{status}");
+}

@@ -112,7 +112,7 @@ impl World {
             stop: Stop { grace: Span::secs(20), term: Span::secs(20), drain: Span::secs(1) },
             limits: Limits::default(),
             sandbox: Sandbox::default(),
-            folders: Folders { plugin: self.folder.clone(), data: self.folder.clone() },
+            folders: Folders { plugin: self.folder.clone(), bundle: false, data: self.folder.clone() },
             port: None,
             log: Arc::clone(&self.log),
         }

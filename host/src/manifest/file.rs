@@ -138,9 +138,14 @@ pub(crate) fn read(path: &Path, ctx: &Context, defaults: &Defaults) -> FileRepor
     }
 }
 
+/// Whether the manifest's folder is the plugin's alone.
+pub(crate) fn is_bundle(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "plugin.toml")
+}
+
 /// The id that a file's name stands for: its stem, or the folder of a bundle.
 fn id_of(path: &Path) -> Result<PluginId, Vec<Problem>> {
-    let bundle = path.file_name().is_some_and(|name| name == "plugin.toml");
+    let bundle = is_bundle(path);
     let name = if bundle {
         std::path::absolute(path)
             .ok()

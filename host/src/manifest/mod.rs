@@ -22,6 +22,7 @@ mod tree;
 pub mod watch;
 
 pub use context::{Context, Env};
+pub(crate) use file::is_bundle;
 pub use file::{Checked, FileReport, check_file};
 pub use folder::{Invalid, Reading, load_dir};
 pub use problem::{Place, Problem, ProblemCode, ProblemView, Severity, Source};

@@ -1,10 +1,13 @@
 //! Which files a program needs to run, wherever it is installed: looked up before it is launched with `sandbox.fs`.
 //!
-//! A program is followed through its links, to the interpreter of its first line, and to the base of its Python environment.
-//! Each of these brings the folder that it is installed in, never a whole home or a folder that holds the host's state.
+//! A program is followed through its links, to the interpreter of its first line, and to the base of its Python environment;
+//! an interpreter brings the script that it is started with. Each of these brings the folder that it is installed in, never a
+//! whole home, the folder of all manifests, or one that holds the host's state.
 
+mod git;
 mod paths;
 mod programs;
+mod scripts;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::DirBuilderExt;
@@ -23,6 +26,9 @@ use super::{env, private_dir};
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
     pub(super) own: Own<'a>,
+    pub(super) args: &'a [String],
+    /// The manifest's folder is the plugin's alone.
+    pub(super) bundle: bool,
     pub(super) env: &'a [(String, String)],
     pub(super) fs: &'a Fs,
     /// Nothing of an earlier launch of it is left.
@@ -53,6 +59,10 @@ pub(super) fn find(asked: &Asked<'_>) -> Result<Found, Cause> {
     let mut read = installation(asked, &writable, &mut notes);
     for (what, folder) in [("the folder of its manifest", own.plugin_dir), ("its working directory", own.cwd)]
     {
+        // With many manifests in it, it is never readable, and nobody expects it to be.
+        if !asked.bundle && folder == own.plugin_dir {
+            continue;
+        }
         if is_wide(folder, asked) {
             let folder = folder.display();
             notes.push(format!(
@@ -63,6 +73,7 @@ pub(super) fn find(asked: &Asked<'_>) -> Result<Found, Cause> {
             read.extend(writable.trusted(folder));
         }
     }
+    read.extend(git::settings(asked, &writable, &mut notes));
     for path in &asked.fs.read {
         match walk(path) {
             Ok(walked) => {

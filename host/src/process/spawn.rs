@@ -75,11 +75,13 @@ pub struct Launch {
     pub log: Arc<LogBook>,
 }
 
-/// The folders that a plugin can always read.
+/// The folders of a plugin.
 #[derive(Clone, Debug, Default)]
 pub struct Folders {
     /// That of its manifest.
     pub plugin: PathBuf,
+    /// Whether that one is the plugin's alone, so that it can always read it: others' manifests may lie in it else.
+    pub bundle: bool,
     /// Its `${data_dir}`, which it can also change.
     pub data: PathBuf,
 }
@@ -188,6 +190,8 @@ async fn with_files(launch: Launch, mut plan: Plan, tasks: &Tasks) -> Result<(La
     let looking = move || {
         let found = reach::find(&reach::Asked {
             own: launch.wanted().own,
+            args: &launch.args,
+            bundle: launch.folders.bundle,
             env: &launch.env,
             fs: &fs,
             instance: launch.instance,

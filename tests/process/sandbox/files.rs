@@ -53,7 +53,8 @@ async fn only_what_is_written_can_be_read() {
 #[tokio::test]
 async fn only_what_is_written_can_be_changed() {
     let ground = Ground::new().await;
-    let names = ["outside/file", "outside/new", "plugins/new", "home/new", "data/p/new", "data/p/tmp-0/new"];
+    let names =
+        ["outside/file", "outside/new", "plugins/p/new", "home/new", "data/p/new", "data/p/tmp-0/new"];
     let names = names.map(|name| ground.text(name));
     let temp = std::env::temp_dir().join(format!("wharf-escape-{}", std::process::id()));
     let mut paths: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -98,6 +99,45 @@ async fn what_it_puts_in_the_place_of_its_folders_gives_it_nothing_at_its_next_s
     assert_eq!(cause.kind, CauseKind::MissingFile);
     assert!(cause.detail.contains(&format!("the link {cache}")), "{cause}");
     assert!(!ground.path("outside/new").exists());
+}
+
+#[tokio::test]
+async fn its_manifest_s_folder_can_be_read_if_it_is_its_own() {
+    let ground = Ground::new().await;
+    for file in ["plugins/other.toml", "plugins/p/own.toml"] {
+        std::fs::write(ground.path(file), "TOKEN = 'x'").unwrap();
+    }
+    let names = [ground.text("plugins/other.toml"), ground.text("plugins/p/own.toml")];
+    let [other, own] = names.each_ref().map(String::as_str);
+    assert_eq!(each(&ground, READ, &[other, own], files()).await, "no yes ");
+    let mut launch = ground.launch("/bin/sh", &["-c", READ, "sh", other, own], files());
+    launch.cwd = ground.path("plugins");
+    launch.folders.plugin = ground.path("plugins");
+    launch.folders.bundle = false;
+    assert_eq!(ground.said(launch).await, "no\nno\n");
+}
+
+#[tokio::test]
+async fn an_interpreter_runs_the_script_that_it_is_started_with() {
+    let ground = Ground::new().await;
+    let code = [
+        ("node", "app/dist/index.mjs", "import x from 'dep'; console.log(x)"),
+        ("python3", "outside/tool.py", "import beside; print(beside.x)"),
+        ("sh", "outside/tool.sh", "echo 42"),
+    ];
+    std::fs::create_dir_all(ground.path("app/dist")).unwrap();
+    std::fs::create_dir_all(ground.path("app/node_modules/dep")).unwrap();
+    std::fs::write(ground.path("app/package.json"), "{}").unwrap();
+    std::fs::write(ground.path("app/node_modules/dep/index.js"), "module.exports = 42").unwrap();
+    std::fs::write(ground.path("outside/beside.py"), "x = 42").unwrap();
+    for (interpreter, script, text) in code {
+        let Some(program) = real(interpreter) else { continue };
+        std::fs::write(ground.path(script), text).unwrap();
+        let named = program.with_file_name(interpreter);
+        let program = if named.exists() { named } else { program };
+        let launch = ground.launch(program.to_str().unwrap(), &[&ground.text(script)], files());
+        assert_eq!(ground.said(launch).await, "42\n", "{interpreter}: {:?}", ground.world.log.tail(30));
+    }
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ impl Ground {
 
     fn on(world: World) -> Self {
         let ground = Self { world };
-        for folder in ["plugins", "data/p", "home", "outside"] {
+        for folder in ["plugins/p", "data/p", "home", "outside"] {
             std::fs::create_dir_all(ground.path(folder)).unwrap();
         }
         std::fs::write(ground.path("token"), "the host's own").unwrap();
@@ -49,8 +49,8 @@ impl Ground {
     /// A launch as the host makes it.
     fn launch(&self, program: &str, args: &[&str], sandbox: Sandbox) -> Launch {
         let mut launch = self.world.launch(program, args);
-        launch.cwd = self.path("plugins");
-        launch.folders = Folders { plugin: self.path("plugins"), data: self.path("data/p") };
+        launch.cwd = self.path("plugins/p");
+        launch.folders = Folders { plugin: self.path("plugins/p"), bundle: true, data: self.path("data/p") };
         launch.env.push(("HOME".to_owned(), self.text("home")));
         launch.env.push(("TMPDIR".to_owned(), self.text("data/p/tmp-0")));
         launch.sandbox = sandbox;

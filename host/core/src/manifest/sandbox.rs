@@ -46,17 +46,31 @@ pub enum Net {
 
 /// `sandbox.fs`: which files the plugin can reach. What a program needs to run is always readable: the system's programs,
 /// libraries and certificates, a few files of `/etc`, `/proc`, what the program and its interpreter are installed in, the
-/// manifest's folder and the working directory (these two unless they hold a home or the host's state). What lies elsewhere
-/// and is named in `args` only is not. A rule is for what its path leads to when the plugin is launched.
+/// script that an interpreter is started with, the folder of a bundle (`<id>/plugin.toml`) and the working directory, unless
+/// that holds a home, the host's state or other plugins' manifests. Of a home, the settings of git are readable unless they
+/// seem to hold a key. What else is named in `args` is not.
+///
+/// A script brings its package (the nearest folder above it with a `package.json` or `pyproject.toml`), else the folder that it
+/// lies in; a home, `Downloads` and its like, hidden folders of a home, and the folder of all manifests never are readable
+/// for it: there it is the script alone. After `-m`, `-c` and `-e` no script follows.
+///
+/// A rule is for what its path leads to when the plugin is launched. A path that leads through a link in a folder that the
+/// plugin can write is refused: it could have made the link. A program that lies in such a folder brings nothing from
+/// elsewhere, whatever its first line names.
+///
+/// Not bounded, as Landlock does not: asking whether a file exists, how large and how old it is, and changing mode, owner,
+/// times and attributes of what the user owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fs {
     /// Files and folders it may read and execute, with all below them; relative ones are below the manifest's folder. Where it
-    /// is installed, its working directory, the manifest's folder and the system's programs and libraries are always
-    /// readable; a home never is as a whole. What is not there when it is launched gets no rule, and its log says so.
+    /// is installed, the script that its interpreter is started with, the folder of a bundle, its working directory, and the
+    /// system's programs and libraries are always readable; a home and the folder of all manifests never are as a whole.
+    /// What is not there when it is launched gets no rule, and its log says so. No `~` and no `*`: write `${HOME}`, and folders.
     pub read: Vec<PathBuf>,
     /// Files and folders it may also change; each must be there. Its data folder, `${data_dir}`, is always one of them, with
     /// its `TMPDIR` in it; `/tmp`, `/dev/shm`, and the cache of `npx` or `uvx` in a home are not unless they are written here.
+    /// A link below one of these leads nowhere: name what it leads to.
     pub write: Vec<PathBuf>,
 }
 

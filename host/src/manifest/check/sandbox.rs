@@ -52,7 +52,12 @@ fn paths(key: &str, paths: &mut [PathBuf], expander: &Expander<'_>, findings: &m
     for (n, path) in paths.iter_mut().enumerate() {
         let pointer = format!("/sandbox/fs/{key}/{n}");
         // It was read from a text.
-        let text = expander.fixed(&pointer, &path.to_string_lossy(), findings);
+        let written = path.to_string_lossy().into_owned();
+        if let Some((message, help)) = of_a_shell(&written) {
+            findings.error(&pointer, message).help = Some(help);
+            continue;
+        }
+        let text = expander.fixed(&pointer, &written, findings);
         if text.is_empty() || text.contains('\0') {
             if !findings.told(&pointer) {
                 findings.error(&pointer, "this is no path: it is empty, or holds a NUL character");
@@ -61,4 +66,19 @@ fn paths(key: &str, paths: &mut [PathBuf], expander: &Expander<'_>, findings: &m
         }
         *path = expander.plugin_dir.join(Path::new(&text)).components().collect();
     }
+}
+
+/// What a shell would put in here, and nobody else does.
+fn of_a_shell(path: &str) -> Option<(&'static str, String)> {
+    if let Some(rest) = path.strip_prefix('~') {
+        let help = if rest.is_empty() || rest.starts_with('/') {
+            format!("write \"${{HOME}}{rest}\"")
+        } else {
+            "write the path of that home".to_owned()
+        };
+        return Some(("`~` is not expanded here", help));
+    }
+    path.contains('*').then(|| {
+        ("`*` is not expanded here", "name the folder: all that lies below it belongs to it".to_owned())
+    })
 }

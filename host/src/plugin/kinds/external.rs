@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 use wharf_core::manifest::{Command, Dialect, EraChoice, Late, PortChoice, Sandbox};
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, Stage, async_trait};
 
-use super::Common;
 use super::eras::Plan;
 use super::keeper::kept;
 use super::listening::{self, OpenDoor};
 use super::places::Place;
 use super::verdicts::Fingerprint;
+use super::{Common, denied};
 use crate::dialect::{self, Connected, Endpoint, Lost};
+use crate::manifest::is_bundle;
 use crate::process::ports::PortLease;
 use crate::process::{self, Folders, Process, ProcessHandle, env, find};
 
@@ -100,8 +101,10 @@ impl External {
         self.common.services.data.join(&*self.common.label)
     }
 
-    fn plugin_dir(&self) -> PathBuf {
-        self.common.manifest.path.parent().map(Path::to_owned).unwrap_or_default()
+    fn folders(&self) -> Folders {
+        let path = &self.common.manifest.path;
+        let plugin = path.parent().map(Path::to_owned).unwrap_or_default();
+        Folders { plugin, bundle: is_bundle(path), data: self.data_dir() }
     }
 
     fn may_choose(&self) -> bool {
@@ -153,6 +156,7 @@ impl External {
                 let cause = last_word(cause, &handle).await;
                 let exit = end(&handle).await;
                 let cause = listening::blamed(&self.common, cause, late.port, launch).await;
+                let cause = denied::explained(&self.common, cause, launch);
                 drop(lease);
                 Err(Cause { exit: Some(Box::new(exit)), ..cause })
             }
@@ -222,7 +226,7 @@ impl External {
             stop: self.common.manifest.stop.clone(),
             limits: self.common.manifest.limits.clone(),
             sandbox: self.sandbox(),
-            folders: Folders { plugin: self.plugin_dir(), data: self.data_dir() },
+            folders: self.folders(),
             port: listening::port(&self.common, command, late),
             log: Arc::clone(&self.common.log),
         }

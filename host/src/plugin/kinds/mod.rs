@@ -1,6 +1,7 @@
 //! The plugins that a manifest can declare: a process that we launch, or a server that runs elsewhere. A native library is
 //! a process too: our own executable as its worker. One that the embedding program made is taken as it is.
 
+mod denied;
 pub(super) mod doors;
 mod eras;
 mod external;

@@ -158,6 +158,11 @@ fn gaps(abi: u32, (fs, tcp): (bool, bool), in_force: &mut InForce) {
             fs && abi < ABI_SOCKET_FILES,
             "fs: it can connect to unix sockets outside of its folders, as Docker's is (this takes Landlock abi 9)",
         ),
+        (
+            fs,
+            "fs: it can see that files outside of its folders exist, and change the mode, owner and times of those that its \
+             user owns (no Landlock bounds that)",
+        ),
         (fs && abi < ABI_DEVICES, "fs: it can send commands to devices that it can open (abi 5)"),
         (abi < ABI_SCOPES, "it can signal processes of the same user outside of its own tree (abi 6)"),
         (abi < ABI_SCOPES, "it can connect to abstract unix sockets of other processes (abi 6)"),

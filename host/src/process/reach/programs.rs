@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use super::Asked;
 use super::paths::Writable;
+use super::{Asked, scripts};
 use crate::process::find;
 
 /// Files that are followed for one program. A script, its interpreter, and what that is a link to are four.
@@ -18,6 +18,13 @@ const HEAD: u64 = 1024;
 /// Folders beside `bin` that belong to the same installation, where that is not one folder of its own.
 const BESIDE: [&str; 4] = ["lib", "lib64", "libexec", "pyvenv.cfg"];
 
+/// What a file is to the plugin.
+#[derive(Clone, Copy)]
+enum Role {
+    Program,
+    Script,
+}
+
 /// Where the program is installed, and all that it is executed by.
 pub(super) fn installation(
     asked: &Asked<'_>,
@@ -26,8 +33,9 @@ pub(super) fn installation(
 ) -> BTreeSet<PathBuf> {
     let mut places = BTreeSet::new();
     let mut seen = BTreeSet::new();
-    let mut next = VecDeque::from([asked.own.program.to_owned()]);
-    while let Some(file) = next.pop_front().filter(|_| seen.len() < FOLLOWED) {
+    let mut next = VecDeque::from([(asked.own.program.to_owned(), Role::Program)]);
+    next.extend(scripts::of(asked).into_iter().map(|script| (script, Role::Script)));
+    while let Some((file, role)) = next.pop_front().filter(|_| seen.len() < FOLLOWED) {
         // The links on the way to a file lead elsewhere: only its own name counts.
         let Some((folder, name)) = file.parent().zip(file.file_name()) else { continue };
         let Some(folder) = writable.trusted(folder) else {
@@ -42,13 +50,17 @@ pub(super) fn installation(
             notes.push(untrusted(&file));
             continue;
         }
-        places.extend(place(&file, asked).iter().filter_map(|place| writable.trusted(place)));
+        let around = match role {
+            Role::Program => place(&file, asked),
+            Role::Script => scripts::place(&file, asked),
+        };
+        places.extend(around.iter().filter_map(|place| writable.trusted(place)));
         if let Ok(target) = fs::read_link(&file) {
-            next.push_back(folder.join(target));
+            next.push_back((folder.join(target), role));
         } else {
-            next.extend(interpreters(&file, asked));
+            next.extend(interpreters(&file, asked).into_iter().map(|program| (program, Role::Program)));
         }
-        next.extend(base_of_environment(&folder, writable));
+        next.extend(base_of_environment(&folder, writable).map(|python| (python, Role::Program)));
     }
     places
 }
@@ -61,11 +73,16 @@ fn untrusted(file: &Path) -> String {
     )
 }
 
+/// The folder of all packages that a package of npm lies in.
+pub(super) fn outermost_modules(file: &Path) -> Option<PathBuf> {
+    let modules = file.ancestors().filter(|path| path.file_name().is_some_and(|name| name == "node_modules"));
+    modules.last().map(Path::to_owned)
+}
+
 /// What a file of an installation needs around it.
 fn place(file: &Path, asked: &Asked<'_>) -> Vec<PathBuf> {
-    let modules = file.ancestors().filter(|path| path.file_name().is_some_and(|name| name == "node_modules"));
-    if let Some(outermost) = modules.last() {
-        return vec![outermost.to_owned()];
+    if let Some(outermost) = outermost_modules(file) {
+        return vec![outermost];
     }
     let folder = file.parent().unwrap_or(file);
     let is_bin = folder.file_name().is_some_and(|name| name == "bin" || name == "sbin" || name == "shims");
@@ -79,7 +96,8 @@ fn place(file: &Path, asked: &Asked<'_>) -> Vec<PathBuf> {
     }
 }
 
-/// Whether a folder holds more than an installation: a folder at the root, a home, `~/.local`, or what holds the host's state.
+/// Whether a folder holds more than an installation: a folder at the root, a home, `~/.local`, what holds the host's state, or
+/// other plugins' manifests.
 pub(super) fn is_wide(folder: &Path, asked: &Asked<'_>) -> bool {
     let real = folder.canonicalize();
     let folder = real.as_deref().unwrap_or(folder);
@@ -89,9 +107,17 @@ pub(super) fn is_wide(folder: &Path, asked: &Asked<'_>) -> bool {
         || folder.file_name().is_some_and(|name| name == ".local")
         || home(asked).is_some_and(|home| home.starts_with(folder))
         || (data != folder && data.starts_with(folder))
+        || manifests(asked).is_some_and(|all| all.starts_with(folder))
 }
 
-fn home(asked: &Asked<'_>) -> Option<PathBuf> {
+/// The folder that other plugins' manifests lie in too.
+fn manifests(asked: &Asked<'_>) -> Option<PathBuf> {
+    let own = asked.own.plugin_dir;
+    let all = if asked.bundle { own.parent()? } else { own };
+    Some(all.canonicalize().unwrap_or_else(|_| all.to_owned()))
+}
+
+pub(super) fn home(asked: &Asked<'_>) -> Option<PathBuf> {
     let home = variable(asked, "HOME").filter(|home| home.starts_with('/'))?;
     Some(Path::new(home).canonicalize().unwrap_or_else(|_| home.into()))
 }

@@ -42,23 +42,50 @@ impl World {
     }
 
     fn asked(&self, program: &Path, cwd: &str, fs: &Fs) -> Result<Found, Cause> {
-        let (plugin_dir, cwd) = (self.at("plugins"), self.at(cwd));
+        self.with(program, &[], (cwd, None), fs)
+    }
+
+    /// A bundle, if it has a folder of its own.
+    fn with(
+        &self,
+        program: &Path,
+        args: &[&str],
+        (cwd, own): (&str, Option<&str>),
+        fs: &Fs,
+    ) -> Result<Found, Cause> {
+        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let (plugin_dir, cwd) = (self.at(own.unwrap_or("plugins")), self.at(cwd));
         let data_dir = self.at("home/.local/state/wharf/data/p");
         let own = Own { program, cwd: &cwd, plugin_dir: &plugin_dir, data_dir: &data_dir };
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         let env =
             [("HOME".to_owned(), text(self.at("home"))), ("PATH".to_owned(), text(self.at("nvm/v20/bin")))];
-        find(&Asked { own, env: &env, fs, instance: 0 })
+        find(&Asked {
+            own,
+            args: &args,
+            bundle: plugin_dir != self.at("plugins"),
+            env: &env,
+            fs,
+            instance: 0,
+        })
+    }
+
+    /// What is readable because of a script that an interpreter of the system is started with.
+    fn by(&self, program: &str, args: &[&str], cwd: &str) -> Vec<String> {
+        let found = self.with(Path::new(program), args, (cwd, None), &Fs::default()).unwrap();
+        self.below(&found.reach.read)
+    }
+
+    /// Those paths that lie below the world's folder.
+    fn below(&self, paths: &[String]) -> Vec<String> {
+        let root = format!("{}/", self.at("").display()).replace("//", "/");
+        paths.iter().filter_map(|path| Some(path.strip_prefix(&root)?.to_owned())).collect()
     }
 
     /// What is readable because of the program, below the world's folder.
     fn of(&self, program: &Path) -> Vec<String> {
         let read = self.asked(program, "plugins", &Fs::default()).unwrap().reach.read;
-        let root = format!("{}/", self.at("").display()).replace("//", "/");
-        let mut own: Vec<_> =
-            read.iter().filter_map(|path| Some(path.strip_prefix(&root)?.to_owned())).collect();
-        own.retain(|path| path != "plugins");
-        own
+        self.below(&read)
     }
 }
 
@@ -237,4 +264,94 @@ fn a_program_that_the_plugin_can_change_widens_nothing() {
         assert!(!found.reach.read.iter().any(|path| path.contains("secrets")), "{program:?}: {found:?}");
         assert!(found.notes.iter().any(|note| note.contains("can write")), "{program:?}: {found:?}");
     }
+}
+
+#[test]
+fn the_folder_of_all_manifests_is_nobody_s() {
+    let world = World::new();
+    let program = world.file("plugins/server", "#!/bin/sh\n");
+    let (script, _) = (world.file("plugins/server.py", ""), world.file("plugins/package.json", "{}"));
+    world.file("plugins/other.toml", "[env]\nTOKEN = 'secret'\n");
+    world.file("plugins/p/plugin.toml", "");
+    world.file("plugins/q/plugin.toml", "");
+    let found = world.asked(&program, "plugins", &Fs::default()).unwrap();
+    assert_eq!((world.below(&found.reach.read), found.notes), (vec!["plugins/server".to_owned()], vec![]));
+    assert_eq!(
+        world.by("/usr/bin/python3", &[script.to_str().unwrap()], "plugins"),
+        ["plugins/package.json", "plugins/server.py"]
+    );
+    assert_eq!(
+        world.by("/usr/bin/python3", &["server.py"], "plugins").len(),
+        2,
+        "from its working directory"
+    );
+    let bundle = |cwd| {
+        let own = (cwd, Some("plugins/p"));
+        world.with(Path::new("/bin/sh"), &[], own, &Fs::default()).unwrap()
+    };
+    assert_eq!(world.below(&bundle("plugins/p").reach.read), ["plugins/p"]);
+    let out = bundle("plugins");
+    assert_eq!(world.below(&out.reach.read), ["plugins/p"]);
+    assert!(out.notes[0].contains("its working directory"), "{:?}", out.notes);
+    // What its owner writes holds.
+    let own = Fs { read: vec![world.at("plugins")], write: Vec::new() };
+    let found = world.asked(&program, "plugins", &own).unwrap();
+    assert!(world.below(&found.reach.read).contains(&"plugins".to_owned()));
+}
+
+#[test]
+fn an_interpreter_brings_its_script() {
+    let world = World::new();
+    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+    for file in ["ws/node_modules/x/index.js", "ws/a/package.json", "ws/tools/own.js", "py/pyproject.toml"] {
+        world.file(file, "");
+    }
+    let js = text(world.file("ws/a/dist/index.js", ""));
+    let py = text(world.file("py/src/deep/server.py", ""));
+    let lone = text(world.file("lone/server.py", ""));
+    let home = text(world.file("home/server.py", ""));
+    let loads = text(world.file("home/Downloads/server.py", ""));
+    let hidden = text(world.file("home/.ssh/x.js", ""));
+    let in_home = text(world.file("home/mine/x.js", ""));
+    let cli = text(world.at("ws/node_modules/x/index.js"));
+    let folder = text(world.at("ws/a"));
+    let linked = text(world.link("home/start", &lone));
+    let node = |args: &[&str]| world.by("/usr/bin/node", args, "home");
+    let package = ["ws/a", "ws/a/package.json", "ws/node_modules"];
+    assert_eq!(node(&["--inspect", &js, &lone]), package);
+    assert_eq!(node(&[&folder]), package);
+    assert_eq!(node(&["--require", &lone, &js]), ["lone", "ws/a", "ws/a/package.json", "ws/node_modules"]);
+    assert_eq!(node(&[&cli]), ["ws/node_modules"]);
+    let python = |args: &[&str]| world.by("/opt/x/python3.12", args, "home");
+    assert_eq!(python(&["-u", "-W", "ignore", &py]), ["py"]);
+    assert_eq!(python(&[&lone]), ["lone"]);
+    assert_eq!(python(&[&linked]), ["lone", "lone/server.py"], "both sides of a link");
+    for (script, expected) in [
+        (&home, "home/server.py"),
+        (&loads, "home/Downloads/server.py"),
+        (&hidden, "home/.ssh/x.js"),
+        (&in_home, "home/mine"),
+    ] {
+        assert_eq!(node(&[script]), [expected]);
+    }
+    for args in [&["-m", "json.tool", &lone][..], &["-c", "pass", &lone], &["-Im", "x", &lone], &["nothing"]]
+    {
+        assert_eq!(python(args), [""; 0], "{args:?}");
+    }
+    assert_eq!(world.by("/bin/bash", &["-lc", &lone], "home"), [""; 0]);
+    assert_eq!(world.by("/bin/bash", &["-e", &lone], "home"), ["lone"]);
+    assert_eq!(world.by("/usr/bin/java", &["-Xmx1g", "-jar", &lone], "home"), ["lone"]);
+    assert_eq!(world.by("/usr/bin/deno", &["run", "-A", &lone], "home"), ["lone"]);
+    assert_eq!(world.by("/usr/bin/cat", &[&lone], "home"), [""; 0], "no interpreter");
+}
+
+#[test]
+fn the_settings_of_git_are_readable_and_keys_are_not() {
+    let world = World::new();
+    world.file("home/.gitconfig", "[user]\nname = a\n");
+    world.file("home/.git-credentials", "https://a:b@c\n");
+    world.file("home/.config/git/config", "[http]\nextraHeader = x\n");
+    let found = world.with(Path::new("/bin/sh"), &[], ("plugins", None), &Fs::default()).unwrap();
+    assert_eq!(world.below(&found.reach.read), ["home/.gitconfig"]);
+    assert!(found.notes[0].contains(".config/git/config may hold a key"), "{:?}", found.notes);
 }

@@ -25,6 +25,19 @@ const BAD: &[(&str, &str)] = &[
         "3:15 this is no path: it is empty, or holds a NUL character",
     ),
     (
+        "command = 'x'\n[sandbox.fs]\nwrite = ['/a', '~/.npm']\n",
+        "3:16 `~` is not expanded here / write \"${HOME}/.npm\"",
+    ),
+    ("command = 'x'\n[sandbox.fs]\nread = ['~']\n", "3:9 `~` is not expanded here / write \"${HOME}\""),
+    (
+        "command = 'x'\n[sandbox.fs]\nread = ['~you/x']\n",
+        "3:9 `~` is not expanded here / write the path of that home",
+    ),
+    (
+        "command = 'x'\n[sandbox.fs]\nread = ['/data/*/x']\n",
+        "3:9 `*` is not expanded here / name the folder: all that lies below it belongs to it",
+    ),
+    (
         "command = 'x'\n[sandbox.fs]\nread = ['/data/${port}']\n",
         "3:9 `${port}` and `${replica}` are not known here: it is the same for all instances",
     ),
