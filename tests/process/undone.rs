@@ -63,7 +63,8 @@ async fn a_program_whose_file_does_not_answer_is_named() {
     holder.args(["-c", HOLDER]).arg(&program).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut holder = holder.spawn().unwrap();
     std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-    let error = within(world.spawn(world.launch(program.to_str().unwrap(), &[]))).await.unwrap_err();
+    let launch = world.launch(program.to_str().unwrap(), &[]);
+    let error = within(Box::pin(world.spawn(launch))).await.unwrap_err();
     let left = ledger(&world.folder);
     holder.kill().unwrap();
     holder.wait().unwrap();
