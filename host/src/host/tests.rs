@@ -75,6 +75,20 @@ async fn a_registered_plugin_is_called_and_survives_readings_of_the_folder() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_is_taken_away_says_why_before_its_instances_know() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path()).await;
+    host.register(manifest()).await.unwrap();
+    listed(&host).await;
+    let plugin = Arc::clone(host.0.table.load().get("mine").unwrap());
+    plugin.retire("it is not needed");
+    let view = super::views::plugin(&host.0, &plugin);
+    assert_eq!(view.state, State::Stopping);
+    assert_eq!(view.cause.unwrap().detail, "it is not needed");
+    assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
+}
+
+#[tokio::test]
 async fn what_two_plugins_name_alike_is_told_at_both() {
     let home = tempfile::tempdir().unwrap();
     let host = host(home.path()).await;

@@ -27,7 +27,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         kind: manifest.as_ref().map(|manifest| manifest.kind_name()),
         state: plugin.state(),
         since: clock.wall(best.map_or(plugin.created, |snapshot| snapshot.since)),
-        cause: best.map_or_else(|| Some(misconfigured(plugin)), |snapshot| snapshot.cause.clone()),
+        cause: cause(plugin, best.map(|snapshot| &**snapshot)),
         next_attempt_at: best.and_then(|snapshot| snapshot.next_attempt).map(|at| clock.wall(at)),
         restarts: snapshots.iter().map(|snapshot| snapshot.restarts).sum(),
         namespace: manifest.as_ref().map(|manifest| manifest.namespace.clone()),
@@ -93,6 +93,15 @@ pub(super) async fn measured(inner: &Inner, mut views: Vec<PluginView>) -> Vec<P
         one.rss_bytes = one.pid.and_then(|pid| bytes.get(&pid).copied());
     }
     views
+}
+
+/// Why it is in the state that it is in. One that was taken away says so at once, whatever its instances have come to.
+fn cause(plugin: &PluginHandle, best: Option<&Snapshot>) -> Option<Cause> {
+    match (plugin.retired(), best) {
+        (Some(why), _) => Some(Cause::new(CauseKind::Requested, why)),
+        (None, Some(best)) => best.cause.clone(),
+        (None, None) => Some(misconfigured(plugin)),
+    }
 }
 
 /// The cause of a plugin that has no instances because its manifest is wrong.
