@@ -143,6 +143,9 @@ pub trait Inbox: Send + Sync {
 pub struct Launch {
     /// The number of the instance within its plugin, from 0.
     pub instance: u32,
+    /// Its position among those that run by the same manifest, from 0. It differs from `instance` where instances of two
+    /// versions of a manifest run side by side.
+    pub replica: u32,
     /// Counts the launches of this instance, from 1.
     pub generation: u64,
     /// When the connection must be open and proven at the latest.

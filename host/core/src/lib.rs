@@ -19,9 +19,11 @@ pub mod moment;
 pub mod names;
 pub mod pick;
 pub mod settle;
+pub mod slot;
 pub mod splice;
 pub mod sse;
 
 pub use code::Code;
 pub use id::{CallId, Generation, InstanceNo, PluginId};
 pub use moment::Moment;
+pub use slot::{Revision, Role, Slot};

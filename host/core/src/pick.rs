@@ -33,7 +33,7 @@ pub fn pick(candidates: &[Candidate], balance: Balance, turn: usize) -> Option<u
         match balance {
             Balance::RoundRobin => start.and_then(|n| of_state.nth(n)),
             // The turn breaks ties, so that idle instances share the work.
-            Balance::LeastInflight => start.and_then(|n| {
+            Balance::LeastInflight | Balance::Sticky => start.and_then(|n| {
                 let cut = of_state.clone().nth(n).map_or(0, |(position, _)| position);
                 of_state.min_by_key(|(position, c)| (c.inflight, *position < cut, *position))
             }),

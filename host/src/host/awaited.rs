@@ -11,7 +11,7 @@ use wharf_plugin_api::{Era, Notification};
 use super::Host;
 use crate::plugin::PluginHandle;
 use crate::route::Failure;
-use crate::route::call::unavailable;
+use crate::route::refusal::unavailable;
 
 impl Host {
     /// Waits until what a plugin offers stands in the catalog: at most its `limits.queue_wait`, and only while it is on its

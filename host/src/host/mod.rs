@@ -43,7 +43,9 @@ use crate::manifest::watch::Watcher;
 use crate::plugin::{Memory, OperationView, PluginHandle, PluginView, Services, Verdicts};
 use crate::process::Machine;
 use crate::process::logs::LogBook;
-use crate::route::call::{Call, unavailable};
+use crate::route::call::Call;
+use crate::route::refusal::unavailable;
+use crate::route::routing::Routing;
 use crate::route::{CallSpec, Failure, Settled};
 use crate::tasks::Tasks;
 
@@ -56,6 +58,7 @@ pub struct Host(Arc<Inner>);
 struct Inner {
     options: Options,
     services: Arc<Services>,
+    routing: Arc<Routing>,
     table: ArcSwap<Table>,
     /// Plugins that were removed, as long as something of them is left.
     leaving: ArcSwap<Vec<Arc<PluginHandle>>>,
@@ -113,6 +116,7 @@ impl Host {
             links: Links::default(),
             run: getrandom::u64().unwrap_or_default() & 0xffff_ffff,
             calls: AtomicU64::new(0),
+            routing: Routing::new(&services),
             services,
             _lock: lock,
             options,
@@ -313,7 +317,7 @@ impl Host {
 
     /// One look-up gives plugin and upstream name; nothing else is touched.
     fn resolve(&self, spec: CallSpec) -> Result<Call, Failure> {
-        let clock = self.0.services.clock;
+        let clock = self.0.routing.clock;
         let Some(plugin) = self.0.table.load().get(&spec.plugin).cloned() else {
             return Err(Failure::no_plugin(spec.plugin.as_str()));
         };
@@ -323,8 +327,7 @@ impl Host {
             Some(name) => Some(self.offered(&plugin, name)?),
         };
         let id = CallId::new(self.0.run, self.0.calls.fetch_add(1, Ordering::Relaxed) + 1);
-        let events = Arc::clone(&self.0.services.events);
-        Ok(Call { id, spec, plugin, manifest, tool, clock, events })
+        Ok(Call { id, spec, plugin, manifest, tool, routing: Arc::clone(&self.0.routing) })
     }
 
     /// A tool of a plugin; while its tools are withdrawn, or not known yet, the plugin is what is not available.

@@ -130,6 +130,8 @@ fn instance(inner: &Inner, handle: &InstanceHandle, session: Option<String>) -> 
     let clock = inner.services.clock;
     InstanceView {
         n: handle.n,
+        revision: handle.slot.revision,
+        role: handle.slot.role,
         generation: now.generation,
         pid: now.pid,
         port: now.port,

@@ -19,7 +19,7 @@ pub(super) fn shared() -> &'static Value {
         if let Some(root) = schema.as_object_mut() {
             root.insert("title".to_owned(), json!("wharf plugin manifest"));
             // What no combination of keys can do without.
-            let needed = ["command", "url", "library"].map(|key| json!({ "required": [key] }));
+            let needed = ["command", "url", "targets", "library"].map(|key| json!({ "required": [key] }));
             root.insert("anyOf".to_owned(), Value::from(needed.to_vec()));
         }
         schema

@@ -96,7 +96,8 @@ impl Supervisor {
         let Some(inbox) = self.inbox.clone() else { return };
         let deadline = self.start_deadline();
         let client = self.visit.as_ref().map(|visit| Arc::clone(&visit.client));
-        let launch = Launch { instance: self.n.0, generation: g.0, deadline: deadline.into_std(), client };
+        let (instance, replica) = (self.slot.n.0, self.slot.replica);
+        let launch = Launch { instance, replica, generation: g.0, deadline: deadline.into_std(), client };
         let plugin = Arc::clone(&self.setup.plugin);
         let stop = &self.setup.manifest.stop;
         let clean_up = CLEAN_UP + stop.grace.0 + stop.term.0;

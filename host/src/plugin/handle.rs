@@ -1,27 +1,24 @@
 //! A plugin: its set of instances, its last proof and its log, under one handle.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use wharf_core::lifecycle::{Event, State};
-use wharf_core::manifest::{Manifest, Start};
-use wharf_core::pick::{Candidate, Outlook, outlook, pick};
-use wharf_core::{InstanceNo, Moment, PluginId};
-use wharf_plugin_api::Link;
+use wharf_core::manifest::Manifest;
+use wharf_core::{Moment, PluginId};
 
 use super::core::PluginCore;
 use super::gate::Gate;
-use super::instance::{Beginning, Command, InFlight, InstanceHandle, Predecessors, Setup, Snapshot};
+use super::instance::{Command, InstanceHandle, Snapshot};
 use super::memory::Record;
 use super::own::Owned;
 use super::prove::Proof;
 use super::services::Services;
 use super::sleep::sleeps;
-use super::supervisor::supervise;
 use crate::manifest::Problem;
 use crate::process::logs::LogBook;
 
@@ -31,34 +28,18 @@ pub(crate) struct PluginHandle {
     pub(super) services: Arc<Services>,
     pub(crate) path: PathBuf,
     pub(crate) created: Moment,
-    manifest: ArcSwapOption<Manifest>,
+    pub(super) manifest: ArcSwapOption<Manifest>,
     problems: ArcSwap<Vec<Problem>>,
     pub(crate) gate: Gate,
-    turn: AtomicUsize,
+    pub(super) turn: AtomicUsize,
     /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
-    surplus: Mutex<Vec<InstanceHandle>>,
+    pub(super) surplus: Mutex<Vec<InstanceHandle>>,
     /// The instances of single sessions.
     pub(super) owned: Arc<Owned>,
     /// Why it was taken away, once it was.
     retired: OnceLock<&'static str>,
     /// True when nothing of it is left, after it was retired.
     gone: watch::Sender<bool>,
-}
-
-/// An instance that takes a call, counted in as long as this lives.
-pub(crate) struct Picked {
-    pub(crate) n: InstanceNo,
-    pub(crate) link: Arc<dyn Link>,
-    pub(crate) instance: InstanceHandle,
-    _inflight: InFlight,
-}
-
-// === impl Picked ===
-
-impl Picked {
-    pub(super) fn new(instance: InstanceHandle, link: Arc<dyn Link>, inflight: InFlight) -> Self {
-        Self { n: instance.n, link, instance, _inflight: inflight }
-    }
 }
 
 // === impl PluginHandle ===
@@ -80,52 +61,6 @@ impl PluginHandle {
             retired: OnceLock::new(),
             gone: watch::Sender::new(false),
         }
-    }
-
-    /// Goes by this setup from now on. What must be launched otherwise is started anew once its calls have ended; what was
-    /// stopped by an operator stays stopped. `leaving`: plugins that had this id before.
-    pub(crate) fn configure(&self, setup: &Setup, enabled: bool, leaving: &[watch::Receiver<bool>]) {
-        let limits = &setup.manifest.limits;
-        self.gate.configure(limits.concurrency.saturating_mul(setup.manifest.replicas), limits.queue);
-        let last = self.manifest.swap(Some(Arc::clone(&setup.manifest)));
-        let renew = last.is_none_or(|last| setup.manifest.launches_otherwise(&last));
-        let before = self.core.roster.load_full();
-        let wanted = setup.manifest.replicas as usize;
-        let mut roster: Vec<InstanceHandle> = before.iter().take(wanted).cloned().collect();
-        for instance in &roster {
-            self.send(instance, Command::Configure { setup: setup.clone(), renew });
-        }
-        let mut surplus = self.surplus.lock().unwrap_or_else(PoisonError::into_inner);
-        surplus.retain(|instance| !instance.commands.is_closed());
-        for instance in before.iter().skip(wanted) {
-            self.send(instance, Command::Retire("fewer replicas are wanted"));
-            surplus.push(instance.clone());
-        }
-        // Stopped by an operator, as opposed to switched off and now on again.
-        let stopped = |instance: &InstanceHandle| {
-            let now = instance.now();
-            !now.wanted && now.state != State::Disabled
-        };
-        let beginning = match enabled {
-            false => Beginning::Off,
-            true if !before.is_empty() && before.iter().all(stopped) => Beginning::Down,
-            true => Beginning::Up,
-        };
-        // A lazy one is started by a call, but what it offers must be known.
-        let lazy = setup.manifest.start == Start::Lazy;
-        let known = self.core.record.load().is_some();
-        for n in roster.len()..wanted {
-            let n = InstanceNo(u32::try_from(n).unwrap_or(u32::MAX));
-            let instance = surplus.iter().rev().find(|instance| instance.n == n).cloned();
-            let before = Predecessors { plugins: leaving.to_vec(), instance };
-            let waits = lazy && beginning == Beginning::Up && (known || n.0 > 0);
-            let beginning = if waits { Beginning::Asleep } else { beginning };
-            roster.push(supervise(&self.core, &self.services, n, setup.clone(), beginning, before, None));
-        }
-        drop(surplus);
-        self.configure_own(setup, renew, leaving);
-        self.core.roster.store(Arc::new(roster));
-        self.core.bump();
     }
 
     /// What is known of it from an earlier run of the host.
@@ -230,51 +165,6 @@ impl PluginHandle {
             return State::Stopping;
         }
         self.best().map_or(State::Misconfigured, |snapshot| snapshot.state)
-    }
-
-    /// Picks an instance for a call and counts the call in. `None`: none serves, or all that do are full.
-    pub(crate) fn pick(&self) -> Option<Picked> {
-        let manifest = self.manifest.load();
-        let manifest = manifest.as_ref()?;
-        let limit = manifest.limits.concurrency as usize;
-        let instances = self.core.roster.load();
-        // Another round only if the choice was overtaken; then what was chosen is no longer a candidate.
-        loop {
-            let snapshots: Vec<Arc<Snapshot>> = instances.iter().map(InstanceHandle::now).collect();
-            let candidates: Vec<Candidate> = snapshots
-                .iter()
-                .zip(instances.iter())
-                .map(|(snapshot, instance)| {
-                    let inflight = instance.load.inflight();
-                    Candidate {
-                        state: snapshot.state,
-                        linked: snapshot.link.is_some() && inflight < limit,
-                        inflight,
-                    }
-                })
-                .collect();
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            let instance = instances.get(pick(&candidates, manifest.balance, turn)?)?.clone();
-            let Some(inflight) = instance.load.enter(limit) else { continue };
-            // Counted in before it is looked at again: a drain that begins now waits for this call.
-            let Some(link) = instance.now().link.clone() else { continue };
-            return Some(Picked::new(instance, link, inflight));
-        }
-    }
-
-    /// Rung when a call leaves one of its instances.
-    pub(crate) fn freed(&self) -> Arc<Notify> {
-        Arc::clone(&self.core.freed)
-    }
-
-    /// Whether it is worth waiting for it.
-    pub(crate) fn outlook(&self) -> Outlook {
-        let wait = self
-            .instances()
-            .iter()
-            .map(InstanceHandle::now)
-            .any(|now| outlook(now.state, now.wanted) == Outlook::Wait);
-        if wait { Outlook::Wait } else { Outlook::Fail }
     }
 
     /// Whether its tools stand in the catalog: from the first proof until it is withdrawn. A try in quarantine publishes

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use wharf_core::lifecycle::{Event, State};
 use wharf_core::manifest::Manifest;
-use wharf_core::{Generation, InstanceNo, Moment};
+use wharf_core::{Generation, InstanceNo, Moment, Slot};
 use wharf_plugin_api::{Cause, Hello, Link, Plugin};
 
 use super::exits::Exits;
@@ -64,6 +64,8 @@ pub(crate) enum Command {
 #[derive(Clone)]
 pub(crate) struct InstanceHandle {
     pub(crate) n: InstanceNo,
+    /// Its place.
+    pub(crate) slot: Slot,
     pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) load: Arc<Load>,

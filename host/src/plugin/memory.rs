@@ -121,7 +121,9 @@ fn launch(manifest: &Manifest) -> u64 {
         }
         Kind::Remote(remote) => {
             let headers: Vec<_> = remote.headers.iter().map(|(name, value)| (name, text(value))).collect();
-            (text(&remote.url), remote.dialect, headers).hash(&mut hasher);
+            let targets: Vec<_> =
+                remote.targets.iter().map(|target| (text(&target.url), target.dialect)).collect();
+            (targets, headers).hash(&mut hasher);
         }
         Kind::Embedded(_) => {}
     }

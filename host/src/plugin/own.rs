@@ -7,15 +7,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
-use wharf_core::InstanceNo;
 use wharf_core::manifest::Isolation;
 use wharf_core::pick::{Outlook, outlook};
+use wharf_core::{InstanceNo, Slot};
 use wharf_plugin_api::Caller;
 
 use super::PluginHandle;
 use super::gate::Gate;
-use super::handle::Picked;
 use super::instance::{Beginning, Command, InstanceHandle, Predecessors, Setup, Snapshot};
+use super::picking::Picked;
 use super::supervisor::supervise;
 use super::visit::Visit;
 
@@ -123,7 +123,8 @@ impl PluginHandle {
         gate.configure(setup.manifest.limits.concurrency, setup.manifest.limits.queue);
         let visitor = Some(Arc::clone(&visit));
         self.core.sessions.fetch_add(1, Ordering::AcqRel);
-        let handle = supervise(&self.core, &self.services, n, setup, Beginning::Up, before, visitor);
+        let handle =
+            supervise(&self.core, &self.services, Slot::new(n), setup, Beginning::Up, before, visitor);
         let own = Arc::new(Own { handle, visit, gate });
         let span = tracing::info_span!(parent: None, "own", plugin = %self.core.id, n = n.0);
         self.services

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use wharf_core::lifecycle::{Context, Event, Machine, Policy, State};
 use wharf_core::manifest::Start;
-use wharf_core::{Generation, InstanceNo};
+use wharf_core::{Generation, InstanceNo, Slot};
 use wharf_plugin_api::{Cause, CauseKind, Hello, Link};
 
 use super::core::PluginCore;
@@ -55,6 +55,8 @@ pub(super) enum Outcome {
 pub(super) struct Supervisor {
     pub(super) core: Arc<PluginCore>,
     pub(super) services: Arc<Services>,
+    pub(super) slot: Slot,
+    /// Its number, as in `slot`.
     pub(super) n: InstanceNo,
     pub(super) machine: Machine,
     pub(super) setup: Setup,
@@ -106,7 +108,7 @@ pub(super) struct Supervisor {
 pub(super) fn supervise(
     core: &Arc<PluginCore>,
     services: &Arc<Services>,
-    n: InstanceNo,
+    slot: Slot,
     setup: Setup,
     beginning: Beginning,
     before: Predecessors,
@@ -129,7 +131,8 @@ pub(super) fn supervise(
     let supervisor = Supervisor {
         core: Arc::clone(core),
         services: Arc::clone(services),
-        n,
+        slot,
+        n: slot.n,
         machine,
         setup,
         next_setup: None,
@@ -160,9 +163,9 @@ pub(super) fn supervise(
         visit,
         tending: None,
     };
-    let span = tracing::info_span!(parent: None, "instance", plugin = %core.id, n = n.0);
+    let span = tracing::info_span!(parent: None, "instance", plugin = %core.id, n = slot.n.0);
     services.tasks.spawn(span, supervisor.run(commands_rx, outcomes_rx, before, up));
-    InstanceHandle { n, snapshot: snapshot_rx, commands, load, wake }
+    InstanceHandle { n: slot.n, slot, snapshot: snapshot_rx, commands, load, wake }
 }
 
 impl Supervisor {

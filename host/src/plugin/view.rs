@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use wharf_core::catalog::Collision;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Start;
-use wharf_core::{Generation, InstanceNo, PluginId};
+use wharf_core::{Generation, InstanceNo, PluginId, Revision, Role};
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::drift::ListsChange;
@@ -90,6 +90,10 @@ pub struct ManifestView {
 pub struct InstanceView {
     /// Its number within the plugin.
     pub n: InstanceNo,
+    /// Which contents of the manifest it runs by, counted from 1.
+    pub revision: Revision,
+    /// `active`, or `standby`: it takes calls only where too few of the others serve.
+    pub role: Role,
     /// Which launch of it this is.
     pub generation: Generation,
     /// The process id of its main process.

@@ -3,13 +3,17 @@
 
 pub(crate) mod allowance;
 pub(crate) mod answer;
+mod attempts;
 pub(crate) mod call;
 pub mod failure;
+pub(crate) mod refusal;
 pub(crate) mod request;
+pub(crate) mod routing;
 pub(crate) mod scope;
 pub mod spec;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use crate::plugin::Ask;
 pub use failure::{Failure, FieldError};

@@ -13,6 +13,7 @@ use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Caller, CauseKind, Client, Delivery, Reply};
 
 use super::call::Call;
+use super::routing::Routing;
 use super::{Ask, CallSpec, Failure, Settled};
 use crate::plugin::own::MOST;
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
@@ -43,8 +44,7 @@ fn run(kit: &Kit, spec: CallSpec) -> impl Future<Output = Result<Settled, Failur
         plugin: Arc::clone(&kit.plugin),
         manifest: kit.plugin.manifest().unwrap(),
         tool: None,
-        clock: kit.services.clock,
-        events: Arc::clone(&kit.services.events),
+        routing: Routing::new(&kit.services),
     };
     call.run()
 }

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use wharf_plugin_api::Plugin;
 
+use super::routing::{Balance, Breaker, Retry, Upgrade};
 use super::sandbox::Sandbox;
-use super::sections::{
-    Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Start, Stop, ToolFilter,
-};
+use super::sections::{Dialect, EraChoice, Health, Isolation, Limits, Restart, Start, Stop, ToolFilter};
 use super::template::{Late, Template};
 use super::units::Span;
 use crate::id::PluginId;
@@ -45,6 +44,8 @@ pub struct Manifest {
     pub isolation: Isolation,
     /// Instances side by side.
     pub replicas: u32,
+    /// Further instances that take calls only where those do not.
+    pub standby: u32,
     /// Which instance takes the next call.
     pub balance: Balance,
     /// Which tools are offered.
@@ -57,6 +58,10 @@ pub struct Manifest {
     pub limits: Limits,
     /// Further attempts.
     pub retry: Retry,
+    /// When an instance is left alone.
+    pub breaker: Breaker,
+    /// How a changed plugin takes over.
+    pub upgrade: Upgrade,
     /// How an instance is ended.
     pub stop: Stop,
     /// What a launched plugin may do to the machine. Its paths are absolute.
@@ -105,12 +110,23 @@ pub enum PortChoice {
 /// A server that runs elsewhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Remote {
-    /// Its endpoint.
+    /// Its endpoints, at least one. Each is an instance.
+    pub targets: Vec<Target>,
+    /// Sent on every request; `auth` is among them.
+    pub headers: Vec<(String, Template)>,
+}
+
+/// An endpoint of a server that runs elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Where it is.
     pub url: Template,
     /// How it speaks MCP; `None` is to be detected.
     pub dialect: Option<Dialect>,
-    /// Sent on every request; `auth` is among them.
-    pub headers: Vec<(String, Template)>,
+    /// Lower ones are preferred.
+    pub priority: u32,
+    /// Its share among those of the same priority.
+    pub weight: u32,
 }
 
 /// A plugin that the embedding program made. Here it is only carried; two are the same if they are one object.
@@ -151,12 +167,15 @@ impl Manifest {
             era: EraChoice::default(),
             isolation: Isolation::default(),
             replicas: 1,
+            standby: 0,
             balance: Balance::default(),
             tools: ToolFilter::default(),
             health: Health::default(),
             restart: Restart::default(),
             limits: Limits::default(),
             retry: Retry::default(),
+            breaker: Breaker::default(),
+            upgrade: Upgrade::default(),
             stop: Stop::default(),
             sandbox: Sandbox::default(),
         }
@@ -170,6 +189,19 @@ impl Manifest {
             || self.stop != other.stop
             || self.sandbox != other.sandbox
             || !self.limits.launches_like(&other.limits)
+    }
+
+    /// How many instances are to be up: the replicas and those that stand by, or one for each target.
+    #[must_use]
+    pub fn instances(&self) -> u32 {
+        match &self.kind {
+            Kind::Remote(remote) if remote.targets.len() > 1 => {
+                u32::try_from(remote.targets.len()).unwrap_or(u32::MAX)
+            }
+            Kind::Remote(_) | Kind::Command(_) | Kind::Embedded(_) => {
+                self.replicas.saturating_add(self.standby)
+            }
+        }
     }
 
     /// Whether its command may fetch what it runs.
@@ -194,7 +226,9 @@ impl Manifest {
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let templates: Vec<&Template> = match &self.kind {
             Kind::Command(c) => c.argv.iter().chain(c.env.iter().map(|(_, t)| t)).chain(&c.url).collect(),
-            Kind::Remote(r) => r.headers.iter().map(|(_, t)| t).chain([&r.url]).collect(),
+            Kind::Remote(r) => {
+                r.headers.iter().map(|(_, t)| t).chain(r.targets.iter().map(|target| &target.url)).collect()
+            }
             Kind::Embedded(_) => Vec::new(),
         };
         templates.into_iter().flat_map(Template::secrets)

@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::routing::{Balance, Breaker, Retry, TargetFile, Upgrade};
 use super::sandbox::Sandbox;
-use super::sections::{
-    Balance, Dialect, EraChoice, Health, Isolation, Limits, Restart, Retry, Start, Stop, ToolFilter,
-};
+use super::sections::{Dialect, EraChoice, Health, Isolation, Limits, Restart, Start, Stop, ToolFilter};
 use super::units::Span;
 
-/// A wharf plugin manifest. One of `command`, `url` and `library` is needed.
+/// A wharf plugin manifest. One of `command`, `url`, `targets` and `library` is needed.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginFile {
@@ -84,9 +83,18 @@ pub struct PluginFile {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 64))]
     pub replicas: u32,
+    /// Further instances that are started and proven, and take calls only while fewer than `replicas` of the others serve.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 16))]
+    pub standby: u32,
     /// Which instance takes the next call.
     #[serde(default)]
     pub balance: Balance,
+    /// Remote: several endpoints instead of one `url`. Those of the lowest priority number that work take the calls, each
+    /// as much as its weight says.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub targets: Vec<TargetFile>,
     /// Remote: headers sent on every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -105,9 +113,15 @@ pub struct PluginFile {
     /// Bounds on calls, and on what a launched plugin takes of the machine.
     #[serde(default)]
     pub limits: Limits,
-    /// Further attempts of calls that did not reach the plugin.
+    /// Further attempts of a call.
     #[serde(default)]
     pub retry: Retry,
+    /// When an instance that keeps failing is left alone.
+    #[serde(default)]
+    pub breaker: Breaker,
+    /// What happens when the manifest or the program changes while it runs.
+    #[serde(default)]
+    pub upgrade: Upgrade,
     /// How an instance is ended.
     #[serde(default)]
     pub stop: Stop,

@@ -9,18 +9,20 @@ pub mod diff;
 pub mod env_file;
 pub mod file;
 pub mod globs;
+pub mod routing;
 pub mod sandbox;
 pub mod sections;
 pub mod template;
 pub mod units;
 pub mod variables;
 
-pub use checked::{Command, Kind, Manifest, PortChoice, Remote};
+pub use checked::{Command, Kind, Manifest, PortChoice, Remote, Target};
 pub use file::PluginFile;
+pub use routing::{Balance, Breaker, Rate, Retry, TargetFile, Upgrade, Way};
 pub use sandbox::{Fs, Net, Sandbox, Seccomp, Strictness, Tcp};
 pub use sections::{
-    Balance, Canary, Dialect, EraChoice, Health, Isolation, Limits, Probe, Restart, RestartPolicy, Retry,
-    Start, Stop, ToolFilter,
+    Canary, Dialect, EraChoice, Health, Isolation, Limits, Probe, Restart, RestartPolicy, Start, Stop,
+    ToolFilter,
 };
 pub use template::{Late, Template};
 pub use units::{ByteSize, Span};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::routing::Rate;
 use super::units::{ByteSize, Span};
 
 /// How an instance speaks MCP.
@@ -19,17 +20,6 @@ pub enum Dialect {
     Sse,
     /// One `POST /sse` per request with `x-session-id`; methods `list_tools` and `call_tool`.
     SsePost,
-}
-
-/// Which instance of several takes the next call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    /// The one with the fewest calls in flight.
-    #[default]
-    LeastInflight,
-    /// Each in turn.
-    RoundRobin,
 }
 
 /// Which of the two ways of speaking MCP the server is spoken to in.
@@ -172,6 +162,9 @@ pub struct Limits {
     pub queue: u32,
     /// How long a call waits for its turn, or for a plugin that is about to be ready.
     pub queue_wait: Span,
+    /// Calls that each caller may begin, on average; as many may come at once. Without it they are not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// The largest message that the plugin may send.
     pub result: ByteSize,
     /// The most memory that an instance's processes hold together; over it, it is killed and restarted. Node.js is told to
@@ -195,25 +188,6 @@ pub struct Limits {
     /// Lines of its stderr that are kept, each second on average; five times as many at once.
     #[schemars(range(min = 1, max = 100000))]
     pub log_rate: u32,
-}
-
-/// `[retry]`: further attempts of a call of which no byte reached the plugin.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Retry {
-    /// Attempts after the first.
-    #[schemars(range(min = 0, max = 10))]
-    pub max: u32,
-    /// The first delay.
-    pub initial: Span,
-    /// Each further delay is this many times the last.
-    #[schemars(range(min = 1.0, max = 10.0))]
-    pub factor: f64,
-    /// The longest delay.
-    pub max_delay: Span,
-    /// 0: the delay as computed; 1: a random part of it.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub jitter: f64,
 }
 
 /// `[stop]`: how an instance is ended.
@@ -279,6 +253,7 @@ impl Default for Limits {
             concurrency: 64,
             queue: 256,
             queue_wait: Span::secs(5),
+            rate: None,
             result: ByteSize::mib(16),
             memory: None,
             cpu: None,
@@ -287,12 +262,6 @@ impl Default for Limits {
             file_size: None,
             log_rate: 200,
         }
-    }
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { max: 2, initial: Span::millis(50), factor: 2.0, max_delay: Span::secs(1), jitter: 1.0 }
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use wharf_core::manifest::file::PortField;
 use wharf_core::manifest::template::Piece;
 use wharf_core::manifest::{
-    Command, Dialect, Isolation, Kind, Late, Manifest, PluginFile, PortChoice, Probe, Remote, Template,
+    Command, Dialect, Isolation, Kind, Late, Manifest, PluginFile, PortChoice, Probe, Remote, Target,
+    Template,
 };
 
 use super::expand::Expander;
@@ -68,12 +69,15 @@ pub(super) fn assemble(
         era: file.era,
         isolation: file.isolation,
         replicas: file.replicas,
+        standby: file.standby,
         balance: file.balance,
         tools: file.tools,
         health: file.health,
         restart: file.restart,
         limits: file.limits,
         retry: file.retry,
+        breaker: file.breaker,
+        upgrade: file.upgrade,
         stop: file.stop,
         sandbox,
     })
@@ -173,7 +177,7 @@ fn endpoint(
         }
         (Some(text), dialect) => {
             let url = expander.template("/url", text, findings);
-            let path = check_url(&url, findings);
+            let path = check_url("/url", &url, findings);
             http_probe(file, &url, findings);
             let guess = if path.as_deref().is_some_and(|path| path.ends_with("/sse")) {
                 Dialect::Sse
@@ -203,7 +207,7 @@ fn port_rules(file: &PluginFile, uses_port: bool, url: Option<&Template>, findin
     if file.port.is_some() && !uses_port {
         findings.error_at_key("", "port", "`port` has no effect: nothing uses `${port}`");
     }
-    if file.replicas > 1 && url.is_some_and(|url| !url.uses_port() && !url.uses_replica()) {
+    if file.replicas + file.standby > 1 && url.is_some_and(|url| !url.uses_port() && !url.uses_replica()) {
         let message = "all replicas would listen at the same address";
         findings.error("/url", message).help = Some("write `${port}` for the port".to_owned());
     }
@@ -240,11 +244,7 @@ fn first_with_port(findings: &Findings<'_>) -> Option<String> {
 }
 
 fn remote(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_>) -> Option<Kind> {
-    let text = file.url.as_ref()?;
-    let url = expander.template("/url", text, findings);
-    check_url(&url, findings);
-    http_probe(file, &url, findings);
-    late_in_remote("/url", &url, findings);
+    let targets = targets(file, expander, findings)?;
     let mut headers: Vec<(String, Template)> = Vec::new();
     for (name, text) in &file.headers {
         let pointer = format!("/headers/{}", escape(name));
@@ -272,7 +272,30 @@ fn remote(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_
         pieces.extend(hidden("", token).into_pieces());
         headers.push(("authorization".to_owned(), Template::new(pieces)));
     }
-    Some(Kind::Remote(Remote { url, dialect: file.dialect, headers }))
+    Some(Kind::Remote(Remote { targets, headers }))
+}
+
+/// The endpoints: each of `targets`, or the one of `url`.
+fn targets(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'_>) -> Option<Vec<Target>> {
+    let mut checked = |pointer: &str, text: &str| {
+        let url = expander.template(pointer, text, findings);
+        check_url(pointer, &url, findings);
+        http_probe(file, &url, findings);
+        late_in_remote(pointer, &url, findings);
+        url
+    };
+    if let Some(text) = &file.url {
+        let url = checked("/url", text);
+        return Some(vec![Target { url, dialect: file.dialect, priority: 1, weight: 1 }]);
+    }
+    let each = file.targets.iter().enumerate().map(|(n, target)| Target {
+        url: checked(&format!("/targets/{n}/url"), &target.url),
+        dialect: target.dialect.or(file.dialect),
+        priority: target.priority,
+        weight: target.weight,
+    });
+    let targets: Vec<Target> = each.collect();
+    (!targets.is_empty()).then_some(targets)
 }
 
 /// All of a credential becomes secret. Of an `Authorization` the word of a known scheme (`Bearer `) stays, since it says
@@ -326,26 +349,26 @@ fn late_in_remote(pointer: &str, value: &Template, findings: &mut Findings<'_>) 
 }
 
 /// Checks a url as a launch would see it. Returns its path, empty if it has none.
-fn check_url(url: &Template, findings: &mut Findings<'_>) -> Option<String> {
+fn check_url(pointer: &str, url: &Template, findings: &mut Findings<'_>) -> Option<String> {
     let text = url.render(Late { port: Some(1), replica: 0 });
-    if findings.told("/url") {
+    if findings.told(pointer) {
         return None;
     }
     let Some((scheme, rest)) =
         text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
     else {
-        findings.error("/url", "`url` must begin with http:// or https://");
+        findings.error(pointer, "`url` must begin with http:// or https://");
         return None;
     };
     let uri = text.parse::<http::Uri>().ok();
     let Some(authority) =
         uri.as_ref().and_then(http::Uri::authority).filter(|authority| !authority.host().is_empty())
     else {
-        findings.error("/url", format!("`url` is not valid: write {scheme}://host:port/path"));
+        findings.error(pointer, format!("`url` is not valid: write {scheme}://host:port/path"));
         return None;
     };
     if authority.as_str().contains('@') {
-        findings.error("/url", "`url` holds a user or password").help =
+        findings.error(pointer, "`url` holds a user or password").help =
             Some("use `auth` or `headers`".to_owned());
     }
     let path = rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or_default();

@@ -3,26 +3,16 @@
 
 /// What to write instead, or to know, for each.
 const LATER: &[(&str, &str)] = &[
-    ("/standby", "use `replicas`"),
     (
         "/depends_on",
         "plugins are started side by side; a call to one that is not ready waits `limits.queue_wait`",
     ),
-    ("/targets", "write a manifest per endpoint, each with its `url`"),
-    ("/breaker", "leave it out"),
-    ("/limits/rate", "use `limits.concurrency` and `limits.queue`"),
-    ("/retry/trust_hints", "only calls that did not reach the plugin are tried again"),
     ("/auth/oauth", "use `auth.bearer`"),
 ];
 
 /// What helps with a key of a later version; `None` if it is no such key.
 pub(super) fn help(pointer: &str) -> Option<&'static str> {
     LATER.iter().find(|(key, _)| *key == pointer).map(|(_, help)| *help)
-}
-
-/// Likewise for a word where a list of words is allowed.
-pub(super) fn is_later_word(pointer: &str, word: &str) -> bool {
-    (pointer, word) == ("/balance", "sticky")
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ const STOP_MOST: Span = Span::secs(60);
 /// Checks what does not depend on the values of variables.
 pub(super) fn check(file: &PluginFile, subject: &Subject<'_>, findings: &mut Findings<'_>) {
     kind(findings);
+    targets(file, findings);
     dialect(file, findings);
     port(file, findings);
     namespace(file, findings);
@@ -29,14 +30,14 @@ pub(super) fn check(file: &PluginFile, subject: &Subject<'_>, findings: &mut Fin
 fn kind(findings: &mut Findings<'_>) {
     let [command, url, library] = ["/command", "/url", "/library"].map(|key| findings.wrote(key));
     if library {
-        for key in ["command", "url", "args", "dialect", "headers", "auth"] {
+        for key in ["command", "url", "args", "dialect", "headers", "auth", "targets"] {
             without_effect(findings, key, "with `library`: the host serves the library itself, on stdio");
         }
     } else if command {
-        for key in ["headers", "auth"] {
+        for key in ["headers", "auth", "targets"] {
             without_effect(findings, key, "with `command`: it is for remote servers");
         }
-    } else if url {
+    } else if url || findings.wrote("/targets") {
         for key in ["args", "cwd", "env", "env_file", "port"] {
             without_effect(findings, key, "without `command`: nothing is launched for a remote server");
         }
@@ -46,6 +47,28 @@ fn kind(findings: &mut Findings<'_>) {
 fn without_effect(findings: &mut Findings<'_>, key: &str, why: &str) {
     if findings.wrote(&format!("/{key}")) {
         findings.error_at_key("", key, format!("`{key}` has no effect {why}"));
+    }
+}
+
+/// Several endpoints: each is an instance, and there is no other.
+fn targets(file: &PluginFile, findings: &mut Findings<'_>) {
+    if !findings.wrote("/targets") || findings.wrote("/command") || findings.wrote("/library") {
+        return;
+    }
+    if findings.wrote("/url") {
+        findings.error_at_key("", "targets", "`url` and `targets` exclude each other").help =
+            Some("write each endpoint as one of `targets`".to_owned());
+    } else if file.targets.is_empty() && !findings.told("/targets") {
+        findings.error("/targets", "`targets` is empty").help =
+            Some("write [[targets]] with a `url` for each endpoint".to_owned());
+    }
+    if file.replicas > 1 {
+        findings.error("/replicas", "`replicas` has no effect with `targets`: each of them is one instance");
+    }
+    if file.standby > 0 {
+        let message = "`standby` has no effect with `targets`: each of them is one instance";
+        findings.error("/standby", message).help =
+            Some("give those that stand by a higher `priority`".to_owned());
     }
 }
 
@@ -66,9 +89,9 @@ fn dialect(file: &PluginFile, findings: &mut Findings<'_>) {
 
 fn port(file: &PluginFile, findings: &mut Findings<'_>) {
     let Some(PortField::Number(port)) = file.port else { return };
-    if u32::from(port) + file.replicas.saturating_sub(1) > u32::from(u16::MAX) {
-        let message =
-            format!("{} replicas need the ports from {port} on, but they end at 65535", file.replicas);
+    let instances = file.replicas + file.standby;
+    if u32::from(port) + instances.saturating_sub(1) > u32::from(u16::MAX) {
+        let message = format!("{instances} replicas need the ports from {port} on, but they end at 65535");
         findings.error("/port", message).help = Some("choose a lower port, or \"auto\"".to_owned());
     }
 }

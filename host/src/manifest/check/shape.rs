@@ -37,7 +37,7 @@ pub(super) fn check(instance: &Value, findings: &mut Findings<'_>) {
                 let problem = findings.error("", "nothing to run");
                 problem.place = None;
                 problem.help = Some(
-                    "write `command` (a program), `url` (a remote server) or `library` (a native plugin)"
+                    "write `command` (a program), `url` or `targets` (a remote server) or `library` (a native plugin)"
                         .to_owned(),
                 );
             }
@@ -155,9 +155,7 @@ fn wrong_word(pointer: &str, keyword: &str, findings: &mut Findings<'_>) {
     let words = part.map(schema::words).unwrap_or_default();
     let found =
         findings.document.root.at(pointer).and_then(crate::manifest::tree::Node::str).map(str::to_owned);
-    if let Some(word) = found.as_deref().filter(|word| later::is_later_word(pointer, word)) {
-        findings.error(pointer, format!("`{name} = \"{word}\"` is not supported by this version of wharf"));
-    } else if !words.is_empty() {
+    if !words.is_empty() {
         let listed = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         let number = if pointer == "/port" { ", or a number from 1 to 65535" } else { "" };
         let help = found

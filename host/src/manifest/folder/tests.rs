@@ -133,7 +133,7 @@ fn a_file_of_other_programs_is_taken_as_it_is() {
     assert_eq!(messages(&reading.loose), ["keys of another program have no effect here: `globalShortcut`"]);
     assert_eq!(ids(&reading.manifests), ["events", "gem", "mcpo", "memory", "ours", "remote", "wind"]);
     let dialect = |id: &str| match &reading.manifests[id].kind {
-        Kind::Remote(remote) => remote.dialect,
+        Kind::Remote(remote) => remote.targets[0].dialect,
         Kind::Command(command) => Some(command.dialect),
         Kind::Embedded(_) => None,
     };

@@ -133,7 +133,7 @@ impl External {
         inbox: &Arc<dyn Inbox>,
     ) -> Result<(Connected, Held), Cause> {
         let (mut lease, program) = self.look(launch).await?;
-        let late = Late { port: lease.as_ref().map(PortLease::port), replica: launch.instance };
+        let late = Late { port: lease.as_ref().map(PortLease::port), replica: launch.replica };
         let spec = self.spec(program, launch, late);
         if let Some(lease) = &mut lease {
             lease.unreserve();
@@ -194,20 +194,20 @@ impl External {
 
     /// Finds a port and the program, off the runtime: both look at the machine.
     async fn look(&self, launch: &Launch) -> Result<(Option<PortLease>, PathBuf), Cause> {
-        let (command, instance) = (self.command.clone(), launch.instance);
+        let (command, replica) = (self.command.clone(), launch.replica);
         let apart = self.common.manifest.sandbox.is_apart();
         let look = move || {
-            let lease = listening::lease(&command, apart, instance)?;
-            let late = Late { port: lease.as_ref().map(PortLease::port), replica: instance };
+            let lease = listening::lease(&command, apart, replica)?;
+            let late = Late { port: lease.as_ref().map(PortLease::port), replica };
             Ok((lease, program(&command, late)?))
         };
         let looked = self.common.services.tasks.blocking(look).await;
         let looked =
             looked.unwrap_or_else(|panic| Err(Cause::new(CauseKind::SpawnFailed, panic.to_string())));
         if let Err(Cause { kind: CauseKind::PortInUse, .. }) = &looked
-            && let Some(port) = listening::fixed(&self.command, instance)
+            && let Some(port) = listening::fixed(&self.command, replica)
         {
-            listening::tell_of_stranger(&self.common, port, instance, launch.generation).await;
+            listening::tell_of_stranger(&self.common, port, launch.instance, launch.generation).await;
         }
         looked
     }

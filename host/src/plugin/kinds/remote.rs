@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wharf_core::manifest::{Dialect, Late, Remote};
+use wharf_core::manifest::{Dialect, Late, Remote, Target};
 use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch, Link, Plugin, Stage, async_trait};
 
 use super::Common;
@@ -41,38 +41,42 @@ impl Plugin for RemoteServer {
 
 impl RemoteServer {
     async fn connect(&self, launch: &Launch, inbox: &Arc<dyn Inbox>) -> Result<Connected, Cause> {
-        let late = Late { port: None, replica: launch.instance };
+        let late = Late { port: None, replica: launch.replica };
+        let nth = usize::try_from(launch.replica).unwrap_or(usize::MAX);
+        // Of an only endpoint there may be several instances.
+        let target = self.remote.targets.get(nth).or_else(|| self.remote.targets.first());
+        let nowhere = || Cause::new(CauseKind::InvalidManifest, "no endpoint is declared");
+        let Target { url, dialect, .. } = target.ok_or_else(nowhere)?;
+        let url = url.render(late);
         let headers: Vec<(String, String)> =
             self.remote.headers.iter().map(|(name, value)| (name.clone(), value.render(late))).collect();
-        let endpoint =
-            Endpoint::new(&self.remote.url.render(late), &headers, self.common.services.http.clone())?;
+        let endpoint = Endpoint::new(&url, &headers, self.common.services.http.clone())?;
         if let (Some(host), Some(port)) = (endpoint.host(), endpoint.port()) {
             inbox.stage(Stage::Listening { host: host.to_owned(), port });
         }
-        let mut plan =
-            Plan::of(&self.common, self.remote.dialect, Fingerprint::of(&self.remote.url.render(late)));
+        let mut plan = Plan::of(&self.common, *dialect, Fingerprint::of(&url));
         loop {
             let options = self.common.options(launch, plan.era);
             let deadline = options.handshake_deadline;
-            let attempt = self.attempt(endpoint.clone(), options, Arc::clone(inbox)).await;
+            let attempt = attempt(*dialect, endpoint.clone(), options, Arc::clone(inbox)).await;
             let outcome = attempt.as_ref().map(Connected::era);
             if !plan.another(&self.common, outcome, Instant::now() >= deadline) {
                 return attempt.map_err(|cause| plan.explained(cause));
             }
         }
     }
+}
 
-    async fn attempt(
-        &self,
-        endpoint: Endpoint,
-        options: dialect::Options,
-        inbox: Arc<dyn Inbox>,
-    ) -> Result<Connected, Cause> {
-        match self.remote.dialect {
-            None => dialect::detect::connect(endpoint, inbox, options).await,
-            Some(Dialect::Sse) => dialect::sse::connect(endpoint, inbox, options).await,
-            Some(Dialect::SsePost) => dialect::sse_post::connect(endpoint, inbox, options).await,
-            Some(Dialect::Http | Dialect::Stdio) => dialect::http::connect(endpoint, inbox, options).await,
-        }
+async fn attempt(
+    dialect: Option<Dialect>,
+    endpoint: Endpoint,
+    options: dialect::Options,
+    inbox: Arc<dyn Inbox>,
+) -> Result<Connected, Cause> {
+    match dialect {
+        None => dialect::detect::connect(endpoint, inbox, options).await,
+        Some(Dialect::Sse) => dialect::sse::connect(endpoint, inbox, options).await,
+        Some(Dialect::SsePost) => dialect::sse_post::connect(endpoint, inbox, options).await,
+        Some(Dialect::Http | Dialect::Stdio) => dialect::http::connect(endpoint, inbox, options).await,
     }
 }

@@ -13,7 +13,7 @@ use super::openings;
 use crate::plugin::PluginHandle;
 use crate::plugin::testkit::{Kit, Opening, Script, manifest, setup};
 use crate::process::logs::LogBook;
-use crate::route::call::unavailable;
+use crate::route::refusal::unavailable;
 
 /// One more plugin of the kit's host.
 fn beside(kit: &Kit, script: &Arc<Script>, manifest: Manifest) -> Arc<PluginHandle> {

@@ -49,11 +49,32 @@ pub(super) const BAD: &[(&str, &str)] = &[
     ),
     (
         "command = 'x'\nbalance = 'round-robin'\n",
-        "2:11 `balance` must be one of `least_inflight`, `round_robin` / did you mean `round_robin`?",
+        "2:11 `balance` must be one of `least_inflight`, `round_robin`, `sticky` / did you mean `round_robin`?",
     ),
     (
-        "command = 'x'\nbalance = 'sticky'\n",
-        "2:11 `balance = \"sticky\"` is not supported by this version of wharf",
+        "command = 'x'\nlimits = { rate = '10 per s' }\n",
+        "2:19 `limits.rate` does not have the right form (pattern) / A whole number, a slash, and s, m or h.",
+    ),
+    (
+        "url = 'http://a/'\ntargets = [{ url = 'http://b/' }]\n",
+        "2:1 `url` and `targets` exclude each other / write each endpoint as one of `targets`",
+    ),
+    ("targets = []\n", "1:11 `targets` is empty / write [[targets]] with a `url` for each endpoint"),
+    (
+        "command = 'x'\ntargets = [{ url = 'http://b/' }]\n",
+        "2:1 `targets` has no effect with `command`: it is for remote servers",
+    ),
+    (
+        "targets = [{ url = 'http://a/' }, { url = 'ftp://b/' }]\n",
+        "1:43 `url` must begin with http:// or https://",
+    ),
+    (
+        "replicas = 2\ntargets = [{ url = 'http://a/' }]\n",
+        "1:12 `replicas` has no effect with `targets`: each of them is one instance",
+    ),
+    (
+        "standby = 2\ntargets = [{ url = 'http://a/' }]\n",
+        "1:11 `standby` has no effect with `targets`: each of them is one instance / give those that stand by a higher `priority`",
     ),
     ("command = 'x'\nport = 'any'\n", "2:8 `port` must be one of `auto`, or a number from 1 to 65535"),
     ("command = 'x'\nport = 70000\n", "2:8 `port` must be one of `auto`, or a number from 1 to 65535"),

@@ -30,7 +30,13 @@ fn external(dir: &std::path::Path) -> External {
 }
 
 fn launch(within: Duration) -> Launch {
-    Launch { instance: 0, generation: 2, deadline: (Instant::now() + within).into_std(), client: None }
+    Launch {
+        instance: 0,
+        replica: 0,
+        generation: 2,
+        deadline: (Instant::now() + within).into_std(),
+        client: None,
+    }
 }
 
 fn inbox() -> Arc<GenerationInbox> {

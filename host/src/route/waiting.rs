@@ -1,0 +1,85 @@
+//! The two waits of a call before it is handed over: for its turn, and for an instance that takes it. Both are bounded.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wharf_core::lifecycle::State;
+use wharf_core::pick::Outlook;
+
+use super::call::Call;
+use super::failure::Failure;
+use crate::plugin::Snapshot;
+use crate::plugin::gate::Refused;
+use crate::plugin::own::Lane;
+use crate::plugin::picking::Picked;
+
+impl Call {
+    pub(super) async fn admit(&self, lane: &Lane, until: Instant) -> Result<impl Drop + use<>, Failure> {
+        self.plugin.gate_of(lane).enter(until, self.peace()).await.map_err(|refused| match refused {
+            Refused::Full { queue } => {
+                let most = self.manifest.limits.concurrency;
+                self.full(format!("{most} calls run per instance and {queue} wait already (limits.concurrency, limits.queue)"))
+            }
+            Refused::Waited => self.waited(),
+        })
+    }
+
+    /// How long a call that waits for its client is left in peace by those that wait for their turn.
+    pub(super) fn peace(&self) -> Duration {
+        self.manifest.limits.queue_wait.0 / 2
+    }
+
+    /// An instance that takes the call; waits until then for one that has a free place, or is about to be ready. For the
+    /// start of a lazy one it waits until the call's own deadline.
+    pub(super) async fn pick(
+        &self,
+        lane: &Lane,
+        until: Instant,
+        deadline: Instant,
+    ) -> Result<Picked, Failure> {
+        if let Some(picked) = self.plugin.pick_in(lane) {
+            return Ok(picked);
+        }
+        tokio::select! {
+            biased;
+            picked = self.freed(lane, until, deadline) => picked,
+            never = self.plugin.gate_of(lane).asking().press(self.peace()) => match never {},
+        }
+    }
+
+    pub(super) async fn freed(
+        &self,
+        lane: &Lane,
+        patience: Instant,
+        deadline: Instant,
+    ) -> Result<Picked, Failure> {
+        let (mut changes, freed) = (self.plugin.changes(), self.plugin.freed_in(lane));
+        loop {
+            changes.mark_unchanged();
+            if let Some(picked) = self.plugin.pick_in(lane) {
+                return Ok(picked);
+            }
+            self.plugin.wake(lane);
+            let until = if self.plugin.is_cold(lane) { deadline } else { patience };
+            let left = until.saturating_duration_since(Instant::now());
+            let best = self.plugin.best_in(lane);
+            if self.plugin.outlook_in(lane) == Outlook::Fail || self.next_attempt_in(best.as_deref()) >= left
+            {
+                let state = best.map(|best| best.state);
+                let serves = matches!(state, Some(State::Ready | State::Degraded));
+                return Err(if serves { self.waited() } else { self.unavailable(lane) });
+            }
+            tokio::select! {
+                // Nobody changes a plugin that is gone: the wait ends by the time.
+                _ = changes.changed() => {}
+                () = freed.notified() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
+
+    pub(super) fn next_attempt_in(&self, best: Option<&Snapshot>) -> Duration {
+        let at = best.and_then(|snapshot| snapshot.next_attempt);
+        at.map_or(Duration::ZERO, |at| at - self.routing.clock.now())
+    }
+}
