@@ -16,6 +16,7 @@ use super::gate::Gate;
 use super::instance::{Command, InstanceHandle, Snapshot};
 use super::memory::Record;
 use super::own::Owned;
+use super::pins::Pins;
 use super::prove::Proof;
 use super::services::Services;
 use super::sleep::sleeps;
@@ -32,6 +33,7 @@ pub(crate) struct PluginHandle {
     problems: ArcSwap<Vec<Problem>>,
     pub(crate) gate: Gate,
     pub(super) turn: AtomicUsize,
+    pub(super) pins: Pins,
     /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
     pub(super) surplus: Mutex<Vec<InstanceHandle>>,
     /// The instances of single sessions.
@@ -56,6 +58,7 @@ impl PluginHandle {
             problems: ArcSwap::default(),
             gate: Gate::default(),
             turn: AtomicUsize::new(0),
+            pins: Pins::default(),
             surplus: Mutex::default(),
             owned: Arc::default(),
             retired: OnceLock::new(),

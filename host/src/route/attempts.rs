@@ -22,14 +22,14 @@ impl Call {
         scope: &Arc<CallScope>,
         mut patience: Instant,
     ) -> Result<(Picked, Reply), Failure> {
-        let mut attempt = 0;
+        let (mut attempt, mut tried) = (0, Vec::new());
         loop {
-            let picked = self.pick(lane, patience, scope.time().until()).await?;
+            let picked = self.pick(lane, &tried, patience, scope.time().until()).await?;
             let era = picked.link.hello().era();
             let answered = self.attempt(&picked, request.clone(), scope).await;
             let error = match answered.and_then(|reply| proper(reply, era, &request.method)) {
                 Ok(reply) => {
-                    picked.instance.load.count_answer();
+                    picked.answered();
                     if let (Some(_), Reply::Result(result)) = (self.manifest.idle_stop, &reply) {
                         self.plugin.core.tasks.note(result);
                     }
@@ -37,6 +37,8 @@ impl Call {
                 }
                 Err(error) => error,
             };
+            picked.failed(&error);
+            tried.push(picked.n);
             drop(picked);
             let deadline = scope.time().until();
             let remaining = deadline.saturating_duration_since(Instant::now());
