@@ -17,6 +17,7 @@ use super::instance::{Command, InstanceHandle, Snapshot};
 use super::memory::Record;
 use super::own::Owned;
 use super::prove::Proof;
+use super::retries::Retries;
 use super::services::Services;
 use super::sleep::sleeps;
 use crate::manifest::Problem;
@@ -32,6 +33,8 @@ pub(crate) struct PluginHandle {
     problems: ArcSwap<Vec<Problem>>,
     pub(crate) gate: Gate,
     pub(super) turn: AtomicUsize,
+    /// What its calls may be tried again.
+    pub(crate) retries: Retries,
     /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
     pub(super) surplus: Mutex<Vec<InstanceHandle>>,
     /// The instances of single sessions.
@@ -56,6 +59,7 @@ impl PluginHandle {
             problems: ArcSwap::default(),
             gate: Gate::default(),
             turn: AtomicUsize::new(0),
+            retries: Retries::default(),
             surplus: Mutex::default(),
             owned: Arc::default(),
             retired: OnceLock::new(),
