@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod code;
 pub mod frame;
 pub mod id;
+pub mod journal;
 pub mod launcher;
 pub mod lifecycle;
 pub mod manifest;
