@@ -18,6 +18,7 @@ use super::memory::Record;
 use super::own::Owned;
 use super::pins::Pins;
 use super::prove::Proof;
+use super::retries::Retries;
 use super::services::Services;
 use super::sleep::sleeps;
 use crate::manifest::Problem;
@@ -34,6 +35,8 @@ pub(crate) struct PluginHandle {
     pub(crate) gate: Gate,
     pub(super) turn: AtomicUsize,
     pub(super) pins: Pins,
+    /// What its calls may be tried again.
+    pub(crate) retries: Retries,
     /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
     pub(super) surplus: Mutex<Vec<InstanceHandle>>,
     /// The instances of single sessions.
@@ -59,6 +62,7 @@ impl PluginHandle {
             gate: Gate::default(),
             turn: AtomicUsize::new(0),
             pins: Pins::default(),
+            retries: Retries::default(),
             surplus: Mutex::default(),
             owned: Arc::default(),
             retired: OnceLock::new(),

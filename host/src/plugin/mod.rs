@@ -29,6 +29,7 @@ mod place;
 pub(crate) mod probe;
 pub(crate) mod prove;
 mod report;
+pub(crate) mod retries;
 mod roster;
 pub(crate) mod services;
 pub(crate) mod sleep;

@@ -15,37 +15,14 @@ use wharf_plugin_api::{
     Notification, Plugin, RawValue, Reply, Request, RpcError, Scope, async_trait,
 };
 
+mod acts;
+
+pub(crate) use self::acts::{Answer, Opening};
 use super::instance::Setup;
 use super::picking::{Choice, Picked};
 use super::{PluginHandle, Services};
 use crate::process::{Machine, logs::LogBook};
 use crate::tasks::Tasks;
-
-/// What the next opening does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Opening {
-    Works,
-    Fails(CauseKind),
-    /// Never gets ready, but ends when it is cancelled.
-    Hangs,
-    /// Says something, and then hangs.
-    SpeaksAndHangs,
-    /// Does not even watch for the cancellation.
-    Ignores,
-}
-
-/// What a call does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Answer {
-    Ok,
-    Fails(CallErrorKind, Delivery),
-    /// With these words.
-    Is(&'static str),
-    /// Handed over, never answered.
-    Hangs,
-    /// Asks the client, and answers with its answer.
-    Asks,
-}
 
 #[derive(Default)]
 pub(crate) struct Script {
@@ -313,6 +290,14 @@ impl FakeLink {
             Answer::Is(result) => Ok(Reply::Result(raw(result))),
             Answer::Hangs => std::future::pending().await,
             Answer::Asks => scope.ask(Request::bare("elicitation/create")).await,
+            Answer::Dies => {
+                self.script.crash();
+                Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, "scripted"))
+            }
+            Answer::AsksAndFails => {
+                scope.ask(Request::bare("elicitation/create")).await.ok();
+                Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, "scripted"))
+            }
         };
         dropped.1 = false;
         outcome

@@ -7,6 +7,7 @@ mod attempts;
 pub(crate) mod call;
 pub mod failure;
 pub(crate) mod refusal;
+mod repeat;
 pub(crate) mod request;
 pub(crate) mod routing;
 pub(crate) mod scope;
