@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::Notify;
-use wharf_core::InstanceNo;
 use wharf_core::manifest::{Balance, Manifest};
 use wharf_core::pick::{Candidate, Outlook, Wish, key, outlook, pick};
+use wharf_core::{Generation, InstanceNo};
 use wharf_plugin_api::{CallError, Caller, Link};
 
 use super::PluginHandle;
@@ -28,6 +28,7 @@ pub(crate) struct Choice<'a> {
 /// An instance that takes a call, counted in as long as this lives.
 pub(crate) struct Picked {
     pub(crate) n: InstanceNo,
+    pub(crate) generation: Generation,
     pub(crate) link: Arc<dyn Link>,
     pub(crate) instance: InstanceHandle,
     _inflight: InFlight,
@@ -38,8 +39,11 @@ impl Picked {
     pub(super) fn enter(instance: &InstanceHandle, limit: usize) -> Option<Self> {
         let inflight = instance.load.enter(limit)?;
         // Counted in before it is looked at again: a drain that begins now waits for this call.
-        let link = instance.snapshot.borrow().link.clone()?;
-        Some(Self { n: instance.n, link, instance: instance.clone(), _inflight: inflight })
+        let (link, generation) = {
+            let now = instance.snapshot.borrow();
+            (now.link.clone()?, now.generation)
+        };
+        Some(Self { n: instance.n, generation, link, instance: instance.clone(), _inflight: inflight })
     }
 
     /// The instance has answered the call, be it with an error.
