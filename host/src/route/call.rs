@@ -14,6 +14,7 @@ use super::request;
 use super::routing::Routing;
 use super::scope::CallScope;
 use super::spec::{CallEvent, CallSpec, Settled};
+use super::timing::Timing;
 use crate::plugin::PluginHandle;
 use crate::plugin::own::Crowded;
 
@@ -32,7 +33,10 @@ impl Call {
     pub(crate) async fn run(self) -> Result<Settled, Failure> {
         let (events, started) = (Arc::clone(&self.routing.events), Instant::now());
         let (id, plugin, tool) = (self.id.clone(), self.spec.plugin.clone(), self.spec.tool.clone());
+        let trace = self.spec.trace.as_ref().and_then(|trace| trace.trace_id());
+        let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
         let outcome = self.settled(started).await;
+        timing.end(&outcome);
         events.tell("call.finished", || {
             let (instance, failed) = match &outcome {
                 Ok(settled) => (Some(settled.instance), None),
@@ -40,7 +44,7 @@ impl Call {
             };
             json!({
                 "call_id": id, "plugin": plugin, "tool": tool, "instance": instance, "error": failed,
-                "duration_ms": started.elapsed().as_secs_f64() * 1000.0,
+                "duration_ms": started.elapsed().as_secs_f64() * 1000.0, "trace_id": trace,
             })
         });
         outcome
@@ -48,10 +52,11 @@ impl Call {
 
     async fn settled(mut self, started: Instant) -> Result<Settled, Failure> {
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
-        let request = request::build(&self.spec, self.tool.as_ref().map(|tool| tool.upstream.as_str()))
-            .map_err(|error| {
-                self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
-            })?;
+        let trace = self.spec.trace.as_ref().and_then(|trace| trace.next(span()));
+        let upstream = self.tool.as_ref().map(|tool| tool.upstream.as_str());
+        let request = request::build(&self.spec, upstream, trace.as_ref()).map_err(|error| {
+            self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
+        })?;
         let events = self.spec.events.take();
         if let Some(events) = &events {
             // Room for it was made by whoever listens; one who is gone misses nothing.
@@ -64,14 +69,9 @@ impl Call {
         let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
         let gate = self.plugin.gate_of(&lane);
         let asker = gate.asking().asker(gate.may_ask(), self.peace());
-        let scope = Arc::new(CallScope::new(
-            caller,
-            time,
-            (events, self.spec.progress),
-            asks,
-            asker,
-            self.spec.presence.clone(),
-        ));
+        let listens = (events, self.spec.progress);
+        let scope = CallScope::new(caller, time, listens, asks, asker, self.spec.presence.clone());
+        let scope = Arc::new(scope.within(trace));
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
         let turn = if self.plugin.is_cold(&lane) {
@@ -87,4 +87,9 @@ impl Call {
         let undeclared = scope.undeclared();
         Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply, era, undeclared })
     }
+}
+
+/// The number of a new span of ours. Without randomness from the system the plugin is told of none.
+fn span() -> u64 {
+    getrandom::u64().unwrap_or_default()
 }

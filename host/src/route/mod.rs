@@ -14,6 +14,7 @@ pub(crate) mod scope;
 pub mod spec;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod waiting;
 
 pub use crate::plugin::Ask;

@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use wharf_core::ask::{Capability, Declared, needed};
-use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, RpcError, Scope, async_trait};
+use wharf_core::trace_context;
+use wharf_plugin_api::{
+    CallError, Caller, Notification, Reply, Request, RpcError, Scope, Trace, async_trait,
+};
 
 use super::allowance::Allowance;
 use super::spec::{CallEvent, Presence};
@@ -30,6 +33,7 @@ pub(crate) struct CallScope {
     asked: AtomicBool,
     presence: Presence,
     undeclared: Mutex<Vec<Capability>>,
+    trace: Option<Trace>,
 }
 
 /// The call waits for its client, as long as one of these lives.
@@ -55,7 +59,34 @@ impl CallScope {
         let [sent, asked] = [(); 2].map(|()| AtomicBool::new(false));
         let undeclared = Mutex::default();
         let (at, questions) = (Mutex::default(), AtomicUsize::new(0));
-        Self { caller, time, sent, events, progress, asks, asker, at, questions, asked, presence, undeclared }
+        let trace = None;
+        Self {
+            caller,
+            time,
+            sent,
+            events,
+            progress,
+            asks,
+            asker,
+            at,
+            questions,
+            asked,
+            presence,
+            undeclared,
+            trace,
+        }
+    }
+
+    /// It is part of this trace.
+    pub(crate) fn within(self, trace: Option<Trace>) -> Self {
+        Self { trace, ..self }
+    }
+
+    /// A question of the plugin, which is part of the trace as well; a plugin that says so itself knows better.
+    fn traced(&self, request: Request) -> Request {
+        let Some(trace) = &self.trace else { return request };
+        let params = trace_context::with_default(request.params.as_deref(), trace).map(Into::into);
+        Request { params: params.or(request.params), ..request }
     }
 
     /// Resolves when the call has to make room, because its client does not answer.
@@ -161,7 +192,7 @@ impl Scope for CallScope {
         };
         self.asked.store(true, Ordering::Release);
         let (_asking, _away) = (self.time.ask(), self.away());
-        if asks.send(Ask { request, reply }).await.is_err() {
+        if asks.send(Ask { request: self.traced(request), reply }).await.is_err() {
             return Ok(nobody());
         }
         Ok(answered.await.unwrap_or_else(|_| nobody()))
@@ -169,6 +200,10 @@ impl Scope for CallScope {
 
     fn is_attended(&self) -> bool {
         self.presence.is_there()
+    }
+
+    fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
     }
 
     fn caller(&self) -> &Caller {

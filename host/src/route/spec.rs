@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use wharf_core::ask::Capability;
+use wharf_core::trace_context::TraceContext;
 use wharf_core::{CallId, InstanceNo, PluginId};
 use wharf_plugin_api::{Caller, Era, Notification, Reply};
 
@@ -38,6 +39,8 @@ pub struct CallSpec {
     pub presence: Presence,
     /// The caller tries again by itself, and this is not its first try: what may have run is not repeated by the host.
     pub repeated: bool,
+    /// The trace that it is part of, if the caller said anything of one.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// Whether a caller is there, told by who serves it. Cheap to clone; a new one is there.
@@ -122,6 +125,7 @@ impl CallSpec {
             asks: None,
             presence: Presence::default(),
             repeated: false,
+            trace: None,
         }
     }
 
