@@ -5,6 +5,7 @@ pub(crate) mod allowance;
 pub(crate) mod answer;
 mod attempts;
 pub(crate) mod call;
+pub(crate) mod calls;
 pub mod failure;
 pub(crate) mod refusal;
 pub(crate) mod request;

@@ -18,6 +18,7 @@ use super::{Ask, CallSpec, Failure, Settled};
 use crate::plugin::own::MOST;
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
 
+mod admission;
 mod lazy;
 mod silence;
 
@@ -44,7 +45,7 @@ fn run(kit: &Kit, spec: CallSpec) -> impl Future<Output = Result<Settled, Failur
         plugin: Arc::clone(&kit.plugin),
         manifest: kit.plugin.manifest().unwrap(),
         tool: None,
-        routing: Routing::new(&kit.services),
+        routing: Routing::new(&kit.services, usize::MAX),
     };
     call.run()
 }

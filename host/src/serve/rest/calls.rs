@@ -16,6 +16,7 @@ use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
 use super::params::Names;
+use super::room::Room;
 use super::{Edge, input, progress, raw_json};
 use crate::held::{Events, Taker};
 use crate::mcp::forward::Forwarded;
@@ -58,6 +59,7 @@ pub(super) async fn call(
     Names((plugin, tool)): Names<(String, String)>,
     taker: Option<Extension<Arc<Taker>>>,
     headers: HeaderMap,
+    _: Room,
     JsonBody(body): JsonBody,
 ) -> Answer {
     let mut wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
@@ -137,6 +139,7 @@ pub(super) async fn facade(
     State(edge): State<Edge>,
     Extension(principal): Extension<Principal>,
     Names((plugin, tool)): Names<(String, String)>,
+    _: Room,
     JsonBody(body): JsonBody,
 ) -> Answer {
     let tool = edge.host.tool(&plugin, &tool).await?;

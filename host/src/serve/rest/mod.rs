@@ -9,6 +9,7 @@ mod logs;
 mod params;
 mod plugins;
 mod progress;
+mod room;
 mod tools;
 
 use std::sync::Arc;
