@@ -8,6 +8,7 @@ pub(crate) mod call;
 pub(crate) mod calls;
 pub mod failure;
 pub(crate) mod refusal;
+mod repeat;
 pub(crate) mod request;
 pub(crate) mod routing;
 pub(crate) mod scope;

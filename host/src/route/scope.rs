@@ -27,6 +27,7 @@ pub(crate) struct CallScope {
     /// The calls of the instance at which it is, and how many questions it has open there.
     at: Mutex<Option<Arc<Load>>>,
     questions: AtomicUsize,
+    asked: AtomicBool,
     presence: Presence,
     undeclared: Mutex<Vec<Capability>>,
 }
@@ -51,9 +52,10 @@ impl CallScope {
         asker: Asker,
         presence: Presence,
     ) -> Self {
-        let (sent, undeclared) = (AtomicBool::new(false), Mutex::default());
+        let [sent, asked] = [(); 2].map(|()| AtomicBool::new(false));
+        let undeclared = Mutex::default();
         let (at, questions) = (Mutex::default(), AtomicUsize::new(0));
-        Self { caller, time, sent, events, progress, asks, asker, at, questions, presence, undeclared }
+        Self { caller, time, sent, events, progress, asks, asker, at, questions, asked, presence, undeclared }
     }
 
     /// Resolves when the call has to make room, because its client does not answer.
@@ -88,6 +90,11 @@ impl CallScope {
     /// Whether a byte of it was handed over.
     pub(crate) fn was_sent(&self) -> bool {
         self.sent.load(Ordering::Acquire)
+    }
+
+    /// Whether its client was asked anything. Such a call goes to no other instance any more.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
     }
 
     /// What was asked for and not declared, so far.
@@ -155,6 +162,7 @@ impl Scope for CallScope {
                 return Ok(Reply::Error(RpcError::new(RpcError::INTERNAL, text)));
             }
         };
+        self.asked.store(true, Ordering::Release);
         let (_asking, _away) = (self.time.ask(), self.away());
         if asks.send(Ask { request, reply }).await.is_err() {
             return Ok(nobody());

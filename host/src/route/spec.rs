@@ -36,6 +36,8 @@ pub struct CallSpec {
     pub asks: Option<mpsc::Sender<Ask>>,
     /// Whether the caller is there.
     pub presence: Presence,
+    /// The caller tries again by itself, and this is not its first try: what may have run is not repeated by the host.
+    pub repeated: bool,
 }
 
 /// Whether a caller is there, told by who serves it. Cheap to clone; a new one is there.
@@ -119,6 +121,7 @@ impl CallSpec {
             progress: true,
             asks: None,
             presence: Presence::default(),
+            repeated: false,
         }
     }
 

@@ -238,6 +238,7 @@ pub(super) mod tests {
     use serde_json::Value;
     use serde_json::value::RawValue;
     use wharf_core::catalog::Tool;
+    use wharf_core::hints::Hints;
     use wharf_core::{CallId, Code, InstanceNo, PluginId};
     use wharf_plugin_api::{Era, Reply, RpcError};
 
@@ -252,6 +253,7 @@ pub(super) mod tests {
             exposed: "p__t".into(),
             description: None,
             definition: RawValue::from_string("{}".into()).unwrap().into(),
+            hints: Hints::default(),
         }
     }
 
