@@ -10,6 +10,7 @@
 
 mod support;
 
+mod admission;
 mod bad_manifest;
 mod bad_server;
 mod calls;

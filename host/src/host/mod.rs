@@ -35,6 +35,7 @@ pub use self::info::{Info, ReloadView};
 use self::links::Links;
 pub use self::operations::Command;
 use self::operations::Operations;
+pub(crate) use self::options::MAX_CALLS;
 use self::options::own;
 pub use self::options::{Options, RegisterError, StartError};
 use self::registry::{Ask, Registry};
@@ -128,7 +129,7 @@ impl Host {
             links: Links::default(),
             run,
             calls: AtomicU64::new(0),
-            routing: Routing::new(&services, book),
+            routing: Routing::new(&services, book, options.max_calls),
             services,
             _lock: lock,
             options,
@@ -242,6 +243,14 @@ impl Host {
     /// What plugins linked and do not list.
     pub(crate) fn links(&self) -> &Links {
         &self.0.links
+    }
+
+    /// Whether there is room for one more call, of whatever plugin.
+    ///
+    /// # Errors
+    /// If as many are in flight as may be.
+    pub(crate) fn has_room(&self) -> Result<(), Failure> {
+        self.0.routing.calls.has_room().map_err(Into::into)
     }
 
     /// The state of a plugin, cheaply.

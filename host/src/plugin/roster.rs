@@ -17,6 +17,7 @@ impl PluginHandle {
     pub(crate) fn configure(&self, setup: &Setup, enabled: bool, leaving: &[watch::Receiver<bool>]) {
         let limits = &setup.manifest.limits;
         self.gate.configure(limits.concurrency.saturating_mul(setup.manifest.instances()), limits.queue);
+        self.gate.rates.configure(limits.rate);
         let last = self.manifest.swap(Some(Arc::clone(&setup.manifest)));
         let renew = last.is_none_or(|last| setup.manifest.launches_otherwise(&last));
         let before = self.core.roster.load_full();

@@ -58,12 +58,17 @@ pub struct PluginView {
     pub lists_changed: Option<Arc<ListsChange>>,
     /// What it lists under a name or URI that others have too.
     pub collisions: Vec<Collision>,
+    /// The calls that it has, and those that wait for their turn; without those of sessions that have an instance of their
+    /// own.
+    pub queue: QueueView,
     /// Its instances.
     pub instances: Vec<InstanceView>,
     /// How its processes are kept from outliving the host.
     pub containment: Option<&'static str>,
     /// Answers of it to nothing that it was asked, or to what it had answered already; they were dropped.
     pub stray_answers: u64,
+    /// Answers of it to calls that were given up before; they were dropped.
+    pub late_answers: u64,
     /// What is in force for its processes: for those that run, since their launch; if none does, so it would be. Absent if
     /// there are none to launch, or this machine does not give what the manifest demands.
     pub in_force: Option<InForce>,
@@ -73,6 +78,30 @@ pub struct PluginView {
     pub required: bool,
     /// `eager` or `lazy`: one that is lazy is stopped while nobody uses it.
     pub start: Option<Start>,
+}
+
+/// The calls of a plugin at this moment.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct QueueView {
+    /// Calls that wait for their turn.
+    pub waiting: u32,
+    /// Calls that run.
+    pub running: u32,
+    /// How many may run at the same time, over all its instances.
+    pub limit: u32,
+    /// Calls that were turned away since the host knows the plugin.
+    pub turned_away: TurnedAwayView,
+}
+
+/// Calls that were turned away, by reason.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TurnedAwayView {
+    /// There was no room in the queue.
+    pub queue_full: u64,
+    /// They waited, and their turn did not come in time.
+    pub waited: u64,
+    /// Their caller began more than `limits.rate` allows.
+    pub rate_limited: u64,
 }
 
 /// The manifest of a plugin.

@@ -59,6 +59,9 @@ impl Call {
     }
 
     async fn settled(mut self, started: Instant, trace: Arc<CallTrace>) -> Result<Settled, Failure> {
+        let routing = Arc::clone(&self.routing);
+        let _inside = routing.calls.enter().map_err(|full| self.overloaded(full))?;
+        self.within_rate()?;
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
         let within = self.spec.trace.as_ref().and_then(|trace| trace.next(span()));
         let upstream = self.tool.as_ref().map(|tool| tool.upstream.as_str());
@@ -72,9 +75,13 @@ impl Call {
             events.try_send(CallEvent::Accepted(self.id.clone())).ok();
         }
         let (caller, asks) = (self.spec.caller.clone(), self.spec.asks.take());
-        // Only who can be asked may take longer than was given.
-        let latest = asks.as_ref().map_or(deadline, |_| started + self.manifest.limits.max_timeout.0);
-        let time = Allowance::new(deadline, latest);
+        let limits = &self.manifest.limits;
+        // Where the caller set no time, progress that it hears of begins it anew.
+        let idle = (self.spec.timeout.is_none() && events.is_some()).then_some(limits.call_timeout.0);
+        // Only who can be asked, or told of progress, may take longer than was given.
+        let longer = asks.is_some() || idle.is_some();
+        let latest = if longer { started + limits.max_timeout.0 } else { deadline };
+        let time = Allowance::new(deadline, latest).renewed_by_progress(idle);
         let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
         let gate = self.plugin.gate_of(&lane);
         let asker = gate.asking().asker(gate.may_ask(), self.peace());
@@ -91,14 +98,18 @@ impl Call {
         } else {
             patience
         };
-        let _permit = self.admit(&lane, turn).await?;
+        let pass = self.admit(gate, turn, deadline).await?;
         if self.spec.durable {
             self.write_down(scope.trace()).await?;
         }
         let (picked, reply) = self.attempts(&lane, request, &scope, patience).await?;
+        let duration = started.elapsed();
+        let ran = duration.saturating_sub(pass.waited());
+        gate.pace.took(ran);
+        self.routing.calls.pace.took(ran);
         let (instance, era) = (picked.n, picked.link.hello().era());
         let undeclared = scope.undeclared();
-        Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply, era, undeclared })
+        Ok(Settled { call_id: self.id.clone(), instance, duration, reply, era, undeclared })
     }
 }
 

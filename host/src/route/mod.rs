@@ -6,6 +6,7 @@ pub(crate) mod answer;
 mod attempts;
 pub(crate) mod book;
 pub(crate) mod call;
+pub(crate) mod calls;
 pub(crate) mod durable;
 mod entered;
 pub mod failure;

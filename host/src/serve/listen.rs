@@ -16,14 +16,14 @@ use nix::sys::socket::{setsockopt, sockopt};
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{Auth, Via};
-use super::door::Door;
+use super::door::{Connection, Door};
 use super::framing::Watched;
 use super::guard::{AllowError, Guard};
 use super::rest;
+use super::spare::{Rooms, Seat};
 use super::token::{self, TokenError};
 use crate::Host;
 use crate::held::{Held, STUCK};
@@ -32,6 +32,8 @@ use crate::tasks::Tasks;
 
 /// Connections at a time over TCP.
 const CONNECTIONS: usize = 1024;
+/// Beside them, on each socket, for health and administration alone.
+const SPARE: usize = 64;
 /// And over the unix socket: room of its own, so that a crowd on TCP does not lock the operator out.
 const LOCAL_CONNECTIONS: usize = 128;
 /// From the end of an answer to the end of the next head: clients keep connections for later. A head that has begun has less
@@ -245,8 +247,8 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
     let ending = shared.tasks.ending().clone();
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Some(permit) = permit(&room, &ending).await {
+    let rooms = Rooms::new(CONNECTIONS, SPARE);
+    while let Some(seat) = seat(&rooms, &ending).await {
         tokio::select! {
             () = ending.cancelled() => return,
             accepted = listener.accept() => match accepted {
@@ -256,7 +258,7 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
                     if let Err(error) = keep_alive(&stream) {
                         tracing::debug!(%error, "no keep-alive on a connection");
                     }
-                    shared.connect(Via::Tcp, stream, permit);
+                    shared.connect(Via::Tcp, stream, rooms.taken(seat));
                 }
                 Err(error) => pause(&error, &ending).await,
             },
@@ -266,15 +268,15 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
     let ending = shared.tasks.ending().clone();
-    let room = Arc::new(Semaphore::new(LOCAL_CONNECTIONS));
-    while let Some(permit) = permit(&room, &ending).await {
+    let rooms = Rooms::new(LOCAL_CONNECTIONS, SPARE);
+    while let Some(seat) = seat(&rooms, &ending).await {
         tokio::select! {
             () = ending.cancelled() => return,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if is_trusted(peer.uid()) => {
                         let via = shared.via_of(peer.pid()).await;
-                        shared.connect(via, stream, permit);
+                        shared.connect(via, stream, rooms.taken(seat));
                     }
                     Ok(peer) => tracing::warn!(uid = peer.uid(), "refused a connection of another user"),
                     Err(error) => tracing::warn!(%error, "refused a connection of an unknown user"),
@@ -308,10 +310,10 @@ async fn pause(error: &io::Error, ending: &CancellationToken) {
 }
 
 /// Room for one more connection; `None` once the host ends.
-async fn permit(room: &Arc<Semaphore>, ending: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+async fn seat(rooms: &Rooms, ending: &CancellationToken) -> Option<Seat> {
     tokio::select! {
         () = ending.cancelled() => None,
-        permit = Arc::clone(room).acquire_owned() => permit.ok(),
+        seat = rooms.seat() => seat,
     }
 }
 
@@ -323,27 +325,28 @@ impl Shared {
         if look.await.unwrap_or(true) { Via::Tcp } else { Via::Unix }
     }
 
-    fn connect<T>(self: &Arc<Self>, via: Via, stream: T, permit: OwnedSemaphorePermit)
+    fn connect<T>(self: &Arc<Self>, via: Via, stream: T, seat: Seat)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shared = Arc::clone(self);
         self.tasks.spawn(tracing::debug_span!("connection", ?via), async move {
-            shared.converse(via, stream).await;
-            drop(permit);
+            shared.converse(via, stream, seat.is_spare()).await;
+            drop(seat);
         });
     }
 
     /// Serves one connection to its end, or to the end of the request in flight when the host ends; in that case no longer
     /// than its client takes something. One that leaves too much waiting is cut off at once.
-    async fn converse<T>(&self, via: Via, stream: T)
+    async fn converse<T>(&self, via: Via, stream: T, is_spare: bool)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let taker = self.held.taker("connection");
         let (stream, verdict) = Watched::new(stream, Arc::clone(&taker));
         let service = service_fn(|request| async {
-            Ok::<_, Infallible>(self.door.handle(via, (&verdict, &taker), request).await)
+            let connection = Connection { verdict: &verdict, taker: &taker, is_spare };
+            Ok::<_, Infallible>(self.door.handle(via, connection, request).await)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

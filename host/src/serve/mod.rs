@@ -20,6 +20,7 @@ mod mcp;
 mod problem;
 mod rest;
 mod schema;
+mod spare;
 mod sse;
 mod taking;
 mod token;

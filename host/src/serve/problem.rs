@@ -152,7 +152,7 @@ impl IntoResponse for Problem {
 }
 
 /// The header knows seconds only: rounded up, so that nobody comes too early.
-fn whole_seconds(after: Duration) -> u64 {
+pub(crate) fn whole_seconds(after: Duration) -> u64 {
     after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1)
 }
 

@@ -19,6 +19,7 @@ use crate::serve::door::Door;
 use crate::serve::framing::{HEAD_DEADLINE, STALL};
 use crate::serve::guard::Guard;
 use crate::serve::problem::Problem;
+use crate::serve::spare::Seat;
 use crate::tasks::Tasks;
 
 /// Tells when it is dropped.
@@ -67,7 +68,7 @@ impl Stub {
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(256 * 1024);
         let permit = Arc::clone(&self.room).try_acquire_owned().unwrap();
-        self.shared.connect(Via::Tcp, far, permit);
+        self.shared.connect(Via::Tcp, far, Seat::of(permit));
         near
     }
 

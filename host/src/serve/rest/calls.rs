@@ -16,6 +16,7 @@ use wharf_core::{Code, Outcome, PluginId};
 use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
 use super::params::Names;
+use super::room::Room;
 use super::{Edge, input, progress, raw_json};
 use crate::held::{Events, Taker};
 use crate::mcp::forward::Forwarded;
@@ -62,6 +63,7 @@ pub(super) async fn call(
     Names((plugin, tool)): Names<(String, String)>,
     taker: Option<Extension<Arc<Taker>>>,
     headers: HeaderMap,
+    _: Room,
     JsonBody(body): JsonBody,
 ) -> Answer {
     let mut wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
@@ -152,6 +154,7 @@ pub(super) async fn facade(
     Names((plugin, tool)): Names<(String, String)>,
     headers: HeaderMap,
     traced: Traced,
+    _: Room,
     JsonBody(body): JsonBody,
 ) -> Answer {
     let durable = input::durable(&headers)?;

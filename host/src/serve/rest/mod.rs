@@ -11,6 +11,7 @@ mod metrics;
 mod params;
 mod plugins;
 mod progress;
+mod room;
 mod tools;
 
 use std::sync::Arc;
