@@ -29,3 +29,4 @@ mod starts;
 mod state;
 mod time;
 mod trees;
+mod upgrade;

@@ -22,6 +22,7 @@ pub mod settle;
 pub mod slot;
 pub mod splice;
 pub mod sse;
+pub mod upgrade;
 
 pub use code::Code;
 pub use id::{CallId, Generation, InstanceNo, PluginId};

@@ -5,6 +5,7 @@
 
 pub(crate) mod asking;
 mod canary;
+mod commands;
 pub(crate) mod core;
 mod drift;
 pub(crate) mod effects;
@@ -34,6 +35,8 @@ mod tend;
 pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;
+mod upgrade;
+mod versions;
 pub mod view;
 pub(crate) mod visit;
 pub(crate) mod watch;
@@ -44,5 +47,5 @@ pub(crate) use instance::{InstanceHandle, Setup, Snapshot};
 pub(crate) use kinds::verdicts::Verdicts;
 pub(crate) use memory::{Memory, Record};
 pub(crate) use services::Services;
-pub use view::{InstanceView, LastExit, OperationView, PluginView};
+pub use view::{InstanceView, LastExit, OperationView, PluginView, UpgradeView};
 pub use visit::Ask;
