@@ -31,3 +31,4 @@ mod starts;
 mod state;
 mod time;
 mod trees;
+mod upgrade;

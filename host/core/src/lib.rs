@@ -30,6 +30,7 @@ pub mod splice;
 pub mod sse;
 pub mod tool_error;
 pub mod trace_context;
+pub mod upgrade;
 
 pub use code::Code;
 pub use id::{CallId, Generation, InstanceNo, PluginId};

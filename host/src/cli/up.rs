@@ -143,8 +143,9 @@ impl HostArgs {
     }
 }
 
-/// Lets answers in flight go out, then ends the plugins.
+/// Lets no further call in and answers in flight go out, then ends the plugins.
 pub(super) async fn drain(server: Server, host: &Host) {
+    host.close();
     let until = Instant::now() + DRAIN;
     let left = server.stop(ANSWERS).await;
     if left > 0 {

@@ -44,6 +44,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         lists_changed: plugin.core.drift.load_full(),
         collisions: catalog.collisions().iter().filter(|one| one.plugins.contains(id)).cloned().collect(),
         queue: queue(plugin),
+        upgrade: plugin.upgrade(),
         instances: instances(inner, plugin),
         containment: manifest
             .as_ref()
@@ -131,10 +132,11 @@ fn misconfigured(plugin: &PluginHandle) -> Cause {
     Cause::new(kind, detail)
 }
 
-/// The shared ones, then those of single sessions.
+/// The shared ones, those of another version beside them, then those of single sessions.
 fn instances(inner: &Inner, plugin: &PluginHandle) -> Vec<InstanceView> {
     let shared = plugin.instances();
     let mut views: Vec<_> = shared.iter().map(|handle| instance(inner, plugin, handle, None)).collect();
+    views.extend(plugin.beside().iter().map(|handle| instance(inner, plugin, handle, None)));
     let own = plugin.owned();
     views.extend(own.iter().map(|own| instance(inner, plugin, &own.handle, Some(own.visit.short()))));
     views
@@ -156,7 +158,7 @@ fn instance(
     let clock = inner.services.clock;
     InstanceView {
         n: handle.n,
-        revision: handle.slot.revision,
+        revision: now.revision,
         role: handle.slot.role,
         generation: now.generation,
         pid: now.pid,

@@ -9,10 +9,12 @@ use serde_json::value::RawValue;
 use wharf_core::catalog::Collision;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Start;
+use wharf_core::upgrade::Step;
 use wharf_core::{Generation, InstanceNo, PluginId, Revision, Role};
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::drift::ListsChange;
+use super::upgrade::Lists;
 use crate::manifest::ProblemView;
 use crate::process::InForce;
 use crate::telemetry::{rfc3339, rfc3339_opt};
@@ -61,7 +63,9 @@ pub struct PluginView {
     /// The calls that it has, and those that wait for their turn; without those of sessions that have an instance of their
     /// own.
     pub queue: QueueView,
-    /// Its instances.
+    /// The last time that it was launched otherwise; absent if it never was in this run of the host.
+    pub upgrade: Option<UpgradeView>,
+    /// Its instances: those that take calls, those of another version beside them, and those that are ending.
     pub instances: Vec<InstanceView>,
     /// How its processes are kept from outliving the host.
     pub containment: Option<&'static str>,
@@ -112,6 +116,27 @@ pub struct ManifestView {
     pub path: PathBuf,
     /// What is wrong with it. If the plugin runs, it runs by the last version that was right.
     pub problems: Vec<ProblemView>,
+}
+
+/// How a new version took over, or did not.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpgradeView {
+    /// `proving`, `trial`, `rolled_back` or `done`.
+    pub state: Step,
+    /// The version before.
+    pub from: Revision,
+    /// The new one.
+    pub to: Revision,
+    /// Since when it is there.
+    #[serde(serialize_with = "rfc3339")]
+    pub since: SystemTime,
+    /// When the step ends at the latest, if it does by itself.
+    #[serde(serialize_with = "rfc3339_opt")]
+    pub until: Option<SystemTime>,
+    /// Why it was rolled back, or ended early.
+    pub cause: Option<Cause>,
+    /// What the new version lists beside the old one, in `lists` by kind and in `text`.
+    pub difference: Option<Arc<Lists>>,
 }
 
 /// One instance.

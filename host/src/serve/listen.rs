@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth::{Auth, Via};
 use super::door::{Connection, Door};
+use super::drain::Drain;
 use super::framing::Watched;
 use super::guard::{AllowError, Guard};
 use super::rest;
@@ -123,6 +126,7 @@ pub struct Listening {
 #[derive(Debug)]
 pub struct Server {
     tasks: Tasks,
+    drain: Arc<Drain>,
     socket: PathBuf,
 }
 
@@ -132,6 +136,7 @@ struct Shared {
     door: Door,
     held: Held,
     tasks: Tasks,
+    drain: Arc<Drain>,
 }
 
 // === impl Listening ===
@@ -203,12 +208,13 @@ impl Listening {
         let unix =
             bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
         let door = Door::new(self.guard, self.auth, routes);
-        let shared = Arc::new(Shared { door, held, tasks: tasks.clone() });
+        let drain = Arc::<Drain>::default();
+        let shared = Arc::new(Shared { door, held, tasks: tasks.clone(), drain: Arc::clone(&drain) });
         if let Some(tcp) = self.tcp {
             tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(tcp, Arc::clone(&shared)));
         }
         tasks.spawn(tracing::debug_span!("unix"), accept_unix(unix, shared));
-        Ok(Server { tasks, socket: self.socket })
+        Ok(Server { tasks, drain, socket: self.socket })
     }
 }
 
@@ -220,7 +226,7 @@ impl Server {
     pub async fn stop(self, budget: Duration) -> usize {
         // A new start replaces a file that could not be removed.
         std::fs::remove_file(&self.socket).ok();
-        self.tasks.end(budget).await
+        self.drain.end(&self.tasks, budget).await
     }
 }
 
@@ -345,8 +351,15 @@ impl Shared {
         let taker = self.held.taker("connection");
         let (stream, verdict) = Watched::new(stream, Arc::clone(&taker));
         let service = service_fn(|request| async {
+            let _busy = self.drain.enter();
             let connection = Connection { verdict: &verdict, taker: &taker, is_spare };
-            Ok::<_, Infallible>(self.door.handle(via, connection, request).await)
+            let mut response = self.door.handle(via, connection, request).await;
+            let over = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+            if over && self.tasks.ending().is_cancelled() {
+                // Its client shall find another way.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -363,7 +376,7 @@ impl Shared {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = taker.must_go() => return,
-            () = self.tasks.ending().cancelled() => {
+            () = self.drain.closes() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection => ended,

@@ -12,6 +12,7 @@
 mod auth;
 mod body;
 mod door;
+mod drain;
 mod facade;
 mod framing;
 mod guard;
