@@ -104,7 +104,7 @@ pub(crate) async fn measure(report: &mut Report, size: Size, only: &str) -> Outc
 }
 
 async fn one_cell(field: &Field, size: Size, cell: &Cell) -> Outcome<Vec<Row>> {
-    let (rounds, time) = size.pick((9, 400), (2, 60));
+    let (rounds, time) = size.pick((7, 400), (2, 60));
     let mut tracks = Vec::with_capacity(WAYS.len());
     for way in WAYS {
         let callers = Some(field.callers(&way, cell.payload, cell.callers).await?);
