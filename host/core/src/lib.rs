@@ -7,6 +7,7 @@
 pub mod admit;
 pub mod ask;
 pub mod backoff;
+pub mod breaker;
 pub mod bucket;
 pub mod budget;
 pub mod catalog;

@@ -16,6 +16,7 @@ use super::gate::Gate;
 use super::instance::{Command, InstanceHandle, Snapshot};
 use super::memory::Record;
 use super::own::Owned;
+use super::pins::Pins;
 use super::prove::Proof;
 use super::retries::Retries;
 use super::services::Services;
@@ -35,6 +36,7 @@ pub(crate) struct PluginHandle {
     pub(super) turn: AtomicUsize,
     /// What its calls may be tried again.
     pub(crate) retries: Retries,
+    pub(super) pins: Pins,
     /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
     pub(super) surplus: Mutex<Vec<InstanceHandle>>,
     /// The instances of single sessions.
@@ -60,6 +62,7 @@ impl PluginHandle {
             gate: Gate::default(),
             turn: AtomicUsize::new(0),
             retries: Retries::default(),
+            pins: Pins::default(),
             surplus: Mutex::default(),
             owned: Arc::default(),
             retired: OnceLock::new(),

@@ -1,5 +1,6 @@
 //! An instance as everyone but its supervisor sees it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use wharf_core::{Generation, InstanceNo, Moment, Slot};
 use wharf_plugin_api::{Cause, Hello, Link, Plugin};
 
 use super::exits::Exits;
+use super::face::Face;
 
 /// What an instance is launched from.
 #[derive(Clone)]
@@ -62,13 +64,18 @@ pub(crate) enum Command {
 
 /// The handle of an instance. Cheap to clone; the supervisor lives as long as it is not retired.
 #[derive(Clone)]
-pub(crate) struct InstanceHandle {
+pub(crate) struct InstanceHandle(Arc<Shared>);
+
+/// What all handles of an instance share.
+pub(crate) struct Shared {
     pub(crate) n: InstanceNo,
     /// Its place.
     pub(crate) slot: Slot,
     pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) load: Arc<Load>,
+    /// What the choice of an instance looks at.
+    pub(super) face: Arc<Face>,
     /// Rung by a call that wants it while it sleeps.
     pub(super) wake: Arc<Notify>,
 }
@@ -131,7 +138,19 @@ impl Predecessors {
 
 // === impl InstanceHandle ===
 
+impl Deref for InstanceHandle {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
 impl InstanceHandle {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
     /// The state now.
     pub(crate) fn now(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())

@@ -15,7 +15,7 @@ use wharf_plugin_api::Caller;
 use super::PluginHandle;
 use super::gate::Gate;
 use super::instance::{Beginning, Command, InstanceHandle, Predecessors, Setup, Snapshot};
-use super::picking::Picked;
+use super::picking::{Choice, Picked};
 use super::supervisor::supervise;
 use super::visit::Visit;
 
@@ -156,9 +156,9 @@ impl PluginHandle {
     }
 
     /// Picks an instance for a call and counts the call in. `None`: none serves, or all that do are full.
-    pub(crate) fn pick_in(&self, lane: &Lane) -> Option<Picked> {
+    pub(crate) fn pick_in(&self, lane: &Lane, choice: &Choice<'_>) -> Option<Picked> {
         match lane {
-            Lane::Shared => self.pick(),
+            Lane::Shared => self.pick(choice),
             Lane::Own(own) => own.pick(),
         }
     }
@@ -219,10 +219,6 @@ async fn mind(own: Arc<Own>, owned: Arc<Owned>, core: Arc<super::core::PluginCor
 impl Own {
     fn pick(&self) -> Option<Picked> {
         // One that does not serve is not entered: leaving it would wake those that wait for it.
-        self.handle.now().link.as_ref()?;
-        let inflight = self.handle.load.enter(self.gate.concurrency())?;
-        // Counted in before it is looked at again: a drain that begins now waits for this call.
-        let link = self.handle.now().link.clone()?;
-        Some(Picked::new(self.handle.clone(), link, inflight))
+        self.handle.face.look().is_linked().then(|| Picked::enter(&self.handle, self.gate.concurrency()))?
     }
 }

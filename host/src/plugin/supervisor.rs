@@ -17,8 +17,9 @@ use wharf_plugin_api::{Cause, CauseKind, Hello, Link};
 
 use super::core::PluginCore;
 use super::exits::Exits;
+use super::face::Face;
 use super::inbox::GenerationInbox;
-use super::instance::{Beginning, Command, InstanceHandle, Load, Predecessors, Setup, Snapshot};
+use super::instance::{Beginning, Command, InstanceHandle, Load, Predecessors, Setup, Shared, Snapshot};
 use super::prove::Proof;
 use super::report::first_snapshot;
 use super::services::{Leave, Services, roll};
@@ -77,6 +78,7 @@ pub(super) struct Supervisor {
     pub(super) settled_at: Option<Instant>,
     pub(super) serving: bool,
     pub(super) load: Arc<Load>,
+    pub(super) face: Arc<Face>,
     pub(super) probe_at: Option<Instant>,
     /// Signs of life by the last probe.
     pub(super) heard: u64,
@@ -126,7 +128,7 @@ pub(super) fn supervise(
     let (outcomes, outcomes_rx) = mpsc::channel(OUTCOMES);
     // A call that leaves one instance makes room for those that wait for the same.
     let freed = if visit.is_none() { Arc::clone(&core.freed) } else { Arc::default() };
-    let load = Load::new(freed);
+    let (load, face) = (Load::new(freed), Arc::<Face>::default());
     let (snapshot, snapshot_rx) = watch::channel(Arc::new(first_snapshot(&machine, up, hello.clone())));
     let supervisor = Supervisor {
         core: Arc::clone(core),
@@ -147,6 +149,7 @@ pub(super) fn supervise(
         settled_at: None,
         serving: false,
         load: Arc::clone(&load),
+        face: Arc::clone(&face),
         probe_at: None,
         heard: 0,
         relist_at: None,
@@ -165,7 +168,7 @@ pub(super) fn supervise(
     };
     let span = tracing::info_span!(parent: None, "instance", plugin = %core.id, n = slot.n.0);
     services.tasks.spawn(span, supervisor.run(commands_rx, outcomes_rx, before, up));
-    InstanceHandle { n: slot.n, slot, snapshot: snapshot_rx, commands, load, wake }
+    InstanceHandle::new(Shared { n: slot.n, slot, snapshot: snapshot_rx, commands, load, face, wake })
 }
 
 impl Supervisor {

@@ -11,14 +11,15 @@ use tokio::sync::{Notify, oneshot};
 use wharf_core::PluginId;
 use wharf_core::manifest::{Command, Dialect, EraChoice, Kind, Manifest, Template};
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link, Notification,
-    Plugin, RawValue, Reply, Request, RpcError, Scope, async_trait,
+    CallError, CallErrorKind, Caller, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link,
+    Notification, Plugin, RawValue, Reply, Request, RpcError, Scope, async_trait,
 };
 
 mod acts;
 
 pub(crate) use self::acts::{Answer, Opening};
 use super::instance::Setup;
+use super::picking::{Choice, Picked};
 use super::{PluginHandle, Services};
 use crate::process::{Machine, logs::LogBook};
 use crate::tasks::Tasks;
@@ -373,6 +374,11 @@ impl Kit {
 
     pub(crate) async fn ready(&self) {
         self.until("ready", |plugin| plugin.state() == wharf_core::lifecycle::State::Ready).await;
+    }
+
+    /// An instance for a call of nobody in particular.
+    pub(crate) fn pick(&self) -> Option<Picked> {
+        self.plugin.pick(&Choice { caller: &Caller::new("test"), tried: &[] })
     }
 
     pub(crate) fn openings(&self) -> u32 {

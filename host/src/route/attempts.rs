@@ -23,12 +23,12 @@ impl Call {
         scope: &Arc<CallScope>,
         mut patience: Instant,
     ) -> Result<(Picked, Reply), Failure> {
-        let mut before = 0;
+        let (mut before, mut tried) = (0, Vec::new());
         // The first attempt that may have run: whatever comes later, the call's fate is not known.
         let mut lost: Option<CallError> = None;
         self.plugin.retries.count_call();
         loop {
-            let picked = match self.pick(lane, patience, scope.time().until()).await {
+            let picked = match self.pick(lane, &tried, patience, scope.time().until()).await {
                 Ok(picked) => picked,
                 Err(failure) => return Err(self.after(lost.as_ref(), failure)),
             };
@@ -36,7 +36,7 @@ impl Call {
             let answered = self.attempt(&picked, request.clone(), scope).await;
             let error = match answered.and_then(|reply| proper(reply, era, &request.method)) {
                 Ok(reply) => {
-                    picked.instance.load.count_answer();
+                    picked.answered();
                     if let (Some(_), Reply::Result(result)) = (self.manifest.idle_stop, &reply) {
                         self.plugin.core.tasks.note(result);
                     }
@@ -44,6 +44,8 @@ impl Call {
                 }
                 Err(error) => error,
             };
+            picked.failed(&error);
+            tried.push(picked.n);
             drop(picked);
             match self.next(&error, before, scope) {
                 Verdict::Again(delay) => tokio::time::sleep(delay).await,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wharf_core::InstanceNo;
 use wharf_core::lifecycle::State;
 use wharf_core::pick::Outlook;
 
@@ -11,7 +12,7 @@ use super::failure::Failure;
 use crate::plugin::Snapshot;
 use crate::plugin::gate::Refused;
 use crate::plugin::own::Lane;
-use crate::plugin::picking::Picked;
+use crate::plugin::picking::{Choice, Picked};
 
 impl Call {
     pub(super) async fn admit(&self, lane: &Lane, until: Instant) -> Result<impl Drop + use<>, Failure> {
@@ -30,19 +31,21 @@ impl Call {
     }
 
     /// An instance that takes the call; waits until then for one that has a free place, or is about to be ready. For the
-    /// start of a lazy one it waits until the call's own deadline.
+    /// start of a lazy one it waits until the call's own deadline. `tried`: where the call was tried already.
     pub(super) async fn pick(
         &self,
         lane: &Lane,
+        tried: &[InstanceNo],
         until: Instant,
         deadline: Instant,
     ) -> Result<Picked, Failure> {
-        if let Some(picked) = self.plugin.pick_in(lane) {
+        let choice = Choice { caller: &self.spec.caller, tried };
+        if let Some(picked) = self.plugin.pick_in(lane, &choice) {
             return Ok(picked);
         }
         tokio::select! {
             biased;
-            picked = self.freed(lane, until, deadline) => picked,
+            picked = self.freed(lane, &choice, until, deadline) => picked,
             never = self.plugin.gate_of(lane).asking().press(self.peace()) => match never {},
         }
     }
@@ -50,13 +53,14 @@ impl Call {
     pub(super) async fn freed(
         &self,
         lane: &Lane,
+        choice: &Choice<'_>,
         patience: Instant,
         deadline: Instant,
     ) -> Result<Picked, Failure> {
         let (mut changes, freed) = (self.plugin.changes(), self.plugin.freed_in(lane));
         loop {
             changes.mark_unchanged();
-            if let Some(picked) = self.plugin.pick_in(lane) {
+            if let Some(picked) = self.plugin.pick_in(lane, choice) {
                 return Ok(picked);
             }
             self.plugin.wake(lane);
