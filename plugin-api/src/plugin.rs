@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::cause::Cause;
 use crate::error::CallError;
 use crate::jsonrpc::{Notification, Reply, Request};
+use crate::trace::Trace;
 
 /// A factory of connections: a subprocess behind any dialect, a remote URL, or a Rust type of an embedder.
 #[async_trait]
@@ -97,6 +98,12 @@ pub trait Scope: Send + Sync {
     /// nothing reaches it until then.
     fn is_attended(&self) -> bool {
         true
+    }
+
+    /// The trace that the call is part of, where its caller named one. It stands in the request's `_meta` already; a link
+    /// whose transport has headers says it there too.
+    fn trace(&self) -> Option<&Trace> {
+        None
     }
 
     /// Who calls.

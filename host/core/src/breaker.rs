@@ -283,7 +283,9 @@ impl Breaker {
             self.parts.pop_front();
         }
         match self.parts.back_mut() {
-            Some(last) if now - last.since < window / PARTS => last.failures = last.failures.saturating_add(1),
+            Some(last) if now - last.since < window / PARTS => {
+                last.failures = last.failures.saturating_add(1)
+            }
             Some(_) | None => self.parts.push_back(Part { since: now, answers: cx.answers, failures: 1 }),
         }
     }

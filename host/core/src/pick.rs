@@ -139,9 +139,8 @@ fn mix(mut x: u64) -> u64 {
 #[must_use]
 pub fn key(name: &str) -> u64 {
     // FNV-1a: names are short, and nobody gains by a collision.
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Whether it is worth waiting for a plugin in this state. `wanted`: it is meant to be up, so that what ends comes back.

@@ -19,11 +19,12 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use wharf_core::catalog::{Catalog, Tool};
+use wharf_core::journal::Recovery;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Manifest;
 use wharf_core::pick::Outlook;
@@ -38,6 +39,7 @@ pub use self::options::{Options, RegisterError, StartError};
 use self::registry::{Ask, Registry};
 use crate::events::EventBus;
 use crate::held::Held;
+use crate::journal::Journal;
 use crate::manifest::Context;
 use crate::manifest::watch::Watcher;
 use crate::plugin::{Memory, OperationView, PluginHandle, PluginView, Services, Verdicts};
@@ -72,7 +74,7 @@ struct Inner {
     /// What plugins linked and do not list.
     links: Links,
     /// Names this run of the host in call ids.
-    run: u64,
+    run: u32,
     calls: AtomicU64,
     /// Held for as long as the host lives: no two hosts share a state folder.
     _lock: File,
@@ -94,8 +96,11 @@ impl Host {
     pub(crate) async fn begin(options: Options) -> Result<Self, StartError> {
         let tasks = Tasks::default();
         let state = options.state.clone();
-        let read = move || Ok((own(&state)?, Verdicts::load(&state)));
-        let (lock, verdicts) = tasks.blocking(read).await.unwrap_or_else(|panic| {
+        let read = move || {
+            let lock = own(&state)?;
+            Ok((lock, Verdicts::load(&state), Journal::open(&state.join("journal"))))
+        };
+        let (lock, verdicts, (journal, recovery)) = tasks.blocking(read).await.unwrap_or_else(|panic| {
             Err(StartError::Io { path: PathBuf::new(), error: std::io::Error::other(panic) })
         })?;
         let data = std::path::absolute(options.state.join("data"))
@@ -103,7 +108,7 @@ impl Host {
         let machine = Machine::find_out(Some(&options.state), options.containment, &tasks).await;
         let memory = Memory::new(&options.state);
         let plain = Services::new(tasks.clone(), data, machine);
-        let services = Arc::new(Services { verdicts, memory, ..plain });
+        let services = Arc::new(Services { verdicts, memory, journal, ..plain });
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),
@@ -114,7 +119,7 @@ impl Host {
             operations: Operations::default(),
             held: Held::default(),
             links: Links::default(),
-            run: getrandom::u64().unwrap_or_default() & 0xffff_ffff,
+            run: new_run(&recovery),
             calls: AtomicU64::new(0),
             routing: Routing::new(&services),
             services,
@@ -125,6 +130,7 @@ impl Host {
             .map_err(|error| StartError::Io { path: inner.options.state.clone(), error })?;
         let ticks = Watcher::start(&inner.options.plugins, &tasks);
         let registry = Registry::new(Arc::clone(&inner), context);
+        inner.services.journal.keep(&tasks, &inner.services.events, |_| false);
         tasks.spawn(tracing::info_span!(parent: None, "registry"), registry.run(asked, ticks));
         tasks.spawn(tracing::info_span!(parent: None, "catalog"), catalog::keep(Arc::clone(&inner)));
         let host = Self(inner);
@@ -362,4 +368,14 @@ impl Inner {
     fn not_now(&self, plugin: &PluginHandle) -> Failure {
         Failure { retry_after: None, ..unavailable(plugin, self.services.clock) }
     }
+}
+
+/// A name for this run that no call of an earlier one has.
+fn new_run(recovery: &Recovery) -> u32 {
+    let taken = |run: &u32| recovery.calls.iter().any(|call| call.call.run() == *run);
+    // Without randomness from the system the time names it.
+    let time =
+        || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.subsec_nanos());
+    let random = || getrandom::u32().unwrap_or_else(|_| time());
+    std::iter::repeat_with(random).take(8).find(|run| !taken(run)).unwrap_or_default()
 }

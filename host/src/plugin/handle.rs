@@ -34,9 +34,9 @@ pub(crate) struct PluginHandle {
     problems: ArcSwap<Vec<Problem>>,
     pub(crate) gate: Gate,
     pub(super) turn: AtomicUsize,
+    pub(super) pins: Pins,
     /// What its calls may be tried again.
     pub(crate) retries: Retries,
-    pub(super) pins: Pins,
     /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
     pub(super) surplus: Mutex<Vec<InstanceHandle>>,
     /// The instances of single sessions.
@@ -61,8 +61,8 @@ impl PluginHandle {
             problems: ArcSwap::default(),
             gate: Gate::default(),
             turn: AtomicUsize::new(0),
-            retries: Retries::default(),
             pins: Pins::default(),
+            retries: Retries::default(),
             surplus: Mutex::default(),
             owned: Arc::default(),
             retired: OnceLock::new(),

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use wharf_core::Code;
+use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Delivery, RpcError};
 
 use crate::route::{Failure, FieldError};
@@ -37,7 +37,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    call_id: Option<&'a str>,
+    call_id: Option<&'a CallId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<Delivery>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +108,7 @@ impl Problem {
             code: failure.code.as_str(),
             plugin: failure.plugin.as_deref(),
             tool: failure.tool.as_deref(),
-            call_id: failure.call_id.as_ref().map(wharf_core::CallId::as_str),
+            call_id: failure.call_id.as_ref(),
             delivery: failure.delivery,
             kind: failure.kind,
             retry_after_ms: failure
