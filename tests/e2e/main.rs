@@ -18,6 +18,7 @@ mod fetching;
 mod fidelity;
 mod foreign;
 mod groups;
+mod idempotency;
 mod isolation;
 mod lazy;
 mod lifecycle;

@@ -23,6 +23,8 @@ mod beside;
 mod chaos;
 mod containment;
 mod deaths;
+mod fate;
+mod history;
 mod limits;
 mod noise;
 mod starts;

@@ -109,6 +109,9 @@ impl Host {
         let memory = Memory::new(&options.state);
         let plain = Services::new(tasks.clone(), data, machine);
         let services = Arc::new(Services { verdicts, memory, journal, ..plain });
+        let run = new_run(&recovery);
+        let routing = Routing::new(&services);
+        routing.keys.remember(recovery.keys);
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),
@@ -119,9 +122,9 @@ impl Host {
             operations: Operations::default(),
             held: Held::default(),
             links: Links::default(),
-            run: new_run(&recovery),
+            run,
             calls: AtomicU64::new(0),
-            routing: Routing::new(&services),
+            routing,
             services,
             _lock: lock,
             options,

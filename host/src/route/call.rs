@@ -10,6 +10,7 @@ use wharf_core::{CallId, Code};
 
 use super::allowance::Allowance;
 use super::failure::Failure;
+use super::idempotency::{Begins, Taken};
 use super::request;
 use super::routing::Routing;
 use super::scope::CallScope;
@@ -30,9 +31,14 @@ pub(crate) struct Call {
 impl Call {
     /// Runs the call to its one end.
     pub(crate) async fn run(self) -> Result<Settled, Failure> {
+        let taken = match self.claim() {
+            None => None,
+            Some(Begins::Runs(taken)) => Some(taken),
+            Some(Begins::Ends(outcome)) => return *outcome,
+        };
         let (events, started) = (Arc::clone(&self.routing.events), Instant::now());
         let (id, plugin, tool) = (self.id.clone(), self.spec.plugin.clone(), self.spec.tool.clone());
-        let outcome = self.settled(started).await;
+        let outcome = self.settled(started, taken).await;
         events.tell("call.finished", || {
             let (instance, failed) = match &outcome {
                 Ok(settled) => (Some(settled.instance), None),
@@ -46,7 +52,15 @@ impl Call {
         outcome
     }
 
-    async fn settled(mut self, started: Instant) -> Result<Settled, Failure> {
+    async fn settled(self, started: Instant, mut taken: Option<Taken>) -> Result<Settled, Failure> {
+        let outcome = self.answered(started, taken.as_mut()).await;
+        if let Some(taken) = taken {
+            taken.ends(&outcome);
+        }
+        outcome
+    }
+
+    async fn answered(mut self, started: Instant, taken: Option<&mut Taken>) -> Result<Settled, Failure> {
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
         let request = request::build(&self.spec, self.tool.as_ref().map(|tool| tool.upstream.as_str()))
             .map_err(|error| {
@@ -72,6 +86,9 @@ impl Call {
             asker,
             self.spec.presence.clone(),
         ));
+        if let Some(taken) = taken {
+            taken.goes_with(&scope);
+        }
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
         let turn = if self.plugin.is_cold(&lane) {
@@ -85,6 +102,14 @@ impl Call {
         let (picked, reply) = self.attempts(&lane, request, &scope, patience).await?;
         let (instance, era) = (picked.n, picked.link.hello().era());
         let undeclared = scope.undeclared();
-        Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply, era, undeclared })
+        Ok(Settled {
+            call_id: self.id,
+            instance,
+            duration: started.elapsed(),
+            reply,
+            era,
+            undeclared,
+            replayed: false,
+        })
     }
 }

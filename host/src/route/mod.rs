@@ -6,6 +6,7 @@ pub(crate) mod answer;
 mod attempts;
 pub(crate) mod call;
 pub mod failure;
+pub(crate) mod idempotency;
 pub(crate) mod refusal;
 mod repeat;
 pub(crate) mod request;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
+use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -16,6 +17,7 @@ use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
 use super::params::Names;
+use super::tries::{Tries, marked};
 use super::{Edge, input, progress, raw_json};
 use crate::held::{Events, Taker};
 use crate::mcp::forward::Forwarded;
@@ -57,6 +59,7 @@ pub(super) async fn call(
     Extension(principal): Extension<Principal>,
     Names((plugin, tool)): Names<(String, String)>,
     taker: Option<Extension<Arc<Taker>>>,
+    tries: Tries,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Answer {
@@ -69,7 +72,7 @@ pub(super) async fn call(
     wanted.timeout_ms = wanted.timeout_ms.map(|all| all.saturating_sub(waited).max(1));
     edge.schemas.check(&edge.tasks, &tool, wanted.arguments).await?;
     let streams = sse::wanted(&headers);
-    let live = live(&edge, &tool, &principal, &wanted, streams).await?;
+    let live = live(&edge, &tool, &principal, &wanted, tries, streams).await?;
     let origin = input::origin(&principal, &tool, wanted.arguments)?;
     let park = edge.mcp.park().clone();
     if streams {
@@ -86,7 +89,9 @@ pub(super) async fn call(
         return Ok(sse::respond(progress::stream(&edge.tasks, call, events)));
     }
     let passed = park.pass(live, &origin, &mut drop).await;
-    Ok(raw_json(StatusCode::OK, passed_answer(&tool, passed)?))
+    let replayed = matches!(&passed, Passed::Ended(Ok(settled)) if settled.replayed);
+    let response = passed_answer(&tool, passed).map(|body| raw_json(StatusCode::OK, body));
+    Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
 }
 
 /// The call that a request begins, or goes on with.
@@ -95,6 +100,7 @@ async fn live(
     tool: &Tool,
     principal: &Principal,
     wanted: &Wanted<'_>,
+    tries: Tries,
     streams: bool,
 ) -> Result<Live, Problem> {
     if let Some(token) = wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
@@ -110,6 +116,7 @@ async fn live(
     let mut spec = CallSpec { caller, ..spec(tool, principal.clone(), wanted.arguments) };
     spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
     spec.payload = input::payload(tool, wanted)?;
+    tries.put(&mut spec);
     let events = streams.then(|| {
         let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
         spec.events = Some(sender);
@@ -137,6 +144,7 @@ pub(super) async fn facade(
     State(edge): State<Edge>,
     Extension(principal): Extension<Principal>,
     Names((plugin, tool)): Names<(String, String)>,
+    tries: Tries,
     JsonBody(body): JsonBody,
 ) -> Answer {
     let tool = edge.host.tool(&plugin, &tool).await?;
@@ -144,8 +152,17 @@ pub(super) async fn facade(
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
     edge.schemas.check(&edge.tasks, &tool, arguments).await?;
-    let settled = edge.host.call(spec(&tool, principal, arguments)).await?;
-    let about = about(&tool, &settled);
+    let mut spec = spec(&tool, principal, arguments);
+    tries.put(&mut spec);
+    let settled = edge.host.call(spec).await?;
+    let replayed = settled.replayed;
+    let response = value(&tool, settled);
+    Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+}
+
+/// What a call through the facade comes to.
+fn value(tool: &Tool, settled: Settled) -> Answer {
+    let about = about(tool, &settled);
     let asked = !settled.undeclared.is_empty();
     let failed = |code, detail| Problem::from(Failure { code, detail, ..about.clone() });
     let asks = "the tool asks for input, which this route cannot carry; use the call route under /api/v1";
@@ -266,6 +283,7 @@ pub(super) mod tests {
             reply,
             era: Era::Legacy,
             undeclared: Vec::new(),
+            replayed: false,
         }
     }
 

@@ -10,6 +10,7 @@ mod params;
 mod plugins;
 mod progress;
 mod tools;
+mod tries;
 
 use std::sync::Arc;
 

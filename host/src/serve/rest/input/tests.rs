@@ -18,6 +18,7 @@ use crate::serve::auth::Principal;
 use crate::serve::body::JsonBody;
 use crate::serve::rest::calls::tests::{tool, wanted};
 use crate::serve::rest::params::Names;
+use crate::serve::rest::tries::Tries;
 use crate::serve::rest::{Edge, calls};
 use crate::tasks::Tasks;
 
@@ -67,7 +68,7 @@ async fn posted(
     let names = Names((tool[0].to_owned(), tool[1].to_owned()));
     let body = JsonBody(Some(body.to_string().into()));
     let who = Extension(Principal(who.into()));
-    let answer = calls::call(State(edge(kit)), who, names, None, headers, body).await;
+    let answer = calls::call(State(edge(kit)), who, names, None, Tries::default(), headers, body).await;
     read(answer.into_response()).await
 }
 
@@ -136,8 +137,13 @@ async fn where_nobody_can_be_asked_no_call_is_left_waiting() {
     let kit = Kit::new().await;
     for tool in ["ask", "lack"] {
         let names = Names(("old".to_owned(), tool.to_owned()));
-        let facade =
-            calls::facade(State(edge(&kit)), Extension(Principal("me".into())), names, JsonBody(None));
+        let facade = calls::facade(
+            State(edge(&kit)),
+            Extension(Principal("me".into())),
+            names,
+            Tries::default(),
+            JsonBody(None),
+        );
         let (status, body) = read(facade.await.into_response()).await;
         assert_eq!(status, StatusCode::CONFLICT, "{body}");
         assert!(body.contains("\"code\":\"input_required\""), "{body}");
