@@ -21,6 +21,7 @@ mod fetching;
 mod fidelity;
 mod foreign;
 mod groups;
+mod idempotency;
 mod isolation;
 mod lazy;
 mod lifecycle;

@@ -24,6 +24,8 @@ mod beside;
 mod chaos;
 mod containment;
 mod deaths;
+mod fate;
+mod history;
 mod journal;
 mod limits;
 mod noise;

@@ -15,6 +15,7 @@ pub mod code;
 pub mod frame;
 pub mod hints;
 pub mod id;
+pub mod idempotency;
 pub mod journal;
 pub mod launcher;
 pub mod lifecycle;

@@ -122,6 +122,8 @@ impl Host {
         let book = Arc::new(Book::new(run, recovery.calls));
         let open = Arc::clone(&book);
         services.journal.keep(&tasks, &events, move |call| open.is_open(call));
+        let routing = Routing::new(&services, book, options.max_calls);
+        routing.keys.remember(recovery.keys);
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),
@@ -136,7 +138,7 @@ impl Host {
             run,
             calls: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            routing: Routing::new(&services, book, options.max_calls),
+            routing,
             services,
             _lock: lock,
             options,

@@ -11,6 +11,7 @@ use wharf_core::{CallId, Code};
 use super::allowance::Allowance;
 use super::entered::Entered;
 use super::failure::Failure;
+use super::idempotency::{Begins, Taken};
 use super::request;
 use super::routing::Routing;
 use super::scope::CallScope;
@@ -33,12 +34,17 @@ pub(crate) struct Call {
 impl Call {
     /// Runs the call to its one end.
     pub(crate) async fn run(self) -> Result<Settled, Failure> {
+        let taken = match self.claim() {
+            None => None,
+            Some(Begins::Runs(taken)) => Some(taken),
+            Some(Begins::Ends(outcome)) => return *outcome,
+        };
         let (routing, started) = (Arc::clone(&self.routing), Instant::now());
         let within = self.spec.trace.as_ref().and_then(|trace| trace.trace_id());
         let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
         let entered = Entered::new(&self, started);
         let trace = Arc::clone(entered.trace());
-        let outcome = match trace.unless_taken_back(self.settled(started, Arc::clone(&trace))).await {
+        let outcome = match trace.unless_taken_back(self.settled(started, Arc::clone(&trace), taken)).await {
             Some(outcome) => outcome,
             None => Err(entered.taken_back()),
         };
@@ -58,7 +64,25 @@ impl Call {
         outcome
     }
 
-    async fn settled(mut self, started: Instant, trace: Arc<CallTrace>) -> Result<Settled, Failure> {
+    async fn settled(
+        self,
+        started: Instant,
+        trace: Arc<CallTrace>,
+        mut taken: Option<Taken>,
+    ) -> Result<Settled, Failure> {
+        let outcome = self.answered(started, trace, taken.as_mut()).await;
+        if let Some(taken) = taken {
+            taken.ends(&outcome);
+        }
+        outcome
+    }
+
+    async fn answered(
+        mut self,
+        started: Instant,
+        trace: Arc<CallTrace>,
+        taken: Option<&mut Taken>,
+    ) -> Result<Settled, Failure> {
         let routing = Arc::clone(&self.routing);
         let _inside = routing.calls.enter().map_err(|full| self.overloaded(full))?;
         self.within_rate()?;
@@ -89,6 +113,9 @@ impl Call {
         let record = (trace, self.routing.journal.clone());
         let scope = CallScope::new(caller, time, listens, asks, asker, self.spec.presence.clone(), record);
         let scope = Arc::new(scope.within(within));
+        if let Some(taken) = taken {
+            taken.goes_with(&scope);
+        }
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
         let turn = if self.plugin.is_cold(&lane) {
@@ -109,7 +136,7 @@ impl Call {
         self.routing.calls.pace.took(ran);
         let (instance, era) = (picked.n, picked.link.hello().era());
         let undeclared = scope.undeclared();
-        Ok(Settled { call_id: self.id.clone(), instance, duration, reply, era, undeclared })
+        Ok(Settled { call_id: self.id.clone(), instance, duration, reply, era, undeclared, replayed: false })
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod calls;
 pub(crate) mod durable;
 mod entered;
 pub mod failure;
+pub(crate) mod idempotency;
 pub(crate) mod refusal;
 mod repeat;
 pub(crate) mod request;

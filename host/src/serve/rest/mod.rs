@@ -13,6 +13,7 @@ mod plugins;
 mod progress;
 mod room;
 mod tools;
+mod tries;
 
 use std::sync::Arc;
 
