@@ -12,6 +12,7 @@ mod support;
 
 mod bad_manifest;
 mod bad_server;
+mod calls;
 mod cli;
 mod eras;
 mod fetching;

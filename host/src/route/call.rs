@@ -9,12 +9,14 @@ use wharf_core::manifest::Manifest;
 use wharf_core::{CallId, Code};
 
 use super::allowance::Allowance;
+use super::entered::Entered;
 use super::failure::Failure;
 use super::request;
 use super::routing::Routing;
 use super::scope::CallScope;
 use super::spec::{CallEvent, CallSpec, Settled};
 use super::timing::Timing;
+use super::trace::CallTrace;
 use crate::plugin::PluginHandle;
 use crate::plugin::own::Crowded;
 
@@ -31,32 +33,38 @@ pub(crate) struct Call {
 impl Call {
     /// Runs the call to its one end.
     pub(crate) async fn run(self) -> Result<Settled, Failure> {
-        let (events, started) = (Arc::clone(&self.routing.events), Instant::now());
-        let (id, plugin, tool) = (self.id.clone(), self.spec.plugin.clone(), self.spec.tool.clone());
-        let trace = self.spec.trace.as_ref().and_then(|trace| trace.trace_id());
+        let (routing, started) = (Arc::clone(&self.routing), Instant::now());
+        let entered = Entered::new(&self, started);
+        let trace = Arc::clone(entered.trace());
         let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
-        let outcome = self.settled(started).await;
+        let outcome = match trace.unless_taken_back(self.settled(started, Arc::clone(&trace))).await {
+            Some(outcome) => outcome,
+            None => Err(entered.taken_back()),
+        };
         timing.end(&outcome);
-        events.tell("call.finished", || {
+        entered.ends(&outcome).await;
+        routing.events.tell("call.finished", || {
             let (instance, failed) = match &outcome {
                 Ok(settled) => (Some(settled.instance), None),
                 Err(failure) => (None, Some(failure.code)),
             };
             json!({
-                "call_id": id, "plugin": plugin, "tool": tool, "instance": instance, "error": failed,
-                "duration_ms": started.elapsed().as_secs_f64() * 1000.0, "trace_id": trace,
+                "call_id": trace.about.id, "plugin": trace.about.plugin, "tool": trace.tool_name(),
+                "instance": instance, "error": failed,
+                "duration_ms": started.elapsed().as_secs_f64() * 1000.0, "trace_id": trace.about.trace_id,
             })
         });
         outcome
     }
 
-    async fn settled(mut self, started: Instant) -> Result<Settled, Failure> {
+    async fn settled(mut self, started: Instant, trace: Arc<CallTrace>) -> Result<Settled, Failure> {
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
-        let trace = self.spec.trace.as_ref().and_then(|trace| trace.next(span()));
+        let context = self.spec.trace.as_ref().and_then(|trace| trace.next(span()));
         let upstream = self.tool.as_ref().map(|tool| tool.upstream.as_str());
-        let request = request::build(&self.spec, upstream, trace.as_ref()).map_err(|error| {
+        let request = request::build(&self.spec, upstream, context.as_ref()).map_err(|error| {
             self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
         })?;
+        trace.weighs(request.params.as_ref().map_or(0, |params| params.get().len()));
         let events = self.spec.events.take();
         if let Some(events) = &events {
             // Room for it was made by whoever listens; one who is gone misses nothing.
@@ -70,8 +78,9 @@ impl Call {
         let gate = self.plugin.gate_of(&lane);
         let asker = gate.asking().asker(gate.may_ask(), self.peace());
         let listens = (events, self.spec.progress);
-        let scope = CallScope::new(caller, time, listens, asks, asker, self.spec.presence.clone());
-        let scope = Arc::new(scope.within(trace));
+        let noted = (trace, self.routing.journal.clone());
+        let scope = CallScope::new(caller, time, listens, asks, asker, self.spec.presence.clone(), noted);
+        let scope = Arc::new(scope.within(context));
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
         let turn = if self.plugin.is_cold(&lane) {
@@ -82,6 +91,9 @@ impl Call {
             patience
         };
         let _permit = self.admit(&lane, turn).await?;
+        if self.spec.durable {
+            self.write_down(scope.trace()).await?;
+        }
         let (picked, reply) = self.attempts(&lane, request, &scope, patience).await?;
         let (instance, era) = (picked.n, picked.link.hello().era());
         let undeclared = scope.undeclared();

@@ -13,6 +13,8 @@ use wharf_plugin_api::{
 
 use super::allowance::Allowance;
 use super::spec::{CallEvent, Presence};
+use super::trace::CallTrace;
+use crate::journal::Journal;
 use crate::plugin::Ask;
 use crate::plugin::asking::{Asker, TooMany};
 use crate::plugin::instance::Load;
@@ -23,6 +25,10 @@ pub(crate) struct CallScope {
     caller: Caller,
     time: Allowance,
     sent: AtomicBool,
+    /// That the present attempt is handed over is put into a batch that will be written down.
+    noted: AtomicBool,
+    trace: Arc<CallTrace>,
+    journal: Journal,
     events: Option<mpsc::Sender<CallEvent>>,
     progress: bool,
     asks: Option<mpsc::Sender<Ask>>,
@@ -33,7 +39,8 @@ pub(crate) struct CallScope {
     asked: AtomicBool,
     presence: Presence,
     undeclared: Mutex<Vec<Capability>>,
-    trace: Option<Trace>,
+    /// Which trace of its caller's it is part of.
+    context: Option<Trace>,
 }
 
 /// The call waits for its client, as long as one of these lives.
@@ -55,15 +62,19 @@ impl CallScope {
         asks: Option<mpsc::Sender<Ask>>,
         asker: Asker,
         presence: Presence,
+        (trace, journal): (Arc<CallTrace>, Journal),
     ) -> Self {
-        let [sent, asked] = [(); 2].map(|()| AtomicBool::new(false));
+        let [sent, noted, asked] = [(); 3].map(|()| AtomicBool::new(false));
         let undeclared = Mutex::default();
         let (at, questions) = (Mutex::default(), AtomicUsize::new(0));
-        let trace = None;
+        let context = None;
         Self {
             caller,
             time,
             sent,
+            noted,
+            trace,
+            journal,
             events,
             progress,
             asks,
@@ -73,19 +84,19 @@ impl CallScope {
             asked,
             presence,
             undeclared,
-            trace,
+            context,
         }
     }
 
     /// It is part of this trace.
-    pub(crate) fn within(self, trace: Option<Trace>) -> Self {
-        Self { trace, ..self }
+    pub(crate) fn within(self, context: Option<Trace>) -> Self {
+        Self { context, ..self }
     }
 
     /// A question of the plugin, which is part of the trace as well; a plugin that says so itself knows better.
     fn traced(&self, request: Request) -> Request {
-        let Some(trace) = &self.trace else { return request };
-        let params = trace_context::with_default(request.params.as_deref(), trace).map(Into::into);
+        let Some(context) = &self.context else { return request };
+        let params = trace_context::with_default(request.params.as_deref(), context).map(Into::into);
         Request { params: params.or(request.params), ..request }
     }
 
@@ -97,6 +108,11 @@ impl CallScope {
     /// It is handed to this instance.
     pub(crate) fn goes_to(&self, load: &Arc<Load>) {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(load));
+    }
+
+    /// What is remembered of the call.
+    pub(crate) fn trace(&self) -> &Arc<CallTrace> {
+        &self.trace
     }
 
     fn away(&self) -> Away<'_> {
@@ -152,6 +168,19 @@ fn refused(text: String) -> RpcError {
 impl Scope for CallScope {
     fn sent(&self) {
         self.sent.store(true, Ordering::Release);
+        if !self.noted.swap(false, Ordering::Relaxed) {
+            let mut entry = Vec::with_capacity(128);
+            self.note(&mut entry);
+            self.noted.store(false, Ordering::Relaxed);
+            // Where it cannot be written, the call goes on: the journal says so.
+            self.journal.append(&entry).ok();
+        }
+    }
+
+    fn note(&self, batch: &mut Vec<u8>) {
+        self.noted.store(true, Ordering::Relaxed);
+        self.trace.sends();
+        self.trace.note(batch);
     }
 
     fn listens(&self) -> bool {
@@ -203,7 +232,7 @@ impl Scope for CallScope {
     }
 
     fn trace(&self) -> Option<&Trace> {
-        self.trace.as_ref()
+        self.context.as_ref()
     }
 
     fn caller(&self) -> &Caller {

@@ -19,7 +19,6 @@ use crate::serve::body::JsonBody;
 use crate::serve::rest::calls::tests::{tool, wanted};
 use crate::serve::rest::params::Names;
 use crate::serve::rest::{Edge, calls};
-use crate::serve::trace::Traced;
 use crate::tasks::Tasks;
 
 #[test]
@@ -141,7 +140,7 @@ async fn where_nobody_can_be_asked_no_call_is_left_waiting() {
             State(edge(&kit)),
             Extension(Principal("me".into())),
             names,
-            Traced::default(),
+            HeaderMap::new(),
             JsonBody(None),
         );
         let (status, body) = read(facade.await.into_response()).await;
