@@ -159,7 +159,7 @@ pub(super) async fn facade(
     Extension(principal): Extension<Principal>,
     Names((plugin, tool)): Names<(String, String)>,
     headers: HeaderMap,
-    (traced, tries, _): (Traced, Tries, Room),
+    (tries, _): (Tries, Room),
     JsonBody(body): JsonBody,
 ) -> Answer {
     let durable = input::durable(&headers)?;
@@ -169,7 +169,8 @@ pub(super) async fn facade(
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
     checked(&edge, &tool, arguments).await?;
-    let mut call = CallSpec { durable, trace: traced.with(None), ..spec(&tool, principal, arguments) };
+    let mut call =
+        CallSpec { durable, trace: Traced::of(&headers).with(None), ..spec(&tool, principal, arguments) };
     tries.put(&mut call);
     let settled = edge.host.call(call).await?;
     let replayed = settled.replayed;
