@@ -4,6 +4,7 @@ mod host;
 mod http;
 pub(crate) mod machine;
 mod mcp;
+mod others;
 pub(crate) mod proc;
 mod sample;
 
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 pub(crate) use host::Host;
 pub(crate) use http::Http;
 pub(crate) use mcp::{Answer, McpHttp};
+pub(crate) use others::Others;
 pub(crate) use sample::{Sample, micros, millis};
 
 /// The executable that cargo built beside the benchmark.

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use crate::common::{Outcome, Sample, Size, micros, proc};
+use crate::common::{Others, Outcome, Sample, Size, micros, proc};
 use crate::load::{Block, Callers};
+use crate::report::Report;
 use crate::ways::{Field, Over, Through, WAYS, Way};
 use crate::wire::Payload;
 
@@ -87,7 +88,7 @@ struct Track {
 }
 
 /// Measures those cells whose row names have `only` in them.
-pub(crate) async fn measure(size: Size, only: &str, rows: &mut Vec<Row>) -> Outcome<()> {
+pub(crate) async fn measure(report: &mut Report, size: Size, only: &str) -> Outcome<()> {
     let chosen = |cell: &Cell| only.is_empty() || format!("calls {}", cell.name).contains(only);
     if !CELLS.iter().any(chosen) {
         return Ok(());
@@ -95,7 +96,9 @@ pub(crate) async fn measure(size: Size, only: &str, rows: &mut Vec<Row>) -> Outc
     let field = Field::start().await?;
     for cell in CELLS.iter().filter(|cell| chosen(cell)) {
         eprintln!("{} ..", cell.name);
-        rows.extend(one_cell(&field, size, cell).await?);
+        let before = Others::now()?;
+        report.rows.extend(one_cell(&field, size, cell).await?);
+        report.number("of the machine, taken by others", cell.name, before.since()? * 100.0, "%");
     }
     field.end().await
 }

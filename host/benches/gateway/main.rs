@@ -17,10 +17,14 @@ mod common;
 mod calls;
 mod children;
 mod connection;
+mod growth;
+mod held;
 mod hop;
 mod load;
 mod pipes;
+mod plugins;
 mod report;
+mod state;
 mod targets;
 mod upstream;
 mod ways;
@@ -35,6 +39,9 @@ use report::Report;
 
 /// This ends what hangs.
 const BUDGET: Duration = Duration::from_secs(1800);
+
+/// What the committed page begins with.
+const RESULTS: &str = include_str!("results.md");
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -67,17 +74,51 @@ fn run(args: &[String]) -> Outcome<()> {
     let mut report = Report::of_this_machine(size == Size::Quick, command);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { tokio::time::timeout(BUDGET, measure(&mut report, size, only)).await })??;
+    report.fact("load average at the end", common::machine::load());
     println!("{}", report.page());
     let target = Path::new(BUILT).parent().and_then(Path::parent).ok_or("no target folder")?;
     let path = target.join("bench-gateway.json");
     report.write(&path)?;
     println!("written to {}", path.display());
+    if std::env::var_os("WHARF_BLESS").is_some_and(|value| value == "1") {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
+        std::fs::write(&path, format!("{RESULTS}{}", report.page()))?;
+        println!("written to {}", path.display());
+    }
     Ok(())
 }
 
 async fn measure(report: &mut Report, size: Size, only: &str) -> Outcome<()> {
-    calls::measure(size, only, &mut report.rows).await?;
+    let chosen = |part: &str| {
+        let chosen = part.contains(only);
+        if chosen {
+            eprintln!("{part} ..");
+        }
+        chosen
+    };
+    calls::measure(report, size, only).await?;
     report.void = targets::void(&report.rows);
     report.lines.extend(targets::of_calls(&report.rows));
+    if chosen("state memory") {
+        state::memory(report).await?;
+    }
+    if chosen("state sessions") {
+        held::sessions(report, size).await?;
+    }
+    if chosen("state streams") {
+        held::streams(report, size).await?;
+    }
+    if chosen("state starts") {
+        state::starts(report, size).await?;
+    }
+    if chosen("state deaths") {
+        state::deaths(report, size).await?;
+    }
+    if chosen("growth starts") {
+        growth::start(report, size).await?;
+    }
+    if chosen("growth cost") {
+        growth::cost(report, size).await?;
+    }
     Ok(())
 }

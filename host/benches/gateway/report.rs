@@ -14,8 +14,17 @@ use crate::targets::Line;
 pub(crate) struct Report {
     facts: Vec<(&'static str, String)>,
     pub(crate) rows: Vec<Row>,
+    numbers: Vec<Number>,
     pub(crate) lines: Vec<Line>,
     pub(crate) void: Vec<String>,
+}
+
+/// What is no row of calls.
+struct Number {
+    section: &'static str,
+    name: String,
+    value: f64,
+    unit: &'static str,
 }
 
 impl Report {
@@ -39,6 +48,20 @@ impl Report {
         Self { facts, ..Self::default() }
     }
 
+    pub(crate) fn fact(&mut self, name: &'static str, value: String) {
+        self.facts.push((name, value));
+    }
+
+    pub(crate) fn number(
+        &mut self,
+        section: &'static str,
+        name: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+    ) {
+        self.numbers.push(Number { section, name: name.into(), value, unit });
+    }
+
     /// The page; it reads well on a terminal too.
     pub(crate) fn page(&self) -> String {
         let mut out = String::new();
@@ -59,6 +82,14 @@ impl Report {
         for row in self.rows.iter().filter(|row| row.errors > 0) {
             let error = row.first_error.as_deref().unwrap_or_default();
             out.push_str(&format!("\n{}, {}: the first of its errors: {error}\n", row.cell, row.way.name));
+        }
+        let mut section = "";
+        for Number { section: of, name, value, unit } in &self.numbers {
+            if *of != section {
+                section = of;
+                out.push_str(&format!("\n### {section}\n\n| what | measured | |\n|---|--:|---|\n"));
+            }
+            out.push_str(&format!("| {name} | {} | {unit} |\n", number(*value, 2)));
         }
         if !self.lines.is_empty() {
             out.push_str("\n## Targets\n\n| target | measured | |\n|---|--:|---|\n");
@@ -82,6 +113,7 @@ impl Report {
         let document = json!({
             "machine": facts,
             "void": self.void,
+            "numbers": self.numbers.iter().map(number_json).collect::<Vec<_>>(),
             "calls": self.rows.iter().map(row_json).collect::<Vec<_>>(),
             "targets": lines,
         });
@@ -124,6 +156,10 @@ fn row_json(row: &Row) -> Value {
         "ratio": {"to": if row.way.is_host() { "hop" } else { "direct" }, "rate": row.versus.rate,
             "p99": row.versus.p99, "cpu": row.versus.cpu, "p50_added_us": row.versus.added},
     })
+}
+
+fn number_json(number: &Number) -> Value {
+    json!({"section": number.section, "name": number.name, "value": number.value, "unit": number.unit})
 }
 
 fn date() -> String {

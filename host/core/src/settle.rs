@@ -68,6 +68,7 @@ pub fn code(error: &CallError) -> Code {
         (CallErrorKind::Timeout, _) => Code::Deadline,
         (CallErrorKind::Session, _) => Code::SessionLost,
         (CallErrorKind::Protocol, _) => Code::ProtocolError,
+        (CallErrorKind::Refused, Delivery::Unknown | Delivery::Answered) => Code::ProtocolError,
         (CallErrorKind::Full, _) => Code::QueueFull,
         (CallErrorKind::Connection, Delivery::Queued | Delivery::NotDelivered) => Code::NotDelivered,
         (CallErrorKind::Connection, Delivery::Unknown | Delivery::Answered) => Code::OutcomeUnknown,

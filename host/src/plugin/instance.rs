@@ -14,6 +14,7 @@ use wharf_plugin_api::{Cause, Hello, Link, Plugin};
 
 use super::exits::Exits;
 use super::face::Face;
+use super::fuse::Fuse;
 
 /// What an instance is launched from.
 #[derive(Clone)]
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) load: Arc<Load>,
     /// What the choice of an instance looks at.
     pub(super) face: Arc<Face>,
+    /// Whether calls are led to it.
+    pub(crate) fuse: Arc<Fuse>,
     /// Rung by a call that wants it while it sleeps.
     pub(super) wake: Arc<Notify>,
 }

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use wharf_core::manifest::Isolation;
-use wharf_core::pick::{Outlook, outlook};
+use wharf_core::pick::Outlook;
 use wharf_core::{InstanceNo, Slot};
 use wharf_plugin_api::Caller;
 
 use super::PluginHandle;
 use super::gate::Gate;
 use super::instance::{Beginning, Command, InstanceHandle, Predecessors, Setup, Snapshot};
-use super::picking::{Choice, Picked};
+use super::picking::{Choice, Picked, outlook_of, serves};
 use super::supervisor::supervise;
 use super::visit::Visit;
 
@@ -168,8 +168,11 @@ impl PluginHandle {
         match lane {
             Lane::Shared => self.outlook(),
             Lane::Own(own) => {
-                let now = own.handle.now();
-                if own.visit.ended.is_cancelled() { Outlook::Fail } else { outlook(now.state, now.wanted) }
+                if own.visit.ended.is_cancelled() {
+                    Outlook::Fail
+                } else {
+                    outlook_of(&own.handle)
+                }
             }
         }
     }
@@ -219,6 +222,6 @@ async fn mind(own: Arc<Own>, owned: Arc<Owned>, core: Arc<super::core::PluginCor
 impl Own {
     fn pick(&self) -> Option<Picked> {
         // One that does not serve is not entered: leaving it would wake those that wait for it.
-        self.handle.face.look().is_linked().then(|| Picked::enter(&self.handle, self.gate.concurrency()))?
+        serves(&self.handle).then(|| Picked::enter(&self.handle, self.gate.concurrency()))?
     }
 }

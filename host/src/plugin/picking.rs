@@ -6,15 +6,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use wharf_core::manifest::{Balance, Manifest};
 use wharf_core::pick::{Candidate, Outlook, Wish, key, outlook, pick};
-use wharf_core::{Generation, InstanceNo};
+use wharf_core::{Generation, InstanceNo, Moment};
 use wharf_plugin_api::{CallError, Caller, Link};
 
 use super::PluginHandle;
+use super::fuse::{Door, Pass};
 use super::instance::{InFlight, InstanceHandle};
+use super::own::Lane;
 
 /// What a call brings to the choice.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +34,12 @@ pub(crate) struct Picked {
     pub(crate) generation: Generation,
     pub(crate) link: Arc<dyn Link>,
     pub(crate) instance: InstanceHandle,
+    pass: Pass,
     _inflight: InFlight,
 }
 
 impl Picked {
-    /// Counts a call in, if the instance has room for it and a link.
+    /// Counts a call in, if the instance has room for it and a link, and its breaker lets it through.
     pub(super) fn enter(instance: &InstanceHandle, limit: usize) -> Option<Self> {
         let inflight = instance.load.enter(limit)?;
         // Counted in before it is looked at again: a drain that begins now waits for this call.
@@ -43,16 +47,20 @@ impl Picked {
             let now = instance.snapshot.borrow();
             (now.link.clone()?, now.generation)
         };
-        Some(Self { n: instance.n, generation, link, instance: instance.clone(), _inflight: inflight })
+        let pass = Pass::through(instance)?;
+        Some(Self { n: instance.n, generation, link, instance: instance.clone(), pass, _inflight: inflight })
     }
 
     /// The instance has answered the call, be it with an error.
     pub(crate) fn answered(&self) {
         self.instance.load.count_answer();
+        self.pass.answered();
     }
 
-    /// It has not.
-    pub(crate) fn failed(&self, _: &CallError) {}
+    /// It has not. `given`: the time that the call had at most; `usual`: what the manifest gives a call.
+    pub(crate) fn failed(&self, error: &CallError, given: Duration, usual: Duration) {
+        self.pass.failed(&self.instance, error, given, usual);
+    }
 }
 
 impl PluginHandle {
@@ -64,7 +72,7 @@ impl PluginHandle {
         let instances = self.core.roster.load();
         if let [only] = instances.as_slice() {
             // One that does not serve is not entered: leaving it would wake those that wait for it.
-            return only.face.look().is_linked().then(|| Picked::enter(only, limit))?;
+            return serves(only).then(|| Picked::enter(only, limit))?;
         }
         self.pick_of(&instances, manifest, choice)
     }
@@ -84,9 +92,11 @@ impl PluginHandle {
             Balance::Sticky => key(caller.session.as_ref().unwrap_or(&caller.principal)),
             Balance::RoundRobin | Balance::LeastInflight => 0,
         };
+        // Who goes where it was takes nobody's turn.
+        let steps = usize::from(pinned.is_none());
         // Another round only if the choice was overtaken; then what was chosen is no longer a candidate, or soon.
         for _ in 0..=instances.len() {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            let turn = self.turn.fetch_add(steps, Ordering::Relaxed);
             let (balance, active) = (manifest.balance, manifest.replicas);
             let wish = Wish { balance, active, turn, key, pinned, tried: choice.tried };
             let candidates = instances.iter().map(|instance| candidate(instance, limit));
@@ -107,13 +117,45 @@ impl PluginHandle {
 
     /// Whether it is worth waiting for it.
     pub(crate) fn outlook(&self) -> Outlook {
-        let wait = self
-            .instances()
-            .iter()
-            .map(InstanceHandle::now)
-            .any(|now| outlook(now.state, now.wanted) == Outlook::Wait);
+        let wait = self.instances().iter().any(|instance| outlook_of(instance) == Outlook::Wait);
         if wait { Outlook::Wait } else { Outlook::Fail }
     }
+
+    /// When one that it is worth waiting for may take a call, at the earliest; `None`: none is.
+    pub(crate) fn awaited_in(&self, lane: &Lane) -> Option<Moment> {
+        let all = self.of_lane(lane);
+        let waits = all.iter().filter(|instance| outlook_of(instance) == Outlook::Wait);
+        waits.map(|instance| instance.snapshot.borrow().next_attempt.unwrap_or_default()).min()
+    }
+
+    /// If breakers keep calls from instances: when the first of these is tried again, and what its last failure was.
+    pub(crate) fn shut_in(&self, lane: &Lane) -> Option<(Moment, Option<Arc<str>>)> {
+        let all = self.of_lane(lane);
+        let shut = all.iter().filter_map(|instance| Some((instance.fuse.shut_until()?, instance)));
+        let (until, instance) = shut.min_by_key(|(until, _)| *until)?;
+        Some((until, instance.fuse.cause()))
+    }
+
+    fn of_lane(&self, lane: &Lane) -> Arc<Vec<InstanceHandle>> {
+        match lane {
+            Lane::Shared => self.instances(),
+            Lane::Own(own) => Arc::new(vec![own.handle.clone()]),
+        }
+    }
+}
+
+/// Whether a call may be led to it.
+pub(super) fn serves(instance: &InstanceHandle) -> bool {
+    instance.face.look().is_linked() && instance.fuse.door() != Door::Shut
+}
+
+/// Whether it is worth waiting for it. Nobody waits for a breaker: what it leaves alone may be left alone for long.
+pub(super) fn outlook_of(instance: &InstanceHandle) -> Outlook {
+    if instance.fuse.shut_until().is_some() {
+        return Outlook::Fail;
+    }
+    let now = instance.snapshot.borrow();
+    outlook(now.state, now.wanted)
 }
 
 fn candidate(instance: &InstanceHandle, limit: usize) -> Candidate {
@@ -122,7 +164,7 @@ fn candidate(instance: &InstanceHandle, limit: usize) -> Candidate {
     Candidate {
         slot: instance.slot,
         state: look.state(),
-        serves: look.is_linked(),
+        serves: serves(instance),
         full: inflight >= limit,
         inflight,
     }

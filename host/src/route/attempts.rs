@@ -44,7 +44,8 @@ impl Call {
                 }
                 Err(error) => error,
             };
-            picked.failed(&error);
+            let limits = &self.manifest.limits;
+            picked.failed(&error, limits.timeout(self.spec.timeout), limits.call_timeout.0);
             tried.push(picked.n);
             drop(picked);
             match self.next(&error, before, scope) {

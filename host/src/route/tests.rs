@@ -20,8 +20,10 @@ use super::{Ask, CallSpec, Failure, Settled};
 use crate::plugin::own::MOST;
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
 
+mod breaker;
 mod fate;
 mod lazy;
+mod places;
 mod silence;
 
 fn answers(answers: &[Answer]) -> Script {

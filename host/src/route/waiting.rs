@@ -5,11 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wharf_core::InstanceNo;
 use wharf_core::lifecycle::State;
-use wharf_core::pick::Outlook;
 
 use super::call::Call;
 use super::failure::Failure;
-use crate::plugin::Snapshot;
 use crate::plugin::gate::Refused;
 use crate::plugin::own::Lane;
 use crate::plugin::picking::{Choice, Picked};
@@ -66,11 +64,10 @@ impl Call {
             self.plugin.wake(lane);
             let until = if self.plugin.is_cold(lane) { deadline } else { patience };
             let left = until.saturating_duration_since(Instant::now());
-            let best = self.plugin.best_in(lane);
-            if self.plugin.outlook_in(lane) == Outlook::Fail || self.next_attempt_in(best.as_deref()) >= left
-            {
-                let state = best.map(|best| best.state);
-                let serves = matches!(state, Some(State::Ready | State::Degraded));
+            let awaited = self.plugin.awaited_in(lane).map(|at| at - self.routing.clock.now());
+            if awaited.is_none_or(|wait| wait >= left) {
+                let state = self.plugin.best_in(lane).map(|best| best.state);
+                let serves = awaited.is_some() && matches!(state, Some(State::Ready | State::Degraded));
                 return Err(if serves { self.waited() } else { self.unavailable(lane) });
             }
             tokio::select! {
@@ -80,10 +77,5 @@ impl Call {
                 () = tokio::time::sleep_until(until) => {}
             }
         }
-    }
-
-    pub(super) fn next_attempt_in(&self, best: Option<&Snapshot>) -> Duration {
-        let at = best.and_then(|snapshot| snapshot.next_attempt);
-        at.map_or(Duration::ZERO, |at| at - self.routing.clock.now())
     }
 }

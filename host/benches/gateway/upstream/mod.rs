@@ -30,8 +30,8 @@ pub(crate) fn serve(args: &[String]) -> Outcome<()> {
     if let Some(millis) = number("--start-after") {
         std::thread::sleep(Duration::from_millis(millis));
     }
-    let more = number("--tools").unwrap_or(0);
-    let server = Server::new(args.iter().any(|arg| arg == "--modern"), more);
+    let tools = number("--tools").unwrap_or(2);
+    let server = Server::new(args.iter().any(|arg| arg == "--modern"), tools);
     match (args.first().map(String::as_str), args.get(1)) {
         (Some("stdio"), _) => stdio::serve(server),
         (Some("http"), Some(port)) => http::serve(server, port.parse()?),
@@ -40,14 +40,18 @@ pub(crate) fn serve(args: &[String]) -> Outcome<()> {
 }
 
 impl Server {
-    fn new(modern: bool, more: u64) -> Self {
+    fn new(modern: bool, count: u64) -> Self {
         let tool = |name: &str, key: &str, kind: &str| {
             format!(
                 r#"{{"name":"{name}","description":"A tool of the benchmark","inputSchema":{{"type":"object","properties":{{"{key}":{{"type":"{kind}"}}}},"required":["{key}"]}}}}"#
             )
         };
-        let mut tools = vec![tool("echo", "message", "string"), tool("blob", "bytes", "integer")];
-        tools.extend((0..more).map(|n| tool(&format!("tool{n}"), "message", "string")));
+        let entry = |n| match n {
+            0 => tool("echo", "message", "string"),
+            1 => tool("blob", "bytes", "integer"),
+            n => tool(&format!("tool{n}"), "message", "string"),
+        };
+        let tools: Vec<String> = (0..count).map(entry).collect();
         Self { modern, tools: tools.join(","), blobs: HashMap::new() }
     }
 
