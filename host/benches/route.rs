@@ -15,7 +15,9 @@ use wharf::Host;
 use wharf::host::Options;
 use wharf::route::CallSpec;
 use wharf_core::manifest::Manifest;
-use wharf_core::{Code, PluginId};
+use wharf_core::meter::Meter;
+use wharf_core::tool_error::says_error;
+use wharf_core::{Code, Outcome, PluginId};
 use wharf_plugin_api::{
     CallError, CallErrorKind, Caller, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link,
     Notification, Plugin, RawValue, Reply, Request, RpcError, Scope, async_trait,
@@ -63,6 +65,19 @@ fn unknown_tool(bencher: Bencher<'_, '_>) {
     bencher.with_inputs(|| spec("nobody", SMALL)).bench_local_values(|spec| {
         let refused = world.runtime.block_on(world.host.call(spec)).expect_err("there is no such tool");
         assert_eq!(refused.code, Code::ToolNotFound);
+    });
+}
+
+/// What it costs to count a call: whether the tool says that it failed, and one more in a bucket.
+#[divan::bench(args = [44, 10 << 10, 1 << 20])]
+fn counting(bencher: Bencher<'_, '_>, bytes: usize) {
+    let (meter, tail) = (Meter::default(), r#""}],"isError":false}"#);
+    let answer = format!(r#"{{"content":[{{"type":"text","text":"{}{tail}"#, "x".repeat(bytes - 44));
+    let answer = RawValue::from_string(answer).expect("JSON");
+    bencher.bench_local(|| {
+        let failed = says_error(divan::black_box(&answer));
+        let outcome = if failed { Outcome::Failed(Code::ToolError) } else { Outcome::Ok };
+        meter.record(outcome, divan::black_box(Duration::from_micros(50)));
     });
 }
 

@@ -21,6 +21,7 @@ use self::entry::Listed;
 pub use self::shelf::{Collision, Item, Kind, Owner, Shelf};
 use crate::hints::Hints;
 use crate::id::PluginId;
+use crate::meter::Meter;
 
 /// What all plugins offer, at one moment. Replaced as a whole, never changed.
 #[derive(Debug, Default)]
@@ -67,6 +68,8 @@ pub struct Offer {
 pub struct Tool {
     /// Whose it is.
     pub plugin: PluginId,
+    /// Where its calls are counted; the same from one catalog to the next.
+    pub meter: Arc<Meter>,
     /// Under which name it is offered (after `rename`); unique within its plugin.
     pub name: String,
     /// Its name at the plugin.

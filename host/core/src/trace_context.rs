@@ -32,27 +32,30 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads what stands in `_meta` and in the headers, where it is found by its name. What `_meta` says goes before what the
-    /// headers say. `None`: nobody said anything, or the headers alone did and nothing of it is of use.
+    /// Reads what stands in `_meta`. `None`: it says nothing of a trace.
     ///
-    /// One that says nothing any more is not `None`: what is in `_meta` has to be taken out of it.
+    /// One that is empty is not `None`: what it was read from is malformed, and has to be taken out.
     #[must_use]
-    pub fn read<'h>(meta: Option<&RawValue>, header: impl Fn(&str) -> Option<Cow<'h, str>>) -> Option<Self> {
-        let in_meta = meta.filter(|meta| may_hold(meta.get()));
-        let text = |key| serde_json::from_str::<String>(splice::field(in_meta?, key)?.get()).ok();
-        let said = in_meta.map(|_| KEYS.map(text));
-        let [parent, state, baggage] = said.unwrap_or_default();
-        let mut read = Self::parsed(parent.as_deref(), state.as_deref(), baggage.as_deref());
-        let heard = Self::of_headers(&header);
-        if read.parent.is_none() {
-            (read.parent, read.state) = (heard.parent, heard.state);
+    pub fn of_meta(meta: &RawValue) -> Option<Self> {
+        let meta = Some(meta).filter(|meta| may_hold(meta.get()))?;
+        let said = KEYS.map(|key| splice::field(meta, key));
+        if said.iter().all(Option::is_none) {
+            return None;
         }
-        read.baggage = read.baggage.or(heard.baggage);
-        let holds = |meta: &RawValue| KEYS.iter().any(|key| splice::field(meta, key).is_some());
-        (!read.is_empty() || in_meta.is_some_and(holds)).then_some(read)
+        let [parent, state, baggage] = said.map(|said| serde_json::from_str::<String>(said?.get()).ok());
+        Some(Self::parsed(parent.as_deref(), state.as_deref(), baggage.as_deref()))
     }
 
-    /// The same of the headers alone.
+    /// This, and what another says of what it leaves open. A state goes with its parent.
+    #[must_use]
+    pub fn or(self, other: Option<&Self>) -> Self {
+        let Some(other) = other else { return self };
+        let of = if self.parent.is_some() { &self } else { other };
+        let (parent, state) = (of.parent, of.state.clone());
+        Self { parent, state, baggage: self.baggage.or_else(|| other.baggage.clone()) }
+    }
+
+    /// Reads headers, each found by its name.
     #[must_use]
     pub fn of_headers<'h>(header: impl Fn(&str) -> Option<Cow<'h, str>>) -> Self {
         let [parent, state, baggage] = KEYS.map(header);
@@ -84,10 +87,19 @@ impl TraceContext {
         Some(self.parent?.trace_id())
     }
 
+    /// What the caller said, as it said it.
+    #[must_use]
+    pub fn said(&self) -> Option<Trace> {
+        self.told(self.parent)
+    }
+
     /// What the next hop is told, whose parent is our span of this number. `None`, if there is nothing to tell.
     #[must_use]
     pub fn next(&self, span: u64) -> Option<Trace> {
-        let parent = self.parent.and_then(|parent| parent.child(span));
+        self.told(self.parent.and_then(|parent| parent.child(span)))
+    }
+
+    fn told(&self, parent: Option<TraceParent>) -> Option<Trace> {
         (!self.is_empty()).then(|| Trace {
             parent: parent.map(|parent| parent.to_string()),
             state: self.state.as_deref().map(ToOwned::to_owned),
@@ -141,7 +153,7 @@ fn with_values(meta: &RawValue, values: [(&str, Option<&str>); 3]) -> Option<Box
     let mut meta = splice::without_fields(meta, &absent)?;
     for (key, value) in values {
         if let Some(value) = value {
-            meta = splice::with_field(&meta, key, &*to_raw_value(value).ok()?)?;
+            meta = splice::with_field(&meta, key, &to_raw_value(value).ok()?)?;
         }
     }
     Some(meta)

@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_core::sse::Event;
 use wharf_plugin_api::{
     CallError, CallErrorKind, Cause, CauseKind, Delivery, Full as QueueFull, Hello, Inbox, Link,
-    Notification, Reply, Request, Scope, async_trait, jsonrpc,
+    Notification, Reply, Request, Scope, Trace, async_trait, jsonrpc,
 };
 
 use super::handshake::{self, HostScope};
@@ -188,7 +188,7 @@ impl Wire {
         if self.closing.is_cancelled() {
             return Err(not_delivered("the connection is closed"));
         }
-        let progress = scope.wants_progress();
+        let (progress, trace) = (scope.wants_progress(), scope.trace().cloned());
         let mut ticket = self.pending.open(scope, outbox)?;
         let message = encode(ticket.id(), request, progress);
         if !self.options.sent(&self.pending, ticket.id()) {
@@ -196,11 +196,23 @@ impl Wire {
         }
         tokio::select! {
             biased;
-            posted = self.post(message) => posted.inspect_err(|error| ticket.not_running(error))?,
+            posted = self.posted(message, trace.as_ref()) => posted.inspect_err(|error| ticket.not_running(error))?,
             // The stream may be faster than the response to the POST.
             answer = ticket.answer() => return answer,
         }
         ticket.answer().await
+    }
+
+    async fn posted(&self, message: Vec<u8>, trace: Option<&Trace>) -> Result<(), CallError> {
+        let mut request = self.endpoint.request(Method::POST, &self.target, Full::from(message));
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        web::trace(trace, request.headers_mut());
+        let response = web::send(&self.endpoint.client, request).await?;
+        if !response.status().is_success() {
+            return Err(web::refused(response).await.call_error());
+        }
+        web::finish(response.into_body(), &self.options.tasks);
+        Ok(())
     }
 }
 
@@ -214,14 +226,7 @@ impl Poster for Wire {
     }
 
     async fn post(&self, message: Vec<u8>) -> Result<(), CallError> {
-        let mut request = self.endpoint.request(Method::POST, &self.target, Full::from(message));
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let response = web::send(&self.endpoint.client, request).await?;
-        if !response.status().is_success() {
-            return Err(web::refused(response).await.call_error());
-        }
-        web::finish(response.into_body(), &self.options.tasks);
-        Ok(())
+        self.posted(message, None).await
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HOST, HeaderMap};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
@@ -19,7 +19,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use wharf_plugin_api::jsonrpc::{self, Message};
-use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id, Reply};
+use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id, Reply, Trace};
 
 use super::shortened;
 use super::way::{Dial, Way};
@@ -68,7 +68,7 @@ impl Endpoint {
         let url: Uri = url.parse().map_err(|error| invalid(format!("`url` is no address: {error}")))?;
         let mut map = HeaderMap::with_capacity(headers.len());
         for (name, value) in headers {
-            let key = http::HeaderName::from_bytes(name.as_bytes())
+            let key = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
             let mut value = HeaderValue::from_str(value).map_err(|_| {
                 invalid(format!("the value of header {name:?} holds characters that a header may not"))
@@ -111,6 +111,15 @@ impl Endpoint {
             *request.uri_mut() = located(url, at);
         }
         request
+    }
+}
+
+/// Says in the headers of which trace a request is part, as its `_meta` does.
+pub(crate) fn trace(trace: Option<&Trace>, headers: &mut HeaderMap) {
+    for (name, value) in trace.into_iter().flat_map(Trace::pairs) {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
     }
 }
 

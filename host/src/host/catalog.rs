@@ -104,14 +104,17 @@ fn offer(plugin: &PluginHandle, manifest: &Manifest, proof: &Proof) -> Offer {
 
 fn tools(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool]) -> Vec<Arc<Tool>> {
     let (filter, mut names, mut tools) = (manifest.tools.compile(), BTreeSet::new(), Vec::new());
-    for tool in listed.iter().filter(|tool| filter.lets(&tool.name)) {
+    let named = listed.iter().filter(|tool| filter.lets(&tool.name)).filter_map(|tool| {
         let name = manifest.tools.rename.get(&tool.name).unwrap_or(&tool.name);
-        if !names.insert(name) {
-            // Two tools renamed to one name: the manifest's check tells it.
-            continue;
-        }
+        // Two tools renamed to one name: the manifest's check tells it.
+        names.insert(name).then_some((name, tool))
+    });
+    let named: Vec<_> = named.collect();
+    let meters = plugin.core.meters.listed(named.iter().map(|(name, _)| name.as_str()));
+    for ((name, tool), meter) in named.into_iter().zip(meters) {
         tools.push(Arc::new(Tool {
             plugin: plugin.core.id.clone(),
+            meter,
             name: name.clone(),
             upstream: tool.name.clone(),
             exposed: names::exposed(&manifest.namespace, name),

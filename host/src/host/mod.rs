@@ -6,6 +6,7 @@ mod catalog;
 pub(crate) mod clients;
 mod info;
 mod links;
+mod metrics;
 mod operations;
 mod options;
 mod registry;
@@ -330,12 +331,13 @@ impl Host {
     fn resolve(&self, spec: CallSpec) -> Result<Call, Failure> {
         let clock = self.0.routing.clock;
         let Some(plugin) = self.0.table.load().get(&spec.plugin).cloned() else {
-            return Err(Failure::no_plugin(spec.plugin.as_str()));
+            return Err(self.0.turned_away(None, &spec.method, Failure::no_plugin(spec.plugin.as_str())));
         };
-        let Some(manifest) = plugin.manifest() else { return Err(unavailable(&plugin, clock)) };
+        let away = |failure| self.0.turned_away(Some(&plugin), &spec.method, failure);
+        let manifest = plugin.manifest().ok_or_else(|| away(unavailable(&plugin, clock)))?;
         let tool = match &spec.tool {
             None => None,
-            Some(name) => Some(self.offered(&plugin, name)?),
+            Some(name) => Some(self.offered(&plugin, name).map_err(away)?),
         };
         let spec = CallSpec { durable: durable::is_wanted(&spec)?, ..spec };
         let id = CallId::new(self.0.run, self.0.calls.fetch_add(1, Ordering::Relaxed) + 1);

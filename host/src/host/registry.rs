@@ -15,6 +15,7 @@ use wharf_core::{Code, PluginId};
 use super::switches::Switches;
 use super::{Inner, RegisterError, ReloadView, Table};
 use crate::manifest::{Context, Problem, ProblemView, Reading, load_dir};
+use crate::plugin::meters::Reload;
 use crate::plugin::{PluginHandle, Record, Setup, kinds};
 use crate::process::logs::LogBook;
 use crate::route::Failure;
@@ -143,6 +144,16 @@ impl Registry {
     }
 
     async fn reload(&mut self) -> Result<ReloadView, Failure> {
+        let outcome = self.read().await;
+        self.inner.services.meters.reloaded(match &outcome {
+            Ok(view) if view.invalid.is_empty() && view.loose.is_empty() => Reload::Ok,
+            Ok(_) => Reload::Invalid,
+            Err(_) => Reload::Failed,
+        });
+        outcome
+    }
+
+    async fn read(&mut self) -> Result<ReloadView, Failure> {
         let (dir, context) = (self.inner.options.plugins.clone(), Arc::clone(&self.context));
         let shown = dir.display().to_string();
         let (services, known) = (Arc::clone(&self.inner.services), self.known());

@@ -8,17 +8,21 @@ use std::sync::Arc;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
-use wharf_core::PluginId;
 use wharf_core::catalog::{Face, Item, Kind};
 use wharf_core::splice;
+use wharf_core::trace_context::TraceContext;
+use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{Caller, RpcError};
 
 use super::failure;
 use crate::Host;
-use crate::route::{CallEvent, CallSpec};
+use crate::route::{CallEvent, CallSpec, Failure};
 
 /// Notifications of one call that may wait for its client; what does not fit is dropped by the call.
 const EVENTS: usize = 256;
+
+/// The method that names a tool.
+const CALL: &str = "tools/call";
 
 /// What of `_meta` is between a client and us alone.
 const HOP: [&str; 6] = [
@@ -72,7 +76,7 @@ pub(crate) async fn forward(
     params: Option<Arc<RawValue>>,
 ) -> Result<Forwarded, RpcError> {
     let way = match method {
-        "tools/call" => tool(host, face, params).await?,
+        CALL => tool(host, face, params).await?,
         "prompts/get" => prompt(host, face, params).await?,
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
             resource(host, face, &caller.principal, params).await?
@@ -93,9 +97,12 @@ pub(crate) fn to(
     method: &str,
     params: Option<Arc<RawValue>>,
 ) -> Forwarded {
-    let token = params.as_deref().and_then(progress_token);
+    let meta = params.as_deref().and_then(|params| splice::field(params, "_meta"));
+    let token = meta.and_then(progress_token);
+    let trace = meta.and_then(TraceContext::of_meta).map(Box::new);
     let params = params.map(without_hop);
-    Forwarded::listening(CallSpec::new(plugin.clone(), method.to_owned(), params, caller), token)
+    let spec = CallSpec::new(plugin.clone(), method.to_owned(), params, caller);
+    Forwarded::listening(CallSpec { trace, ..spec }, token)
 }
 
 /// The plugin that owns a URI of a face, or linked it to this principal, and the URI there.
@@ -147,12 +154,16 @@ async fn tool(host: &Host, face: &Face, params: Option<Arc<RawValue>>) -> Result
     let (plugin, own) = match (offered(), face) {
         (Some(found), _) => found,
         (None, Face::Plugin(plugin)) => {
-            host.tool(plugin.as_str(), &name).await.map_err(|failure| failure::error(&failure))?;
+            let found = host.tool(plugin.as_str(), &name).await;
+            found.map_err(|failure| failure::error(&host.turned_away(plugin.as_str(), CALL, failure)))?;
             (plugin.clone(), name)
         }
         (None, Face::All | Face::Group(_)) => {
             expected(host, face, &name).await?;
-            offered().ok_or_else(|| bad(failure::unknown("tool", &name)))?
+            offered().ok_or_else(|| {
+                host.turned_away("", CALL, Failure::new(Code::ToolNotFound, ""));
+                bad(failure::unknown("tool", &name))
+            })?
         }
     };
     Ok(Way { plugin, tool: Some(own), params })
@@ -269,8 +280,8 @@ fn replaced(params: Option<Arc<RawValue>>, key: &str, from: &str, to: &str) -> O
 }
 
 /// The client's progress token: a string or an integer. Anything else is none.
-fn progress_token(params: &RawValue) -> Option<Box<RawValue>> {
-    let token = splice::field(splice::field(params, "_meta")?, "progressToken")?;
+fn progress_token(meta: &RawValue) -> Option<Box<RawValue>> {
+    let token = splice::field(meta, "progressToken")?;
     wharf_plugin_api::Id::from_raw(token).map(|_| token.to_owned())
 }
 

@@ -239,6 +239,22 @@ pub(crate) fn mismatch(text: impl Into<String>) -> RpcError {
     RpcError::new(HEADER_MISMATCH, text)
 }
 
+// === impl LegacyBody ===
+
+impl LegacyBody {
+    /// The params of its requests.
+    pub(crate) fn requests(&mut self) -> impl Iterator<Item = &mut Option<Arc<RawValue>>> {
+        let messages = match self {
+            Self::One(message) => std::slice::from_mut(message),
+            Self::Batch(messages) => messages,
+        };
+        messages.iter_mut().filter_map(|message| match message {
+            LegacyMessage::Request { params, .. } => Some(params),
+            LegacyMessage::Notification { .. } | LegacyMessage::Response { .. } => None,
+        })
+    }
+}
+
 // === impl Rejection ===
 
 impl Rejection {

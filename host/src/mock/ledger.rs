@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     n: u64,
     tool: String,
     arguments: Map<String, Value>,
+    /// The metadata that came with it.
+    meta: Value,
 }
 
 impl Ledger {
@@ -43,8 +45,10 @@ impl Entry {
         n: u64,
         tool: &str,
         arguments: &Map<String, Value>,
+        meta: Option<&Value>,
     ) -> io::Result<Self> {
-        let entry = Self { ledger, n, tool: tool.to_owned(), arguments: arguments.clone() };
+        let meta = meta.cloned().unwrap_or_default();
+        let entry = Self { ledger, n, tool: tool.to_owned(), arguments: arguments.clone(), meta };
         entry.write("begin")?;
         Ok(entry)
     }
@@ -65,6 +69,7 @@ impl Entry {
             "n": self.n,
             "tool": self.tool,
             "arguments": self.arguments,
+            "meta": self.meta,
             "at": at,
             "pid": std::process::id(),
             "phase": phase,
@@ -95,13 +100,17 @@ mod tests {
         let path = dir.path().join("ledger");
         let ledger = Arc::new(Ledger::open(&path).unwrap());
         let arguments = json!({"a": 1}).as_object().unwrap().clone();
-        Entry::begin(Some(ledger.clone()), 1, "count", &arguments).unwrap().end().unwrap();
-        drop(Entry::begin(Some(ledger), 2, "sleep", &Map::new()).unwrap());
+        Entry::begin(Some(ledger.clone()), 1, "count", &arguments, Some(&json!({"x": 1})))
+            .unwrap()
+            .end()
+            .unwrap();
+        drop(Entry::begin(Some(ledger), 2, "sleep", &Map::new(), None).unwrap());
         let lines = read(&path);
         let seen: Vec<_> =
             lines.iter().map(|l| (l["n"].as_u64().unwrap(), l["phase"].as_str().unwrap())).collect();
         assert_eq!(seen, [(1, "begin"), (1, "end"), (2, "begin"), (2, "cancelled")]);
         assert_eq!(lines[0]["arguments"], json!({"a": 1}));
+        assert_eq!((&lines[0]["meta"]["x"], &lines[2]["meta"]), (&json!(1), &Value::Null));
         assert_eq!(lines[0]["pid"], std::process::id());
     }
 
@@ -114,7 +123,7 @@ mod tests {
                 let ledger = Arc::new(Ledger::open(&path).unwrap());
                 std::thread::spawn(move || {
                     for n in 0..100 {
-                        Entry::begin(Some(ledger.clone()), n + w * 100, "count", &Map::new())
+                        Entry::begin(Some(ledger.clone()), n + w * 100, "count", &Map::new(), None)
                             .unwrap()
                             .end()
                             .unwrap();

@@ -280,8 +280,8 @@ impl Server {
             Some(Value::Object(arguments)) => arguments,
             Some(_) => return Err(invalid("\"arguments\" must be an object")),
         };
-        let entry =
-            Entry::begin(self.ledger.clone(), n, tool.name(), &arguments).map_err(|e| unrecorded(&e))?;
+        let entry = Entry::begin(self.ledger.clone(), n, tool.name(), &arguments, params.get("_meta"))
+            .map_err(|e| unrecorded(&e))?;
         if faults.hang_at_call == Some(n) {
             std::future::pending::<()>().await;
         }

@@ -11,6 +11,7 @@ use wharf_core::{InstanceNo, PluginId};
 use super::drift::ListsChange;
 use super::instance::InstanceHandle;
 use super::memory::Record;
+use super::meters::Meters;
 use super::open_tasks::OpenTasks;
 use super::services::Services;
 use super::watch::Watch;
@@ -39,6 +40,8 @@ pub(crate) struct PluginCore {
     pub(super) sessions: AtomicUsize,
     /// Rung when a call leaves an instance.
     pub(super) freed: Arc<Notify>,
+    /// What is counted of it.
+    pub(crate) meters: Meters,
 }
 
 /// Instances of one plugin that may be on their way up at the same time; what hangs in its start leaves room for others.
@@ -61,6 +64,7 @@ impl PluginCore {
             tasks: OpenTasks::default(),
             sessions: AtomicUsize::new(0),
             freed: Arc::default(),
+            meters: Meters::default(),
         }
     }
 

@@ -166,6 +166,9 @@ impl Supervisor {
         self.leave = None;
         self.serving = true;
         self.woken_at = Instant::now();
+        if let Some(inbox) = &self.inbox {
+            self.core.meters.starts.record(inbox.age());
+        }
         self.schedule_sleep();
         self.heard = self.signs_of_life();
         if let Some(proof) = self.proof.take().filter(|_| self.visit.is_none()) {

@@ -78,6 +78,11 @@ impl Gate {
         self.bounds.load().concurrency as usize
     }
 
+    /// How many wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.bounds.load().waiting.load(Ordering::Relaxed)
+    }
+
     /// How many of them may wait for their clients: half, so that there is room for others.
     pub(crate) fn may_ask(&self) -> usize {
         (self.concurrency() / 2).max(1)

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wharf_core::{Generation, InstanceNo, PluginId};
 use wharf_plugin_api::{CallError, Cause, Inbox, Notification, Reply, Request, RpcError, Stage, async_trait};
@@ -45,6 +47,7 @@ pub(crate) struct GenerationInbox {
     lost: Mutex<Option<Cause>>,
     closed: Mutex<Option<oneshot::Sender<Cause>>>,
     outside: Option<Outside>,
+    born: Instant,
 }
 
 /// Where goes what the plugin says outside of calls.
@@ -78,6 +81,7 @@ impl GenerationInbox {
             lost: Mutex::default(),
             closed: Mutex::new(Some(closed)),
             outside,
+            born: Instant::now(),
         };
         (Arc::new(inbox), end)
     }
@@ -116,6 +120,11 @@ impl GenerationInbox {
     /// Why nothing can be said to the plugin any more, once.
     pub(super) fn take_lost(&self) -> Option<Cause> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// How long ago its generation was asked for.
+    pub(super) fn age(&self) -> Duration {
+        self.born.elapsed()
     }
 
     /// How many messages it has sent, and things it has shown.

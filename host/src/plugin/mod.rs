@@ -19,6 +19,7 @@ pub(crate) mod instance;
 pub(crate) mod kinds;
 mod liveness;
 pub(crate) mod memory;
+pub(crate) mod meters;
 pub(crate) mod notice;
 pub(crate) mod open_tasks;
 mod outcome;

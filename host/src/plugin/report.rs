@@ -105,6 +105,10 @@ impl Supervisor {
             hello: self.hello.clone(),
             exits: self.exits.clone(),
         };
+        let again = snapshot.restarts > self.snapshot.borrow().restarts;
+        if let Some(cause) = self.machine.cause().filter(|_| again) {
+            self.core.meters.restarted(cause.kind);
+        }
         let (state, link) = (snapshot.state, snapshot.link.clone());
         if link.is_none() {
             // Nobody is to be led to where there is nothing any more.

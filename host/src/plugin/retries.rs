@@ -10,6 +10,9 @@ use wharf_core::budget::Budget;
 #[derive(Debug, Default)]
 pub(crate) struct Retries {
     calls: AtomicU64,
+    /// Further attempts that were made, and those that the budget did not allow.
+    made: AtomicU64,
+    refused: AtomicU64,
     budget: Mutex<Budget>,
 }
 
@@ -22,6 +25,14 @@ impl Retries {
     /// Whether there may be one more attempt.
     pub(crate) fn take(&self, share: f64, now: Moment) -> bool {
         let calls = self.calls.load(Ordering::Relaxed);
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(calls, share, now)
+        let may = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(calls, share, now);
+        let count = if may { &self.made } else { &self.refused };
+        count.fetch_add(1, Ordering::Relaxed);
+        may
+    }
+
+    /// How many further attempts were made, and how many the budget did not allow.
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 2] {
+        [("made", &self.made), ("refused", &self.refused)].map(|(what, n)| (what, n.load(Ordering::Relaxed)))
     }
 }

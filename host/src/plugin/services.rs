@@ -14,6 +14,7 @@ use super::kinds::doors::Doors;
 use super::kinds::places::Places;
 use super::kinds::verdicts::Verdicts;
 use super::memory::Memory;
+use super::meters::HostMeters;
 use super::notice::Notices;
 use super::visit::Visits;
 use crate::clock::Clock;
@@ -60,6 +61,8 @@ pub(crate) struct Services {
     pub(crate) data: PathBuf,
     /// Speaks over HTTP to servers that run elsewhere.
     pub(crate) http: HttpClient,
+    /// What is counted beside plugins.
+    pub(crate) meters: HostMeters,
     /// Where processes are started.
     pub(crate) machine: Arc<Machine>,
 }
@@ -99,6 +102,7 @@ impl Services {
             journal: Journal::default(),
             data,
             http: dialect::http_client(),
+            meters: HostMeters::default(),
             machine,
         }
     }

@@ -58,6 +58,11 @@ impl Visits {
         }
     }
 
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// An open session.
     pub(crate) fn find(&self, session: &str) -> Option<Arc<Visit>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(session).cloned()

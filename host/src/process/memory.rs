@@ -17,6 +17,8 @@ static TREES: Mutex<BTreeMap<Pid, Tree>> = Mutex::new(BTreeMap::new());
 struct Tree {
     shim: Pid,
     measured: Option<(Instant, Option<u64>)>,
+    /// The most processor time that was seen.
+    cpu: Duration,
 }
 
 /// A tree that can be asked about until this is dropped.
@@ -41,6 +43,18 @@ pub(crate) fn of_tree(main: u32) -> Option<u64> {
         tree.measured = Some((now, bytes));
     }
     bytes
+}
+
+/// The processor time of all that ever ran in the tree of a plugin's main process. `None` if there is no such tree. It never
+/// shrinks, though a process may have others reaped without their time being added up. Blocks for a moment.
+pub(super) fn cpu_of_tree(main: u32) -> Option<Duration> {
+    let main = Pid::try_from(main).ok()?;
+    let shim = trees().get(&main)?.shim;
+    let now = proc::cpu_below(shim);
+    let mut trees = trees();
+    let tree = trees.get_mut(&main).filter(|tree| tree.shim == shim)?;
+    tree.cpu = tree.cpu.max(now);
+    Some(tree.cpu)
 }
 
 /// The processes that hold the trees that live together.
@@ -85,7 +99,7 @@ fn trees() -> MutexGuard<'static, BTreeMap<Pid, Tree>> {
 
 impl Known {
     pub(super) fn new(main: Pid, shim: Pid) -> Self {
-        trees().insert(main, Tree { shim, measured: None });
+        trees().insert(main, Tree { shim, measured: None, cpu: Duration::ZERO });
         Self { main, shim }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::time::Duration;
 
 /// A process id.
 pub(super) type Pid = i32;
@@ -120,6 +121,44 @@ pub(super) fn rss_below(root: Pid) -> u64 {
     pages.saturating_mul(page_size())
 }
 
+/// The resident memory of one process, bytes.
+pub(super) fn rss_of(pid: Pid) -> u64 {
+    resident_pages(pid).unwrap_or_default().saturating_mul(page_size())
+}
+
+/// The processor time of one process.
+pub(super) fn cpu_of(pid: Pid) -> Duration {
+    let [user, system, ..] = cpu_ticks(pid).unwrap_or_default();
+    ticks(user + system)
+}
+
+/// The processor time of all descendants of `root` that live, and of all that ended below any of them or at `root`: a
+/// process that is reaped leaves its time to whoever reaps it.
+pub(super) fn cpu_below(root: Pid) -> Duration {
+    let [_, _, user, system] = cpu_ticks(root).unwrap_or_default();
+    let below = descendants(root).into_iter().filter_map(cpu_ticks).flatten().sum::<u64>();
+    ticks(user + system + below)
+}
+
+/// Of itself in user and system mode, and likewise of its children that were reaped.
+fn cpu_ticks(pid: Pid) -> Option<[u64; 4]> {
+    parse_ticks(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The fields 14 to 17 in proc_pid_stat(5).
+fn parse_ticks(bytes: &[u8]) -> Option<[u64; 4]> {
+    let end = memchr::memrchr(b')', bytes)?;
+    let rest = std::str::from_utf8(bytes.get(end + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace().skip(11).map(|field| field.parse().ok());
+    Some([fields.next()??, fields.next()??, fields.next()??, fields.next()??])
+}
+
+fn ticks(count: u64) -> Duration {
+    let second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
+    let second = second.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100);
+    Duration::from_millis(count.saturating_mul(1000) / second)
+}
+
 /// Likewise, but what is shared counts in parts: the sum is what they hold together. Slower.
 pub(super) fn pss_below(root: Pid) -> u64 {
     let held = |pid: Pid| {
@@ -156,7 +195,7 @@ pub(super) fn socket_owner(tree: &[Pid], sockets: &[u64]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Stat, descendants, parse_stat, stat};
+    use super::{Stat, descendants, parse_stat, parse_ticks, stat};
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
@@ -164,6 +203,11 @@ mod tests {
         assert_eq!(parsed, Some(Stat { parent: 7, group: 8, session: 9, zombie: true, began: 1234 }));
         assert_eq!(parse_stat(b"42 (cut"), None);
         assert_eq!(parse_stat(b""), None);
+        assert_eq!(
+            parse_ticks(b"42 (a) b) c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"),
+            Some([11, 12, 13, 14])
+        );
+        assert_eq!(parse_ticks(b"42 (cut) S 1 2"), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::request;
 use super::routing::Routing;
 use super::scope::CallScope;
 use super::spec::{CallEvent, CallSpec, Settled};
+use super::timing::Timing;
 use super::trace::CallTrace;
 use crate::plugin::PluginHandle;
 use crate::plugin::own::Crowded;
@@ -33,12 +34,15 @@ impl Call {
     /// Runs the call to its one end.
     pub(crate) async fn run(self) -> Result<Settled, Failure> {
         let (routing, started) = (Arc::clone(&self.routing), Instant::now());
+        let within = self.spec.trace.as_ref().and_then(|trace| trace.trace_id());
+        let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
         let entered = Entered::new(&self, started);
         let trace = Arc::clone(entered.trace());
         let outcome = match trace.unless_taken_back(self.settled(started, Arc::clone(&trace))).await {
             Some(outcome) => outcome,
             None => Err(entered.taken_back()),
         };
+        timing.end(&outcome);
         entered.ends(&outcome).await;
         routing.events.tell("call.finished", || {
             let (instance, failed) = match &outcome {
@@ -48,7 +52,7 @@ impl Call {
             json!({
                 "call_id": trace.about.id, "plugin": trace.about.plugin, "tool": trace.tool_name(),
                 "instance": instance, "error": failed,
-                "duration_ms": started.elapsed().as_secs_f64() * 1000.0,
+                "duration_ms": started.elapsed().as_secs_f64() * 1000.0, "trace_id": within,
             })
         });
         outcome
@@ -56,10 +60,11 @@ impl Call {
 
     async fn settled(mut self, started: Instant, trace: Arc<CallTrace>) -> Result<Settled, Failure> {
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
-        let request = request::build(&self.spec, self.tool.as_ref().map(|tool| tool.upstream.as_str()))
-            .map_err(|error| {
-                self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
-            })?;
+        let within = self.spec.trace.as_ref().and_then(|trace| trace.next(span()));
+        let upstream = self.tool.as_ref().map(|tool| tool.upstream.as_str());
+        let request = request::build(&self.spec, upstream, within.as_ref()).map_err(|error| {
+            self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
+        })?;
         trace.weighs(request.params.as_ref().map_or(0, |params| params.get().len()));
         let events = self.spec.events.take();
         if let Some(events) = &events {
@@ -73,15 +78,10 @@ impl Call {
         let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
         let gate = self.plugin.gate_of(&lane);
         let asker = gate.asking().asker(gate.may_ask(), self.peace());
-        let scope = Arc::new(CallScope::new(
-            caller,
-            time,
-            (events, self.spec.progress),
-            asks,
-            asker,
-            self.spec.presence.clone(),
-            (trace, self.routing.journal.clone()),
-        ));
+        let listens = (events, self.spec.progress);
+        let record = (trace, self.routing.journal.clone());
+        let scope = CallScope::new(caller, time, listens, asks, asker, self.spec.presence.clone(), record);
+        let scope = Arc::new(scope.within(within));
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
         let turn = if self.plugin.is_cold(&lane) {
@@ -100,4 +100,9 @@ impl Call {
         let undeclared = scope.undeclared();
         Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply, era, undeclared })
     }
+}
+
+/// The number of a new span of ours. Without randomness from the system the plugin is told of none.
+fn span() -> u64 {
+    getrandom::u64().unwrap_or_default()
 }

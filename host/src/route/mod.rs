@@ -17,6 +17,7 @@ pub(crate) mod scope;
 pub mod spec;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod trace;
 pub mod view;
 mod waiting;

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use wharf_core::splice;
-use wharf_plugin_api::Request;
+use wharf_core::{splice, trace_context};
+use wharf_plugin_api::{Request, Trace};
 
 use super::spec::{CallSpec, Payload};
 
-/// Builds the request. Absent arguments stay absent (some servers tell them from `{}`).
-pub(crate) fn build(spec: &CallSpec, upstream_tool: Option<&str>) -> Result<Request, serde_json::Error> {
+/// Builds the request. Absent arguments stay absent (some servers tell them from `{}`). Where the caller said anything of a
+/// trace, `trace` is what the plugin is told in its place.
+pub(crate) fn build(
+    spec: &CallSpec,
+    upstream_tool: Option<&str>,
+    trace: Option<&Trace>,
+) -> Result<Request, serde_json::Error> {
     let params = match (&spec.payload, upstream_tool) {
         (Payload::Call { arguments, meta }, name) => {
             let name = name.or(spec.tool.as_deref()).unwrap_or_default();
@@ -17,6 +22,10 @@ pub(crate) fn build(spec: &CallSpec, upstream_tool: Option<&str>) -> Result<Requ
         }
         (Payload::Params(Some(params)), Some(name)) if spec.tool.is_some() => Some(named(params, name)?),
         (Payload::Params(params), _) => params.clone(),
+    };
+    let params = match spec.trace {
+        Some(_) => trace_context::stamped(params.as_deref(), trace).map(Into::into),
+        None => params,
     };
     Ok(Request { method: spec.method.clone(), params })
 }
@@ -36,6 +45,7 @@ mod tests {
 
     use serde_json::value::RawValue;
     use wharf_core::PluginId;
+    use wharf_core::trace_context::TraceContext;
     use wharf_plugin_api::Caller;
 
     use super::build;
@@ -53,15 +63,29 @@ mod tests {
     fn params_of_a_client_keep_every_byte_but_the_name() {
         let sent = r#"{ "x":1.0, "name" : "offered" ,"arguments":{"b":[ 1e2 ]},"task":{"ttl":5}}"#;
         let spec = CallSpec { payload: Payload::Params(Some(raw(sent))), ..spec() };
-        let built = build(&spec, Some("own")).unwrap().params.unwrap();
+        let built = build(&spec, Some("own"), None).unwrap().params.unwrap();
         assert_eq!(built.get(), sent.replace("offered", "own"));
-        let same = build(&spec, Some("offered")).unwrap().params.unwrap();
+        let same = build(&spec, Some("offered"), None).unwrap().params.unwrap();
         assert_eq!(same.get(), sent);
     }
 
     #[test]
+    fn a_trace_stands_in_place_of_what_the_caller_said_of_one() {
+        let parent = "00-11111111111111111111111111111111-2222222222222222-01";
+        let meta = raw(&format!(r#"{{"k":1.0,"traceparent":"{parent}","tracestate":5}}"#));
+        let heard = TraceContext::of_meta(&meta).unwrap();
+        let payload = Payload::Call { arguments: None, meta: Some(meta) };
+        let spec = CallSpec { payload, trace: Some(Box::new(heard.clone())), ..spec() };
+        let told = build(&spec, Some("own"), heard.next(3).as_ref()).unwrap().params.unwrap();
+        let expected = parent.replace("2222222222222222", "0000000000000003");
+        assert_eq!(told.get(), format!(r#"{{"name":"own","_meta":{{"k":1.0,"traceparent":"{expected}"}}}}"#));
+        let bare = build(&spec, Some("own"), None).unwrap().params.unwrap();
+        assert_eq!(bare.get(), r#"{"name":"own","_meta":{"k":1.0}}"#, "what is malformed goes no further");
+    }
+
+    #[test]
     fn absent_arguments_stay_absent() {
-        let built = build(&spec(), Some("own")).unwrap().params.unwrap();
+        let built = build(&spec(), Some("own"), None).unwrap().params.unwrap();
         assert_eq!(built.get(), r#"{"name":"own"}"#);
     }
 }

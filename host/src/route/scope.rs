@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use wharf_core::ask::{Capability, Declared, needed};
-use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, RpcError, Scope, async_trait};
+use wharf_core::trace_context;
+use wharf_plugin_api::{
+    CallError, Caller, Notification, Reply, Request, RpcError, Scope, Trace, async_trait,
+};
 
 use super::allowance::Allowance;
 use super::spec::{CallEvent, Presence};
@@ -36,6 +39,7 @@ pub(crate) struct CallScope {
     asked: AtomicBool,
     presence: Presence,
     undeclared: Mutex<Vec<Capability>>,
+    within: Option<Trace>,
 }
 
 /// The call waits for its client, as long as one of these lives.
@@ -69,6 +73,7 @@ impl CallScope {
             noted,
             trace,
             journal,
+            within: None,
             events,
             progress,
             asks,
@@ -79,6 +84,18 @@ impl CallScope {
             presence,
             undeclared,
         }
+    }
+
+    /// It is part of this trace.
+    pub(crate) fn within(self, trace: Option<Trace>) -> Self {
+        Self { within: trace, ..self }
+    }
+
+    /// A question of the plugin, which is part of the trace as well; a plugin that says so itself knows better.
+    fn traced(&self, request: Request) -> Request {
+        let Some(trace) = &self.within else { return request };
+        let params = trace_context::with_default(request.params.as_deref(), trace).map(Into::into);
+        Request { params: params.or(request.params), ..request }
     }
 
     /// Resolves when the call has to make room, because its client does not answer.
@@ -202,7 +219,7 @@ impl Scope for CallScope {
         };
         self.asked.store(true, Ordering::Release);
         let (_asking, _away) = (self.time.ask(), self.away());
-        if asks.send(Ask { request, reply }).await.is_err() {
+        if asks.send(Ask { request: self.traced(request), reply }).await.is_err() {
             return Ok(nobody());
         }
         Ok(answered.await.unwrap_or_else(|_| nobody()))
@@ -210,6 +227,10 @@ impl Scope for CallScope {
 
     fn is_attended(&self) -> bool {
         self.presence.is_there()
+    }
+
+    fn trace(&self) -> Option<&Trace> {
+        self.within.as_ref()
     }
 
     fn caller(&self) -> &Caller {

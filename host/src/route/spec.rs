@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use wharf_core::ask::Capability;
+use wharf_core::trace_context::TraceContext;
 use wharf_core::{CallId, InstanceNo, PluginId};
 use wharf_plugin_api::{Caller, Era, Notification, Reply};
 
@@ -38,6 +39,8 @@ pub struct CallSpec {
     pub presence: Presence,
     /// The caller tries again by itself, and this is not its first try: what may have run is not repeated by the host.
     pub repeated: bool,
+    /// The trace that it is part of, if the caller said anything of one.
+    pub trace: Option<Box<TraceContext>>,
     /// How the caller came in; only shown.
     pub edge: Edge,
     /// What is written down of it must survive the loss of power: before its first byte goes out, and before its answer goes
@@ -158,6 +161,7 @@ impl CallSpec {
             repeated: false,
             edge: Edge::default(),
             durable: false,
+            trace: None,
         }
     }
 

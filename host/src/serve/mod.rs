@@ -23,6 +23,7 @@ mod schema;
 mod sse;
 mod taking;
 mod token;
+mod trace;
 
 pub use guard::AllowError;
 pub use listen::{Listening, ServeError, Server, Settings};

@@ -223,6 +223,7 @@ mod tests {
     fn tool(schema: &Value) -> Arc<Tool> {
         Arc::new(Tool {
             plugin: PluginId::new("p").unwrap(),
+            meter: Arc::default(),
             name: "t".into(),
             upstream: "t".into(),
             exposed: "p__t".into(),

@@ -1,7 +1,10 @@
 //! Logs of the host itself, and how time is written. Plugins' logs are `process::logs`.
 
+pub(crate) mod exposition;
+pub(crate) mod families;
 mod setup;
 
+pub use exposition::Exposition;
 pub use setup::{Guard, LogFormat, SetupError, init};
 
 use std::time::SystemTime;

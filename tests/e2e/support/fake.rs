@@ -1,9 +1,10 @@
 //! A tiny streamable HTTP server whose answers to `tools/call` are exact bytes: for what no well-behaved mock does.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -27,13 +28,18 @@ pub(crate) struct Fake {
     calls: Arc<AtomicUsize>,
     closed: Arc<AtomicUsize>,
     on_call: OnCall,
+    last: Arc<Mutex<Option<(Head, Value)>>>,
 }
+
+/// The headers of a request, by their names in lower case.
+pub(crate) type Head = BTreeMap<String, String>;
 
 impl Fake {
     pub(crate) fn start(on_call: OnCall) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let fake = Self { port, calls: Arc::default(), closed: Arc::default(), on_call };
+        let fake =
+            Self { port, calls: Arc::default(), closed: Arc::default(), on_call, last: Arc::default() };
         let server = fake.clone();
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -53,6 +59,11 @@ impl Fake {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// The headers and the message of the last `tools/call`.
+    pub(crate) fn last_call(&self) -> (Head, Value) {
+        self.last.lock().expect("nothing panics with it").clone().expect("a call arrived")
+    }
+
     /// How many sessions were ended by a `DELETE`.
     pub(crate) fn closed(&self) -> usize {
         self.closed.load(Ordering::Relaxed)
@@ -63,10 +74,10 @@ impl Fake {
         let mut reader = BufReader::new(connection.try_clone().ok()?);
         let mut writer = connection;
         loop {
-            let (verb, body) = read_request(&mut reader)?;
+            let (verb, head, body) = read_request(&mut reader)?;
             let answer = match verb.as_str() {
                 _ if matches!(self.on_call, OnCall::NoEntry) => reply("401 Unauthorized", "text/plain", "no"),
-                "POST" => self.answer(&serde_json::from_slice(&body).ok()?),
+                "POST" => self.answer(head, &serde_json::from_slice(&body).ok()?),
                 "DELETE" => {
                     self.closed.fetch_add(1, Ordering::Relaxed);
                     reply("200 OK", "text/plain", "")
@@ -77,7 +88,7 @@ impl Fake {
         }
     }
 
-    fn answer(&self, message: &Value) -> String {
+    fn answer(&self, head: Head, message: &Value) -> String {
         let (id, params) = (&message["id"], &message["params"]);
         let result = match message["method"].as_str().unwrap_or_default() {
             "initialize" => json!({
@@ -91,6 +102,7 @@ impl Fake {
                 json!({ "tools": [{ "name": "odd", "inputSchema": { "type": "object" } }] }).to_string()
             }
             "tools/call" => {
+                *self.last.lock().expect("nothing panics with it") = Some((head, message.clone()));
                 self.calls.fetch_add(1, Ordering::Relaxed);
                 match &self.on_call {
                     OnCall::Result(bytes) => (*bytes).to_owned(),
@@ -121,14 +133,17 @@ fn reply(status: &str, kind: &str, body: &str) -> String {
     )
 }
 
-/// The verb and the body of the next request on a connection.
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+/// The verb, the headers and the body of the next request on a connection.
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Head, Vec<u8>)> {
     let mut first = String::new();
     reader.read_line(&mut first).ok().filter(|read| *read > 0)?;
-    let mut length = 0;
+    let (mut length, mut head) = (0, Head::new());
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        if let Some((name, value)) = line.trim().split_once(':') {
+            head.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
         match line.trim().split_once(':') {
             None => break,
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
@@ -139,5 +154,5 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> 
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some((first.split(' ').next()?.to_owned(), body))
+    Some((first.split(' ').next()?.to_owned(), head, body))
 }

@@ -8,6 +8,7 @@ pub(crate) mod host;
 pub(crate) mod ledger;
 pub(crate) mod manifest;
 pub(crate) mod mcp;
+pub(crate) mod metrics;
 pub(crate) mod mockproc;
 pub(crate) mod pipe;
 pub(crate) mod procs;

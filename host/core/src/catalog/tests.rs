@@ -25,6 +25,7 @@ fn offer(plugin: &str, namespace: &str, tools: &[&str], others: &[(Kind, &str)])
     let tool = |name: &&str| {
         Arc::new(Tool {
             plugin: id(plugin),
+            meter: Arc::default(),
             name: (*name).to_owned(),
             upstream: (*name).to_owned(),
             exposed: names::exposed(namespace, name),
@@ -162,6 +163,7 @@ fn an_app_that_is_kept_apart_is_named_so_by_its_tool() {
     let definition = r#"{"name":"t","_meta":{"x":1.0,"ui":{"resourceUri":"ui://page","k":[ ]}}}"#;
     one.tools = vec![Arc::new(Tool {
         plugin: id("a"),
+        meter: Arc::default(),
         name: "t".into(),
         upstream: "t".into(),
         exposed: "a__t".into(),

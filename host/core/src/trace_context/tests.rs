@@ -18,7 +18,11 @@ fn raw(value: &Value) -> Box<RawValue> {
 fn read(meta: &Value, headers: &[(&str, &'static str)]) -> Option<TraceContext> {
     let header =
         |name: &str| headers.iter().find(|(key, _)| *key == name).map(|(_, value)| Cow::Borrowed(*value));
-    TraceContext::read(Some(&raw(meta)), header)
+    let heard = Some(TraceContext::of_headers(header)).filter(|heard| !heard.is_empty());
+    match TraceContext::of_meta(&raw(meta)) {
+        Some(said) => Some(said.or(heard.as_ref())),
+        None => heard,
+    }
 }
 
 fn next(meta: &Value, headers: &[(&str, &'static str)]) -> Option<Trace> {

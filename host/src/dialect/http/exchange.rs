@@ -71,7 +71,7 @@ impl Wire {
         }
         let response = tokio::select! {
             biased;
-            response = web::send(&core.endpoint.client, core.call(session, request, message)) => {
+            response = web::send(&core.endpoint.client, core.call(session, request, (message, &**scope))) => {
                 response.inspect_err(|error| ticket.not_running(error))?
             }
             answer = ticket.answer() => return Ok(answer?),
@@ -199,8 +199,14 @@ impl Core {
     }
 
     /// The POST of a request.
-    fn call(&self, session: &Session, request: &Request, message: Vec<u8>) -> http::Request<Full<Bytes>> {
+    fn call(
+        &self,
+        session: &Session,
+        request: &Request,
+        (message, scope): (Vec<u8>, &dyn Scope),
+    ) -> http::Request<Full<Bytes>> {
         let mut post = self.message(session, message);
+        web::trace(scope.trace(), post.headers_mut());
         if self.flavor == Flavor::Modern {
             headers::standard(request, post.headers_mut());
             self.mirrored.put(request, post.headers_mut());

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use wharf_core::ask::{Declared, needed};
+use wharf_core::trace_context::TraceContext;
 use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Era, Reply, Request, RpcError};
 
@@ -43,6 +44,7 @@ pub(super) struct Rounds {
     tool: Option<String>,
     params: Option<Arc<RawValue>>,
     token: Option<Box<RawValue>>,
+    trace: Option<Box<TraceContext>>,
     made: u32,
     until: Option<Instant>,
 }
@@ -87,6 +89,7 @@ impl Rounds {
             tool: forwarded.spec.tool.clone(),
             params,
             token: forwarded.token.clone(),
+            trace: forwarded.spec.trace.clone(),
             made: 0,
             until: None,
         }
@@ -118,6 +121,7 @@ impl Rounds {
         let spec = CallSpec {
             tool: self.tool.clone(),
             timeout: Some(until.saturating_duration_since(Instant::now())),
+            trace: self.trace.clone(),
             ..CallSpec::new(self.plugin.clone(), method.to_owned(), Some(params), session.caller())
         };
         Ok(Forwarded::listening(spec, self.token.clone()))

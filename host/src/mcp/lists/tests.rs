@@ -18,6 +18,7 @@ fn raw(json: &str) -> Arc<RawValue> {
 fn tool(name: &str, definition: &str) -> Arc<Tool> {
     Arc::new(Tool {
         plugin: PluginId::new("p").unwrap(),
+        meter: Arc::default(),
         name: name.to_owned(),
         upstream: name.to_owned(),
         exposed: name.to_owned(),

@@ -33,7 +33,16 @@ fn tool(annotations: &str) -> Arc<Tool> {
     let hints = Hints::of(&definition);
     let [name, upstream, exposed] = ["t", "t", "p__t"].map(ToOwned::to_owned);
     let plugin = manifest("p").id;
-    Arc::new(Tool { plugin, name, upstream, exposed, description: None, definition, hints })
+    Arc::new(Tool {
+        plugin,
+        name,
+        upstream,
+        exposed,
+        description: None,
+        definition,
+        hints,
+        meter: Arc::default(),
+    })
 }
 
 fn spec(kit: &Kit) -> CallSpec {

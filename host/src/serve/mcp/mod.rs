@@ -30,6 +30,7 @@ use self::streams::Streams;
 use super::body::JsonBody;
 use super::problem::Answer;
 use super::taking::taker_of;
+use super::trace::Traced;
 use crate::held::Taker;
 use crate::mcp::Mcp;
 use crate::mcp::ladder::{self, Classified, ModernMessage};
@@ -87,12 +88,14 @@ async fn message(
         Ok(head) => head,
         Err(refusal) => return Ok(refusal.into_response()),
     };
+    let traced = Traced::of(&headers);
     let classified = match ladder::classify(Some(&head), &body.unwrap_or_default()) {
         Ok(classified) => classified,
         Err(rejection) => return Ok(head::answered(rejection.answered())),
     };
     Ok(match classified {
-        Classified::Modern(ModernMessage::Request(request)) => {
+        Classified::Modern(ModernMessage::Request(mut request)) => {
+            traced.put(&mut request.params);
             match head::accepts_both(&headers, &request.id) {
                 Ok(()) => {
                     let taker = taker_of(taker, edge.mcp.held());
@@ -103,7 +106,8 @@ async fn message(
         }
         // What there is to tell a modern server is told by closing the stream that it is about.
         Classified::Modern(ModernMessage::Notification { .. }) => accepted(),
-        Classified::Legacy(body) => {
+        Classified::Legacy(mut body) => {
+            body.requests().for_each(|params| traced.put(params));
             let answer: Result<Response, Refusal> = legacy::post(&edge, visitor, &headers, body).await;
             answer.unwrap_or_else(IntoResponse::into_response)
         }

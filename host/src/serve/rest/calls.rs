@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use wharf_core::catalog::Tool;
-use wharf_core::{Code, PluginId};
+use wharf_core::{Code, Outcome, PluginId};
 use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
 use super::params::Names;
@@ -28,6 +28,10 @@ use crate::serve::facade::{self, Unwrapped};
 use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse;
 use crate::serve::taking::taker_of;
+use crate::serve::trace::Traced;
+
+/// The method that both routes come to.
+const CALL: &str = "tools/call";
 
 /// The body of a call.
 #[derive(Deserialize)]
@@ -63,13 +67,14 @@ pub(super) async fn call(
     let mut wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
     let begun = Instant::now();
     let most = wanted.timeout_ms.map_or(Duration::MAX, Duration::from_millis);
-    let tool = edge.host.tool_within(&plugin, &tool, most).await?;
+    let away = |failure| edge.host.turned_away(&plugin, CALL, failure);
+    let tool = edge.host.tool_within(&plugin, &tool, most).await.map_err(away)?;
     // The caller's time runs while a plugin on its way up is waited for.
     let waited = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     wanted.timeout_ms = wanted.timeout_ms.map(|all| all.saturating_sub(waited).max(1));
-    edge.schemas.check(&edge.tasks, &tool, wanted.arguments).await?;
+    checked(&edge, &tool, wanted.arguments).await?;
     let (streams, durable) = (sse::wanted(&headers), input::durable(&headers)?);
-    let live = live(&edge, &tool, &principal, &wanted, (streams, durable)).await?;
+    let live = live(&edge, &tool, &principal, &wanted, (streams, durable, Traced::of(&headers))).await?;
     let origin = input::origin(&principal, &tool, wanted.arguments)?;
     let park = edge.mcp.park().clone();
     if streams {
@@ -89,13 +94,19 @@ pub(super) async fn call(
     Ok(raw_json(StatusCode::OK, passed_answer(&tool, passed)?))
 }
 
+/// What does not fit the tool's schema is counted, and goes no further.
+async fn checked(edge: &Edge, tool: &Arc<Tool>, arguments: Option<&RawValue>) -> Result<(), Problem> {
+    let checked = edge.schemas.check(&edge.tasks, tool, arguments).await.map_err(Problem::from);
+    checked.inspect_err(|problem| tool.meter.record(Outcome::Failed(problem.code()), Duration::ZERO))
+}
+
 /// The call that a request begins, or goes on with.
 async fn live(
     edge: &Edge,
     tool: &Tool,
     principal: &Principal,
     wanted: &Wanted<'_>,
-    (streams, durable): (bool, bool),
+    (streams, durable, traced): (bool, bool, Traced),
 ) -> Result<Live, Problem> {
     if let Some(token) = wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
         let origin = input::origin(principal, tool, wanted.arguments)?;
@@ -111,6 +122,7 @@ async fn live(
     spec.durable = durable;
     spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
     spec.payload = input::payload(tool, wanted)?;
+    spec.trace = traced.with(wanted.meta);
     let events = streams.then(|| {
         let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
         spec.events = Some(sender);
@@ -139,15 +151,18 @@ pub(super) async fn facade(
     Extension(principal): Extension<Principal>,
     Names((plugin, tool)): Names<(String, String)>,
     headers: HeaderMap,
+    traced: Traced,
     JsonBody(body): JsonBody,
 ) -> Answer {
     let durable = input::durable(&headers)?;
-    let tool = edge.host.tool(&plugin, &tool).await?;
+    let away = |failure| edge.host.turned_away(&plugin, CALL, failure);
+    let tool = edge.host.tool(&plugin, &tool).await.map_err(away)?;
     let arguments = body.as_deref().map(serde_json::from_slice::<&RawValue>).transpose();
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
-    edge.schemas.check(&edge.tasks, &tool, arguments).await?;
-    let settled = edge.host.call(CallSpec { durable, ..spec(&tool, principal, arguments) }).await?;
+    checked(&edge, &tool, arguments).await?;
+    let call = CallSpec { durable, trace: traced.with(None), ..spec(&tool, principal, arguments) };
+    let settled = edge.host.call(call).await?;
     let about = about(&tool, &settled);
     let asked = !settled.undeclared.is_empty();
     let failed = |code, detail| Problem::from(Failure { code, detail, ..about.clone() });
@@ -249,6 +264,7 @@ pub(super) mod tests {
     pub(crate) fn tool() -> Tool {
         Tool {
             plugin: PluginId::new("p").unwrap(),
+            meter: std::sync::Arc::default(),
             name: "t".into(),
             upstream: "t".into(),
             exposed: "p__t".into(),

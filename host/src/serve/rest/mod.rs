@@ -7,6 +7,7 @@ mod events;
 mod input;
 mod lists;
 mod logs;
+mod metrics;
 mod params;
 mod plugins;
 mod progress;
@@ -46,6 +47,7 @@ pub(crate) fn router(host: Host, mcp: Mcp, tasks: Tasks) -> Router {
     let routes = Router::new()
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
+        .route("/metrics", get(metrics::page))
         .route("/tools/{plugin}/{tool}", post(calls::facade))
         .route("/api/v1/info", get(admin::info))
         .route("/api/v1/reload", post(admin::reload))

@@ -121,6 +121,7 @@ mod tests {
     fn tool() -> Tool {
         Tool {
             plugin: PluginId::new("clock").unwrap(),
+            meter: std::sync::Arc::default(),
             name: "now".into(),
             upstream: "get_time".into(),
             exposed: "clock__now".into(),

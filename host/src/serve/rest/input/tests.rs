@@ -19,6 +19,7 @@ use crate::serve::body::JsonBody;
 use crate::serve::rest::calls::tests::{tool, wanted};
 use crate::serve::rest::params::Names;
 use crate::serve::rest::{Edge, calls};
+use crate::serve::trace::Traced;
 use crate::tasks::Tasks;
 
 #[test]
@@ -141,6 +142,7 @@ async fn where_nobody_can_be_asked_no_call_is_left_waiting() {
             Extension(Principal("me".into())),
             names,
             HeaderMap::new(),
+            Traced::default(),
             JsonBody(None),
         );
         let (status, body) = read(facade.await.into_response()).await;

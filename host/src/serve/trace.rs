@@ -1,0 +1,121 @@
+//! The trace that a request is part of, as its headers say it.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::HeaderMap;
+use http::request::Parts;
+use serde_json::value::RawValue;
+use wharf_core::trace_context::{self, KEYS, TraceContext};
+
+/// What the headers say of a trace; nothing, of nearly every request, and then nothing was looked at but that.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Traced(Option<Box<TraceContext>>);
+
+impl<S: Sync> FromRequestParts<S> for Traced {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+impl Traced {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        if !KEYS.iter().any(|key| headers.contains_key(*key)) {
+            return Self(None);
+        }
+        let heard = TraceContext::of_headers(|name| joined(headers, name));
+        Self((!heard.is_empty()).then(|| Box::new(heard)))
+    }
+
+    /// What a request says of its trace: `_meta` first, then the headers.
+    pub(super) fn with(self, meta: Option<&RawValue>) -> Option<Box<TraceContext>> {
+        let said = meta.and_then(TraceContext::of_meta);
+        match (said, self.0) {
+            (None, heard) => heard,
+            (Some(said), heard) => Some(Box::new(said.or(heard.as_deref()))),
+        }
+    }
+
+    /// The params of a message with what the headers say, where its `_meta` says nothing: from here on it is found there.
+    pub(super) fn put(&self, params: &mut Option<Arc<RawValue>>) {
+        if let Some(trace) = self.0.as_ref().and_then(|heard| heard.said())
+            && let Some(with) = trace_context::with_default(params.as_deref(), &trace)
+        {
+            *params = Some(with.into());
+        }
+    }
+}
+
+/// A header that may be a list stands in several lines, or in one. Of a parent there is one, or none can be told.
+fn joined<'h>(headers: &'h HeaderMap, name: &str) -> Option<Cow<'h, str>> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?.to_str().ok()?;
+    let mut text = Cow::Borrowed(first);
+    for line in lines {
+        if name == KEYS[0] {
+            return None;
+        }
+        text = Cow::Owned(format!("{text},{}", line.to_str().ok()?));
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::HeaderMap;
+    use serde_json::value::RawValue;
+
+    use super::Traced;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const OTHER: &str = "00-11111111111111111111111111111111-2222222222222222-00";
+
+    fn of(lines: &[(&'static str, &str)]) -> Traced {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        Traced::of(&headers)
+    }
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn lists_may_stand_in_several_lines_and_a_parent_in_one() {
+        let lines =
+            [("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2"), ("baggage", "x=1")];
+        let said = of(&lines).with(None).unwrap().said().unwrap();
+        assert_eq!(said.parent.as_deref(), Some(PARENT));
+        assert_eq!((said.state.as_deref(), said.baggage.as_deref()), (Some("a=1,b=2"), Some("x=1")));
+        assert!(of(&[("traceparent", PARENT), ("traceparent", OTHER)]).with(None).is_none());
+        assert!(of(&[("accept", "*/*")]).with(None).is_none());
+        assert!(of(&[("traceparent", "00-bad")]).with(None).is_none());
+    }
+
+    #[test]
+    fn what_the_body_says_goes_before_it() {
+        let meta = raw(&format!(r#"{{"traceparent":"{PARENT}"}}"#));
+        let headers = [("traceparent", OTHER), ("tracestate", "a=1"), ("baggage", "x=1")];
+        let said = of(&headers).with(Some(&meta)).unwrap().said().unwrap();
+        assert_eq!(said.parent.as_deref(), Some(PARENT));
+        assert_eq!((said.state, said.baggage.as_deref()), (None, Some("x=1")));
+        let broken = raw(r#"{"traceparent":"no"}"#);
+        let said = of(&headers).with(Some(&broken)).unwrap().said().unwrap();
+        assert_eq!((said.parent.as_deref(), said.state.as_deref()), (Some(OTHER), Some("a=1")));
+        assert!(of(&[]).with(Some(&broken)).unwrap().is_empty(), "to be taken out");
+        let mut params = Some(Arc::from(raw(r#"{"name":"t"}"#)));
+        of(&headers).put(&mut params);
+        assert!(params.unwrap().get().contains(OTHER));
+        let mut untouched = Some(Arc::from(raw(r#"{"name" : "t"}"#)));
+        of(&[]).put(&mut untouched);
+        assert_eq!(untouched.unwrap().get(), r#"{"name" : "t"}"#);
+    }
+}
