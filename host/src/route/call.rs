@@ -34,7 +34,6 @@ impl Call {
     /// Runs the call to its one end.
     pub(crate) async fn run(self) -> Result<Settled, Failure> {
         let (routing, started) = (Arc::clone(&self.routing), Instant::now());
-        let within = self.spec.trace.as_ref().and_then(|trace| trace.trace_id());
         let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
         let entered = Entered::new(&self, started);
         let trace = Arc::clone(entered.trace());
@@ -52,7 +51,7 @@ impl Call {
             json!({
                 "call_id": trace.about.id, "plugin": trace.about.plugin, "tool": trace.tool_name(),
                 "instance": instance, "error": failed,
-                "duration_ms": started.elapsed().as_secs_f64() * 1000.0, "trace_id": within,
+                "duration_ms": started.elapsed().as_secs_f64() * 1000.0, "trace_id": trace.about.within,
             })
         });
         outcome

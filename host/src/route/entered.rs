@@ -36,6 +36,7 @@ impl Entered {
             principal: Arc::clone(&call.spec.caller.principal),
             edge: call.spec.edge,
             durable: call.spec.durable,
+            within: call.spec.trace.as_ref().and_then(|trace| trace.trace_id()),
             keyed: false,
         };
         let routing = Arc::clone(&call.routing);

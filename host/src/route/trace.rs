@@ -51,6 +51,8 @@ pub(crate) struct About {
     pub(crate) principal: Arc<str>,
     pub(crate) edge: Edge,
     pub(crate) durable: bool,
+    /// The trace that its caller says it is part of.
+    pub(crate) within: Option<String>,
     /// It has a key of its caller's: the journal keeps what is said of it for longer.
     pub(crate) keyed: bool,
 }
