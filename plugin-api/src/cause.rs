@@ -120,6 +120,8 @@ causes! {
     Failing = "failing", false, "see the detail for what its calls failed with, and the plugin's log; `[breaker]` in its manifest says when it is left alone";
     /// Its list of tools, resources or prompts could not be read.
     ListFailed = "list_failed", false, "see the detail; the server's lists must be valid MCP and within the host's bounds";
+    /// A new version lists something else than the one that serves, and `upgrade.lists` does not let that pass.
+    OtherLists = "other_lists", false, "if the new version is as it should be, `wharf restart` takes it, or write upgrade.lists = \"any\"; else correct it: the old version goes on until then";
     /// It is lazy: it runs only while it is used.
     Lazy = "lazy", false, "nothing is wrong: the next call starts it (`start = \"lazy\"` in its manifest); `wharf start` does too";
     /// The call that has to succeed before it counts as ready did not.

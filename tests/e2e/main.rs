@@ -10,15 +10,18 @@
 
 mod support;
 
+mod admission;
 mod bad_manifest;
 mod bad_server;
 mod calls;
 mod cli;
+mod drain;
 mod eras;
 mod fetching;
 mod fidelity;
 mod foreign;
 mod groups;
+mod idempotency;
 mod isolation;
 mod lazy;
 mod lifecycle;
@@ -40,3 +43,4 @@ mod selftest;
 mod shipped;
 mod tasks;
 mod traces;
+mod upgrades;

@@ -18,11 +18,14 @@ mod support;
 
 mod harness;
 
+mod admission;
 mod answers;
 mod beside;
 mod chaos;
 mod containment;
 mod deaths;
+mod fate;
+mod history;
 mod journal;
 mod limits;
 mod noise;
@@ -30,3 +33,4 @@ mod starts;
 mod state;
 mod time;
 mod trees;
+mod upgrade;

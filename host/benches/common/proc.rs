@@ -20,6 +20,11 @@ pub(crate) fn memory(pid: u32) -> Outcome<(f64, f64)> {
     Ok((resident, proportional))
 }
 
+/// The part of the resident memory that is no file's, KiB: what the process has asked for, not what it is.
+pub(crate) fn anonymous(pid: u32) -> Outcome<f64> {
+    field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "RssAnon:")
+}
+
 /// Processor time that a process has used so far, all threads.
 pub(crate) fn cpu(pid: u32) -> Outcome<Duration> {
     let (user, system) = (stat(pid, 11)?, stat(pid, 12)?);

@@ -13,6 +13,8 @@ use crate::targets::Line;
 use crate::ways::connect;
 use crate::wire::{Edge, Payload};
 
+type Refusal = Box<dyn std::error::Error + Send + Sync>;
+
 /// How long one of many may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -26,13 +28,20 @@ pub(crate) async fn sessions(report: &mut Report, size: Size) -> Outcome<()> {
     open(&host, 100).await?;
     let first = size.pick(2000, 500);
     let (before, _) = proc::memory(host.pid)?;
-    let mut sessions = open(&host, first).await?;
+    let (mut sessions, refused) = open(&host, first).await?;
     let (after, _) = proc::memory(host.pid)?;
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
     let each = (after - before) * 1.024 / first as f64;
     report.number(SECTION, format!("memory of each of {first}"), each, "kB");
     report.lines.push(Line::at_most("memory of an idle MCP session at most 10 kB", each, 10.0, " kB"));
     let all = size.pick(10_000, 1000);
-    sessions.extend(open(&host, all - first).await?);
+    let (more, refused) = open(&host, all - first).await?;
+    sessions.extend(more);
+    if let Some(refused) = refused {
+        eprintln!("after {} sessions: {refused}", sessions.len());
+    }
     let alive = alive(&host, &sessions).await?;
     report.number(SECTION, format!("held of {all}"), alive as f64, "");
     report.number(SECTION, "memory of the host with them", proc::memory(host.pid)?.0 / 1024.0, "MiB");
@@ -40,13 +49,16 @@ pub(crate) async fn sessions(report: &mut Report, size: Size) -> Outcome<()> {
     host.end().await
 }
 
-/// Opens so many; their names.
-async fn open(host: &Host, count: usize) -> Outcome<Vec<String>> {
+/// Opens so many, or as many as the host takes; their names, and why there are no more.
+async fn open(host: &Host, count: usize) -> Outcome<(Vec<String>, Option<Refusal>)> {
     let mut names = Vec::with_capacity(count);
     for _ in 0..count {
-        names.push(McpHttp::legacy(host.connect().await?, "/mcp").await?.session().to_owned());
+        match McpHttp::legacy(host.connect().await?, "/mcp").await {
+            Ok(mcp) => names.push(mcp.session().to_owned()),
+            Err(refusal) => return Ok((names, Some(refusal))),
+        }
     }
-    Ok(names)
+    Ok((names, None))
 }
 
 /// How many still answer.
@@ -73,7 +85,7 @@ pub(crate) async fn streams(report: &mut Report, size: Size) -> Outcome<()> {
     for path in ["/api/v1/events", "/mcp"] {
         let host = host_with(1, &[]).await?;
         host.all_ready().await?;
-        let names = if path == "/mcp" { open(&host, count).await? } else { vec![String::new(); count] };
+        let names = if path == "/mcp" { open(&host, count).await?.0 } else { vec![String::new(); count] };
         let (before, _) = proc::memory(host.pid)?;
         let mut streams = Vec::with_capacity(count);
         for session in &names {

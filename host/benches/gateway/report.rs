@@ -17,6 +17,8 @@ pub(crate) struct Report {
     numbers: Vec<Number>,
     pub(crate) lines: Vec<Line>,
     pub(crate) void: Vec<String>,
+    /// The parts that could not be measured.
+    failures: Vec<String>,
 }
 
 /// What is no row of calls.
@@ -62,6 +64,17 @@ impl Report {
         self.numbers.push(Number { section, name: name.into(), value, unit });
     }
 
+    /// A part has been measured, or why not.
+    pub(crate) fn done(&mut self, part: &str, done: Outcome<()>) {
+        if let Err(error) = done {
+            self.failures.push(format!("{part}: {error}"));
+        }
+    }
+
+    pub(crate) fn failed(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
     /// The page; it reads well on a terminal too.
     pub(crate) fn page(&self) -> String {
         let mut out = String::new();
@@ -70,6 +83,9 @@ impl Report {
         }
         for why in &self.void {
             out.push_str(&format!("\n**VOID**: {why}\n"));
+        }
+        for failure in &self.failures {
+            out.push_str(&format!("\n**FAILED**: {failure}\n"));
         }
         let mut cell = "";
         for row in &self.rows {
@@ -113,6 +129,7 @@ impl Report {
         let document = json!({
             "machine": facts,
             "void": self.void,
+            "failed": self.failures,
             "numbers": self.numbers.iter().map(number_json).collect::<Vec<_>>(),
             "calls": self.rows.iter().map(row_json).collect::<Vec<_>>(),
             "targets": lines,

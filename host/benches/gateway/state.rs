@@ -29,6 +29,8 @@ pub(crate) async fn memory(report: &mut Report) -> Outcome<()> {
         let section = "memory of the host at rest";
         report.number(section, format!("resident, {count} plugins"), megabytes(resident), "MB");
         report.number(section, format!("proportional, {count} plugins"), megabytes(proportional), "MB");
+        let anonymous = megabytes(proc::anonymous(host.pid)?);
+        report.number(section, format!("of it anonymous, {count} plugins"), anonymous, "MB");
         let target = format!("memory at rest with {count} plugins at most {bound} MB");
         report.lines.push(Line::at_most(target, megabytes(resident), bound, " MB"));
         host.end().await?;
@@ -36,21 +38,27 @@ pub(crate) async fn memory(report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// Twenty plugins that take half a second each.
+/// From the start of the host until all can be called; at last twenty plugins that take half a second each.
 pub(crate) async fn starts(report: &mut Report, size: Size) -> Outcome<()> {
     const COUNT: usize = 20;
-    let mut took = Vec::new();
-    for _ in 0..size.pick(5, 2) {
-        let host = host_with(COUNT, &["--start-after", "500"]).await?;
-        took.push(until_callable(&host, COUNT).await?.as_secs_f64());
-        host.end().await?;
+    let slow: &[&str] = &["--start-after", "500"];
+    let mut all = f64::NAN;
+    for (what, count, args) in
+        [("1 plugin", 1, &[][..]), ("1 plugin of 0.5 s", 1, slow), ("20 plugins of 0.5 s", COUNT, slow)]
+    {
+        let mut took = Vec::new();
+        for _ in 0..size.pick(5, 2) {
+            let host = host_with(count, args).await?;
+            took.push(until_callable(&host, count).await?.as_secs_f64());
+            host.end().await?;
+        }
+        let took = Sample::new(took);
+        all = took.median();
+        report.number("start of the host", format!("{what}, all callable, median"), all, "s");
+        report.number("start of the host", format!("{what}, all callable, longest"), took.max(), "s");
     }
-    let took = Sample::new(took);
-    let section = "start";
-    report.number(section, "20 plugins of 0.5 s, all callable, median", took.median(), "s");
-    report.number(section, "20 plugins of 0.5 s, all callable, longest", took.max(), "s");
     let target = "20 plugins that take 0.5 s to start all callable within 0.6 s";
-    report.lines.push(Line::at_most(target, took.median(), 0.6, " s"));
+    report.lines.push(Line::at_most(target, all, 0.6, " s"));
     Ok(())
 }
 

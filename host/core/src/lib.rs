@@ -15,6 +15,7 @@ pub mod code;
 pub mod frame;
 pub mod hints;
 pub mod id;
+pub mod idempotency;
 pub mod journal;
 pub mod launcher;
 pub mod lifecycle;
@@ -30,6 +31,7 @@ pub mod splice;
 pub mod sse;
 pub mod tool_error;
 pub mod trace_context;
+pub mod upgrade;
 
 pub use code::Code;
 pub use id::{CallId, Generation, InstanceNo, PluginId};

@@ -43,6 +43,8 @@ pub(super) struct Plugin {
     pub(super) lists_changed: Option<ListsChanged>,
     #[serde(default)]
     pub(super) collisions: Vec<Collision>,
+    #[serde(default)]
+    pub(super) upgrade: Option<Upgrade>,
     pub(super) instances: Vec<Instance>,
     pub(super) in_force: Option<InForce>,
     pub(super) manifest: Manifest,
@@ -76,6 +78,23 @@ pub(super) struct ListsChanged {
     pub(super) text: String,
 }
 
+/// How a new version took over, or did not.
+#[derive(Debug, Deserialize)]
+pub(super) struct Upgrade {
+    pub(super) state: String,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) since: String,
+    pub(super) until: Option<String>,
+    pub(super) cause: Option<Cause>,
+    pub(super) difference: Option<Difference>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Difference {
+    pub(super) text: String,
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct Cause {
     pub(super) code: String,
@@ -86,6 +105,8 @@ pub(super) struct Cause {
 #[derive(Debug, Deserialize)]
 pub(super) struct Instance {
     pub(super) n: u32,
+    #[serde(default)]
+    pub(super) revision: Option<u64>,
     pub(super) generation: u64,
     pub(super) pid: Option<u32>,
     pub(super) port: Option<u16>,

@@ -8,7 +8,7 @@ use wharf_plugin_api::{Cause, ExitReport};
 use super::client::{Client, parse};
 use super::exit::Complaint;
 use super::out;
-use super::ps::{Collision, Instance, LastExit, ListsChanged, Plugin};
+use super::ps::{Collision, Instance, LastExit, ListsChanged, Plugin, Upgrade};
 use super::table::{age, span};
 
 #[derive(Debug, clap::Args)]
@@ -51,6 +51,9 @@ fn describe(plugin: &Plugin, now: SystemTime) -> String {
     if let Some(ListsChanged { at, after, text }) = &plugin.lists_changed {
         row("changed", &format!("{} ago, after a {after}: {text}", age(at, now)));
     }
+    for (name, value) in plugin.upgrade.iter().flat_map(|upgrade| tell_upgrade(upgrade, now)) {
+        row(name, &value);
+    }
     for Collision { kind, key, plugins } in &plugin.collisions {
         let is_name = matches!(kind.as_str(), "tool" | "prompt");
         let remedy = if is_name { "offered for none; change a `namespace`" } else { "each has its own URI" };
@@ -88,6 +91,29 @@ fn describe(plugin: &Plugin, now: SystemTime) -> String {
     text
 }
 
+/// How far the last upgrade has come, and why no further.
+fn tell_upgrade(upgrade: &Upgrade, now: SystemTime) -> Vec<(&'static str, String)> {
+    let Upgrade { state, from, to, since, until, cause, difference } = upgrade;
+    let (from, to, ago) = (format!("revision {from}"), format!("revision {to}"), age(since, now));
+    let end = until.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
+    let told = match state.as_str() {
+        "proving" => format!("{to} proves itself beside {from} since {ago}{end}"),
+        "trial" => format!("{to} serves since {ago}, {from} is warm{end}"),
+        "rolled_back" => format!("{to} was rolled back {ago} ago, {from} serves"),
+        _ => format!("{to} took over from {from} {ago} ago"),
+    };
+    let mut rows = vec![("upgrade", told)];
+    rows.extend(difference.iter().map(|difference| ("", format!("lists: {}", difference.text))));
+    if let Some(cause) = cause {
+        rows.push(("", format!("{}: {}", cause.code, cause.detail)));
+        // Of what was asked for there is nothing to remedy.
+        if cause.code != "requested" {
+            rows.push(("", cause.remedy.clone()));
+        }
+    }
+    rows
+}
+
 fn describe_instance(text: &mut String, instance: &Instance, now: SystemTime) {
     let Instance { n, generation, state, since, inflight, .. } = instance;
     write!(text, "  instance {n}#{generation}: {state} for {}, {inflight} in flight", age(since, now)).ok();
@@ -99,6 +125,9 @@ fn describe_instance(text: &mut String, instance: &Instance, now: SystemTime) {
     }
     if let Some(bytes) = instance.rss_bytes {
         write!(text, ", {} MiB", bytes / (1024 * 1024)).ok();
+    }
+    if let Some(revision) = instance.revision.filter(|revision| *revision > 1) {
+        write!(text, ", revision {revision}").ok();
     }
     if let Some(session) = &instance.session {
         write!(text, ", for session {session}").ok();

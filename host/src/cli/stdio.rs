@@ -193,7 +193,7 @@ async fn own(args: &Args, state: &Path, host: Host, signals: &mut Signals) -> Re
     let (input, output) = (opened(io::stdin().as_fd())?, opened(io::stdout().as_fd())?);
     let visitor = Visitor { principal: PRINCIPAL.into(), face: args.face() };
     let known = mcp.has(&visitor.face);
-    let ending = tasks.ending().clone();
+    let (ending, closing) = (tasks.ending().clone(), host.clone());
     let mut to_the_end = std::pin::pin!(async {
         if known {
             let peer = Peer::of(io::stdout());
@@ -211,6 +211,7 @@ async fn own(args: &Args, state: &Path, host: Host, signals: &mut Signals) -> Re
                     break;
                 }
                 // Calls in flight are answered first.
+                closing.close();
                 tracing::info!(signal, "ending; a second signal ends at once");
                 ending.cancel();
             }

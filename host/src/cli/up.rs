@@ -10,7 +10,7 @@ use super::Target;
 use super::exit::{Complaint, Exit};
 use super::out;
 use crate::Host;
-use crate::host::{Options, StartError};
+use crate::host::{MAX_CALLS, Options, StartError};
 use crate::process::Level;
 use crate::serve::{Listening, ServeError, Server, Settings};
 use crate::telemetry::{self, LogFormat, SetupError};
@@ -54,6 +54,9 @@ pub(super) struct HostArgs {
     /// Use no surer way of holding process trees together than this
     #[arg(long, value_enum, value_name = "LEVEL")]
     containment: Option<Level>,
+    /// Calls of all plugins together that may be in flight; one more is refused at once
+    #[arg(long, value_name = "N", default_value_t = MAX_CALLS, value_parser = at_least_one)]
+    max_calls: usize,
     /// How log lines on stderr look
     #[arg(long, value_enum, default_value_t)]
     pub(super) log_format: LogFormat,
@@ -61,8 +64,18 @@ pub(super) struct HostArgs {
 
 impl HostArgs {
     pub(super) fn options(&self, state: &Path) -> Options {
-        Options { containment: self.containment, ..Options::new(&self.plugins, state) }
+        Options {
+            containment: self.containment,
+            max_calls: self.max_calls,
+            ..Options::new(&self.plugins, state)
+        }
     }
+}
+
+/// A host that takes no call is a mistake.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let most: usize = text.parse().map_err(|error| format!("{error}"))?;
+    if most == 0 { Err("at least 1".to_owned()) } else { Ok(most) }
 }
 
 pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
@@ -130,8 +143,9 @@ impl HostArgs {
     }
 }
 
-/// Lets answers in flight go out, then ends the plugins.
+/// Lets no further call in and answers in flight go out, then ends the plugins.
 pub(super) async fn drain(server: Server, host: &Host) {
+    host.close();
     let until = Instant::now() + DRAIN;
     let left = server.stop(ANSWERS).await;
     if left > 0 {

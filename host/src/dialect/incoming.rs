@@ -20,7 +20,7 @@ use wharf_plugin_api::{
     CallError, CallErrorKind, Client, Delivery, Era, Id, Inbox, Notification, Reply, Request, RpcError, Scope,
 };
 
-use super::pending::Pending;
+use super::pending::{Pending, Taken};
 use super::unlinked::{self, Answers, Hears};
 use super::{Options, Outbox, modern, shortened};
 
@@ -127,11 +127,11 @@ impl Incoming {
         self.inbox.heard();
         match message {
             Message::Response { id, reply } => {
-                if !self.pending.answered(id.as_ref(), reply) {
-                    self.stray(
-                        "an answer to a request that is not there, or was answered already",
-                        id.as_ref(),
-                    );
+                let what = "an answer to a request that is not there, or was answered already";
+                match self.pending.answered(id.as_ref(), reply) {
+                    Taken::ByCaller => {}
+                    Taken::Late => self.options.log.count_late(),
+                    Taken::ByNobody => self.stray(what, id.as_ref()),
                 }
             }
             Message::Notification { method, params } => self.notification(&method, params, call),

@@ -44,6 +44,17 @@ struct Entry {
     sent: bool,
 }
 
+/// What became of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It went to who asked for it.
+    ByCaller,
+    /// Its call was given up meanwhile; it was dropped.
+    Late,
+    /// It answers nothing; it was dropped.
+    ByNobody,
+}
+
 /// Calls that may be meant, and the newest of them.
 #[derive(Default)]
 struct Meant<'a> {
@@ -98,9 +109,8 @@ impl Pending {
         true
     }
 
-    /// The plugin answered `id`. An answer to what was never sent is none. False: it answers nothing; one to a call that was
-    /// given up meanwhile is only late.
-    pub(crate) fn answered(&self, id: Option<&Id>, reply: Reply) -> bool {
+    /// The plugin answered `id`. An answer to what was never sent is none.
+    pub(crate) fn answered(&self, id: Option<&Id>, reply: Reply) -> Taken {
         let mut late = false;
         let entry = id.and_then(Id::as_u64).and_then(|id| {
             let mut table = self.table();
@@ -114,11 +124,11 @@ impl Pending {
             Some(entry) => {
                 // A caller that has just gone needs no answer.
                 entry.reply.send(Ok(reply)).ok();
-                true
+                Taken::ByCaller
             }
             None => {
                 tracing::debug!(?id, late, "an answer that nobody waits for");
-                late
+                if late { Taken::Late } else { Taken::ByNobody }
             }
         }
     }

@@ -79,7 +79,12 @@ fn difference(before: &Catalog, after: &Catalog) -> Value {
 /// What every plugin that is listed offers.
 fn collect(table: &Table) -> Vec<Offer> {
     let listed = table.values().filter(|plugin| plugin.is_listed());
-    listed.filter_map(|plugin| Some(offer(plugin, &*plugin.manifest()?, &*plugin.proof()?))).collect()
+    listed
+        .filter_map(|plugin| {
+            let (manifest, proof) = plugin.offered()?;
+            Some(offer(plugin, &manifest, &proof))
+        })
+        .collect()
 }
 
 fn offer(plugin: &PluginHandle, manifest: &Manifest, proof: &Proof) -> Offer {

@@ -39,10 +39,23 @@ pub struct Info {
     pub tools: usize,
     /// The catalog's version.
     pub catalog_version: u64,
+    /// The calls of all plugins together.
+    pub calls: CallsView,
     /// Bytes of answers and messages that wait for clients to take them.
     pub waiting_bytes: usize,
     /// Clients that were cut off since the start, because too much waited for them.
     pub clients_cut_off: u64,
+}
+
+/// The calls of a host at this moment.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct CallsView {
+    /// Calls in flight, those that wait for their turn among them.
+    pub in_flight: usize,
+    /// How many may be.
+    pub limit: usize,
+    /// How many were refused for it since the start.
+    pub overloaded: u64,
 }
 
 /// What a reload did.
@@ -65,7 +78,7 @@ pub(super) fn info(inner: &Inner) -> Info {
     for plugin in inner.shown() {
         *plugins.entry(plugin.state().as_str()).or_default() += 1;
     }
-    let catalog = inner.catalog.load();
+    let (catalog, calls) = (inner.catalog.load(), &inner.routing.calls);
     Info {
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
@@ -78,6 +91,11 @@ pub(super) fn info(inner: &Inner) -> Info {
         plugins,
         tools: catalog.tools().count(),
         catalog_version: catalog.version,
+        calls: CallsView {
+            in_flight: calls.in_flight(),
+            limit: inner.options.max_calls,
+            overloaded: calls.turned_away(),
+        },
         waiting_bytes: inner.held.bytes(),
         clients_cut_off: inner.held.cut_off(),
     }

@@ -166,8 +166,8 @@ impl Page {
         })?;
         family(to, &all::QUEUE, |all| {
             self.each(|id, plugin| {
-                let own: usize = plugin.owned().iter().map(|own| own.gate.waiting()).sum();
-                all.gauge(&[id], number(plugin.gate.waiting() + own))
+                let own: u32 = plugin.owned().iter().map(|own| own.gate.crowd().waiting).sum();
+                all.gauge(&[id], f64::from(plugin.gate.crowd().waiting + own))
             })
         })?;
         let usage = |one: &InstanceHandle| self.usage.get(&one.now().pid?);

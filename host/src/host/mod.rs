@@ -9,6 +9,7 @@ mod links;
 mod metrics;
 mod operations;
 mod options;
+mod programs;
 mod registry;
 mod switches;
 #[cfg(test)]
@@ -20,11 +21,11 @@ use std::fs::File;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use wharf_core::catalog::{Catalog, Tool};
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Manifest;
@@ -35,6 +36,7 @@ pub use self::info::{Info, ReloadView};
 use self::links::Links;
 pub use self::operations::Command;
 use self::operations::Operations;
+pub(crate) use self::options::MAX_CALLS;
 use self::options::own;
 pub use self::options::{Options, RegisterError, StartError};
 use self::registry::{Ask, Registry};
@@ -68,6 +70,8 @@ struct Inner {
     /// Plugins that were removed, as long as something of them is left.
     leaving: ArcSwap<Vec<Arc<PluginHandle>>>,
     catalog: ArcSwap<Catalog>,
+    /// Rung when plugins have come or changed: what they are launched from is looked at.
+    programs: Notify,
     /// Tells that the catalog was replaced.
     catalog_changed: watch::Sender<()>,
     registry: mpsc::Sender<Ask>,
@@ -79,6 +83,8 @@ struct Inner {
     /// Names this run of the host in call ids.
     run: u32,
     calls: AtomicU64,
+    /// No call is let in any more.
+    closed: AtomicBool,
     /// Held for as long as the host lives: no two hosts share a state folder.
     _lock: File,
 }
@@ -116,11 +122,14 @@ impl Host {
         let book = Arc::new(Book::new(run, recovery.calls));
         let open = Arc::clone(&book);
         services.journal.keep(&tasks, &events, move |call| open.is_open(call));
+        let routing = Routing::new(&services, book, options.max_calls);
+        routing.keys.remember(recovery.keys);
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),
             leaving: ArcSwap::default(),
             catalog: ArcSwap::default(),
+            programs: Notify::new(),
             catalog_changed: watch::Sender::new(()),
             registry: asks,
             operations: Operations::default(),
@@ -128,7 +137,8 @@ impl Host {
             links: Links::default(),
             run,
             calls: AtomicU64::new(0),
-            routing: Routing::new(&services, book),
+            closed: AtomicBool::new(false),
+            routing,
             services,
             _lock: lock,
             options,
@@ -139,6 +149,7 @@ impl Host {
         let registry = Registry::new(Arc::clone(&inner), context);
         tasks.spawn(tracing::info_span!(parent: None, "registry"), registry.run(asked, ticks));
         tasks.spawn(tracing::info_span!(parent: None, "catalog"), catalog::keep(Arc::clone(&inner)));
+        tasks.spawn(tracing::info_span!(parent: None, "programs"), programs::keep(Arc::clone(&inner)));
         let host = Self(inner);
         if let Err(failure) = host.reload().await {
             tracing::error!(%failure, "the manifests could not be read at the start; they are read when the folder answers");
@@ -146,8 +157,20 @@ impl Host {
         Ok(host)
     }
 
+    /// Lets no call in from now on; those that are in go on. [`Host::shutdown`] ends them.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it lets no call in any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
+    }
+
     /// Ends all plugins and tasks, within `budget`. Returns how many tasks had not ended by then.
     pub async fn shutdown(&self, budget: Duration) -> usize {
+        self.close();
         let end = tokio::time::Instant::now() + budget;
         let (done, ended) = oneshot::channel();
         let ending = async {
@@ -244,6 +267,14 @@ impl Host {
         &self.0.links
     }
 
+    /// Whether there is room for one more call, of whatever plugin.
+    ///
+    /// # Errors
+    /// If as many are in flight as may be.
+    pub(crate) fn has_room(&self) -> Result<(), Failure> {
+        self.0.routing.calls.has_room().map_err(Into::into)
+    }
+
     /// The state of a plugin, cheaply.
     #[must_use]
     pub fn state_of(&self, id: &str) -> Option<State> {
@@ -304,9 +335,8 @@ impl Host {
     /// If the folder cannot be read in time, or the host is ending.
     pub async fn reload(&self) -> Result<ReloadView, Failure> {
         let (done, applied) = oneshot::channel();
-        let ending = |_| Failure::new(Code::Overloaded, "the host is ending");
-        self.0.registry.send(Ask::Reload(done)).await.map_err(|_| ending(()))?;
-        applied.await.map_err(|_| ending(()))?
+        self.0.registry.send(Ask::Reload(done)).await.map_err(|_| Failure::ending())?;
+        applied.await.map_err(|_| Failure::ending())?
     }
 
     /// Runs a plugin of the embedding program beside those of the folder ([`Manifest::embedded`]). Returns without waiting
@@ -330,6 +360,9 @@ impl Host {
     /// One look-up gives plugin and upstream name; nothing else is touched.
     fn resolve(&self, spec: CallSpec) -> Result<Call, Failure> {
         let clock = self.0.routing.clock;
+        if self.is_closed() {
+            return Err(Failure::ending());
+        }
         let Some(plugin) = self.0.table.load().get(&spec.plugin).cloned() else {
             return Err(self.0.turned_away(None, &spec.method, Failure::no_plugin(spec.plugin.as_str())));
         };

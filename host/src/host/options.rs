@@ -16,13 +16,19 @@ pub struct Options {
     pub state: PathBuf,
     /// No surer containment of processes than this is used, though the machine may allow it.
     pub containment: Option<Level>,
+    /// Calls of all plugins together that may be in flight; one more is refused at once.
+    pub max_calls: usize,
 }
+
+/// Unless it is told: half of the connections that are taken over TCP, so that the other half finds out how things are; and
+/// more than the eight plugins run by default that are busy at the same time.
+pub(crate) const MAX_CALLS: usize = 512;
 
 impl Options {
     /// A host on these folders, with defaults for all else.
     #[must_use]
     pub fn new(plugins: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
-        Self { plugins: plugins.into(), state: state.into(), containment: None }
+        Self { plugins: plugins.into(), state: state.into(), containment: None, max_calls: MAX_CALLS }
     }
 }
 

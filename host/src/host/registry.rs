@@ -254,6 +254,7 @@ impl Registry {
         self.inner.leaving.store(Arc::new(left));
         self.inner.table.store(Arc::new(table));
         self.inner.services.catalog_dirty.notify_one();
+        self.inner.programs.notify_one();
         self.tell(reading.invalid.values().flat_map(|file| &file.problems).chain(&reading.loose));
         ReloadView {
             added: changes.added,
@@ -274,7 +275,8 @@ impl Registry {
         let enabled = self.switches.get(id.as_str()).unwrap_or(manifest.enabled);
         let switch = self.switches.get(id.as_str());
         let was_enabled = plugin.manifest().map(|last| switch.unwrap_or(last.enabled));
-        let setup = Setup { plugin: kinds::plugin(&self.inner.services, &plugin.core, &manifest), manifest };
+        let runs = kinds::plugin(&self.inner.services, &plugin.core, &manifest);
+        let setup = Setup::new(manifest, runs);
         plugin.configure(&setup, enabled, self.leaving.get(id).map_or(&[], Vec::as_slice));
         if was_enabled.is_some_and(|was| was != enabled) {
             let (plugin, event) = (Arc::clone(plugin), if enabled { Event::Enable } else { Event::Disable });

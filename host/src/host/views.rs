@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use wharf_core::manifest::{Kind, Manifest};
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::Inner;
-use crate::plugin::view::ManifestView;
+use crate::plugin::gate::Crowd;
+use crate::plugin::view::{ManifestView, QueueView, TurnedAwayView};
 use crate::plugin::{BreakerView, InstanceHandle, InstanceView, PluginHandle, PluginView, Snapshot};
 use crate::process::{InForce, memory};
 
@@ -41,6 +43,8 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         prompts: plugin.proof().map_or(0, |proof| proof.prompts.len()),
         lists_changed: plugin.core.drift.load_full(),
         collisions: catalog.collisions().iter().filter(|one| one.plugins.contains(id)).cloned().collect(),
+        queue: queue(plugin),
+        upgrade: plugin.upgrade(),
         instances: instances(inner, plugin),
         containment: manifest
             .as_ref()
@@ -49,12 +53,24 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         in_force,
         required: plugin.is_required(),
         stray_answers: plugin.core.log.strays(),
+        late_answers: plugin.core.log.late(),
         start: manifest.as_ref().map(|manifest| manifest.start),
         manifest: ManifestView {
             path: manifest.map_or_else(|| plugin.path.clone(), |manifest| manifest.path.clone()),
             problems: problems.iter().map(Into::into).collect(),
         },
     }
+}
+
+fn queue(plugin: &PluginHandle) -> QueueView {
+    let Crowd { waiting, running, limit } = plugin.gate.crowd();
+    let away = &plugin.gate.turned_away;
+    let turned_away = TurnedAwayView {
+        queue_full: away.queue_full.load(Ordering::Relaxed),
+        waited: away.waited.load(Ordering::Relaxed),
+        rate_limited: away.rate_limited.load(Ordering::Relaxed),
+    };
+    QueueView { waiting, running, limit, turned_away }
 }
 
 /// What is in force for the instances that run: a fact of each launch, whatever the manifest says by now. Of a plugin of which
@@ -116,10 +132,11 @@ fn misconfigured(plugin: &PluginHandle) -> Cause {
     Cause::new(kind, detail)
 }
 
-/// The shared ones, then those of single sessions.
+/// The shared ones, those of another version beside them, then those of single sessions.
 fn instances(inner: &Inner, plugin: &PluginHandle) -> Vec<InstanceView> {
     let shared = plugin.instances();
     let mut views: Vec<_> = shared.iter().map(|handle| instance(inner, plugin, handle, None)).collect();
+    views.extend(plugin.beside().iter().map(|handle| instance(inner, plugin, handle, None)));
     let own = plugin.owned();
     views.extend(own.iter().map(|own| instance(inner, plugin, &own.handle, Some(own.visit.short()))));
     views
@@ -141,7 +158,7 @@ fn instance(
     let clock = inner.services.clock;
     InstanceView {
         n: handle.n,
-        revision: handle.slot.revision,
+        revision: now.revision,
         role: handle.slot.role,
         generation: now.generation,
         pid: now.pid,

@@ -74,13 +74,13 @@ fn number(code: Code) -> i64 {
         Code::ProtocolError | Code::SessionLost => -32014,
         Code::Deadline => -32015,
         Code::Cancelled => -32016,
+        Code::IdempotencyConflict => -32017,
         // Codes of the HTTP routes, which no request of an MCP client comes to.
         Code::Unauthorized
         | Code::Forbidden
         | Code::NotFound
         | Code::MethodNotAllowed
         | Code::InputRequired
-        | Code::IdempotencyConflict
         | Code::ToolError
         | Code::Internal => RpcError::INTERNAL,
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use wharf_core::catalog::{Face, Item, Kind};
+use wharf_core::idempotency::{BadKey, Key};
 use wharf_core::splice;
 use wharf_core::trace_context::TraceContext;
 use wharf_core::{Code, PluginId};
@@ -23,9 +24,12 @@ const EVENTS: usize = 256;
 
 /// The method that names a tool.
 const CALL: &str = "tools/call";
+/// The member of `_meta` under which a call runs at most once.
+const KEY: &str = "wharf/idempotencyKey";
 
 /// What of `_meta` is between a client and us alone.
-const HOP: [&str; 6] = [
+const HOP: [&str; 7] = [
+    KEY,
     "io.modelcontextprotocol/protocolVersion",
     "io.modelcontextprotocol/clientInfo",
     "io.modelcontextprotocol/clientCapabilities",
@@ -84,9 +88,13 @@ pub(crate) async fn forward(
         "completion/complete" => completion(host, face, &caller.principal, params).await?,
         other => alone(host, face, other, params).await?,
     };
-    let params = way.params;
-    let mut forwarded = to(&way.plugin, caller, method, params);
-    forwarded.spec.tool = way.tool;
+    let key = match (&way.tool, &way.params) {
+        (Some(_), Some(params)) => key(params)?,
+        // What only reads may come twice.
+        (_, _) => None,
+    };
+    let mut forwarded = to(&way.plugin, caller, method, way.params);
+    (forwarded.spec.tool, forwarded.spec.key) = (way.tool, key);
     Ok(forwarded)
 }
 
@@ -285,12 +293,27 @@ fn progress_token(meta: &RawValue) -> Option<Box<RawValue>> {
     wharf_plugin_api::Id::from_raw(token).map(|_| token.to_owned())
 }
 
+/// The key of a call.
+fn key(params: &RawValue) -> Result<Option<Key>, RpcError> {
+    let bytes = params.get().as_bytes();
+    let holds = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
+    // As below.
+    if !holds("idempotencyKey") && !holds("\\") {
+        return Ok(None);
+    }
+    let Some(given) = splice::field(params, "_meta").and_then(|meta| splice::field(meta, KEY)) else {
+        return Ok(None);
+    };
+    let key = serde_json::from_str::<String>(given.get()).ok().and_then(|text| Key::new(&text).ok());
+    key.map(Some).ok_or_else(|| bad(format!("params._meta[{KEY:?}]: {BadKey}")))
+}
+
 /// The params without what `_meta` says of the client's own hop.
 fn without_hop(params: Arc<RawValue>) -> Arc<RawValue> {
     // The way of nearly every legacy call: nothing to take out, nothing to copy. A key may be spelled with escapes.
     let bytes = params.get().as_bytes();
     let holds = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
-    if !holds("io.modelcontextprotocol/") && !holds("\\") {
+    if !holds("io.modelcontextprotocol/") && !holds("idempotencyKey") && !holds("\\") {
         return params;
     }
     let edited = splice::field(&params, "_meta")

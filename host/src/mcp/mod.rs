@@ -38,6 +38,7 @@ pub(crate) use self::session::{Feed, REQUESTS, Session};
 use self::tasks::TaskTable;
 use crate::Host;
 use crate::held::Held;
+use crate::route::Failure;
 
 /// The MCP side of a host. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -84,6 +85,14 @@ impl Mcp {
             Face::Plugin(id) => self.host.state_of(id.as_str()).is_some(),
             Face::Group(group) => self.host.has_group(group),
         }
+    }
+
+    /// Whether there is room for one more call.
+    ///
+    /// # Errors
+    /// What to tell its client if there is none.
+    pub(crate) fn has_room(&self) -> Result<(), Failure> {
+        self.host.has_room()
     }
 
     /// Opens a legacy session by the params of its `initialize`. The reply is the answer to it.

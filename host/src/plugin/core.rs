@@ -13,7 +13,7 @@ use super::instance::InstanceHandle;
 use super::memory::Record;
 use super::meters::Meters;
 use super::open_tasks::OpenTasks;
-use super::services::Services;
+use super::versions::Versions;
 use super::watch::Watch;
 use crate::process::logs::LogBook;
 
@@ -23,6 +23,8 @@ pub(crate) struct PluginCore {
     pub(crate) log: Arc<LogBook>,
     /// What it offers, by its last proof or by what is remembered of one.
     pub(super) record: ArcSwapOption<Record>,
+    /// Which version that is of, and what another one offers.
+    pub(super) versions: Versions,
     pub(crate) watch: Arc<Watch>,
     /// Bumped with every snapshot of an instance, for those who wait for a change.
     pub(super) changed: watch::Sender<u64>,
@@ -55,6 +57,7 @@ impl PluginCore {
             id,
             log,
             record: ArcSwapOption::empty(),
+            versions: Versions::default(),
             watch: Arc::default(),
             changed: watch::Sender::new(0),
             roster: ArcSwap::default(),
@@ -80,13 +83,6 @@ impl PluginCore {
 
     pub(super) fn bump(&self) {
         self.changed.send_modify(|version| *version += 1);
-    }
-
-    /// Returns what was published before.
-    pub(super) fn publish_proof(&self, record: Arc<Record>, services: &Services) -> Option<Arc<Record>> {
-        let before = self.record.swap(Some(record));
-        services.catalog_dirty.notify_one();
-        before
     }
 
     /// Whether it is in use beside calls.

@@ -58,6 +58,7 @@ impl Supervisor {
             log: Arc::clone(&self.core.log),
             instance: self.n,
             generation: g,
+            muted: (self.core.versions.muted(), self.setup.revision),
             visit: self.visit.clone(),
         };
         let (inbox, end) = GenerationInbox::telling(Arc::clone(&self.news), outside);

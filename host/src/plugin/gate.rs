@@ -1,86 +1,131 @@
-//! The gate of a plugin: so many calls run, so many wait, the next is turned away at once.
+//! The gate of a plugin: so many calls run, so many wait, the next is turned away at once. Who is next when several callers
+//! wait is decided by [`wharf_core::admit`].
+//!
+//! While nobody waits, a call is let in by one exchange of a counter, and leaves by another: no lock, no allocation, no look
+//! at the clock. The lock guards the queue only. It must not know what a call is, nor why the bounds are what they are.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod caller;
+mod pace;
+mod pass;
+mod rates;
+mod shares;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
-use wharf_core::admit::{Admission, admit};
+use wharf_core::admit::{FairQueue, Shed};
 
+pub(crate) use self::caller::CallerKey;
+pub(crate) use self::pace::Pace;
+pub(crate) use self::pass::Pass;
+pub(crate) use self::rates::Rates;
+use self::shares::{Held, Shares};
 use super::asking::Asking;
 
-/// The gate of one plugin. A changed manifest gives it new bounds; calls under way keep their place under the old ones.
-#[derive(Debug)]
+/// A call that runs, in the counter of both.
+const RUNS: u64 = 1 << 32;
+/// A call that waits.
+const WAITS: u64 = 1;
+
+/// The gate of one plugin. New bounds hold from the next call on; those that run, run on.
+#[derive(Debug, Default)]
 pub(crate) struct Gate {
-    bounds: ArcSwap<Bounds>,
+    /// Those that run, and those that wait: the upper and the lower half.
+    load: AtomicU64,
+    concurrency: AtomicU32,
+    queue: AtomicU32,
+    /// Who has how many of the places.
+    shares: Shares,
+    waiting: Mutex<FairQueue<Waiter>>,
+    /// How long calls took lately.
+    pub(crate) pace: Pace,
+    pub(crate) rates: Rates,
+    pub(crate) turned_away: TurnedAway,
     asking: Arc<Asking>,
 }
 
+/// A call that waits for its turn.
 #[derive(Debug)]
-struct Bounds {
-    running: Arc<Semaphore>,
-    concurrency: u32,
-    waiting: Arc<AtomicUsize>,
-    queue: u32,
+struct Waiter {
+    caller: CallerKey,
+    until: Instant,
+    turn: oneshot::Sender<Turn>,
 }
+
+/// What becomes of a wait.
+type Turn = Result<Held, Refused>;
 
 /// Why a call was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The queue is full.
     Full {
-        /// How many wait.
+        /// How many may wait.
+        queue: u32,
+    },
+    /// Others wait too, and this caller has its share of the queue.
+    Share {
+        /// How many of it may wait while others do.
+        most: usize,
+        /// How many may wait in all.
         queue: u32,
     },
     /// It waited its time and its turn did not come.
     Waited,
 }
 
-/// Takes a waiting call off the count, however it ends.
-struct Waiting(Arc<AtomicUsize>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Calls that were turned away since the start, by reason.
+#[derive(Debug, Default)]
+pub(crate) struct TurnedAway {
+    /// There was no room in the queue.
+    pub(crate) queue_full: AtomicU64,
+    /// They waited, and their turn did not come.
+    pub(crate) waited: AtomicU64,
+    /// Their caller began too many.
+    pub(crate) rate_limited: AtomicU64,
 }
 
-impl Default for Gate {
-    fn default() -> Self {
-        Self { bounds: ArcSwap::from_pointee(Bounds::new(0, 0)), asking: Arc::default() }
-    }
-}
-
-impl Bounds {
-    fn new(concurrency: u32, queue: u32) -> Self {
-        Self {
-            running: Arc::new(Semaphore::new(concurrency as usize)),
-            concurrency,
-            waiting: Arc::default(),
-            queue,
-        }
-    }
+/// What a gate shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Crowd {
+    pub(crate) waiting: u32,
+    pub(crate) running: u32,
+    /// How many may run.
+    pub(crate) limit: u32,
 }
 
 impl Gate {
-    /// Sets the bounds.
+    /// Sets the bounds. Who waits for a place that there is now gets it.
     pub(crate) fn configure(&self, concurrency: u32, queue: u32) {
-        let bounds = self.bounds.load();
-        if (bounds.concurrency, bounds.queue) != (concurrency, queue) {
-            self.bounds.store(Arc::new(Bounds::new(concurrency, queue)));
+        self.queue.store(queue, Ordering::Relaxed);
+        if self.concurrency.swap(concurrency, Ordering::AcqRel) >= concurrency {
+            return;
+        }
+        let mut waiting = self.waiting();
+        while !waiting.is_empty() && running(self.load.fetch_add(RUNS, Ordering::AcqRel)) < concurrency {
+            self.hand_on(&mut waiting);
+        }
+        if !waiting.is_empty() {
+            // The last one was one too many.
+            self.load.fetch_sub(RUNS, Ordering::AcqRel);
         }
     }
 
     /// How many calls it lets run.
     pub(crate) fn concurrency(&self) -> usize {
-        self.bounds.load().concurrency as usize
+        self.concurrency.load(Ordering::Relaxed) as usize
     }
 
-    /// How many wait for their turn.
-    pub(crate) fn waiting(&self) -> usize {
-        self.bounds.load().waiting.load(Ordering::Relaxed)
+    /// How many run and wait.
+    pub(crate) fn crowd(&self) -> Crowd {
+        let load = self.load.load(Ordering::Relaxed);
+        let limit = self.concurrency.load(Ordering::Relaxed);
+        Crowd { waiting: waiting(load), running: running(load), limit }
     }
 
     /// How many of them may wait for their clients: half, so that there is room for others.
@@ -93,43 +138,135 @@ impl Gate {
         &self.asking
     }
 
+    /// How long it is likely to take until a call that comes now would run: those that wait go first. `None`: nothing is known.
+    pub(crate) fn likely_free_in(&self) -> Option<Duration> {
+        let Crowd { waiting, limit, .. } = self.crowd();
+        let rounds = waiting / limit.max(1) + 1;
+        self.pace.typical().map(|typical| typical.saturating_mul(rounds))
+    }
+
     /// Lets a call in, at once or when its turn comes before `until`. One that gets no turn within `patience` has a call that
     /// waits for its client sent away.
     pub(crate) async fn enter(
         &self,
+        caller: CallerKey,
         until: Instant,
         patience: Duration,
-    ) -> Result<OwnedSemaphorePermit, Refused> {
-        let bounds = self.bounds.load_full();
-        let waiting = bounds.waiting.load(Ordering::Relaxed);
-        match admit(bounds.running.available_permits(), waiting, bounds.queue as usize) {
-            Admission::Now => {
-                if let Ok(permit) = Arc::clone(&bounds.running).try_acquire_owned() {
-                    return Ok(permit);
-                }
-                if bounds.queue == 0 {
-                    return Err(self.full(&bounds, patience));
-                }
-            }
-            Admission::Queue => {}
-            Admission::Shed => return Err(self.full(&bounds, patience)),
+    ) -> Result<Pass<'_>, Refused> {
+        match self.try_enter(caller) {
+            Some(pass) => Ok(pass),
+            None => self.wait(caller, until, patience).await,
         }
-        bounds.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(Arc::clone(&bounds.waiting));
-        let turn = Arc::clone(&bounds.running).acquire_owned();
+    }
+
+    /// Lets a call in that need not wait. Nobody overtakes those that do.
+    pub(crate) fn try_enter(&self, caller: CallerKey) -> Option<Pass<'_>> {
+        let limit = self.concurrency.load(Ordering::Relaxed);
+        let more = |load: u64| (waiting(load) == 0 && running(load) < limit).then_some(load + RUNS);
+        self.load.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).ok()?;
+        Some(Pass::new(self, self.shares.take(caller), None))
+    }
+
+    async fn wait(&self, caller: CallerKey, until: Instant, patience: Duration) -> Result<Pass<'_>, Refused> {
+        let since = Instant::now();
+        let mut place = match self.join(caller, until) {
+            Ok(Joined::In(pass)) => return Ok(pass),
+            Ok(Joined::Waits(place)) => place,
+            Err(refused) => {
+                // Where nobody may wait for its turn, nobody else does this.
+                if refused == (Refused::Full { queue: 0 }) {
+                    self.asking.send_away(patience);
+                }
+                return Err(refused);
+            }
+        };
         tokio::select! {
             biased;
-            permit = turn => permit.map_err(|_| Refused::Waited),
+            turn = place.turn() => turn.map(|held| Pass::new(self, held, Some(since.elapsed()))),
             () = tokio::time::sleep_until(until) => Err(Refused::Waited),
             never = self.asking.press(patience) => match never {},
         }
     }
 
-    fn full(&self, bounds: &Bounds, patience: Duration) -> Refused {
-        // Where nobody may wait for its turn, nobody else does this.
-        if bounds.queue == 0 {
-            self.asking.send_away(patience);
+    /// Takes a place after all, or one in the queue.
+    fn join(&self, caller: CallerKey, until: Instant) -> Result<Joined<'_>, Refused> {
+        let (mut waiting, queue) = (self.waiting(), self.queue.load(Ordering::Relaxed));
+        // Once it is counted as one that waits, whoever leaves looks into the queue, and finds it: the lock is held.
+        loop {
+            if let Some(pass) = self.try_enter(caller) {
+                return Ok(Joined::In(pass));
+            }
+            match waiting.sheds(caller.0, queue as usize) {
+                Some(Shed::Full) => return Err(Refused::Full { queue }),
+                Some(Shed::Share { most }) => return Err(Refused::Share { most, queue }),
+                None => {}
+            }
+            let limit = self.concurrency.load(Ordering::Relaxed);
+            let one_more =
+                |load: u64| (self::waiting(load) > 0 || running(load) >= limit).then_some(load + WAITS);
+            if self.load.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok() {
+                break;
+            }
         }
-        Refused::Full { queue: bounds.queue }
+        let (turn, result) = oneshot::channel();
+        let (number, sent_away) = waiting.join(caller.0, queue as usize, Waiter { caller, until, turn });
+        if let Some(away) = sent_away {
+            self.load.fetch_sub(WAITS, Ordering::AcqRel);
+            let most = wharf_core::admit::share(queue as usize);
+            away.turn.send(Err(Refused::Share { most, queue })).ok();
+        }
+        Ok(Joined::Waits(pass::Place::new(self, caller, number, result)))
     }
+
+    /// A call leaves: its place goes to whoever is next, or is free.
+    fn leave(&self, held: Held) {
+        self.shares.give_back(held);
+        let alone = |load: u64| (waiting(load) == 0).then(|| load - RUNS);
+        if self.load.fetch_update(Ordering::AcqRel, Ordering::Acquire, alone).is_err() {
+            self.hand_on(&mut self.waiting());
+        }
+    }
+
+    /// Hands a place on that is counted as taken. Whoever has waited for too long is told so: nobody is served late.
+    fn hand_on(&self, queue: &mut FairQueue<Waiter>) {
+        let limit = self.concurrency.load(Ordering::Relaxed);
+        let now = Instant::now();
+        // Fewer places than there were: this one is gone.
+        while running(self.load.load(Ordering::Relaxed)) <= limit {
+            let Some(next) = queue.next(limit as usize, |caller| self.shares.of(CallerKey(caller))) else {
+                break;
+            };
+            self.load.fetch_sub(WAITS, Ordering::AcqRel);
+            if next.until <= now {
+                next.turn.send(Err(Refused::Waited)).ok();
+                continue;
+            }
+            let held = self.shares.take(next.caller);
+            match next.turn.send(Ok(held)) {
+                Ok(()) => return,
+                // Whoever waited is gone without a word.
+                Err(turn) => turn.into_iter().for_each(|held| self.shares.give_back(held)),
+            }
+        }
+        self.load.fetch_sub(RUNS, Ordering::AcqRel);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, FairQueue<Waiter>> {
+        // No critical section can panic half way.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a call that found no place went on.
+enum Joined<'a> {
+    In(Pass<'a>),
+    Waits(pass::Place<'a>),
+}
+
+fn running(load: u64) -> u32 {
+    u32::try_from(load >> 32).unwrap_or(u32::MAX)
+}
+
+fn waiting(load: u64) -> u32 {
+    u32::try_from(load & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }

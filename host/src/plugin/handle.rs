@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::error::TrySendError;
@@ -21,6 +21,7 @@ use super::prove::Proof;
 use super::retries::Retries;
 use super::services::Services;
 use super::sleep::sleeps;
+use super::upgrade::Upgrading;
 use crate::manifest::Problem;
 use crate::process::logs::LogBook;
 
@@ -39,6 +40,8 @@ pub(crate) struct PluginHandle {
     pub(crate) retries: Retries,
     /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
     pub(super) surplus: Mutex<Vec<InstanceHandle>>,
+    /// The versions of it that run beside each other.
+    pub(super) upgrading: Mutex<Upgrading>,
     /// The instances of single sessions.
     pub(super) owned: Arc<Owned>,
     /// Why it was taken away, once it was.
@@ -64,6 +67,7 @@ impl PluginHandle {
             pins: Pins::default(),
             retries: Retries::default(),
             surplus: Mutex::default(),
+            upgrading: Mutex::default(),
             owned: Arc::default(),
             retired: OnceLock::new(),
             gone: watch::Sender::new(false),
@@ -83,6 +87,7 @@ impl PluginHandle {
 
     /// Gives all instances an operator's word, and returns when their snapshots show it.
     pub(crate) async fn operate(&self, event: &Event) {
+        self.before_operator(event);
         for instance in self.instances().iter() {
             instance.operate(event.clone()).await;
         }
@@ -97,12 +102,14 @@ impl PluginHandle {
         // Only once.
         self.retired.set(why).ok();
         let mut roster = self.core.roster.load().to_vec();
+        roster.append(&mut self.give_up_upgrade());
         roster.append(&mut self.owned.retire());
         let gone = self.gone.clone();
+        // Those that may end their calls first may not any more.
+        roster.append(&mut self.surplus());
         for instance in roster.iter() {
             self.send(instance, Command::Retire(why));
         }
-        roster.append(&mut self.surplus.lock().unwrap_or_else(PoisonError::into_inner));
         let span = tracing::info_span!(parent: None, "retire", plugin = %self.core.id);
         self.services.tasks.spawn(span, async move {
             for instance in roster.iter() {
@@ -150,6 +157,11 @@ impl PluginHandle {
 
     pub(crate) fn instances(&self) -> Arc<Vec<InstanceHandle>> {
         self.core.roster.load_full()
+    }
+
+    /// What it declares and what it lists, of one version.
+    pub(crate) fn offered(&self) -> Option<(Arc<Manifest>, Arc<Proof>)> {
+        self.core.between(|| Some((self.manifest()?, self.proof()?)))
     }
 
     pub(crate) fn proof(&self) -> Option<Arc<Proof>> {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wharf_core::{Generation, InstanceNo, PluginId};
+use wharf_core::{Generation, InstanceNo, PluginId, Revision};
 use wharf_plugin_api::{CallError, Cause, Inbox, Notification, Reply, Request, RpcError, Stage, async_trait};
 
 use super::notice::{LARGEST, Notice, Notices};
+use super::versions::Muted;
 use super::visit::Visit;
 use crate::process::logs::LogBook;
 
@@ -59,6 +60,8 @@ pub(crate) struct Outside {
     /// Which of the plugin's instances, and which life of it: for the log.
     pub(crate) instance: InstanceNo,
     pub(crate) generation: Generation,
+    /// Of another version, which takes the calls, the same is heard.
+    pub(super) muted: (Arc<Muted>, Revision),
     /// The session whose own instance it is.
     pub(crate) visit: Option<Arc<Visit>>,
 }
@@ -141,6 +144,10 @@ impl GenerationInbox {
 impl Outside {
     /// What is too large for all to keep is told to nobody but the plugin's own log.
     fn tell(&self, notification: Notification) {
+        let (muted, revision) = &self.muted;
+        if muted.is(*revision) {
+            return;
+        }
         let bytes = notification.params.as_ref().map_or(0, |params| params.get().len());
         if bytes > LARGEST {
             let text = format!(

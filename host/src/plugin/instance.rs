@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use wharf_core::lifecycle::{Event, State};
 use wharf_core::manifest::Manifest;
-use wharf_core::{Generation, InstanceNo, Moment, Slot};
+use wharf_core::{Generation, InstanceNo, Moment, Revision, Slot};
 use wharf_plugin_api::{Cause, Hello, Link, Plugin};
 
 use super::exits::Exits;
@@ -21,6 +21,8 @@ use super::fuse::Fuse;
 pub(crate) struct Setup {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) plugin: Arc<dyn Plugin>,
+    /// Which contents these are; given when it is seen that they are others.
+    pub(crate) revision: Revision,
 }
 
 /// The state of an instance at one moment. Never changed, only replaced.
@@ -31,6 +33,8 @@ pub(crate) struct Snapshot {
     pub(crate) cause: Option<Cause>,
     pub(crate) next_attempt: Option<Moment>,
     pub(crate) generation: Generation,
+    /// What the generation was launched from.
+    pub(crate) revision: Revision,
     pub(crate) restarts: u64,
     /// Whether it is meant to be up.
     pub(crate) wanted: bool,
@@ -61,6 +65,8 @@ pub(crate) enum Command {
     },
     /// End, for this reason, and let the supervisor end.
     Retire(&'static str),
+    /// Likewise, once the calls in flight have ended or had their time.
+    Leave(&'static str),
 }
 
 /// The handle of an instance. Cheap to clone; the supervisor lives as long as it is not retired.
@@ -122,6 +128,15 @@ pub(crate) struct Predecessors {
     pub(crate) plugins: Vec<watch::Receiver<bool>>,
     /// The instance that had the same number.
     pub(crate) instance: Option<InstanceHandle>,
+}
+
+// === impl Setup ===
+
+impl Setup {
+    /// Of a manifest that is not compared with another one yet.
+    pub(crate) fn new(manifest: Arc<Manifest>, plugin: Arc<dyn Plugin>) -> Self {
+        Self { manifest, plugin, revision: Revision::default() }
+    }
 }
 
 // === impl Predecessors ===

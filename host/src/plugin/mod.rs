@@ -5,6 +5,7 @@
 
 pub(crate) mod asking;
 mod canary;
+mod commands;
 pub(crate) mod core;
 mod drift;
 pub(crate) mod effects;
@@ -40,6 +41,8 @@ mod tend;
 pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;
+mod upgrade;
+mod versions;
 pub mod view;
 pub(crate) mod visit;
 pub(crate) mod watch;
@@ -50,5 +53,5 @@ pub(crate) use instance::{InstanceHandle, Setup, Snapshot};
 pub(crate) use kinds::verdicts::Verdicts;
 pub(crate) use memory::{Memory, Record};
 pub(crate) use services::Services;
-pub use view::{BreakerView, InstanceView, LastExit, OperationView, PluginView};
+pub use view::{BreakerView, InstanceView, LastExit, OperationView, PluginView, UpgradeView};
 pub use visit::Ask;

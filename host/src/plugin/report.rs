@@ -3,30 +3,40 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use wharf_core::Generation;
 use wharf_core::lifecycle::{Machine, State};
 use wharf_core::manifest::Start;
+use wharf_core::{Generation, Revision};
 use wharf_plugin_api::{Cause, CauseKind, Hello};
 
+use super::core::PluginCore;
+use super::drift::tell_drift;
 use super::exits::Exits;
 use super::inbox::Facts;
 use super::instance::Snapshot;
 use super::memory::Record;
 use super::prove::Proof;
+use super::services::Services;
 use super::supervisor::Supervisor;
+use super::versions::Published;
 use super::view::LastExit;
 
 /// Lines of stderr that are kept with a death.
 const TAIL: usize = 20;
 
 /// What is seen before the task runs: an instance that is wanted up is on its way, also while it waits for its place.
-pub(super) fn first_snapshot(machine: &Machine, up: bool, hello: Option<Arc<Hello>>) -> Snapshot {
+pub(super) fn first_snapshot(
+    machine: &Machine,
+    revision: Revision,
+    up: bool,
+    hello: Option<Arc<Hello>>,
+) -> Snapshot {
     Snapshot {
         state: if up { State::Preparing } else { machine.state() },
         since: machine.since(),
         cause: machine.cause().cloned(),
         next_attempt: None,
         generation: Generation(0),
+        revision,
         restarts: 0,
         wanted: up || machine.is_wanted(),
         asleep: machine.is_asleep(),
@@ -37,6 +47,12 @@ pub(super) fn first_snapshot(machine: &Machine, up: bool, hello: Option<Arc<Hell
         hello,
         exits: Exits::default(),
     }
+}
+
+/// Writes down what the plugin offers now; nobody waits for it.
+pub(super) fn remember(core: &Arc<PluginCore>, services: &Arc<Services>) {
+    let (core, keeper) = (Arc::clone(core), Arc::clone(services));
+    drop(services.tasks.blocking(move || keeper.memory.keep(&core.id, || core.record.load_full())));
 }
 
 /// That its turn to fetch has not come says more than why it last ended.
@@ -52,17 +68,17 @@ impl Supervisor {
         let Some(hello) = self.hello.clone() else { return };
         let manifest = &self.setup.manifest;
         let record = Arc::new(Record::of(manifest, hello, proof));
-        if let Some(before) = self.core.publish_proof(Arc::clone(&record), &self.services) {
-            self.tell_drift(&before.proof, &record.proof, after);
+        match self.core.publish_proof(self.setup.revision, Arc::clone(&record), &self.services) {
+            Published::Kept => return,
+            Published::Shown(before) => {
+                if let Some(before) = before {
+                    let of = (self.n, self.machine.generation());
+                    tell_drift(&self.core, &self.services, of, (&before.proof, &record.proof), after);
+                }
+            }
         }
         if manifest.start == Start::Lazy {
-            let (core, services) = (Arc::clone(&self.core), Arc::clone(&self.services));
-            // Nobody waits for it.
-            drop(
-                self.services
-                    .tasks
-                    .blocking(move || services.memory.keep(&core.id, || core.record.load_full())),
-            );
+            remember(&self.core, &self.services);
         }
     }
 
@@ -95,6 +111,7 @@ impl Supervisor {
             cause: queued(&facts).or_else(|| self.machine.cause().cloned()),
             next_attempt: self.machine.next_attempt(),
             generation: self.machine.generation(),
+            revision: self.setup.revision,
             restarts: self.machine.restarts(),
             wanted: self.machine.is_wanted(),
             asleep: self.machine.is_asleep(),

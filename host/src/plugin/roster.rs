@@ -1,6 +1,6 @@
 //! Which instances a plugin has: made, kept and retired as its manifest says. What they are called for is not known here.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use wharf_core::lifecycle::State;
@@ -11,26 +11,32 @@ use super::PluginHandle;
 use super::instance::{Beginning, Command, InstanceHandle, Predecessors, Setup};
 use super::supervisor::supervise;
 
+/// What the instances of a version are made with.
+pub(super) struct Wanted<'a> {
+    pub(super) setup: &'a Setup,
+    /// What runs must be started anew.
+    pub(super) renew: bool,
+    /// How further ones begin.
+    pub(super) beginning: Beginning,
+    /// How many of them are started without a call, of a lazy plugin.
+    pub(super) awake: u32,
+    /// Plugins that had this id before.
+    pub(super) leaving: &'a [watch::Receiver<bool>],
+}
+
 impl PluginHandle {
-    /// Goes by this setup from now on. What must be launched otherwise is started anew once its calls have ended; what was
-    /// stopped by an operator stays stopped. `leaving`: plugins that had this id before.
-    pub(crate) fn configure(&self, setup: &Setup, enabled: bool, leaving: &[watch::Receiver<bool>]) {
-        let limits = &setup.manifest.limits;
-        self.gate.configure(limits.concurrency.saturating_mul(setup.manifest.instances()), limits.queue);
-        let last = self.manifest.swap(Some(Arc::clone(&setup.manifest)));
-        let renew = last.is_none_or(|last| setup.manifest.launches_otherwise(&last));
+    /// All instances go by this setup from now on. What must be launched otherwise is started anew once its calls have
+    /// ended; what was stopped by an operator stays stopped.
+    pub(super) fn in_place(
+        &self,
+        setup: &Setup,
+        renew: bool,
+        enabled: bool,
+        leaving: &[watch::Receiver<bool>],
+    ) {
+        self.open_gate(&setup.manifest);
+        self.manifest.store(Some(Arc::clone(&setup.manifest)));
         let before = self.core.roster.load_full();
-        let wanted = setup.manifest.instances() as usize;
-        let mut roster: Vec<InstanceHandle> = before.iter().take(wanted).cloned().collect();
-        for instance in &roster {
-            self.send(instance, Command::Configure { setup: setup.clone(), renew });
-        }
-        let mut surplus = self.surplus.lock().unwrap_or_else(PoisonError::into_inner);
-        surplus.retain(|instance| !instance.commands.is_closed());
-        for instance in before.iter().skip(wanted) {
-            self.send(instance, Command::Retire("fewer replicas are wanted"));
-            surplus.push(instance.clone());
-        }
         // Stopped by an operator, as opposed to switched off and now on again.
         let stopped = |instance: &InstanceHandle| {
             let now = instance.now();
@@ -42,20 +48,68 @@ impl PluginHandle {
             true => Beginning::Up,
         };
         // A lazy one is started by a call, but what it offers must be known.
-        let lazy = setup.manifest.start == Start::Lazy;
-        let known = self.core.record.load().is_some();
-        for n in roster.len()..wanted {
-            let slot = slot(&setup.manifest, u32::try_from(n).unwrap_or(u32::MAX));
-            let instance = surplus.iter().rev().find(|instance| instance.n == slot.n).cloned();
-            let before = Predecessors { plugins: leaving.to_vec(), instance };
-            let waits = lazy && beginning == Beginning::Up && (known || slot.n.0 > 0);
-            let beginning = if waits { Beginning::Asleep } else { beginning };
-            roster.push(supervise(&self.core, &self.services, slot, setup.clone(), beginning, before, None));
-        }
-        drop(surplus);
+        let awake = u32::from(self.core.record.load().is_none());
+        let roster = self.arrange(&before, &[], &Wanted { setup, renew, beginning, awake, leaving });
         self.configure_own(setup, renew, leaving);
         self.core.roster.store(Arc::new(roster));
         self.core.bump();
+    }
+
+    /// So many calls may run and wait.
+    pub(super) fn open_gate(&self, manifest: &Manifest) {
+        let limits = &manifest.limits;
+        self.gate.configure(limits.concurrency.saturating_mul(manifest.instances()), limits.queue);
+        self.gate.rates.configure(limits.rate);
+    }
+
+    /// The instances that a setup wants, of those that there are and further ones. `beside`: those of another version, whose
+    /// numbers are taken.
+    pub(super) fn arrange(
+        &self,
+        before: &[InstanceHandle],
+        beside: &[InstanceHandle],
+        wanted: &Wanted<'_>,
+    ) -> Vec<InstanceHandle> {
+        let Wanted { setup, renew, leaving, .. } = wanted;
+        let count = setup.manifest.instances() as usize;
+        let mut roster: Vec<InstanceHandle> = before.iter().take(count).cloned().collect();
+        for instance in &roster {
+            self.send(instance, Command::Configure { setup: (*setup).clone(), renew: *renew });
+        }
+        for instance in before.iter().skip(count) {
+            self.dismiss(instance, Command::Retire("fewer replicas are wanted"));
+        }
+        let surplus = self.surplus().clone();
+        for nth in (roster.len()..count).filter_map(|nth| u32::try_from(nth).ok()) {
+            // Beside another version nothing waits for the end of a third one.
+            let ending = |n: InstanceNo| {
+                !beside.is_empty() && surplus.iter().any(|one| one.n == n && !one.commands.is_closed())
+            };
+            let taken = |n: InstanceNo| roster.iter().chain(beside).any(|one| one.n == n) || ending(n);
+            let Some(n) = (nth..).chain(0..nth).map(InstanceNo).find(|n| !taken(*n)) else { continue };
+            let slot = Slot { n, revision: setup.revision, ..slot(&setup.manifest, nth) };
+            let instance = surplus.iter().rev().find(|instance| instance.n == n).cloned();
+            let before = Predecessors { plugins: leaving.to_vec(), instance };
+            let lazy = setup.manifest.start == Start::Lazy;
+            let waits = lazy && wanted.beginning == Beginning::Up && nth >= wanted.awake;
+            let beginning = if waits { Beginning::Asleep } else { wanted.beginning };
+            let (core, services) = (&self.core, &self.services);
+            roster.push(supervise(core, services, slot, (*setup).clone(), beginning, before, None));
+        }
+        roster
+    }
+
+    /// It is not needed any more: what it is told ends it. Its number is taken again only when it is gone, and its generations
+    /// go on.
+    pub(super) fn dismiss(&self, instance: &InstanceHandle, command: Command) {
+        self.send(instance, command);
+        let mut surplus = self.surplus();
+        surplus.retain(|other| other.n != instance.n || !other.commands.is_closed());
+        surplus.push(instance.clone());
+    }
+
+    pub(super) fn surplus(&self) -> MutexGuard<'_, Vec<InstanceHandle>> {
+        self.surplus.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

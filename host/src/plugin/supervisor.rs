@@ -121,7 +121,8 @@ pub(super) fn supervise(
     let (load, face, news) = (Load::new(freed), Arc::<Face>::default(), Arc::<Notify>::default());
     let rules = setup.manifest.breaker.clone();
     let fuse = Fuse::new(rules, services.clock, Arc::clone(&load), Arc::clone(&news));
-    let (snapshot, snapshot_rx) = watch::channel(Arc::new(first_snapshot(&machine, up, hello.clone())));
+    let (snapshot, snapshot_rx) =
+        watch::channel(Arc::new(first_snapshot(&machine, setup.revision, up, hello.clone())));
     let supervisor = Supervisor {
         core: Arc::clone(core),
         services: Arc::clone(services),
@@ -228,37 +229,6 @@ impl Supervisor {
         }
         self.publish();
         self.tell(before);
-    }
-
-    fn command(&mut self, command: Option<Command>) {
-        match command {
-            Some(Command::Operator(event, shown)) => {
-                self.on(event);
-                // Whoever asked may have gone.
-                shown.send(()).ok();
-            }
-            Some(Command::Configure { setup, renew: true }) => {
-                self.next_setup = Some(setup);
-                self.on(Event::Renew);
-                self.reconsider_sleep(true);
-            }
-            Some(Command::Configure { setup, renew: false }) => {
-                self.machine.set_policy(Policy::from(&*setup.manifest));
-                self.fuse.set_rules(setup.manifest.breaker.clone());
-                self.setup.manifest = Arc::clone(&setup.manifest);
-                self.next_setup = Some(setup);
-                self.schedule_probe();
-                self.reconsider_sleep(false);
-            }
-            Some(Command::Retire(why)) => {
-                self.retiring = true;
-                self.on(Event::Retire(why));
-            }
-            None => {
-                self.retiring = true;
-                self.on(Event::Retire("nobody needs it any more"));
-            }
-        }
     }
 
     fn outcome(&mut self, outcome: Outcome) {

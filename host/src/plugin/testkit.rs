@@ -387,5 +387,5 @@ impl Kit {
 }
 
 pub(crate) fn setup(script: &Arc<Script>, manifest: Manifest) -> Setup {
-    Setup { manifest: Arc::new(manifest), plugin: Arc::new(Fake(Arc::clone(script))) }
+    Setup::new(Arc::new(manifest), Arc::new(Fake(Arc::clone(script))))
 }

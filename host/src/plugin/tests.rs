@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wharf_core::Generation;
 use wharf_core::lifecycle::{Event, State};
-use wharf_core::manifest::{Manifest, Span};
+use wharf_core::manifest::{Manifest, Span, Way};
 use wharf_plugin_api::CauseKind;
 
 use super::testkit::{Kit, Opening, Script, manifest, setup};
@@ -95,10 +95,11 @@ async fn an_opening_that_ignores_its_cancellation_is_dropped_in_the_end() {
     kit.ready().await;
 }
 
-/// A manifest that is launched otherwise.
+/// A manifest that is launched otherwise, and not beside.
 fn otherwise() -> Manifest {
     let mut other = manifest("p");
     other.stop.term = Span::secs(6);
+    other.upgrade.way = Way::InPlace;
     other
 }
 

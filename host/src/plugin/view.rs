@@ -9,10 +9,12 @@ use serde_json::value::RawValue;
 use wharf_core::catalog::Collision;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Start;
+use wharf_core::upgrade::Step;
 use wharf_core::{Generation, InstanceNo, PluginId, Revision, Role};
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::drift::ListsChange;
+use super::upgrade::Lists;
 use crate::manifest::ProblemView;
 use crate::process::InForce;
 use crate::telemetry::{rfc3339, rfc3339_opt};
@@ -58,12 +60,19 @@ pub struct PluginView {
     pub lists_changed: Option<Arc<ListsChange>>,
     /// What it lists under a name or URI that others have too.
     pub collisions: Vec<Collision>,
-    /// Its instances.
+    /// The calls that it has, and those that wait for their turn; without those of sessions that have an instance of their
+    /// own.
+    pub queue: QueueView,
+    /// The last time that it was launched otherwise; absent if it never was in this run of the host.
+    pub upgrade: Option<UpgradeView>,
+    /// Its instances: those that take calls, those of another version beside them, and those that are ending.
     pub instances: Vec<InstanceView>,
     /// How its processes are kept from outliving the host.
     pub containment: Option<&'static str>,
     /// Answers of it to nothing that it was asked, or to what it had answered already; they were dropped.
     pub stray_answers: u64,
+    /// Answers of it to calls that were given up before; they were dropped.
+    pub late_answers: u64,
     /// What is in force for its processes: for those that run, since their launch; if none does, so it would be. Absent if
     /// there are none to launch, or this machine does not give what the manifest demands.
     pub in_force: Option<InForce>,
@@ -75,6 +84,30 @@ pub struct PluginView {
     pub start: Option<Start>,
 }
 
+/// The calls of a plugin at this moment.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct QueueView {
+    /// Calls that wait for their turn.
+    pub waiting: u32,
+    /// Calls that run.
+    pub running: u32,
+    /// How many may run at the same time, over all its instances.
+    pub limit: u32,
+    /// Calls that were turned away since the host knows the plugin.
+    pub turned_away: TurnedAwayView,
+}
+
+/// Calls that were turned away, by reason.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TurnedAwayView {
+    /// There was no room in the queue.
+    pub queue_full: u64,
+    /// They waited, and their turn did not come in time.
+    pub waited: u64,
+    /// Their caller began more than `limits.rate` allows.
+    pub rate_limited: u64,
+}
+
 /// The manifest of a plugin.
 #[derive(Clone, Debug, Serialize)]
 pub struct ManifestView {
@@ -83,6 +116,27 @@ pub struct ManifestView {
     pub path: PathBuf,
     /// What is wrong with it. If the plugin runs, it runs by the last version that was right.
     pub problems: Vec<ProblemView>,
+}
+
+/// How a new version took over, or did not.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpgradeView {
+    /// `proving`, `trial`, `rolled_back` or `done`.
+    pub state: Step,
+    /// The version before.
+    pub from: Revision,
+    /// The new one.
+    pub to: Revision,
+    /// Since when it is there.
+    #[serde(serialize_with = "rfc3339")]
+    pub since: SystemTime,
+    /// When the step ends at the latest, if it does by itself.
+    #[serde(serialize_with = "rfc3339_opt")]
+    pub until: Option<SystemTime>,
+    /// Why it was rolled back, or ended early.
+    pub cause: Option<Cause>,
+    /// What the new version lists beside the old one, in `lists` by kind and in `text`.
+    pub difference: Option<Arc<Lists>>,
 }
 
 /// One instance.

@@ -67,6 +67,7 @@ pub struct LogBook {
     live: broadcast::Sender<LogLine>,
     file: FileSink,
     strays: AtomicU64,
+    late: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +99,7 @@ impl LogBook {
             live: broadcast::channel(LIVE_LINES).0,
             file: FileSink::new(&dir, plugin),
             strays: AtomicU64::new(0),
+            late: AtomicU64::new(0),
         }
     }
 
@@ -116,6 +118,17 @@ impl LogBook {
     /// Counts an answer of the plugin to nothing that it was asked, and gives the count.
     pub(crate) fn count_stray(&self) -> u64 {
         self.strays.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts an answer of the plugin to a call that was given up.
+    pub(crate) fn count_late(&self) {
+        self.late.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many answers of the plugin, to calls that were given up, were dropped.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
     }
 
     /// How many answers of the plugin, to nothing that it was asked, were dropped.

@@ -94,6 +94,15 @@ pub fn shim_available() -> Result<(), NotInitialised> {
     exe::path().map(drop)
 }
 
+/// The scripts that a program is started with, if it is an interpreter. To be called off the runtime.
+pub(crate) fn scripts(
+    program: &std::path::Path,
+    args: &[String],
+    cwd: &std::path::Path,
+) -> Vec<std::path::PathBuf> {
+    reach::scripts::named(program, args, cwd)
+}
+
 /// Makes a folder that nobody else can read; one that exists is made private.
 ///
 /// # Errors

@@ -7,7 +7,7 @@
 mod git;
 mod paths;
 mod programs;
-mod scripts;
+pub(super) mod scripts;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::DirBuilderExt;

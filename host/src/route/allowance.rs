@@ -1,7 +1,9 @@
 //! The time that a call has. What passes while its caller is asked is not the plugin's: a person may have to be found, and
-//! a plugin that asked did answer. It must not know why the time was set as it was.
+//! a plugin that asked did answer. Where the caller set no time, progress that it hears of begins the time anew. Neither
+//! moves the latest moment. It must not know why the time was set as it was.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -10,8 +12,10 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Allowance {
     now: Mutex<Spent>,
-    /// Whatever is asked, it ends here.
+    /// Whatever is asked or reported, it ends here.
     latest: Instant,
+    /// How long it may go on after a sign of progress; `None`: progress changes nothing.
+    idle: Option<Duration>,
     /// Rung when the plugin's time runs again.
     runs: Notify,
 }
@@ -32,7 +36,21 @@ pub(crate) struct Asking<'a>(&'a Allowance);
 impl Allowance {
     pub(crate) fn new(deadline: Instant, latest: Instant) -> Self {
         let now = Mutex::new(Spent { deadline, asking: 0, since: deadline });
-        Self { now, latest: latest.max(deadline), runs: Notify::new() }
+        Self { now, latest: latest.max(deadline), idle: None, runs: Notify::new() }
+    }
+
+    /// Likewise, and each sign of progress gives it so long again.
+    pub(crate) fn renewed_by_progress(self, idle: Option<Duration>) -> Self {
+        Self { idle, ..self }
+    }
+
+    /// The plugin reports progress.
+    pub(crate) fn progress(&self) {
+        let Some(idle) = self.idle else { return };
+        let renewed = (Instant::now() + idle).min(self.latest);
+        let mut now = self.now();
+        // Who waits for the end looks again when the old one has come.
+        now.deadline = now.deadline.max(renewed);
     }
 
     /// When the call ends at the latest.
@@ -113,6 +131,42 @@ mod tests {
         };
         tokio::join!(allowance.over(), asked);
         assert_eq!(begun.elapsed().as_secs(), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_gives_time_again_and_never_beyond_the_latest_moment() {
+        let (begun, allowance) = (Instant::now(), allowance().renewed_by_progress(Some(10 * SECOND)));
+        let reports = async {
+            for _ in 0..3 {
+                tokio::time::sleep(9 * SECOND).await;
+                allowance.progress();
+            }
+        };
+        tokio::join!(allowance.over(), reports);
+        assert_eq!(begun.elapsed().as_secs(), 37);
+        let (begun, allowance) = (Instant::now(), self::allowance().renewed_by_progress(Some(10 * SECOND)));
+        let forever = async {
+            loop {
+                tokio::time::sleep(SECOND).await;
+                allowance.progress();
+            }
+        };
+        tokio::select! {
+            () = allowance.over() => {}
+            () = forever => {}
+        }
+        assert_eq!(begun.elapsed().as_secs(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_gives_nothing_to_a_time_that_its_caller_set() {
+        let (begun, allowance) = (Instant::now(), allowance());
+        let reports = async {
+            tokio::time::sleep(9 * SECOND).await;
+            allowance.progress();
+        };
+        tokio::join!(allowance.over(), reports);
+        assert_eq!(begun.elapsed().as_secs(), 10);
     }
 
     #[tokio::test(start_paused = true)]

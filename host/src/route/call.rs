@@ -11,6 +11,7 @@ use wharf_core::{CallId, Code};
 use super::allowance::Allowance;
 use super::entered::Entered;
 use super::failure::Failure;
+use super::idempotency::{Begins, Taken};
 use super::request;
 use super::routing::Routing;
 use super::scope::CallScope;
@@ -33,11 +34,16 @@ pub(crate) struct Call {
 impl Call {
     /// Runs the call to its one end.
     pub(crate) async fn run(self) -> Result<Settled, Failure> {
+        let taken = match self.claim() {
+            None => None,
+            Some(Begins::Runs(taken)) => Some(taken),
+            Some(Begins::Ends(outcome)) => return *outcome,
+        };
         let (routing, started) = (Arc::clone(&self.routing), Instant::now());
         let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
         let entered = Entered::new(&self, started);
         let trace = Arc::clone(entered.trace());
-        let outcome = match trace.unless_taken_back(self.settled(started, Arc::clone(&trace))).await {
+        let outcome = match trace.unless_taken_back(self.settled(started, Arc::clone(&trace), taken)).await {
             Some(outcome) => outcome,
             None => Err(entered.taken_back()),
         };
@@ -57,7 +63,28 @@ impl Call {
         outcome
     }
 
-    async fn settled(mut self, started: Instant, trace: Arc<CallTrace>) -> Result<Settled, Failure> {
+    async fn settled(
+        self,
+        started: Instant,
+        trace: Arc<CallTrace>,
+        mut taken: Option<Taken>,
+    ) -> Result<Settled, Failure> {
+        let outcome = self.answered(started, trace, taken.as_mut()).await;
+        if let Some(taken) = taken {
+            taken.ends(&outcome);
+        }
+        outcome
+    }
+
+    async fn answered(
+        mut self,
+        started: Instant,
+        trace: Arc<CallTrace>,
+        taken: Option<&mut Taken>,
+    ) -> Result<Settled, Failure> {
+        let routing = Arc::clone(&self.routing);
+        let _inside = routing.calls.enter().map_err(|full| self.overloaded(full))?;
+        self.within_rate()?;
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
         let within = self.spec.trace.as_ref().and_then(|trace| trace.next(span()));
         let upstream = self.tool.as_ref().map(|tool| tool.upstream.as_str());
@@ -71,9 +98,13 @@ impl Call {
             events.try_send(CallEvent::Accepted(self.id.clone())).ok();
         }
         let (caller, asks) = (self.spec.caller.clone(), self.spec.asks.take());
-        // Only who can be asked may take longer than was given.
-        let latest = asks.as_ref().map_or(deadline, |_| started + self.manifest.limits.max_timeout.0);
-        let time = Allowance::new(deadline, latest);
+        let limits = &self.manifest.limits;
+        // Where the caller set no time, progress that it hears of begins it anew.
+        let idle = (self.spec.timeout.is_none() && events.is_some()).then_some(limits.call_timeout.0);
+        // Only who can be asked, or told of progress, may take longer than was given.
+        let longer = asks.is_some() || idle.is_some();
+        let latest = if longer { started + limits.max_timeout.0 } else { deadline };
+        let time = Allowance::new(deadline, latest).renewed_by_progress(idle);
         let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
         let gate = self.plugin.gate_of(&lane);
         let asker = gate.asking().asker(gate.may_ask(), self.peace());
@@ -81,6 +112,9 @@ impl Call {
         let record = (trace, self.routing.journal.clone());
         let scope = CallScope::new(caller, time, listens, asks, asker, self.spec.presence.clone(), record);
         let scope = Arc::new(scope.within(within));
+        if let Some(taken) = taken {
+            taken.goes_with(&scope);
+        }
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
         let turn = if self.plugin.is_cold(&lane) {
@@ -90,14 +124,18 @@ impl Call {
         } else {
             patience
         };
-        let _permit = self.admit(&lane, turn).await?;
+        let pass = self.admit(gate, turn, deadline).await?;
         if self.spec.durable {
             self.write_down(scope.trace()).await?;
         }
         let (picked, reply) = self.attempts(&lane, request, &scope, patience).await?;
+        let duration = started.elapsed();
+        let ran = duration.saturating_sub(pass.waited());
+        gate.pace.took(ran);
+        self.routing.calls.pace.took(ran);
         let (instance, era) = (picked.n, picked.link.hello().era());
         let undeclared = scope.undeclared();
-        Ok(Settled { call_id: self.id, instance, duration: started.elapsed(), reply, era, undeclared })
+        Ok(Settled { call_id: self.id.clone(), instance, duration, reply, era, undeclared, replayed: false })
     }
 }
 

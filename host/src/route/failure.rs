@@ -56,6 +56,15 @@ impl Failure {
         }
     }
 
+    /// Nothing new is let in.
+    pub(crate) fn ending() -> Self {
+        let retry_after = Some(Duration::from_secs(1));
+        Self {
+            retry_after,
+            ..Self::new(Code::Overloaded, "the host is ending; another one may take its place")
+        }
+    }
+
     /// No plugin has this id.
     #[must_use]
     pub fn no_plugin(id: &str) -> Self {

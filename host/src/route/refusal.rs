@@ -1,22 +1,66 @@
 //! Why a call was not let in, not tried, or not answered, in words that say what helps.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use wharf_core::lifecycle::State;
+use wharf_core::manifest::Rate;
 use wharf_core::pick::Outlook;
 use wharf_core::{Code, Moment, PluginId};
-use wharf_plugin_api::{CallError, Delivery};
+use wharf_plugin_api::{CallError, CallErrorKind, Delivery};
 
 use super::call::Call;
+use super::calls::Saturated;
 use super::failure::Failure;
 use crate::clock::Clock;
 use crate::plugin::PluginHandle;
+use crate::plugin::gate::{Gate, Refused};
 use crate::plugin::own::{Lane, MOST};
 
 impl Call {
-    pub(super) fn waited(&self) -> Failure {
+    pub(super) fn refused(&self, refused: Refused, gate: &Gate, deadline: Instant) -> Failure {
+        let (most, queue_full) = (self.manifest.limits.concurrency, &self.plugin.gate.turned_away.queue_full);
+        let detail = match refused {
+            Refused::Waited => return self.waited(gate, deadline),
+            Refused::Full { queue } => {
+                format!(
+                    "{most} calls run per instance and {queue} wait already (limits.concurrency, limits.queue)"
+                )
+            }
+            Refused::Share { most, queue } => format!(
+                "others wait for this plugin too: {most} calls of one caller are the most then that may wait among {queue} (limits.queue)"
+            ),
+        };
+        queue_full.fetch_add(1, Ordering::Relaxed);
+        self.full(detail, gate)
+    }
+
+    /// It waited until then and its turn did not come.
+    pub(super) fn waited(&self, gate: &Gate, deadline: Instant) -> Failure {
+        self.plugin.gate.turned_away.waited.fetch_add(1, Ordering::Relaxed);
+        if deadline <= Instant::now() {
+            let detail = "its time passed while it waited for its turn; nothing was handed over";
+            let error = CallError::new(CallErrorKind::Timeout, Delivery::Queued, detail);
+            return self.failed(Code::Deadline, &error);
+        }
         let wait = self.manifest.limits.queue_wait;
-        self.full(format!("its turn did not come within {wait} (limits.queue_wait)"))
+        self.full(format!("its turn did not come within {wait} (limits.queue_wait)"), gate)
+    }
+
+    pub(super) fn too_many(&self, rate: Rate, wait: Duration) -> Failure {
+        self.plugin.gate.turned_away.rate_limited.fetch_add(1, Ordering::Relaxed);
+        let (who, plugin) = (&self.spec.caller.principal, &self.plugin.core.id);
+        let detail =
+            format!("the caller {who:?} began more than {rate} calls of plugin {plugin:?} (limits.rate)");
+        let (delivery, retry_after) = (Some(Delivery::Queued), Some(wait));
+        Failure { delivery, retry_after, ..self.failure(Code::RateLimited, detail) }
+    }
+
+    pub(super) fn overloaded(&self, full: Saturated) -> Failure {
+        let Failure { detail, retry_after, .. } = full.into();
+        let delivery = Some(Delivery::Queued);
+        Failure { delivery, retry_after, ..self.failure(Code::Overloaded, detail) }
     }
 
     pub(super) fn crowded(&self) -> Failure {
@@ -26,8 +70,10 @@ impl Call {
         Failure { delivery: Some(Delivery::Queued), ..self.failure(Code::Overloaded, detail) }
     }
 
-    pub(super) fn full(&self, detail: String) -> Failure {
-        let retry_after = Some(Duration::from_secs(1));
+    fn full(&self, detail: String, gate: &Gate) -> Failure {
+        // Whoever waits now has been served, or sent away, when the longest wait is over.
+        let longest = self.manifest.limits.queue_wait.0;
+        let retry_after = Some(gate.likely_free_in().map_or(longest, |free| free.min(longest)));
         Failure { delivery: Some(Delivery::Queued), retry_after, ..self.failure(Code::QueueFull, detail) }
     }
 
@@ -104,7 +150,7 @@ fn unavailable_in(plugin: &PluginHandle, lane: &Lane, clock: Clock) -> Failure {
     let soon = (plugin.outlook_in(lane) == Outlook::Wait).then_some(Duration::from_secs(1));
     Failure {
         plugin: Some(id.as_str().into()),
-        retry_after: next.map(|wait| wait.max(Duration::from_secs(1))).or(soon),
+        retry_after: next.map(|wait| wait.max(SOON)).or(soon),
         ..Failure::new(Code::PluginUnavailable, detail)
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::book::Book;
+use super::calls::Calls;
+use super::idempotency::Keys;
 use crate::clock::Clock;
 use crate::events::EventBus;
 use crate::journal::Journal;
@@ -17,11 +19,17 @@ pub(crate) struct Routing {
     pub(crate) book: Arc<Book>,
     /// What is written down of them.
     pub(crate) journal: Journal,
+    /// Those in flight.
+    pub(crate) calls: Calls,
+    /// Of calls that must run at most once.
+    pub(crate) keys: Arc<Keys>,
 }
 
 impl Routing {
-    pub(crate) fn new(services: &Services, book: Arc<Book>) -> Arc<Self> {
+    /// At most `most_calls` are in flight at a time.
+    pub(crate) fn new(services: &Services, book: Arc<Book>, most_calls: usize) -> Arc<Self> {
         let (events, journal) = (Arc::clone(&services.events), services.journal.clone());
-        Arc::new(Self { clock: services.clock, events, book, journal })
+        let (keys, calls) = (Arc::new(Keys::new(&services.journal)), Calls::new(most_calls));
+        Arc::new(Self { clock: services.clock, events, book, journal, calls, keys })
     }
 }

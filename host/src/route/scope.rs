@@ -190,6 +190,9 @@ impl Scope for CallScope {
     }
 
     fn event(&self, notification: Notification) {
+        if notification.method == "notifications/progress" {
+            self.time.progress();
+        }
         let Some(events) = &self.events else { return };
         if events.try_send(CallEvent::Notification(notification)).is_err() {
             // A listener that is slower than the plugin misses some; the plugin and the answer never wait for it.

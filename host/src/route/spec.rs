@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use wharf_core::ask::Capability;
+use wharf_core::idempotency::Key;
 use wharf_core::trace_context::TraceContext;
 use wharf_core::{CallId, InstanceNo, PluginId};
 use wharf_plugin_api::{Caller, Era, Notification, Reply};
@@ -39,6 +40,8 @@ pub struct CallSpec {
     pub presence: Presence,
     /// The caller tries again by itself, and this is not its first try: what may have run is not repeated by the host.
     pub repeated: bool,
+    /// Under which the call runs at most once, however often it is sent.
+    pub key: Option<Key>,
     /// The trace that it is part of, if the caller said anything of one.
     pub trace: Option<Box<TraceContext>>,
     /// How the caller came in; only shown.
@@ -105,6 +108,8 @@ pub struct Settled {
     pub era: Era,
     /// What the plugin asked for and the caller's client had not declared, in order, each once.
     pub undeclared: Vec<Capability>,
+    /// Nothing ran: it is the answer that an earlier call with the same key had.
+    pub replayed: bool,
 }
 
 // === impl Presence ===
@@ -162,6 +167,7 @@ impl CallSpec {
             edge: Edge::default(),
             durable: false,
             trace: None,
+            key: None,
         }
     }
 

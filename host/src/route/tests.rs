@@ -20,6 +20,7 @@ use super::{Ask, CallSpec, Failure, Settled};
 use crate::plugin::own::MOST;
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
 
+mod admission;
 mod breaker;
 mod fate;
 mod lazy;
@@ -57,7 +58,7 @@ fn run_tool(
         plugin: Arc::clone(&kit.plugin),
         manifest: kit.plugin.manifest().unwrap(),
         tool,
-        routing: Routing::new(&kit.services, Arc::new(Book::new(0, Vec::new()))),
+        routing: Routing::new(&kit.services, Arc::new(Book::new(0, Vec::new())), usize::MAX),
     };
     call.run()
 }

@@ -8,19 +8,28 @@ use wharf_core::lifecycle::State;
 
 use super::call::Call;
 use super::failure::Failure;
-use crate::plugin::gate::Refused;
+use crate::plugin::gate::{CallerKey, Gate, Pass};
 use crate::plugin::own::Lane;
 use crate::plugin::picking::{Choice, Picked};
 
 impl Call {
-    pub(super) async fn admit(&self, lane: &Lane, until: Instant) -> Result<impl Drop + use<>, Failure> {
-        self.plugin.gate_of(lane).enter(until, self.peace()).await.map_err(|refused| match refused {
-            Refused::Full { queue } => {
-                let most = self.manifest.limits.concurrency;
-                self.full(format!("{most} calls run per instance and {queue} wait already (limits.concurrency, limits.queue)"))
-            }
-            Refused::Waited => self.waited(),
-        })
+    /// Counts the call against its caller's rate.
+    pub(super) fn within_rate(&self) -> Result<(), Failure> {
+        let Some(rate) = self.manifest.limits.rate else { return Ok(()) };
+        let counted = self.plugin.gate.rates.count(&self.spec.caller.principal);
+        counted.map_err(|wait| self.too_many(rate, wait))
+    }
+
+    /// Waits for the call's turn, until then and no longer than its time.
+    pub(super) async fn admit<'a>(
+        &self,
+        gate: &'a Gate,
+        until: Instant,
+        deadline: Instant,
+    ) -> Result<Pass<'a>, Failure> {
+        let caller = CallerKey::of(&self.spec.caller);
+        let entered = gate.enter(caller, until, self.peace()).await;
+        entered.map_err(|refused| self.refused(refused, gate, deadline))
     }
 
     /// How long a call that waits for its client is left in peace by those that wait for their turn.
@@ -68,7 +77,8 @@ impl Call {
             if awaited.is_none_or(|wait| wait >= left) {
                 let state = self.plugin.best_in(lane).map(|best| best.state);
                 let serves = awaited.is_some() && matches!(state, Some(State::Ready | State::Degraded));
-                return Err(if serves { self.waited() } else { self.unavailable(lane) });
+                let gate = self.plugin.gate_of(lane);
+                return Err(if serves { self.waited(gate, deadline) } else { self.unavailable(lane) });
             }
             tokio::select! {
                 // Nobody changes a plugin that is gone: the wait ends by the time.

@@ -29,6 +29,7 @@ use super::auth::{Auth, Via};
 use super::framing::Verdict;
 use super::guard::Guard;
 use super::problem::Problem;
+use super::spare;
 use super::taking::counted;
 use crate::held::Taker;
 
@@ -48,6 +49,15 @@ pub(crate) struct Door {
     count: AtomicU64,
 }
 
+/// What a request came by.
+#[derive(Clone, Copy)]
+pub(crate) struct Connection<'a> {
+    pub(crate) verdict: &'a Verdict,
+    pub(crate) taker: &'a Arc<Taker>,
+    /// Only for what works when all other connections are taken.
+    pub(crate) is_spare: bool,
+}
+
 impl Door {
     pub(crate) fn new(guard: Guard, auth: Auth, router: Router) -> Self {
         // Without randomness ids of two runs may meet in a log; nothing else depends on them.
@@ -59,7 +69,7 @@ impl Door {
     pub(crate) async fn handle<B>(
         &self,
         via: Via,
-        connection: (&Verdict, &Arc<Taker>),
+        connection: Connection<'_>,
         request: Request<B>,
     ) -> Response
     where
@@ -78,8 +88,9 @@ impl Door {
             Ok(Err(problem)) => problem.into_response(),
             Err(panic) => panicked(&*panic, &method, &path),
         };
-        if is_chunked {
-            // See `framing`: no second request follows a body whose end another reader could see elsewhere.
+        if is_chunked || connection.is_spare {
+            // See `framing`: no second request follows a body whose end another reader could see elsewhere. And a spare
+            // connection is for the next one who needs it.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(headers) = reader {
@@ -90,17 +101,17 @@ impl Door {
             elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), "request"
         );
         response.headers_mut().insert(REQUEST_ID, id);
-        response.map(|body| counted(body, connection.1))
+        response.map(|body| counted(body, connection.taker))
     }
 
     async fn route(
         &self,
         via: Via,
-        (verdict, taker): (&Verdict, &Arc<Taker>),
+        connection: Connection<'_>,
         mut head: Parts,
         body: Body,
     ) -> Result<Response, Problem> {
-        if verdict.is_twice() {
+        if connection.verdict.is_twice() {
             return Err(Problem::new(
                 Code::BadRequest,
                 "the request has both Content-Length and Transfer-Encoding",
@@ -112,7 +123,10 @@ impl Door {
         }
         let principal = self.auth.check(via, &head)?;
         head.extensions.insert(principal);
-        head.extensions.insert(Arc::clone(taker));
+        if connection.is_spare && !spare::serves(&head.method, head.uri.path()) {
+            return Err(spare::refused());
+        }
+        head.extensions.insert(Arc::clone(connection.taker));
         let answered: Result<Response, Infallible> = self.router.call(Request::from_parts(head, body)).await;
         answered.map_err(|never| match never {})
     }
@@ -183,7 +197,7 @@ mod tests {
     use http::Request;
     use http_body_util::BodyExt;
 
-    use super::Door;
+    use super::{Connection, Door};
     use crate::held::Held;
     use crate::serve::auth::{Auth, Principal, Via};
     use crate::serve::framing::Verdict;
@@ -213,12 +227,16 @@ mod tests {
     }
 
     async fn send(method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        send_over(false, method, path, headers).await
+    }
+
+    async fn send_over(is_spare: bool, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let taker = Held::default().taker("test");
-        let connection = (&Verdict::default(), &taker);
+        let connection = Connection { verdict: &Verdict::default(), taker: &taker, is_spare };
         door().handle(Via::Tcp, connection, request.body(Body::empty()).unwrap()).await
     }
 
@@ -283,6 +301,23 @@ mod tests {
             assert!(!response.status().is_success(), "{origin}");
             assert!(!response.headers().contains_key("access-control-allow-origin"), "{origin}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_spare_connection_serves_health_and_takes_no_call() {
+        let health = send_over(true, "GET", "/healthz", &[]).await;
+        assert_eq!(
+            (health.status().as_u16(), health.headers()["connection"].as_bytes()),
+            (200, &b"close"[..])
+        );
+        let call = send_over(true, "POST", "/panic", &[BEARER]).await;
+        assert_eq!((call.status().as_u16(), call.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+        assert!(text(call).await.contains("\"overloaded\""));
+        assert_eq!(
+            send_over(true, "POST", "/panic", &[]).await.status(),
+            401,
+            "who may not ask is told nothing"
+        );
     }
 
     #[tokio::test]

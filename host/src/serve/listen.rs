@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,14 +18,15 @@ use nix::sys::socket::{setsockopt, sockopt};
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{Auth, Via};
-use super::door::Door;
+use super::door::{Connection, Door};
+use super::drain::Drain;
 use super::framing::Watched;
 use super::guard::{AllowError, Guard};
 use super::rest;
+use super::spare::{Rooms, Seat};
 use super::token::{self, TokenError};
 use crate::Host;
 use crate::held::{Held, STUCK};
@@ -32,6 +35,8 @@ use crate::tasks::Tasks;
 
 /// Connections at a time over TCP.
 const CONNECTIONS: usize = 1024;
+/// Beside them, on each socket, for health and administration alone.
+const SPARE: usize = 64;
 /// And over the unix socket: room of its own, so that a crowd on TCP does not lock the operator out.
 const LOCAL_CONNECTIONS: usize = 128;
 /// From the end of an answer to the end of the next head: clients keep connections for later. A head that has begun has less
@@ -121,6 +126,7 @@ pub struct Listening {
 #[derive(Debug)]
 pub struct Server {
     tasks: Tasks,
+    drain: Arc<Drain>,
     socket: PathBuf,
 }
 
@@ -130,6 +136,7 @@ struct Shared {
     door: Door,
     held: Held,
     tasks: Tasks,
+    drain: Arc<Drain>,
 }
 
 // === impl Listening ===
@@ -201,12 +208,13 @@ impl Listening {
         let unix =
             bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
         let door = Door::new(self.guard, self.auth, routes);
-        let shared = Arc::new(Shared { door, held, tasks: tasks.clone() });
+        let drain = Arc::<Drain>::default();
+        let shared = Arc::new(Shared { door, held, tasks: tasks.clone(), drain: Arc::clone(&drain) });
         if let Some(tcp) = self.tcp {
             tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(tcp, Arc::clone(&shared)));
         }
         tasks.spawn(tracing::debug_span!("unix"), accept_unix(unix, shared));
-        Ok(Server { tasks, socket: self.socket })
+        Ok(Server { tasks, drain, socket: self.socket })
     }
 }
 
@@ -218,7 +226,7 @@ impl Server {
     pub async fn stop(self, budget: Duration) -> usize {
         // A new start replaces a file that could not be removed.
         std::fs::remove_file(&self.socket).ok();
-        self.tasks.end(budget).await
+        self.drain.end(&self.tasks, budget).await
     }
 }
 
@@ -245,8 +253,8 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
     let ending = shared.tasks.ending().clone();
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Some(permit) = permit(&room, &ending).await {
+    let rooms = Rooms::new(CONNECTIONS, SPARE);
+    while let Some(seat) = seat(&rooms, &ending).await {
         tokio::select! {
             () = ending.cancelled() => return,
             accepted = listener.accept() => match accepted {
@@ -256,7 +264,7 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
                     if let Err(error) = keep_alive(&stream) {
                         tracing::debug!(%error, "no keep-alive on a connection");
                     }
-                    shared.connect(Via::Tcp, stream, permit);
+                    shared.connect(Via::Tcp, stream, rooms.taken(seat));
                 }
                 Err(error) => pause(&error, &ending).await,
             },
@@ -266,15 +274,15 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
     let ending = shared.tasks.ending().clone();
-    let room = Arc::new(Semaphore::new(LOCAL_CONNECTIONS));
-    while let Some(permit) = permit(&room, &ending).await {
+    let rooms = Rooms::new(LOCAL_CONNECTIONS, SPARE);
+    while let Some(seat) = seat(&rooms, &ending).await {
         tokio::select! {
             () = ending.cancelled() => return,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if is_trusted(peer.uid()) => {
                         let via = shared.via_of(peer.pid()).await;
-                        shared.connect(via, stream, permit);
+                        shared.connect(via, stream, rooms.taken(seat));
                     }
                     Ok(peer) => tracing::warn!(uid = peer.uid(), "refused a connection of another user"),
                     Err(error) => tracing::warn!(%error, "refused a connection of an unknown user"),
@@ -308,10 +316,10 @@ async fn pause(error: &io::Error, ending: &CancellationToken) {
 }
 
 /// Room for one more connection; `None` once the host ends.
-async fn permit(room: &Arc<Semaphore>, ending: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+async fn seat(rooms: &Rooms, ending: &CancellationToken) -> Option<Seat> {
     tokio::select! {
         () = ending.cancelled() => None,
-        permit = Arc::clone(room).acquire_owned() => permit.ok(),
+        seat = rooms.seat() => seat,
     }
 }
 
@@ -323,27 +331,35 @@ impl Shared {
         if look.await.unwrap_or(true) { Via::Tcp } else { Via::Unix }
     }
 
-    fn connect<T>(self: &Arc<Self>, via: Via, stream: T, permit: OwnedSemaphorePermit)
+    fn connect<T>(self: &Arc<Self>, via: Via, stream: T, seat: Seat)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shared = Arc::clone(self);
         self.tasks.spawn(tracing::debug_span!("connection", ?via), async move {
-            shared.converse(via, stream).await;
-            drop(permit);
+            shared.converse(via, stream, seat.is_spare()).await;
+            drop(seat);
         });
     }
 
     /// Serves one connection to its end, or to the end of the request in flight when the host ends; in that case no longer
     /// than its client takes something. One that leaves too much waiting is cut off at once.
-    async fn converse<T>(&self, via: Via, stream: T)
+    async fn converse<T>(&self, via: Via, stream: T, is_spare: bool)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let taker = self.held.taker("connection");
         let (stream, verdict) = Watched::new(stream, Arc::clone(&taker));
         let service = service_fn(|request| async {
-            Ok::<_, Infallible>(self.door.handle(via, (&verdict, &taker), request).await)
+            let _busy = self.drain.enter();
+            let connection = Connection { verdict: &verdict, taker: &taker, is_spare };
+            let mut response = self.door.handle(via, connection, request).await;
+            let over = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+            if over && self.tasks.ending().is_cancelled() {
+                // Its client shall find another way.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -360,7 +376,7 @@ impl Shared {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = taker.must_go() => return,
-            () = self.tasks.ending().cancelled() => {
+            () = self.drain.closes() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection => ended,

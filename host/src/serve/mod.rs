@@ -12,6 +12,7 @@
 mod auth;
 mod body;
 mod door;
+mod drain;
 mod facade;
 mod framing;
 mod guard;
@@ -20,6 +21,7 @@ mod mcp;
 mod problem;
 mod rest;
 mod schema;
+mod spare;
 mod sse;
 mod taking;
 mod token;

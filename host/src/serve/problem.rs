@@ -81,6 +81,14 @@ pub(crate) fn status(code: Code) -> StatusCode {
     }
 }
 
+/// The status of a failure. A key that stands for other arguments than these is told apart from one that is in use.
+fn status_of(failure: &Failure) -> StatusCode {
+    match failure.code {
+        Code::IdempotencyConflict if !failure.errors.is_empty() => StatusCode::UNPROCESSABLE_ENTITY,
+        code => status(code),
+    }
+}
+
 // === impl Problem ===
 
 impl Problem {
@@ -104,7 +112,7 @@ impl Problem {
         let body = Body {
             r#type: format!("urn:wharf:error:{}", failure.code.as_str()),
             title: failure.code.title(),
-            status: status(failure.code).as_u16(),
+            status: status_of(failure).as_u16(),
             detail: &failure.detail,
             code: failure.code.as_str(),
             plugin: failure.plugin.as_deref(),
@@ -138,7 +146,7 @@ impl From<Box<Failure>> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let code = self.code();
-        let mut response = (status(code), self.to_json()).into_response();
+        let mut response = (status_of(&self.0.failure), self.to_json()).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.0.failure.retry_after {
@@ -152,7 +160,7 @@ impl IntoResponse for Problem {
 }
 
 /// The header knows seconds only: rounded up, so that nobody comes too early.
-fn whole_seconds(after: Duration) -> u64 {
+pub(crate) fn whole_seconds(after: Duration) -> u64 {
     after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1)
 }
 

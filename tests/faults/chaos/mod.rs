@@ -6,7 +6,7 @@ mod acts;
 mod cast;
 mod check;
 mod load;
-mod seed;
+pub(crate) mod seed;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -2,27 +2,27 @@
 
 /// A sequence of numbers.
 #[derive(Clone, Debug)]
-pub(super) struct Seed(u64);
+pub(crate) struct Seed(u64);
 
 impl Seed {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The seed that `WHARF_CHAOS_SEED` names, or always the same.
-    pub(super) fn of_environment() -> u64 {
+    pub(crate) fn of_environment() -> u64 {
         let told = std::env::var("WHARF_CHAOS_SEED").ok();
         told.map_or(72, |text| text.parse().expect("WHARF_CHAOS_SEED is a whole number"))
     }
 
     /// Another sequence, for somebody who draws at their own pace.
-    pub(super) fn branch(&self, n: u64) -> Self {
+    pub(crate) fn branch(&self, n: u64) -> Self {
         let mut branch = Self(self.0 ^ n.wrapping_mul(0xd6e8_feb8_6659_fd93));
         branch.next();
         branch
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -31,12 +31,12 @@ impl Seed {
     }
 
     /// A number below `end`.
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
     /// One of these.
-    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         let at = self.below(from.len() as u64);
         &from[usize::try_from(at).expect("an index")]
     }

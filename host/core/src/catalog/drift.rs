@@ -54,6 +54,15 @@ impl Drift {
         self.0.is_empty()
     }
 
+    /// Whether all that was listed is still there, with the same definition.
+    #[must_use]
+    pub fn only_adds(&self) -> bool {
+        // Of more than are named it is not known what they are.
+        let adds =
+            |change: &Change| change.removed.is_empty() && change.changed.is_empty() && change.more == 0;
+        self.0.values().all(adds)
+    }
+
     /// The kinds of which there was something, and now there is nothing.
     pub fn emptied(&self) -> impl Iterator<Item = Kind> {
         self.0.iter().filter(|(_, change)| change.emptied).map(|(kind, _)| *kind)

@@ -19,8 +19,10 @@ pub enum Event {
     /// Launch from something else: end it once its calls have ended, and start it anew. What is down stays down, but that
     /// what failed is tried again.
     Renew,
-    /// It is not needed any more, for this reason.
+    /// It is not needed any more, for this reason: it ends.
     Retire(&'static str),
+    /// Likewise, but its calls in flight may end first.
+    Leave(&'static str),
     /// Switched off.
     Disable,
     /// Switched on, and wanted up, whether it was switched off or only stopped.

@@ -18,7 +18,7 @@ pub mod variables;
 
 pub use checked::{Command, Kind, Manifest, PortChoice, Remote, Target};
 pub use file::PluginFile;
-pub use routing::{Balance, Breaker, Rate, Retry, TargetFile, Upgrade, Way};
+pub use routing::{Balance, Breaker, Lists, Rate, Retry, TargetFile, Upgrade, Way};
 pub use sandbox::{Fs, Net, Sandbox, Seccomp, Strictness, Tcp};
 pub use sections::{
     Canary, Dialect, EraChoice, Health, Isolation, Limits, Probe, Restart, RestartPolicy, Start, Stop,

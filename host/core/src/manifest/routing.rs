@@ -104,6 +104,20 @@ pub enum Way {
     InPlace,
 }
 
+/// What a new version may list beside the old one's lists, to take over by itself. What it may not is rolled back, and
+/// `wharf restart` takes it all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lists {
+    /// Anything but nothing: one that offers no tool, prompt or resource any more, where the old one did, is not taken.
+    #[default]
+    Any,
+    /// More: everything that the old one listed is there, with the same definition.
+    More,
+    /// The same.
+    Same,
+}
+
 /// `[upgrade]`: what happens when the manifest or the program of a running plugin changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -112,6 +126,8 @@ pub struct Upgrade {
     pub way: Way,
     /// How long the old instances stay warm after the switch. If the new ones fail within it, the old ones take over again.
     pub trial: Span,
+    /// What the new version may list, compared with the old one, to take over.
+    pub lists: Lists,
 }
 
 /// So many per second, minute or hour: `"10/s"`, `"600/m"`.
@@ -161,7 +177,7 @@ impl Default for Breaker {
 
 impl Default for Upgrade {
     fn default() -> Self {
-        Self { way: Way::default(), trial: Span::secs(60) }
+        Self { way: Way::default(), trial: Span::secs(60), lists: Lists::default() }
     }
 }
 

@@ -149,20 +149,23 @@ pub struct Restart {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// How long a call may take unless the caller says otherwise.
+    /// How long a call may take unless the caller says otherwise. Progress that such a caller hears of gives it as long
+    /// again, up to `limits.max_timeout`.
     pub call_timeout: Span,
-    /// The longest that a caller may ask for.
+    /// The longest that a caller may ask for, and that any call takes.
     pub max_timeout: Span,
     /// Calls that run at the same time, per instance. At most half of them (at least one) wait for what the plugin asked
     /// their clients; one that does is cancelled when another call gets no turn within half of `limits.queue_wait`.
     #[schemars(range(min = 1, max = 10000))]
     pub concurrency: u32,
-    /// Calls that wait for their turn; one more is refused at once.
+    /// Calls that wait for their turn; one more is refused at once. Callers (principals, and within one the MCP sessions)
+    /// take turns; while several wait, none has more than a quarter of the queue, nor gets more than its part of the places.
     #[schemars(range(min = 0, max = 100000))]
     pub queue: u32,
     /// How long a call waits for its turn, or for a plugin that is about to be ready.
     pub queue_wait: Span,
-    /// Calls that each caller may begin, on average; as many may come at once. Without it they are not counted.
+    /// Calls that each caller may begin, on average; as many may come at once. A caller is a principal here, whatever
+    /// sessions it has. Without it they are not counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// The largest message that the plugin may send.

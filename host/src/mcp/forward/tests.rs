@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wharf_plugin_api::RawValue;
 
-use super::{progress_token, text, without_hop};
+use super::{key, progress_token, text, without_hop};
 
 fn raw(json: &str) -> Arc<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap().into()
@@ -23,6 +23,7 @@ fn the_hop_is_taken_out_and_all_else_stays() {
             r#"{"_meta":{"v/k":1e2,"io.modelcontextprotocol/related-task":{"taskId":"1"}}}"#,
         ),
         (r#"{"_meta":{"io.modelcontextprotocol\/clientInfo":{}}}"#, r#"{"_meta":{}}"#),
+        (r#"{"_meta":{"wharf/idempotencyKey":"k","n":1.0}}"#, r#"{"_meta":{"n":1.0}}"#),
         (
             r#"{"arguments":{"_meta":{"io.modelcontextprotocol/clientInfo":{}}}}"#,
             r#"{"arguments":{"_meta":{"io.modelcontextprotocol/clientInfo":{}}}}"#,
@@ -50,4 +51,28 @@ fn a_member_that_must_be_a_string_is_said_to() {
     let refused = text(Some(&raw(r#"{"name":1}"#)), "name").unwrap_err();
     assert_eq!((refused.code, refused.message.as_str()), (-32602, "params.name must be a string"));
     assert!(text(None, "name").is_err());
+}
+
+#[test]
+fn a_key_is_read_from_the_metadata_alone_and_checked() {
+    let read = |json: &str| key(&raw(json)).map(|key| key.map(|key| key.to_string()));
+    for given in [
+        r#"{"name":"t","_meta":{"wharf/idempotencyKey":"k-1"}}"#,
+        r#"{"_meta":{"wharf\/idempotency\u004bey":"k\u002d1"}}"#,
+    ] {
+        assert_eq!(read(given).unwrap().as_deref(), Some("k-1"), "{given}");
+    }
+    for given in [
+        "{}",
+        r#"{"_meta":{"idempotencyKey":"k"}}"#,
+        r#"{"wharf/idempotencyKey":"k"}"#,
+        r#"{"arguments":{"_meta":{"wharf/idempotencyKey":"k"}}}"#,
+    ] {
+        assert_eq!(read(given).unwrap(), None, "{given}");
+    }
+    for given in ["1", "null", r#""""#, r#""a b""#, r#"{"k":1}"#] {
+        let refused = read(&format!(r#"{{"_meta":{{"wharf/idempotencyKey":{given}}}}}"#)).unwrap_err();
+        assert_eq!(refused.code, -32602, "{given}");
+        assert!(refused.message.contains("255 visible ASCII"), "{}", refused.message);
+    }
 }

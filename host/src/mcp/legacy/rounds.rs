@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use wharf_core::ask::{Declared, needed};
+use wharf_core::idempotency::Key;
 use wharf_core::trace_context::TraceContext;
 use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Era, Reply, Request, RpcError};
@@ -45,6 +46,7 @@ pub(super) struct Rounds {
     params: Option<Arc<RawValue>>,
     token: Option<Box<RawValue>>,
     trace: Option<Box<TraceContext>>,
+    key: Option<Key>,
     made: u32,
     until: Option<Instant>,
 }
@@ -90,6 +92,7 @@ impl Rounds {
             params,
             token: forwarded.token.clone(),
             trace: forwarded.spec.trace.clone(),
+            key: forwarded.spec.key.clone(),
             made: 0,
             until: None,
         }
@@ -120,6 +123,8 @@ impl Rounds {
             params.ok_or_else(|| over("params that are no object cannot carry the answers".to_owned()))?;
         let spec = CallSpec {
             tool: self.tool.clone(),
+            // A round that asked has left it free.
+            key: self.key.clone(),
             timeout: Some(until.saturating_duration_since(Instant::now())),
             trace: self.trace.clone(),
             ..CallSpec::new(self.plugin.clone(), method.to_owned(), Some(params), session.caller())

@@ -131,6 +131,7 @@ mod tests {
             reply,
             era,
             undeclared: undeclared.to_vec(),
+            replayed: false,
         };
         shown(Answer::of(Ok(settled), "resources/read", Some("a://b")))
     }

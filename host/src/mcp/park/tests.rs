@@ -44,6 +44,7 @@ fn settled(result: &str) -> Settled {
         reply: Reply::Result(raw(result)),
         era: Era::Legacy,
         undeclared: Vec::new(),
+        replayed: false,
     }
 }
 

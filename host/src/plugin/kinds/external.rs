@@ -361,7 +361,7 @@ async fn end(handle: &ProcessHandle) -> wharf_plugin_api::ExitReport {
     }
 }
 
-fn program(command: &Command, late: Late) -> Result<PathBuf, Cause> {
+pub(super) fn program(command: &Command, late: Late) -> Result<PathBuf, Cause> {
     let name = command.argv.first().map(|name| name.render(late)).unwrap_or_default();
     let environment = environment(command, late);
     let path = environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());

@@ -7,6 +7,7 @@ mod eras;
 mod external;
 mod keeper;
 mod listening;
+pub(crate) mod origin;
 pub(super) mod places;
 mod remote;
 pub(super) mod verdicts;

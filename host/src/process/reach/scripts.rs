@@ -26,23 +26,28 @@ const PERSONAL: [&str; 8] =
 
 /// The script, and what is loaded before it.
 pub(super) fn of(asked: &Asked<'_>) -> Vec<PathBuf> {
-    let name = asked.own.program.file_name().unwrap_or_default().to_string_lossy();
+    named(asked.own.program, asked.args, asked.own.cwd)
+}
+
+/// Likewise, of a program that is started with these arguments in this folder.
+pub(in crate::process) fn named(program: &Path, args: &[String], cwd: &Path) -> Vec<PathBuf> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     if !INTERPRETERS.contains(&name) {
         return Vec::new();
     }
     let mut found = Vec::new();
-    let mut args = asked.args.iter();
+    let mut args = args.iter();
     while let Some(arg) = args.next() {
         if BEFORE.contains(&arg.as_str()) {
-            found.extend(args.next().and_then(|value| file(value, asked)));
+            found.extend(args.next().and_then(|value| file(value, cwd)));
         } else if let Some((_, value)) = arg.split_once('=').filter(|(flag, _)| BEFORE.contains(flag)) {
-            found.extend(file(value, asked));
+            found.extend(file(value, cwd));
         } else if is_code(name, arg) {
             break;
         } else if !arg.starts_with('-')
             && !WORDS.contains(&arg.as_str())
-            && let Some(script) = file(arg, asked)
+            && let Some(script) = file(arg, cwd)
         {
             found.push(script);
             break;
@@ -72,8 +77,8 @@ fn is_code(interpreter: &str, arg: &str) -> bool {
 }
 
 /// The file that an argument names, from the working directory.
-fn file(arg: &str, asked: &Asked<'_>) -> Option<PathBuf> {
-    let path = asked.own.cwd.join(arg.strip_prefix("file://").unwrap_or(arg));
+fn file(arg: &str, cwd: &Path) -> Option<PathBuf> {
+    let path = cwd.join(arg.strip_prefix("file://").unwrap_or(arg));
     if path.is_dir() {
         return ENTRIES.iter().map(|name| path.join(name)).find(|entry| entry.is_file());
     }

@@ -152,6 +152,8 @@ async fn all_attempts_have_one_deadline() {
 async fn attempts_are_a_share_of_the_calls() {
     let mut eager = trusting();
     eager.retry.initial = Span::millis(0);
+    // Here it is not left alone.
+    (eager.breaker.consecutive, eager.breaker.calls) = (10_000, 10_000);
     let kit = Kit::new(answers(&[DIED; 3000]), eager);
     kit.ready().await;
     let before = Instant::now();

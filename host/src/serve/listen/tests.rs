@@ -19,6 +19,7 @@ use crate::serve::door::Door;
 use crate::serve::framing::{HEAD_DEADLINE, STALL};
 use crate::serve::guard::Guard;
 use crate::serve::problem::Problem;
+use crate::serve::spare::Seat;
 use crate::tasks::Tasks;
 
 /// Tells when it is dropped.
@@ -56,6 +57,7 @@ fn stub_of(held: Held, connections: usize) -> Stub {
         .route("/big", get(|| async { vec![b'x'; 4 << 20] }))
         .route("/echo", post(echo));
     let shared = Arc::new(Shared {
+        drain: Arc::default(),
         door: Door::new(Guard::default(), Auth::Open, router),
         held,
         tasks: Tasks::default(),
@@ -67,7 +69,7 @@ impl Stub {
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(256 * 1024);
         let permit = Arc::clone(&self.room).try_acquire_owned().unwrap();
-        self.shared.connect(Via::Tcp, far, permit);
+        self.shared.connect(Via::Tcp, far, Seat::of(permit));
         near
     }
 
@@ -249,7 +251,7 @@ async fn the_end_waits_for_a_slow_reader_and_not_for_one_that_takes_nothing() {
             }
         }
     };
-    let (left, ()) = tokio::join!(stub.shared.tasks.end(Duration::from_secs(600)), read);
+    let (left, ()) = tokio::join!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(600)), read);
     assert!(taken > 4 << 20, "the answer in flight came to its end, {taken} bytes");
     assert_eq!((left, stub.room.available_permits()), (0, 2));
     drop(stopped);
@@ -258,7 +260,7 @@ async fn the_end_waits_for_a_slow_reader_and_not_for_one_that_takes_nothing() {
     stopped.write_all(BIG).await.unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
     let began = Instant::now();
-    assert_eq!(stub.shared.tasks.end(Duration::from_secs(600)).await, 0);
+    assert_eq!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(600)).await, 0);
     assert!(began.elapsed() < 2 * STUCK, "{:?}", began.elapsed());
     drop(stopped);
 }
@@ -271,7 +273,7 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     let mut first = [0; 12];
     stream.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    assert_eq!(stub.shared.tasks.end(Duration::from_secs(10)).await, 0);
+    assert_eq!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(10)).await, 0);
 }
 
 fn settings(state: &std::path::Path, listen: &str, auth: bool) -> Settings {

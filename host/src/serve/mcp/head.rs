@@ -1,10 +1,12 @@
 //! What a request tells beside its message: who asks for which face, and the headers of MCP; and refusals in its words.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use wharf_core::catalog::Face;
 use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{Id, RpcError};
@@ -16,12 +18,12 @@ use crate::mcp::{AnswerKind, Answered, Visitor};
 use crate::route::Failure;
 use crate::serve::auth::Principal;
 use crate::serve::guard::single;
-use crate::serve::problem::Problem;
+use crate::serve::problem::{Problem, whole_seconds};
 
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+pub(super) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// What the headers begin with that repeat arguments.
 const PARAM: &str = "mcp-param-";
@@ -40,6 +42,7 @@ pub(super) struct Refusal {
     status: StatusCode,
     id: Option<Id>,
     error: RpcError,
+    retry_after: Option<Duration>,
 }
 
 impl FromRequestParts<McpEdge> for Visit {
@@ -163,7 +166,11 @@ pub(super) fn answered(answered: Answered) -> Response {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, id: Option<&Id>, error: RpcError) -> Self {
-        Self { status, id: id.cloned(), error }
+        Self { status, id: id.cloned(), error, retry_after: None }
+    }
+
+    pub(super) fn retry_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
     }
 
     pub(super) fn other(status: StatusCode, id: Option<&Id>, text: impl Into<String>) -> Self {
@@ -184,6 +191,9 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = answered(Rejection { id: self.id, error: self.error }.answered());
         *response.status_mut() = self.status;
+        if let Some(after) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        }
         response
     }
 }

@@ -13,7 +13,7 @@ use wharf_plugin_api::{Id, Reply};
 
 use super::head::{self, LAST_EVENT_ID, Refusal, SESSION, Visit};
 use super::work::{First, Held, merged};
-use super::{McpEdge, accepted};
+use super::{McpEdge, accepted, room};
 use crate::mcp::ladder::{LegacyBody, LegacyMessage};
 use crate::mcp::{Answered, Session, Visitor};
 use crate::serve::guard::single;
@@ -39,6 +39,9 @@ pub(super) async fn post(
         }
         LegacyBody::One(message) => {
             let id = id_of(&message);
+            if let LegacyMessage::Request { method, .. } = &message {
+                room::look(&edge.mcp, method, id.as_ref())?;
+            }
             if let Some(id) = &id {
                 head::accepts_both(headers, id)?;
             }

@@ -11,6 +11,7 @@ mod legacy;
 mod modern;
 mod old_sse;
 mod pipe;
+mod room;
 mod streams;
 mod track;
 mod work;
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 
 use self::head::{Refusal, Visit};
 use self::old_sse::OldSessions;
+use self::room::Room;
 use self::streams::Streams;
 use super::body::JsonBody;
 use super::problem::Answer;
@@ -82,6 +84,7 @@ async fn message(
     Visit(visitor): Visit,
     taker: Option<Extension<Arc<Taker>>>,
     headers: HeaderMap,
+    _: Room,
     JsonBody(body): JsonBody,
 ) -> Answer {
     let head = match head::of(&headers) {

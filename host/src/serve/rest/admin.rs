@@ -17,6 +17,9 @@ pub(super) async fn healthz() -> Response {
 }
 
 pub(super) async fn readyz(State(edge): State<Edge>) -> Answer {
+    if edge.host.is_closed() {
+        return Err(Failure::ending().into());
+    }
     let unready = edge.host.unready();
     if unready.is_empty() {
         return Ok(json(StatusCode::OK, &json!({"status": "ready"})));

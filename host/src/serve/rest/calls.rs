@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
+use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -16,6 +17,8 @@ use wharf_core::{Code, Outcome, PluginId};
 use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
 use super::params::Names;
+use super::room::Room;
+use super::tries::{Tries, marked};
 use super::{Edge, input, progress, raw_json};
 use crate::held::{Events, Taker};
 use crate::mcp::forward::Forwarded;
@@ -61,6 +64,7 @@ pub(super) async fn call(
     Extension(principal): Extension<Principal>,
     Names((plugin, tool)): Names<(String, String)>,
     taker: Option<Extension<Arc<Taker>>>,
+    (tries, _): (Tries, Room),
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Answer {
@@ -74,7 +78,8 @@ pub(super) async fn call(
     wanted.timeout_ms = wanted.timeout_ms.map(|all| all.saturating_sub(waited).max(1));
     checked(&edge, &tool, wanted.arguments).await?;
     let (streams, durable) = (sse::wanted(&headers), input::durable(&headers)?);
-    let live = live(&edge, &tool, &principal, &wanted, (streams, durable, Traced::of(&headers))).await?;
+    let said = (durable, Traced::of(&headers), tries);
+    let live = live(&edge, &tool, &principal, &wanted, (streams, said)).await?;
     let origin = input::origin(&principal, &tool, wanted.arguments)?;
     let park = edge.mcp.park().clone();
     if streams {
@@ -91,7 +96,9 @@ pub(super) async fn call(
         return Ok(sse::respond(progress::stream(&edge.tasks, call, events)));
     }
     let passed = park.pass(live, &origin, &mut drop).await;
-    Ok(raw_json(StatusCode::OK, passed_answer(&tool, passed)?))
+    let replayed = matches!(&passed, Passed::Ended(Ok(settled)) if settled.replayed);
+    let response = passed_answer(&tool, passed).map(|body| raw_json(StatusCode::OK, body));
+    Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
 }
 
 /// What does not fit the tool's schema is counted, and goes no further.
@@ -106,7 +113,7 @@ async fn live(
     tool: &Tool,
     principal: &Principal,
     wanted: &Wanted<'_>,
-    (streams, durable, traced): (bool, bool, Traced),
+    (streams, (durable, traced, tries)): (bool, (bool, Traced, Tries)),
 ) -> Result<Live, Problem> {
     if let Some(token) = wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
         let origin = input::origin(principal, tool, wanted.arguments)?;
@@ -123,6 +130,7 @@ async fn live(
     spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
     spec.payload = input::payload(tool, wanted)?;
     spec.trace = traced.with(wanted.meta);
+    tries.put(&mut spec);
     let events = streams.then(|| {
         let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
         spec.events = Some(sender);
@@ -151,7 +159,7 @@ pub(super) async fn facade(
     Extension(principal): Extension<Principal>,
     Names((plugin, tool)): Names<(String, String)>,
     headers: HeaderMap,
-    traced: Traced,
+    (traced, tries, _): (Traced, Tries, Room),
     JsonBody(body): JsonBody,
 ) -> Answer {
     let durable = input::durable(&headers)?;
@@ -161,9 +169,17 @@ pub(super) async fn facade(
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
     checked(&edge, &tool, arguments).await?;
-    let call = CallSpec { durable, trace: traced.with(None), ..spec(&tool, principal, arguments) };
+    let mut call = CallSpec { durable, trace: traced.with(None), ..spec(&tool, principal, arguments) };
+    tries.put(&mut call);
     let settled = edge.host.call(call).await?;
-    let about = about(&tool, &settled);
+    let replayed = settled.replayed;
+    let response = value(&tool, settled);
+    Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+}
+
+/// What a call through the facade comes to.
+fn value(tool: &Tool, settled: Settled) -> Answer {
+    let about = about(tool, &settled);
     let asked = !settled.undeclared.is_empty();
     let failed = |code, detail| Problem::from(Failure { code, detail, ..about.clone() });
     let asks = "the tool asks for input, which this route cannot carry; use the call route under /api/v1";
@@ -286,6 +302,7 @@ pub(super) mod tests {
             reply,
             era: Era::Legacy,
             undeclared: Vec::new(),
+            replayed: false,
         }
     }
 

@@ -11,7 +11,9 @@ mod metrics;
 mod params;
 mod plugins;
 mod progress;
+mod room;
 mod tools;
+mod tries;
 
 use std::sync::Arc;
 

@@ -18,6 +18,8 @@ use crate::serve::auth::Principal;
 use crate::serve::body::JsonBody;
 use crate::serve::rest::calls::tests::{tool, wanted};
 use crate::serve::rest::params::Names;
+use crate::serve::rest::room::Room;
+use crate::serve::rest::tries::Tries;
 use crate::serve::rest::{Edge, calls};
 use crate::serve::trace::Traced;
 use crate::tasks::Tasks;
@@ -68,7 +70,8 @@ async fn posted(
     let names = Names((tool[0].to_owned(), tool[1].to_owned()));
     let body = JsonBody(Some(body.to_string().into()));
     let who = Extension(Principal(who.into()));
-    let answer = calls::call(State(edge(kit)), who, names, None, headers, body).await;
+    let answer =
+        calls::call(State(edge(kit)), who, names, None, (Tries::default(), Room), headers, body).await;
     read(answer.into_response()).await
 }
 
@@ -142,7 +145,7 @@ async fn where_nobody_can_be_asked_no_call_is_left_waiting() {
             Extension(Principal("me".into())),
             names,
             HeaderMap::new(),
-            Traced::default(),
+            (Traced::default(), Tries::default(), Room),
             JsonBody(None),
         );
         let (status, body) = read(facade.await.into_response()).await;

@@ -1,0 +1,80 @@
+//! A place at a plugin, and a place in the queue for one. Both are given back when they are dropped, however the call ends.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::shares::Held;
+use super::{CallerKey, Gate, Refused, Turn, WAITS};
+
+/// A call that was let in. Dropped, its place goes to the next.
+#[derive(Debug)]
+pub(crate) struct Pass<'a> {
+    gate: &'a Gate,
+    held: Option<Held>,
+    waited: Option<Duration>,
+}
+
+/// A call that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    gate: &'a Gate,
+    caller: CallerKey,
+    number: u64,
+    /// `None` once it is known what becomes of it.
+    turn: Option<oneshot::Receiver<Turn>>,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) fn new(gate: &'a Gate, held: Held, waited: Option<Duration>) -> Self {
+        Self { gate, held: Some(held), waited }
+    }
+
+    /// How long it waited for its turn; nothing if it did not have to.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited.unwrap_or_default()
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.gate.leave(held);
+        }
+    }
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(gate: &'a Gate, caller: CallerKey, number: u64, turn: oneshot::Receiver<Turn>) -> Self {
+        Self { gate, caller, number, turn: Some(turn) }
+    }
+
+    /// Waits for the turn.
+    pub(super) async fn turn(&mut self) -> Turn {
+        let Some(turn) = &mut self.turn else { return Err(Refused::Waited) };
+        let turn = turn.await.unwrap_or(Err(Refused::Waited));
+        self.turn = None;
+        turn
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let Some(mut turn) = self.turn.take() else { return };
+        let left = {
+            let mut waiting = self.gate.waiting();
+            let left = waiting.leave(self.caller.0, self.number);
+            if left.is_some() {
+                self.gate.load.fetch_sub(WAITS, Ordering::AcqRel);
+            }
+            left
+        };
+        // Its turn came in the very moment in which it left.
+        if left.is_none()
+            && let Ok(Ok(held)) = turn.try_recv()
+        {
+            self.gate.leave(held);
+        }
+    }
+}
