@@ -37,7 +37,7 @@ impl Entered {
             edge: call.spec.edge,
             durable: call.spec.durable,
             within: call.spec.trace.as_ref().and_then(|trace| trace.trace_id()),
-            keyed: false,
+            keyed: call.spec.key.is_some(),
         };
         let routing = Arc::clone(&call.routing);
         let trace = Arc::new(CallTrace::new(about, routing.clock, begun));
