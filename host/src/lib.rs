@@ -50,7 +50,7 @@
 //! # Arrows
 //!
 //! `{serve, edge_stdio} -> mcp -> host -> {route, plugin} -> {dialect, process}`; [`manifest`], [`telemetry`], [`events`],
-//! `held` and [`tasks`] stand beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
+//! [`journal`], `held` and [`tasks`] stand beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
 
 pub mod cli;
 pub(crate) mod clock;
@@ -59,6 +59,7 @@ pub(crate) mod edge_stdio;
 pub mod events;
 pub(crate) mod held;
 pub mod host;
+pub mod journal;
 pub mod manifest;
 pub(crate) mod mcp;
 pub mod mock;

@@ -116,6 +116,8 @@ causes! {
     LinkLost = "link_lost", false, "look at the plugin's log; a server must keep its connection open while it runs (stdin and stdout, or the event stream)";
     /// It failed its health probes.
     Unhealthy = "unhealthy", false, "look at the plugin's log; raise health.timeout or health.failures if it is only slow";
+    /// Calls to it failed so often that it was left alone several times in a row.
+    Failing = "failing", false, "see the detail for what its calls failed with, and the plugin's log; `[breaker]` in its manifest says when it is left alone";
     /// Its list of tools, resources or prompts could not be read.
     ListFailed = "list_failed", false, "see the detail; the server's lists must be valid MCP and within the host's bounds";
     /// A new version lists something else than the one that serves, and `upgrade.lists` does not let that pass.

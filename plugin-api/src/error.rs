@@ -25,6 +25,10 @@ pub enum CallErrorKind {
     Connection,
     /// What came back is not MCP.
     Protocol,
+    /// The server refused the request itself, with an HTTP status of 4xx: it works, and will not have this request. Users see
+    /// it as `protocol`.
+    #[serde(rename = "protocol")]
+    Refused,
     /// The deadline passed.
     Timeout,
     /// The MCP session is gone and could not be restored.
@@ -74,6 +78,7 @@ impl CallError {
             CallErrorKind::Full => Fault::Host,
             CallErrorKind::Connection
             | CallErrorKind::Protocol
+            | CallErrorKind::Refused
             | CallErrorKind::Timeout
             | CallErrorKind::Session => Fault::Plugin,
         }

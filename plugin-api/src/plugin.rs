@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::cause::Cause;
 use crate::error::CallError;
 use crate::jsonrpc::{Notification, Reply, Request};
+use crate::trace::Trace;
 
 /// A factory of connections: a subprocess behind any dialect, a remote URL, or a Rust type of an embedder.
 #[async_trait]
@@ -70,6 +71,13 @@ pub trait Scope: Send + Sync {
     /// The first byte of the request is about to be handed to the plugin: from here on the outcome may be unknown.
     fn sent(&self);
 
+    /// The same, for a link that writes several requests at once and writes down what the host keeps of them in one piece: what
+    /// is put into `batch` is kept before the first byte goes out, and then [`Scope::sent`] is called. A link that knows
+    /// nothing of this calls `sent` alone.
+    fn note(&self, batch: &mut Vec<u8>) {
+        let _ = batch;
+    }
+
     /// Whether the caller wants any notification of this call.
     fn listens(&self) -> bool;
 
@@ -97,6 +105,12 @@ pub trait Scope: Send + Sync {
     /// nothing reaches it until then.
     fn is_attended(&self) -> bool {
         true
+    }
+
+    /// The trace that the call is part of, where its caller named one. It stands in the request's `_meta` already; a link
+    /// whose transport has headers says it there too.
+    fn trace(&self) -> Option<&Trace> {
+        None
     }
 
     /// Who calls.

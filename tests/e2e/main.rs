@@ -12,8 +12,8 @@ mod support;
 
 mod bad_manifest;
 mod bad_server;
+mod calls;
 mod cli;
-mod drain;
 mod eras;
 mod fetching;
 mod fidelity;

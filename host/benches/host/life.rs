@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::client::Http;
-use crate::proc::{self, Host};
-use crate::report::{Report, Sample, millis};
-use crate::{Outcome, Size};
+use crate::common::{Host, Http, Outcome, Sample, Size, millis, proc};
+use crate::report::Report;
 
 const MANY: usize = 20;
 /// How long a mock is made to need for its start.
@@ -52,7 +50,7 @@ pub(crate) async fn starts(report: &mut Report, size: Size) -> Outcome<()> {
 
 /// Milliseconds to the first answer, and to the last plugin ready.
 async fn start(count: usize, args: &[&str]) -> Outcome<(f64, f64)> {
-    let host = Host::start(count, args).await?;
+    let host = Host::mocks(count, args).await?;
     let mut http = host.connect().await?;
     until_answered(&mut http, "p0").await?;
     let answered = millis(host.started.elapsed());
@@ -65,7 +63,7 @@ async fn start(count: usize, args: &[&str]) -> Outcome<(f64, f64)> {
 pub(crate) async fn memory(report: &mut Report) -> Outcome<()> {
     const SECTION: &str = "memory at rest";
     for count in [0, 1, MANY] {
-        let host = Host::start(count, &[]).await?;
+        let host = Host::mocks(count, &[]).await?;
         host.all_ready().await?;
         tokio::time::sleep(REST).await;
         let mut row = |name: String, pid| -> Outcome<()> {
@@ -93,7 +91,7 @@ pub(crate) async fn memory(report: &mut Report) -> Outcome<()> {
 pub(crate) async fn deaths(report: &mut Report, size: Size) -> Outcome<()> {
     const SECTION: &str = "kill -9 of a plugin, to the next good answer";
     let deaths = size.pick(MANY, 3);
-    let host = Host::start(deaths, &[]).await?;
+    let host = Host::mocks(deaths, &[]).await?;
     host.all_ready().await?;
     tokio::time::sleep(SOUND).await;
     let mut http = host.connect().await?;

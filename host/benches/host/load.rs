@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, TryStreamExt as _};
 
-use crate::client::{Direct, Http};
-use crate::proc::{self, Host};
-use crate::report::{Report, Sample, micros};
-use crate::{Outcome, Size};
+use crate::client::Direct;
+use crate::common::{Host, Http, Outcome, Sample, Size, micros, proc};
+use crate::report::Report;
 
 const PLUGIN: &str = "p0";
 /// Callers at the same time, when throughput is measured.
@@ -16,7 +15,7 @@ const CALLERS: usize = 32;
 
 /// Both comparisons, on one host and one mock.
 pub(crate) async fn measure(report: &mut Report, size: Size) -> Outcome<()> {
-    let host = Host::start(1, &[]).await?;
+    let host = Host::mocks(1, &[]).await?;
     let mut direct = Direct::start().await?;
     host.all_ready().await?;
     latency(report, size, &host, &mut direct).await?;

@@ -9,47 +9,25 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports on the terminal")]
 #![allow(clippy::indexing_slicing, reason = "serde_json's index gives null for what is not there")]
 
+#[path = "../common/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with another benchmark")]
+mod common;
+
 mod client;
 mod life;
 mod load;
 mod mcp;
-mod proc;
 mod report;
 
-use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use common::{BUILT, Outcome, Size};
 use report::Report;
 
-/// The executable that cargo built beside this one.
-const BUILT: &str = env!("CARGO_BIN_EXE_wharf");
 /// The whole takes two minutes; this ends what hangs.
 const BUDGET: Duration = Duration::from_secs(600);
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
-/// How much is measured.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Size {
-    Full,
-    Quick,
-}
-
-impl Size {
-    fn pick<T>(self, full: T, quick: T) -> T {
-        match self {
-            Self::Full => full,
-            Self::Quick => quick,
-        }
-    }
-}
-
-/// The executable that is measured.
-fn wharf() -> PathBuf {
-    std::env::var_os("WHARF_BENCH_EXE").map_or_else(|| BUILT.into(), PathBuf::from)
-}
 
 fn main() -> ExitCode {
     let given = |flag: &str| std::env::args().any(|arg| arg == flag);

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, TryStreamExt as _};
 
-use crate::client::{Direct, McpHttp};
-use crate::proc::{self, Host};
-use crate::report::{Report, Sample, micros};
-use crate::{Outcome, Size};
+use crate::client::Direct;
+use crate::common::{Host, McpHttp, Outcome, Sample, Size, micros, proc};
+use crate::report::Report;
 
 /// Callers at the same time, when throughput is measured.
 const CALLERS: usize = 32;
@@ -36,7 +35,7 @@ const SIDES: [Side; 2] = [
 
 /// Both eras on one host against the pipes of a mock, then the sessions.
 pub(crate) async fn measure(report: &mut Report, size: Size) -> Outcome<()> {
-    let host = Host::start(1, &[]).await?;
+    let host = Host::mocks(1, &[]).await?;
     let mut direct = Direct::start().await?;
     host.all_ready().await?;
     for side in &SIDES {

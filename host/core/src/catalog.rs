@@ -19,6 +19,7 @@ use wharf_plugin_api::Era;
 
 use self::entry::Listed;
 pub use self::shelf::{Collision, Item, Kind, Owner, Shelf};
+use crate::hints::Hints;
 use crate::id::PluginId;
 
 /// What all plugins offer, at one moment. Replaced as a whole, never changed.
@@ -76,6 +77,8 @@ pub struct Tool {
     pub description: Option<String>,
     /// The whole definition, byte for byte as the plugin sent it.
     pub definition: Arc<RawValue>,
+    /// What that says about running it twice.
+    pub hints: Hints,
 }
 
 // === impl Catalog ===

@@ -1,6 +1,7 @@
 //! The names of things, as types that cannot be mixed up.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -24,9 +25,19 @@ pub struct InstanceNo(pub u32);
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
-/// The id of a call: unique over the life of the host's state folder.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct CallId(Arc<str>);
+/// The id of a call: unique over the life of the host's state folder. It is two numbers until somebody looks at it; as text
+/// it is `c-` and both in hexadecimal.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId {
+    run: u32,
+    /// Upper and lower half of the number: an id is small, and so is what has one.
+    n: [u32; 2],
+}
+
+/// A text is not a call id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no call id: one looks like c-1a2b3c4d-5f")]
+pub struct BadCallId;
 
 // === impl PluginId ===
 
@@ -80,34 +91,56 @@ impl Serialize for PluginId {
 // === impl CallId ===
 
 impl CallId {
-    /// The id of the `n`th call of a host whose run is named `run` (random, hexadecimal).
+    /// The id of the `n`th call of a host whose run is named `run` (random).
     #[must_use]
-    pub fn new(run: u64, n: u64) -> Self {
-        Self(format!("c-{run:08x}-{n:x}").into())
+    pub fn new(run: u32, n: u64) -> Self {
+        let [a, b, c, d, e, f, g, h] = n.to_be_bytes();
+        Self { run, n: [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])] }
     }
 
-    /// The text.
+    /// The run of the host that the call belongs to.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn run(&self) -> u32 {
+        self.run
+    }
+
+    /// Which call of its run.
+    #[must_use]
+    pub fn n(&self) -> u64 {
+        let [upper, lower] = self.n;
+        u64::from(upper) << 32 | u64::from(lower)
+    }
+}
+
+impl FromStr for CallId {
+    type Err = BadCallId;
+
+    /// Reads exactly what [`CallId`] writes.
+    fn from_str(text: &str) -> Result<Self, BadCallId> {
+        let (run, n) = text.strip_prefix("c-").and_then(|rest| rest.split_once('-')).ok_or(BadCallId)?;
+        let run = u32::from_str_radix(run, 16).map_err(|_| BadCallId)?;
+        let n = u64::from_str_radix(n, 16).map_err(|_| BadCallId)?;
+        let id = Self::new(run, n);
+        // One id, one text.
+        if id.to_string() == text { Ok(id) } else { Err(BadCallId) }
     }
 }
 
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "c-{:08x}-{:x}", self.run, self.n())
     }
 }
 
 impl fmt::Debug for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl Serialize for CallId {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&self.0)
+        to.collect_str(self)
     }
 }
 
@@ -135,7 +168,29 @@ impl Generation {
 
 #[cfg(test)]
 mod tests {
-    use super::PluginId;
+    use super::{CallId, PluginId};
+
+    #[test]
+    fn a_call_id_is_read_as_it_is_written_and_in_no_other_way() {
+        for id in [CallId::new(0, 0), CallId::new(0x1a2b, 255), CallId::new(u32::MAX, u64::MAX)] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        assert_eq!(CallId::new(1, 0x5f).to_string(), "c-00000001-5f");
+        for bad in [
+            "",
+            "c-",
+            "c-1-2",
+            "c-00000001-",
+            "c-00000001-0A",
+            "c-00000001-02",
+            "c-+0000001-2",
+            "c-00000001-+2",
+            "d-00000001-2",
+            "c-00000001-2-",
+        ] {
+            assert!(bad.parse::<CallId>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn plugin_ids_are_checked() {

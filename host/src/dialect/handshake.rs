@@ -94,7 +94,7 @@ pub(crate) fn hello(dialect: &'static str, reply: Reply, assumed: Option<&str>) 
 /// Why there is no handshake, from the way its request failed.
 pub(crate) fn failed(error: CallError, otherwise: CauseKind) -> Cause {
     let kind = match error.kind {
-        CallErrorKind::Protocol => CauseKind::ProtocolGarbage,
+        CallErrorKind::Protocol | CallErrorKind::Refused => CauseKind::ProtocolGarbage,
         CallErrorKind::Timeout => CauseKind::StartTimeout,
         CallErrorKind::Session => CauseKind::HandshakeRefused,
         CallErrorKind::Connection | CallErrorKind::Cancelled | CallErrorKind::Full | _ => otherwise,

@@ -238,10 +238,11 @@ impl Refused {
     pub(crate) fn call_error(&self) -> CallError {
         let (kind, delivery) = match self.status.as_u16() {
             // It says itself that it did not take the request.
-            429 => (CallErrorKind::Connection, Delivery::NotDelivered),
+            429 => (CallErrorKind::Refused, Delivery::NotDelivered),
             // Someone between says that the server did not answer; it may say so after it has forwarded the request.
             502..=504 => (CallErrorKind::Connection, Delivery::Unknown),
             500..=599 => (CallErrorKind::Protocol, Delivery::Unknown),
+            400..=499 => (CallErrorKind::Refused, Delivery::Answered),
             _ => (CallErrorKind::Protocol, Delivery::Answered),
         };
         CallError::new(kind, delivery, self.detail())

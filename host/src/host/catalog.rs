@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use wharf_core::catalog::{Catalog, Collision, Kind, Offer, Tool};
+use wharf_core::hints::Hints;
 use wharf_core::manifest::Manifest;
 use wharf_core::names;
 use wharf_plugin_api::Era;
@@ -121,6 +122,7 @@ fn tools(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool]) -> V
             exposed: names::exposed(&manifest.namespace, name),
             description: tool.description.clone(),
             definition: Arc::clone(&tool.definition),
+            hints: Hints::of(&tool.definition),
         }));
     }
     tools

@@ -8,6 +8,7 @@ use serde::Serialize;
 use wharf_core::{Moment, PluginId};
 
 use super::Inner;
+use crate::journal::JournalView;
 use crate::process::MachineView;
 
 /// `/api/v1/info`.
@@ -30,6 +31,8 @@ pub struct Info {
     pub containment: &'static str,
     /// What this machine allows plugins to be bounded by.
     pub machine: MachineView,
+    /// Whether what calls do is written down.
+    pub journal: JournalView,
     /// Plugins per state.
     pub plugins: BTreeMap<&'static str, usize>,
     /// Tools in the catalog.
@@ -71,6 +74,7 @@ pub(super) fn info(inner: &Inner) -> Info {
         state_dir: inner.options.state.clone(),
         containment: inner.services.machine.level().as_str(),
         machine: inner.services.machine.view(),
+        journal: inner.services.journal.view(),
         plugins,
         tools: catalog.tools().count(),
         catalog_version: catalog.version,

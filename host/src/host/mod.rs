@@ -1,6 +1,7 @@
 //! The host: all wiring is here, read top to bottom. It is also the one door for every edge.
 
 mod awaited;
+mod calls;
 mod catalog;
 pub(crate) mod clients;
 mod info;
@@ -39,12 +40,15 @@ pub use self::options::{Options, RegisterError, StartError};
 use self::registry::{Ask, Registry};
 use crate::events::EventBus;
 use crate::held::Held;
+use crate::journal::Journal;
 use crate::manifest::Context;
 use crate::manifest::watch::Watcher;
 use crate::plugin::{Memory, OperationView, PluginHandle, PluginView, Services, Verdicts};
 use crate::process::Machine;
 use crate::process::logs::LogBook;
+use crate::route::book::Book;
 use crate::route::call::Call;
+use crate::route::durable;
 use crate::route::refusal::unavailable;
 use crate::route::routing::Routing;
 use crate::route::{CallSpec, Failure, Settled};
@@ -75,7 +79,7 @@ struct Inner {
     /// What plugins linked and do not list.
     links: Links,
     /// Names this run of the host in call ids.
-    run: u64,
+    run: u32,
     calls: AtomicU64,
     /// No call is let in any more.
     closed: AtomicBool,
@@ -99,8 +103,11 @@ impl Host {
     pub(crate) async fn begin(options: Options) -> Result<Self, StartError> {
         let tasks = Tasks::default();
         let state = options.state.clone();
-        let read = move || Ok((own(&state)?, Verdicts::load(&state)));
-        let (lock, verdicts) = tasks.blocking(read).await.unwrap_or_else(|panic| {
+        let read = move || {
+            let lock = own(&state)?;
+            Ok((lock, Verdicts::load(&state), Journal::open(&state.join("journal"))))
+        };
+        let (lock, verdicts, (journal, recovery)) = tasks.blocking(read).await.unwrap_or_else(|panic| {
             Err(StartError::Io { path: PathBuf::new(), error: std::io::Error::other(panic) })
         })?;
         let data = std::path::absolute(options.state.join("data"))
@@ -108,7 +115,11 @@ impl Host {
         let machine = Machine::find_out(Some(&options.state), options.containment, &tasks).await;
         let memory = Memory::new(&options.state);
         let plain = Services::new(tasks.clone(), data, machine);
-        let services = Arc::new(Services { verdicts, memory, ..plain });
+        let services = Arc::new(Services { verdicts, memory, journal, ..plain });
+        let (run, events) = (calls::new_run(&recovery), Arc::clone(&services.events));
+        let book = Arc::new(Book::new(run, recovery.calls));
+        let open = Arc::clone(&book);
+        services.journal.keep(&tasks, &events, move |call| open.is_open(call));
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),
@@ -120,10 +131,10 @@ impl Host {
             operations: Operations::default(),
             held: Held::default(),
             links: Links::default(),
-            run: getrandom::u64().unwrap_or_default() & 0xffff_ffff,
+            run,
             calls: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            routing: Routing::new(&services),
+            routing: Routing::new(&services, book),
             services,
             _lock: lock,
             options,
@@ -348,6 +359,7 @@ impl Host {
             None => None,
             Some(name) => Some(self.offered(&plugin, name)?),
         };
+        let spec = CallSpec { durable: durable::is_wanted(&spec)?, ..spec };
         let id = CallId::new(self.0.run, self.0.calls.fetch_add(1, Ordering::Relaxed) + 1);
         Ok(Call { id, spec, plugin, manifest, tool, routing: Arc::clone(&self.0.routing) })
     }

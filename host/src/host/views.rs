@@ -8,7 +8,7 @@ use wharf_plugin_api::{Cause, CauseKind};
 
 use super::Inner;
 use crate::plugin::view::ManifestView;
-use crate::plugin::{InstanceHandle, InstanceView, PluginHandle, PluginView, Snapshot};
+use crate::plugin::{BreakerView, InstanceHandle, InstanceView, PluginHandle, PluginView, Snapshot};
 use crate::process::{InForce, memory};
 
 pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
@@ -120,14 +120,25 @@ fn misconfigured(plugin: &PluginHandle) -> Cause {
 /// The shared ones, those of another version beside them, then those of single sessions.
 fn instances(inner: &Inner, plugin: &PluginHandle) -> Vec<InstanceView> {
     let shared = plugin.instances();
-    let mut views: Vec<_> = shared.iter().map(|handle| instance(inner, handle, None)).collect();
-    views.extend(plugin.beside().iter().map(|handle| instance(inner, handle, None)));
+    let mut views: Vec<_> = shared.iter().map(|handle| instance(inner, plugin, handle, None)).collect();
+    views.extend(plugin.beside().iter().map(|handle| instance(inner, plugin, handle, None)));
     let own = plugin.owned();
-    views.extend(own.iter().map(|own| instance(inner, &own.handle, Some(own.visit.short()))));
+    views.extend(own.iter().map(|own| instance(inner, plugin, &own.handle, Some(own.visit.short()))));
     views
 }
 
-fn instance(inner: &Inner, handle: &InstanceHandle, session: Option<String>) -> InstanceView {
+/// What a call failed with may hold the plugin's secrets, and be of any length.
+fn breaker(handle: &InstanceHandle, plugin: &PluginHandle) -> BreakerView {
+    let view = handle.fuse.view();
+    BreakerView { cause: view.cause.map(|cause| plugin.core.clean(&cause)), ..view }
+}
+
+fn instance(
+    inner: &Inner,
+    plugin: &PluginHandle,
+    handle: &InstanceHandle,
+    session: Option<String>,
+) -> InstanceView {
     let now = handle.now();
     let clock = inner.services.clock;
     InstanceView {
@@ -143,6 +154,7 @@ fn instance(inner: &Inner, handle: &InstanceHandle, session: Option<String>) -> 
         next_attempt_at: now.next_attempt.map(|at| clock.wall(at)),
         restarts: now.restarts,
         inflight: handle.load.inflight(),
+        breaker: breaker(handle, plugin),
         // Measured off the runtime: `measured` fills it in.
         rss_bytes: None,
         session,

@@ -35,8 +35,16 @@ fn rows(table: &Value, prefix: &str, defaults: Option<&Value>, out: &mut String)
                 cell(meaning.unwrap_or_default())
             )
             .ok();
+            if let Some(entry) = table_of(whole) {
+                rows(entry, &format!("{path}[]."), None, out);
+            }
         }
     }
+}
+
+/// What each entry of a list of tables looks like.
+fn table_of(list: &Value) -> Option<&Value> {
+    list.get("items").map(resolve).filter(|items| items.get("properties").is_some())
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -64,6 +72,7 @@ fn kind(part: &Value) -> String {
     match (name, whole.get("type").and_then(Value::as_str)) {
         (Some("Duration"), _) => "duration".to_owned(),
         (Some("Size"), _) => "size".to_owned(),
+        (_, Some("array")) if table_of(whole).is_some() => "list of tables".to_owned(),
         (_, Some("array")) => {
             let items = whole.get("items").and_then(|items| resolve(items).get("type"));
             let of = if items.and_then(Value::as_str) == Some("integer") { "integers" } else { "strings" };

@@ -20,6 +20,7 @@ impl Supervisor {
             }
             Some(Command::Configure { setup, renew: false }) => {
                 self.machine.set_policy(Policy::from(&*setup.manifest));
+                self.fuse.set_rules(setup.manifest.breaker.clone());
                 self.setup.manifest = setup.manifest.clone();
                 self.next_setup = Some(setup);
                 self.schedule_probe();

@@ -86,6 +86,13 @@ impl PluginCore {
         self.sessions.load(Ordering::Acquire) > 0 || self.tasks.any() || self.watch.holds()
     }
 
+    /// Whether, of several instances, no other one serves, however it does.
+    pub(super) fn is_only_one_up(&self, n: InstanceNo) -> bool {
+        let roster = self.roster.load();
+        let is_up = |other: &InstanceHandle| matches!(other.now().state, State::Ready | State::Degraded);
+        roster.len() > 1 && !roster.iter().any(|other| other.n != n && is_up(other))
+    }
+
     /// Whether, of several instances, no other one serves or is about to.
     pub(super) fn is_last_serviceable(&self, n: InstanceNo) -> bool {
         let roster = self.roster.load();

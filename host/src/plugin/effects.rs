@@ -11,8 +11,9 @@ use wharf_plugin_api::{Cause, CauseKind, Inbox, Launch};
 
 use super::canary;
 use super::inbox::{GenerationInbox, Outside};
+use super::outcome::Outcome;
 use super::prove::prove;
-use super::supervisor::{Outcome, Supervisor};
+use super::supervisor::Supervisor;
 
 /// How long after its deadline an opening may take to clean up, beside its stop policy, before it is given up (a plugin of an embedder that does not
 /// watch [`Inbox::cancelled`]).
@@ -45,8 +46,10 @@ impl Supervisor {
         if let Some(setup) = self.next_setup.take() {
             self.machine.set_policy(Policy::from(&*setup.manifest));
             self.setup = setup;
+            self.fuse.set_rules(self.setup.manifest.breaker.clone());
         }
         self.forget_generation();
+        self.mend();
         // A start of an earlier generation is over.
         self.leave = None;
         let outside = Outside {
@@ -91,6 +94,23 @@ impl Supervisor {
         self.serving = false;
         self.relisting = false;
         (self.relist_at, self.stale_at) = (None, None);
+    }
+
+    /// Nothing is alive: what belonged to the generation goes.
+    pub(super) fn forget(&mut self) {
+        self.tending = None;
+        self.inbox = None;
+        self.end = None;
+        self.link = None;
+        self.proof = None;
+        self.leave = None;
+        self.probe_at = None;
+        (self.relist_at, self.stale_at, self.sleep_at) = (None, None, None);
+        self.relisting = false;
+        self.closing = None;
+        if !self.fuse.is_closed() {
+            self.mend();
+        }
     }
 
     fn open(&mut self, g: Generation) {

@@ -16,7 +16,9 @@ use super::gate::Gate;
 use super::instance::{Command, InstanceHandle, Snapshot};
 use super::memory::Record;
 use super::own::Owned;
+use super::pins::Pins;
 use super::prove::Proof;
+use super::retries::Retries;
 use super::services::Services;
 use super::sleep::sleeps;
 use super::upgrade::Upgrading;
@@ -33,6 +35,9 @@ pub(crate) struct PluginHandle {
     problems: ArcSwap<Vec<Problem>>,
     pub(crate) gate: Gate,
     pub(super) turn: AtomicUsize,
+    pub(super) pins: Pins,
+    /// What its calls may be tried again.
+    pub(crate) retries: Retries,
     /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
     pub(super) surplus: Mutex<Vec<InstanceHandle>>,
     /// The versions of it that run beside each other.
@@ -59,6 +64,8 @@ impl PluginHandle {
             problems: ArcSwap::default(),
             gate: Gate::default(),
             turn: AtomicUsize::new(0),
+            pins: Pins::default(),
+            retries: Retries::default(),
             surplus: Mutex::default(),
             upgrading: Mutex::default(),
             owned: Arc::default(),

@@ -1,5 +1,6 @@
 //! An instance as everyone but its supervisor sees it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use wharf_core::{Generation, InstanceNo, Moment, Revision, Slot};
 use wharf_plugin_api::{Cause, Hello, Link, Plugin};
 
 use super::exits::Exits;
+use super::face::Face;
+use super::fuse::Fuse;
 
 /// What an instance is launched from.
 #[derive(Clone)]
@@ -68,13 +71,20 @@ pub(crate) enum Command {
 
 /// The handle of an instance. Cheap to clone; the supervisor lives as long as it is not retired.
 #[derive(Clone)]
-pub(crate) struct InstanceHandle {
+pub(crate) struct InstanceHandle(Arc<Shared>);
+
+/// What all handles of an instance share.
+pub(crate) struct Shared {
     pub(crate) n: InstanceNo,
     /// Its place.
     pub(crate) slot: Slot,
     pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) load: Arc<Load>,
+    /// What the choice of an instance looks at.
+    pub(super) face: Arc<Face>,
+    /// Whether calls are led to it.
+    pub(crate) fuse: Arc<Fuse>,
     /// Rung by a call that wants it while it sleeps.
     pub(super) wake: Arc<Notify>,
 }
@@ -146,7 +156,19 @@ impl Predecessors {
 
 // === impl InstanceHandle ===
 
+impl Deref for InstanceHandle {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
 impl InstanceHandle {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
     /// The state now.
     pub(crate) fn now(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())

@@ -5,9 +5,10 @@ use wharf_core::Generation;
 use wharf_core::lifecycle::Event;
 use wharf_core::manifest::{Kind, Probe};
 
+use super::outcome::Outcome;
 use super::probe::{self, Reach};
 use super::services::roll;
-use super::supervisor::{Outcome, Supervisor};
+use super::supervisor::Supervisor;
 
 impl Supervisor {
     pub(super) fn schedule_probe(&mut self) {
@@ -35,11 +36,16 @@ impl Supervisor {
             return;
         }
         let health = self.setup.manifest.health.clone();
+        let reach = self.reach();
+        self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, &reach).await) });
+    }
+
+    /// How it is reached beside its link.
+    pub(super) fn reach(&self) -> Reach {
         let facts = self.inbox.as_ref().map(|inbox| inbox.facts()).unwrap_or_default();
         let launched = matches!(self.setup.manifest.kind, Kind::Command(_));
         let door = facts.pid.and_then(|pid| self.services.doors.get(pid));
-        let reach = Reach { at: facts.at, launched, door };
-        self.effect(async move { Outcome::Probed(g, probe::probe(&*link, &health, &reach).await) });
+        Reach { at: facts.at, launched, door }
     }
 
     /// A probe has ended.

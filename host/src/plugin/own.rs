@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use wharf_core::manifest::Isolation;
-use wharf_core::pick::{Outlook, outlook};
+use wharf_core::pick::Outlook;
 use wharf_core::{InstanceNo, Slot};
 use wharf_plugin_api::Caller;
 
 use super::PluginHandle;
 use super::gate::Gate;
 use super::instance::{Beginning, Command, InstanceHandle, Predecessors, Setup, Snapshot};
-use super::picking::Picked;
+use super::picking::{Choice, Picked, outlook_of, serves};
 use super::supervisor::supervise;
 use super::visit::Visit;
 
@@ -156,9 +156,9 @@ impl PluginHandle {
     }
 
     /// Picks an instance for a call and counts the call in. `None`: none serves, or all that do are full.
-    pub(crate) fn pick_in(&self, lane: &Lane) -> Option<Picked> {
+    pub(crate) fn pick_in(&self, lane: &Lane, choice: &Choice<'_>) -> Option<Picked> {
         match lane {
-            Lane::Shared => self.pick(),
+            Lane::Shared => self.pick(choice),
             Lane::Own(own) => own.pick(),
         }
     }
@@ -168,8 +168,11 @@ impl PluginHandle {
         match lane {
             Lane::Shared => self.outlook(),
             Lane::Own(own) => {
-                let now = own.handle.now();
-                if own.visit.ended.is_cancelled() { Outlook::Fail } else { outlook(now.state, now.wanted) }
+                if own.visit.ended.is_cancelled() {
+                    Outlook::Fail
+                } else {
+                    outlook_of(&own.handle)
+                }
             }
         }
     }
@@ -219,10 +222,6 @@ async fn mind(own: Arc<Own>, owned: Arc<Owned>, core: Arc<super::core::PluginCor
 impl Own {
     fn pick(&self) -> Option<Picked> {
         // One that does not serve is not entered: leaving it would wake those that wait for it.
-        self.handle.now().link.as_ref()?;
-        let inflight = self.handle.load.enter(self.gate.concurrency())?;
-        // Counted in before it is looked at again: a drain that begins now waits for this call.
-        let link = self.handle.now().link.clone()?;
-        Some(Picked::new(self.handle.clone(), link, inflight))
+        serves(&self.handle).then(|| Picked::enter(&self.handle, self.gate.concurrency()))?
     }
 }

@@ -240,7 +240,7 @@ fn page(method: &str, raw: &RawValue) -> Result<Page, Cause> {
 fn failed(method: &str, error: &CallError) -> Cause {
     let kind = match error.kind {
         CallErrorKind::Timeout => CauseKind::StartTimeout,
-        CallErrorKind::Protocol => CauseKind::ProtocolGarbage,
+        CallErrorKind::Protocol | CallErrorKind::Refused => CauseKind::ProtocolGarbage,
         CallErrorKind::Connection => CauseKind::LinkLost,
         CallErrorKind::Session | CallErrorKind::Cancelled | CallErrorKind::Full | _ => CauseKind::ListFailed,
     };

@@ -122,7 +122,13 @@ impl Supervisor {
             hello: self.hello.clone(),
             exits: self.exits.clone(),
         };
+        let (state, link) = (snapshot.state, snapshot.link.clone());
+        if link.is_none() {
+            // Nobody is to be led to where there is nothing any more.
+            self.face.show(state, None);
+        }
         self.snapshot.send_replace(Arc::new(snapshot));
+        self.face.show(state, link.as_deref());
         self.core.bump();
     }
 

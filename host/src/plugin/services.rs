@@ -19,6 +19,7 @@ use super::visit::Visits;
 use crate::clock::Clock;
 use crate::dialect::{self, HttpClient};
 use crate::events::EventBus;
+use crate::journal::Journal;
 use crate::process::Machine;
 use crate::tasks::Tasks;
 
@@ -53,6 +54,8 @@ pub(crate) struct Services {
     pub(crate) verdicts: Verdicts,
     /// What lazy plugins offer, over the ends of the host.
     pub(crate) memory: Memory,
+    /// What is written down of calls.
+    pub(crate) journal: Journal,
     /// Where each plugin has a folder of its own, for `${data_dir}`.
     pub(crate) data: PathBuf,
     /// Speaks over HTTP to servers that run elsewhere.
@@ -93,6 +96,7 @@ impl Services {
             doors: Doors::default(),
             verdicts: Verdicts::default(),
             memory: Memory::default(),
+            journal: Journal::default(),
             data,
             http: dialect::http_client(),
             machine,

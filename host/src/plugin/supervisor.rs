@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
+use wharf_core::breaker::State as Breaker;
 use wharf_core::lifecycle::{Context, Event, Machine, Policy, State};
 use wharf_core::manifest::Start;
 use wharf_core::{Generation, InstanceNo, Slot};
@@ -17,8 +18,11 @@ use wharf_plugin_api::{Cause, CauseKind, Hello, Link};
 
 use super::core::PluginCore;
 use super::exits::Exits;
+use super::face::Face;
+use super::fuse::Fuse;
 use super::inbox::GenerationInbox;
-use super::instance::{Beginning, Command, InstanceHandle, Load, Predecessors, Setup, Snapshot};
+use super::instance::{Beginning, Command, InstanceHandle, Load, Predecessors, Setup, Shared, Snapshot};
+use super::outcome::Outcome;
 use super::prove::Proof;
 use super::report::first_snapshot;
 use super::services::{Leave, Services, roll};
@@ -35,22 +39,6 @@ const RELIST_AGAIN: Duration = Duration::from_secs(5);
 
 /// Bounds of the time for which lists hold by the plugin's word: no plugin makes the host busy, and none is forgotten.
 const HOLD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
-
-/// What an effect came to.
-pub(super) enum Outcome {
-    Admitted(Generation, Leave),
-    Prepared(Generation),
-    PrepareFailed(Generation, Cause),
-    Opened(Generation, Arc<dyn Link>),
-    OpenFailed(Generation, Cause),
-    Proven(Generation, Proof),
-    ProofFailed(Generation, Cause),
-    Probed(Generation, bool),
-    /// `Link::close` returned: nothing of it is left.
-    Closed(Generation),
-    /// The lists were read again while it serves.
-    Relisted(Generation, Option<Proof>),
-}
 
 pub(super) struct Supervisor {
     pub(super) core: Arc<PluginCore>,
@@ -77,6 +65,10 @@ pub(super) struct Supervisor {
     pub(super) settled_at: Option<Instant>,
     pub(super) serving: bool,
     pub(super) load: Arc<Load>,
+    pub(super) face: Arc<Face>,
+    pub(super) fuse: Arc<Fuse>,
+    /// What was told of the breaker last: where it stands, and how often it had opened.
+    pub(super) fuse_told: (Breaker, u64),
     pub(super) probe_at: Option<Instant>,
     /// Signs of life by the last probe.
     pub(super) heard: u64,
@@ -126,7 +118,9 @@ pub(super) fn supervise(
     let (outcomes, outcomes_rx) = mpsc::channel(OUTCOMES);
     // A call that leaves one instance makes room for those that wait for the same.
     let freed = if visit.is_none() { Arc::clone(&core.freed) } else { Arc::default() };
-    let load = Load::new(freed);
+    let (load, face, news) = (Load::new(freed), Arc::<Face>::default(), Arc::<Notify>::default());
+    let rules = setup.manifest.breaker.clone();
+    let fuse = Fuse::new(rules, services.clock, Arc::clone(&load), Arc::clone(&news));
     let (snapshot, snapshot_rx) =
         watch::channel(Arc::new(first_snapshot(&machine, setup.revision, up, hello.clone())));
     let supervisor = Supervisor {
@@ -140,7 +134,7 @@ pub(super) fn supervise(
         outcomes,
         inbox: None,
         end: None,
-        news: Arc::default(),
+        news,
         link: None,
         hello,
         proof: None,
@@ -148,6 +142,9 @@ pub(super) fn supervise(
         settled_at: None,
         serving: false,
         load: Arc::clone(&load),
+        face: Arc::clone(&face),
+        fuse: Arc::clone(&fuse),
+        fuse_told: (Breaker::Closed, 0),
         probe_at: None,
         heard: 0,
         relist_at: None,
@@ -166,7 +163,7 @@ pub(super) fn supervise(
     };
     let span = tracing::info_span!(parent: None, "instance", plugin = %core.id, n = slot.n.0);
     services.tasks.spawn(span, supervisor.run(commands_rx, outcomes_rx, before, up));
-    InstanceHandle { n: slot.n, slot, snapshot: snapshot_rx, commands, load, wake }
+    InstanceHandle::new(Shared { n: slot.n, slot, snapshot: snapshot_rx, commands, load, face, fuse, wake })
 }
 
 impl Supervisor {
@@ -209,6 +206,11 @@ impl Supervisor {
     pub(super) fn on(&mut self, event: Event) {
         let core = Arc::clone(&self.core);
         let _deciding = core.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+        self.decide(event);
+    }
+
+    /// The same, for who holds the lock.
+    pub(super) fn decide(&mut self, event: Event) {
         let before = (self.machine.state(), self.machine.generation());
         let cx = Context {
             now: self.services.clock.now(),
@@ -258,6 +260,7 @@ impl Supervisor {
             }
             Outcome::ProofFailed(g, cause) => self.on(Event::ProofFailed(g, self.clean(cause))),
             Outcome::Probed(generation, ok) => self.probed(generation, ok),
+            Outcome::Tried(g, epoch, ending) => self.fuse_probed(g, epoch, ending),
             Outcome::Closed(g) if self.machine.generation() == g => {
                 let told = self.end.as_mut().and_then(|end| end.try_recv().ok());
                 self.ended(told.unwrap_or_else(|| Cause::new(CauseKind::Requested, "closed")));
@@ -292,6 +295,7 @@ impl Supervisor {
     pub(super) fn told(&mut self) {
         self.listen();
         self.look_for_loss();
+        self.look_at_fuse();
         // What is listed is what the shared instances list.
         let may = self.serving && !self.relisting && self.visit.is_none();
         if may && self.inbox.as_ref().is_some_and(|inbox| inbox.take_lists_changed()) {
@@ -313,6 +317,9 @@ impl Supervisor {
             self.probe();
         }
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.fuse_due()) {
+            self.tick_fuse();
+        }
         if due(self.relist_at) || due(self.stale_at) {
             (self.relist_at, self.stale_at) = (None, None);
             if !self.relisting {
@@ -331,24 +338,10 @@ impl Supervisor {
     fn next_wake(&self) -> Option<Instant> {
         let machine = self.machine.next_deadline().map(|at| self.services.clock.instant(at));
         let settled = self.settled_at.filter(|_| self.leave.is_some());
-        [machine, self.probe_at, self.relist_at, self.stale_at, self.sleep_at, settled]
+        [machine, self.probe_at, self.relist_at, self.stale_at, self.sleep_at, settled, self.fuse_due()]
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// Nothing is alive: what belonged to the generation goes.
-    fn forget(&mut self) {
-        self.tending = None;
-        self.inbox = None;
-        self.end = None;
-        self.link = None;
-        self.proof = None;
-        self.leave = None;
-        self.probe_at = None;
-        (self.relist_at, self.stale_at, self.sleep_at) = (None, None, None);
-        self.relisting = false;
-        self.closing = None;
     }
 }
 

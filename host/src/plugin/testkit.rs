@@ -11,40 +11,18 @@ use tokio::sync::{Notify, oneshot};
 use wharf_core::PluginId;
 use wharf_core::manifest::{Command, Dialect, EraChoice, Kind, Manifest, Template};
 use wharf_plugin_api::{
-    CallError, CallErrorKind, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link, Notification,
-    Plugin, RawValue, Reply, Request, RpcError, Scope, async_trait,
+    CallError, CallErrorKind, Caller, Cause, CauseKind, Delivery, Full, Hello, Inbox, Launch, Link,
+    Notification, Plugin, RawValue, Reply, Request, RpcError, Scope, async_trait,
 };
 
+mod acts;
+
+pub(crate) use self::acts::{Answer, Opening};
 use super::instance::Setup;
+use super::picking::{Choice, Picked};
 use super::{PluginHandle, Services};
 use crate::process::{Machine, logs::LogBook};
 use crate::tasks::Tasks;
-
-/// What the next opening does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Opening {
-    Works,
-    Fails(CauseKind),
-    /// Never gets ready, but ends when it is cancelled.
-    Hangs,
-    /// Says something, and then hangs.
-    SpeaksAndHangs,
-    /// Does not even watch for the cancellation.
-    Ignores,
-}
-
-/// What a call does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Answer {
-    Ok,
-    Fails(CallErrorKind, Delivery),
-    /// With these words.
-    Is(&'static str),
-    /// Handed over, never answered.
-    Hangs,
-    /// Asks the client, and answers with its answer.
-    Asks,
-}
 
 #[derive(Default)]
 pub(crate) struct Script {
@@ -312,6 +290,14 @@ impl FakeLink {
             Answer::Is(result) => Ok(Reply::Result(raw(result))),
             Answer::Hangs => std::future::pending().await,
             Answer::Asks => scope.ask(Request::bare("elicitation/create")).await,
+            Answer::Dies => {
+                self.script.crash();
+                Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, "scripted"))
+            }
+            Answer::AsksAndFails => {
+                scope.ask(Request::bare("elicitation/create")).await.ok();
+                Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, "scripted"))
+            }
         };
         dropped.1 = false;
         outcome
@@ -388,6 +374,11 @@ impl Kit {
 
     pub(crate) async fn ready(&self) {
         self.until("ready", |plugin| plugin.state() == wharf_core::lifecycle::State::Ready).await;
+    }
+
+    /// An instance for a call of nobody in particular.
+    pub(crate) fn pick(&self) -> Option<Picked> {
+        self.plugin.pick(&Choice { caller: &Caller::new("test"), tried: &[] })
     }
 
     pub(crate) fn openings(&self) -> u32 {

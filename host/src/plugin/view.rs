@@ -139,6 +139,8 @@ pub struct InstanceView {
     pub restarts: u64,
     /// Calls in flight.
     pub inflight: usize,
+    /// Whether calls go to it, by how the last ones ended.
+    pub breaker: BreakerView,
     /// Resident memory of its process tree, bytes.
     pub rss_bytes: Option<u64>,
     /// The beginning of the id of the client's session that it is for; absent for one that all share.
@@ -148,6 +150,23 @@ pub struct InstanceView {
     /// How it ended before that, newest first. Not in the list of all plugins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub earlier_exits: Vec<LastExit>,
+}
+
+/// The breaker of an instance.
+#[derive(Clone, Debug, Serialize)]
+pub struct BreakerView {
+    /// `closed`: calls go to the instance; `open`: they do not; `half_open`: it is being tried.
+    pub state: wharf_core::breaker::State,
+    /// Since when.
+    #[serde(serialize_with = "rfc3339")]
+    pub since: SystemTime,
+    /// What the last failure was, while it is not closed.
+    pub cause: Option<String>,
+    /// When it is tried again, while it is open.
+    #[serde(serialize_with = "rfc3339_opt")]
+    pub next_try_at: Option<SystemTime>,
+    /// How often it has opened since the instance is there.
+    pub opened: u64,
 }
 
 /// How an instance last ended.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wharf_core::lifecycle::State;
 use wharf_core::pick::Outlook;
-use wharf_core::{Code, PluginId};
+use wharf_core::{Code, Moment, PluginId};
 use wharf_plugin_api::{CallError, Delivery};
 
 use super::call::Call;
@@ -68,6 +68,9 @@ impl Call {
     }
 }
 
+/// What is being tried at this moment is known so soon.
+const SOON: Duration = Duration::from_millis(100);
+
 /// Why a plugin takes no call now, and when that may change.
 pub(crate) fn unavailable(plugin: &PluginHandle, clock: Clock) -> Failure {
     unavailable_in(plugin, &Lane::Shared, clock)
@@ -82,6 +85,9 @@ fn unavailable_in(plugin: &PluginHandle, lane: &Lane, clock: Clock) -> Failure {
     if let Some(why) = plugin.retired() {
         let detail = format!("plugin {id:?} is being ended for good: {why}");
         return Failure { plugin: Some(id.as_str().into()), ..Failure::new(Code::PluginUnavailable, detail) };
+    }
+    if let Some((until, why)) = plugin.shut_in(lane) {
+        return left_alone(plugin, (until, plugin.awaited_in(lane)), why.as_deref(), clock);
     }
     let detail = match (&cause, plugin.problems().first()) {
         (Some(cause), _) => format!("plugin {id:?} is {}: {cause}. Remedy: {}", state.as_str(), cause.remedy),
@@ -99,6 +105,27 @@ fn unavailable_in(plugin: &PluginHandle, lane: &Lane, clock: Clock) -> Failure {
     Failure {
         plugin: Some(id.as_str().into()),
         retry_after: next.map(|wait| wait.max(Duration::from_secs(1))).or(soon),
+        ..Failure::new(Code::PluginUnavailable, detail)
+    }
+}
+
+/// The breakers of its instances keep calls from it. `until`: when the first is tried again, and when another may be up.
+fn left_alone(
+    plugin: &PluginHandle,
+    until: (Moment, Option<Moment>),
+    why: Option<&str>,
+    clock: Clock,
+) -> Failure {
+    let id: &PluginId = &plugin.core.id;
+    let why = plugin.core.clean(why.unwrap_or("its calls failed"));
+    let wait = until.1.map_or(until.0, |up| until.0.min(up)) - clock.now();
+    let detail = format!(
+        "plugin {id:?} is left alone for now, for too many of its calls failed (its breaker is open): {why}. It is tried \
+         again by itself. Remedy: `wharf logs {id}` tells what it says; `wharf restart {id}` starts it anew"
+    );
+    Failure {
+        plugin: Some(id.as_str().into()),
+        retry_after: Some(wait.max(SOON)),
         ..Failure::new(Code::PluginUnavailable, detail)
     }
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::book::Book;
 use crate::clock::Clock;
 use crate::events::EventBus;
+use crate::journal::Journal;
 use crate::plugin::Services;
 
 /// Shared by all calls of one host.
@@ -11,10 +13,15 @@ use crate::plugin::Services;
 pub(crate) struct Routing {
     pub(crate) clock: Clock,
     pub(crate) events: Arc<EventBus>,
+    /// Those that run and those that ran.
+    pub(crate) book: Arc<Book>,
+    /// What is written down of them.
+    pub(crate) journal: Journal,
 }
 
 impl Routing {
-    pub(crate) fn new(services: &Services) -> Arc<Self> {
-        Arc::new(Self { clock: services.clock, events: Arc::clone(&services.events) })
+    pub(crate) fn new(services: &Services, book: Arc<Book>) -> Arc<Self> {
+        let (events, journal) = (Arc::clone(&services.events), services.journal.clone());
+        Arc::new(Self { clock: services.clock, events, book, journal })
     }
 }

@@ -7,18 +7,23 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use wharf_core::catalog::Tool;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::{Balance, Isolation, Manifest, Span};
 use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Caller, CauseKind, Client, Delivery, Reply};
 
+use super::book::Book;
 use super::call::Call;
 use super::routing::Routing;
 use super::{Ask, CallSpec, Failure, Settled};
 use crate::plugin::own::MOST;
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
 
+mod breaker;
+mod fate;
 mod lazy;
+mod places;
 mod silence;
 
 fn answers(answers: &[Answer]) -> Script {
@@ -38,13 +43,21 @@ fn call_of(
 }
 
 fn run(kit: &Kit, spec: CallSpec) -> impl Future<Output = Result<Settled, Failure>> + use<> {
+    run_tool(kit, spec, None)
+}
+
+fn run_tool(
+    kit: &Kit,
+    spec: CallSpec,
+    tool: Option<Arc<Tool>>,
+) -> impl Future<Output = Result<Settled, Failure>> + use<> {
     let call = Call {
         id: CallId::new(0, 1),
         spec,
         plugin: Arc::clone(&kit.plugin),
         manifest: kit.plugin.manifest().unwrap(),
-        tool: None,
-        routing: Routing::new(&kit.services),
+        tool,
+        routing: Routing::new(&kit.services, Arc::new(Book::new(0, Vec::new()))),
     };
     call.run()
 }

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wharf_core::InstanceNo;
 use wharf_core::lifecycle::State;
-use wharf_core::pick::Outlook;
 
 use super::call::Call;
 use super::failure::Failure;
-use crate::plugin::Snapshot;
 use crate::plugin::gate::Refused;
 use crate::plugin::own::Lane;
-use crate::plugin::picking::Picked;
+use crate::plugin::picking::{Choice, Picked};
 
 impl Call {
     pub(super) async fn admit(&self, lane: &Lane, until: Instant) -> Result<impl Drop + use<>, Failure> {
@@ -30,19 +29,21 @@ impl Call {
     }
 
     /// An instance that takes the call; waits until then for one that has a free place, or is about to be ready. For the
-    /// start of a lazy one it waits until the call's own deadline.
+    /// start of a lazy one it waits until the call's own deadline. `tried`: where the call was tried already.
     pub(super) async fn pick(
         &self,
         lane: &Lane,
+        tried: &[InstanceNo],
         until: Instant,
         deadline: Instant,
     ) -> Result<Picked, Failure> {
-        if let Some(picked) = self.plugin.pick_in(lane) {
+        let choice = Choice { caller: &self.spec.caller, tried };
+        if let Some(picked) = self.plugin.pick_in(lane, &choice) {
             return Ok(picked);
         }
         tokio::select! {
             biased;
-            picked = self.freed(lane, until, deadline) => picked,
+            picked = self.freed(lane, &choice, until, deadline) => picked,
             never = self.plugin.gate_of(lane).asking().press(self.peace()) => match never {},
         }
     }
@@ -50,23 +51,23 @@ impl Call {
     pub(super) async fn freed(
         &self,
         lane: &Lane,
+        choice: &Choice<'_>,
         patience: Instant,
         deadline: Instant,
     ) -> Result<Picked, Failure> {
         let (mut changes, freed) = (self.plugin.changes(), self.plugin.freed_in(lane));
         loop {
             changes.mark_unchanged();
-            if let Some(picked) = self.plugin.pick_in(lane) {
+            if let Some(picked) = self.plugin.pick_in(lane, choice) {
                 return Ok(picked);
             }
             self.plugin.wake(lane);
             let until = if self.plugin.is_cold(lane) { deadline } else { patience };
             let left = until.saturating_duration_since(Instant::now());
-            let best = self.plugin.best_in(lane);
-            if self.plugin.outlook_in(lane) == Outlook::Fail || self.next_attempt_in(best.as_deref()) >= left
-            {
-                let state = best.map(|best| best.state);
-                let serves = matches!(state, Some(State::Ready | State::Degraded));
+            let awaited = self.plugin.awaited_in(lane).map(|at| at - self.routing.clock.now());
+            if awaited.is_none_or(|wait| wait >= left) {
+                let state = self.plugin.best_in(lane).map(|best| best.state);
+                let serves = awaited.is_some() && matches!(state, Some(State::Ready | State::Degraded));
                 return Err(if serves { self.waited() } else { self.unavailable(lane) });
             }
             tokio::select! {
@@ -76,10 +77,5 @@ impl Call {
                 () = tokio::time::sleep_until(until) => {}
             }
         }
-    }
-
-    pub(super) fn next_attempt_in(&self, best: Option<&Snapshot>) -> Duration {
-        let at = best.and_then(|snapshot| snapshot.next_attempt);
-        at.map_or(Duration::ZERO, |at| at - self.routing.clock.now())
     }
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use wharf_core::Code;
+use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Delivery, RpcError};
 
 use crate::route::{Failure, FieldError};
@@ -37,7 +37,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    call_id: Option<&'a str>,
+    call_id: Option<&'a CallId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<Delivery>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,6 +74,7 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::ProtocolError
         | Code::SessionLost
         | Code::ToolError => StatusCode::BAD_GATEWAY,
+        Code::NotDurable => StatusCode::INSUFFICIENT_STORAGE,
         Code::Deadline => StatusCode::GATEWAY_TIMEOUT,
         Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -108,7 +109,7 @@ impl Problem {
             code: failure.code.as_str(),
             plugin: failure.plugin.as_deref(),
             tool: failure.tool.as_deref(),
-            call_id: failure.call_id.as_ref().map(wharf_core::CallId::as_str),
+            call_id: failure.call_id.as_ref(),
             delivery: failure.delivery,
             kind: failure.kind,
             retry_after_ms: failure
@@ -191,6 +192,7 @@ mod tests {
         ("outcome_unknown", 502),
         ("protocol_error", 502),
         ("session_lost", 502),
+        ("not_durable", 507),
         ("deadline", 504),
         ("cancelled", 499),
         ("tool_error", 502),

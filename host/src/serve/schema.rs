@@ -215,6 +215,7 @@ mod tests {
 
     use serde_json::{Value, json};
     use wharf_core::catalog::Tool;
+    use wharf_core::hints::Hints;
     use wharf_core::{Code, PluginId};
 
     use super::Schemas;
@@ -229,6 +230,7 @@ mod tests {
             definition: serde_json::value::to_raw_value(&json!({"name": "t", "inputSchema": schema}))
                 .unwrap()
                 .into(),
+            hints: Hints::default(),
         })
     }
 

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use wharf_plugin_api::Era;
 
 use super::{Catalog, Collision, Face, Kind, Offer, Shelf, Tool};
+use crate::hints::Hints;
 use crate::id::PluginId;
 use crate::names;
 
@@ -29,6 +30,7 @@ fn offer(plugin: &str, namespace: &str, tools: &[&str], others: &[(Kind, &str)])
             exposed: names::exposed(namespace, name),
             description: None,
             definition: raw(format!("{{ \"name\":{name:?}, \"x\":1.0}}")),
+            hints: Hints::default(),
         })
     };
     let other = |(kind, key): &(Kind, &str)| (*kind, raw(format!("{{\"{}\" : {key:?}}}", kind.key())));
@@ -165,6 +167,7 @@ fn an_app_that_is_kept_apart_is_named_so_by_its_tool() {
         exposed: "a__t".into(),
         description: None,
         definition: raw(definition.to_owned()),
+        hints: Hints::default(),
     })];
     let catalog = Catalog::new(1, &[one, offer("b", "b", &[], &[(Kind::Resource, "ui://page")])]);
     let expected = definition.replace("ui://page", "ui://a+page").replace("\"t\"", "\"a__t\"");

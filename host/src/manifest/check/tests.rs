@@ -134,7 +134,7 @@ error: the variable API_TOKEN is not set
     let expected = "\
 error: nothing to run
 --> p.toml
- = help: write `command` (a program), `url` (a remote server) or `library` (a native plugin)
+ = help: write `command` (a program), `url` or `targets` (a remote server) or `library` (a native plugin)
 
 error: unknown key `comand`
  --> p.toml:1:1
@@ -304,7 +304,7 @@ fn the_schema_and_the_reference_hold_every_key() {
     for row in [
         "| `command` | string |  | The program to run: a path, or a name on the PATH. Never a shell string. |",
         "| `health.interval` | duration | `\"10s\"` | Time between probes. |",
-        "| `balance` | `least_inflight`, `round_robin` | `\"least_inflight\"` | Which instance takes the next call. |",
+        "| `balance` | `least_inflight`, `round_robin`, `sticky` | `\"least_inflight\"` | Which instance takes the next call. |",
         "| `limits.result` | size | `\"16MiB\"` | The largest message that the plugin may send. |",
         "| `replicas` | integer | `1` | How many instances run side by side. |",
         "| `tools.rename` | table of strings |  | Upstream name = offered name. |",

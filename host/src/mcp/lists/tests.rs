@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use wharf_core::PluginId;
 use wharf_core::catalog::{Catalog, Face, Kind, Offer, Shelf, Tool};
+use wharf_core::hints::Hints;
 use wharf_plugin_api::Era;
 
 use super::{PAGE_BYTES, PAGE_ENTRIES, decode, encode, kind, page};
@@ -22,6 +23,7 @@ fn tool(name: &str, definition: &str) -> Arc<Tool> {
         exposed: name.to_owned(),
         description: None,
         definition: raw(definition),
+        hints: Hints::default(),
     })
 }
 

@@ -47,7 +47,7 @@ async fn it_is_started_once_to_learn_what_it_offers_and_then_by_calls() {
     assert_eq!(kit.openings(), 1);
     woken(&kit).await;
     let before = Instant::now();
-    drop(kit.plugin.pick().unwrap());
+    drop(kit.pick().unwrap());
     stopped(&kit).await;
     assert_eq!((before.elapsed().as_secs(), kit.plugin.best().unwrap().restarts), (IDLE, 0));
 }
@@ -58,7 +58,7 @@ async fn what_is_in_use_does_not_sleep() {
     let hour = Duration::from_secs(3600);
     // A call.
     woken(&kit).await;
-    let call = kit.plugin.pick().unwrap();
+    let call = kit.pick().unwrap();
     tokio::time::sleep(hour).await;
     assert_eq!(kit.plugin.state(), State::Ready);
     drop(call);

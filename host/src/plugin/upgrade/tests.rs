@@ -51,7 +51,7 @@ impl Kit {
     }
 
     fn revision(&self) -> Revision {
-        self.plugin.pick().expect("somebody takes calls").instance.now().revision
+        self.pick().expect("somebody takes calls").instance.now().revision
     }
 }
 
@@ -98,7 +98,7 @@ async fn a_version_that_works_takes_over_and_the_old_one_stays_warm_for_the_tria
 #[tokio::test(start_paused = true)]
 async fn calls_in_flight_end_on_the_old_version() {
     let (kit, new) = (serving().await, scripted(&[]));
-    let call = kit.plugin.pick().unwrap();
+    let call = kit.pick().unwrap();
     let mut slow = version(1);
     slow.upgrade.trial = Span::secs(1);
     kit.change(&new, slow);

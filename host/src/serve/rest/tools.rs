@@ -114,6 +114,7 @@ mod tests {
     use serde_json::json;
     use wharf_core::PluginId;
     use wharf_core::catalog::Tool;
+    use wharf_core::hints::Hints;
 
     use super::{Detail, matches, view, words};
 
@@ -127,6 +128,7 @@ mod tests {
             definition: serde_json::value::RawValue::from_string("{ \"name\" : \"get_time\" }".into())
                 .unwrap()
                 .into(),
+            hints: Hints::default(),
         }
     }
 

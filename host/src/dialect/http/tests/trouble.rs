@@ -188,7 +188,7 @@ async fn how_a_request_failed_says_how_far_it_got() {
     let Connected { link, lost: _lost, .. } = linked_with(&fake, &Ear::default(), small).await;
     for (form, kind, delivery) in [
         ("busy", CallErrorKind::Connection, Delivery::Unknown),
-        ("limited", CallErrorKind::Connection, Delivery::NotDelivered),
+        ("limited", CallErrorKind::Refused, Delivery::NotDelivered),
         ("proxy", CallErrorKind::Connection, Delivery::Unknown),
         ("moved", CallErrorKind::Protocol, Delivery::Answered),
         ("empty", CallErrorKind::Connection, Delivery::Unknown),

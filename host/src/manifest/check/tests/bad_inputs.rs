@@ -13,7 +13,7 @@ pub(super) const BAD: &[(&str, &str)] = &[
     ("command = 'x'\n[stop]\nzzz = 5\n", "3:1 unknown key `stop.zzz` / known keys: grace, term, drain"),
     (
         "description = 'x'\n",
-        "- nothing to run / write `command` (a program), `url` (a remote server) or `library` (a native plugin)",
+        "- nothing to run / write `command` (a program), `url` or `targets` (a remote server) or `library` (a native plugin)",
     ),
     ("command = 'x'\nreplica = 2\n", "2:1 unknown key `replica` / did you mean `replicas`?"),
     (

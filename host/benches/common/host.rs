@@ -1,20 +1,18 @@
-//! Processes of the benchmark: a host in folders of its own, and what `/proc` says of one. All that is started here is
-//! ended here, also when a measurement fails.
+//! A host in folders of its own, under load. It is ended here, also when a measurement fails.
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::client::Http;
-use crate::{Outcome, wharf};
+use super::proc::signal;
+use super::{Http, Outcome, wharf};
 
 /// How long a start or an end may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,15 +35,20 @@ pub(crate) struct Host {
 
 impl Host {
     /// Starts a host with `count` mocks, `p0`, `p1` and so on, and returns when it listens.
-    pub(crate) async fn start(count: usize, mock_args: &[&str]) -> Outcome<Self> {
+    pub(crate) async fn mocks(count: usize, mock_args: &[&str]) -> Outcome<Self> {
+        let args: Vec<String> = ["mock"].iter().chain(mock_args).map(|arg| format!("{arg:?}")).collect();
+        let manifest = format!("command = \"${{wharf}}\"\nargs = [{}]\n", args.join(", "));
+        Self::start((0..count).map(|n| (format!("p{n}"), manifest.clone()))).await
+    }
+
+    /// Starts a host with these plugins (id and manifest), and returns when it listens.
+    pub(crate) async fn start(plugins: impl IntoIterator<Item = (String, String)>) -> Outcome<Self> {
         let home = TempDir::with_prefix("wharf-bench-")?;
         for folder in ["plugins", "state"] {
             fs::create_dir(home.path().join(folder))?;
         }
-        let args: Vec<String> = ["mock"].iter().chain(mock_args).map(|arg| format!("{arg:?}")).collect();
-        let manifest = format!("command = \"${{wharf}}\"\nargs = [{}]\n", args.join(", "));
-        for n in 0..count {
-            fs::write(home.path().join("plugins").join(format!("p{n}.toml")), &manifest)?;
+        for (id, manifest) in plugins {
+            fs::write(home.path().join("plugins").join(format!("{id}.toml")), manifest)?;
         }
         let (started, started_at) = (Instant::now(), SystemTime::now());
         let mut child = Command::new(wharf())
@@ -114,44 +117,6 @@ impl Host {
         };
         if status.success() { Ok(()) } else { Err(format!("the host ended with {status}").into()) }
     }
-}
-
-/// `kill`, by pid.
-pub(crate) fn signal(pid: u32, signal: Signal) -> Outcome<()> {
-    Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
-}
-
-/// Resident and proportional memory of one process, KiB. Shared pages count in full in the first, by share in the second.
-pub(crate) fn memory(pid: u32) -> Outcome<(f64, f64)> {
-    let resident = field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:")?;
-    let proportional = field(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?, "Pss:")?;
-    Ok((resident, proportional))
-}
-
-/// Processor time that a process has used so far, all threads.
-pub(crate) fn cpu(pid: u32) -> Outcome<Duration> {
-    let (user, system) = (stat(pid, 11)?, stat(pid, 12)?);
-    // Linux tells it in hundredths of a second.
-    Ok(Duration::from_millis((user + system) * 10))
-}
-
-/// The process that started this one.
-pub(crate) fn parent(pid: u32) -> Outcome<u32> {
-    Ok(u32::try_from(stat(pid, 1)?)?)
-}
-
-/// A field of `/proc/PID/stat`, counted from the state, which is 0.
-fn stat(pid: u32, field: usize) -> Outcome<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name may hold anything; it ends at the last parenthesis.
-    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    Ok(rest.split(' ').nth(field).ok_or("an odd /proc/PID/stat")?.parse()?)
-}
-
-/// The number in a line `name  123 kB`.
-fn field(text: &str, name: &str) -> Outcome<f64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).ok_or_else(|| format!("no {name}"))?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 fn time_of(value: &Value) -> Outcome<SystemTime> {

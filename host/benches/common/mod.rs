@@ -1,0 +1,44 @@
+//! What the benchmarks of the executable share: starting a host, talking to it, counting.
+
+mod host;
+mod http;
+pub(crate) mod machine;
+mod mcp;
+mod others;
+pub(crate) mod proc;
+mod sample;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+pub(crate) use host::Host;
+pub(crate) use http::Http;
+pub(crate) use mcp::{Answer, McpHttp};
+pub(crate) use others::Others;
+pub(crate) use sample::{Sample, micros, millis};
+
+/// The executable that cargo built beside the benchmark.
+pub(crate) const BUILT: &str = env!("CARGO_BIN_EXE_wharf");
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How much is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    Full,
+    Quick,
+}
+
+impl Size {
+    pub(crate) fn pick<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
+}
+
+/// The executable that is measured: what cargo built, or what `WHARF_BENCH_EXE` names.
+pub(crate) fn wharf() -> PathBuf {
+    std::env::var_os("WHARF_BENCH_EXE").map_or_else(|| BUILT.into(), PathBuf::from)
+}

@@ -1,0 +1,203 @@
+//! The calls: for each payload and number of callers all ways take turns in short blocks, several rounds, so that what
+//! else the machine does hits all. A ratio is the median over the rounds of the ratio to the block of the same round.
+
+use std::time::Duration;
+
+use crate::common::{Others, Outcome, Sample, Size, micros, proc};
+use crate::load::{Block, Callers};
+use crate::report::Report;
+use crate::ways::{Field, Over, Through, WAYS, Way};
+use crate::wire::Payload;
+
+/// A payload and a number of callers.
+pub(crate) struct Cell {
+    pub(crate) name: &'static str,
+    payload: Payload,
+    pub(crate) callers: usize,
+}
+
+const fn cell(name: &'static str, payload: Payload, callers: usize) -> Cell {
+    Cell { name, payload, callers }
+}
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+pub(crate) const CELLS: [Cell; 11] = [
+    cell("echo 100 B, c1", Payload::Echo(100), 1),
+    cell("echo 100 B, c32", Payload::Echo(100), 32),
+    cell("echo 100 B, c256", Payload::Echo(100), 256),
+    cell("blob 10 KiB, c1", Payload::Blob(10 * KIB), 1),
+    cell("blob 10 KiB, c32", Payload::Blob(10 * KIB), 32),
+    cell("echo 10 KiB, c1", Payload::Echo(10 * KIB), 1),
+    cell("echo 10 KiB, c32", Payload::Echo(10 * KIB), 32),
+    cell("blob 1 MiB, c1", Payload::Blob(MIB), 1),
+    cell("blob 1 MiB, c4", Payload::Blob(MIB), 4),
+    cell("echo 1 MiB, c1", Payload::Echo(MIB), 1),
+    cell("echo 1 MiB, c4", Payload::Echo(MIB), 4),
+];
+
+/// What one way gave in one round. Microseconds; not a number where there is none.
+#[derive(Clone, Copy)]
+struct Round {
+    rate: f64,
+    p50: f64,
+    p99: f64,
+    /// Of the process measured, per call.
+    cpu: f64,
+}
+
+/// A row of the table.
+pub(crate) struct Row {
+    pub(crate) way: Way,
+    pub(crate) cell: &'static str,
+    pub(crate) callers: usize,
+    pub(crate) rate: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) calls: usize,
+    pub(crate) errors: u64,
+    pub(crate) first_error: Option<String>,
+    pub(crate) cpu: f64,
+    /// MiB, at the end of the last round.
+    pub(crate) rss: f64,
+    /// Of a hop: to the direct call over HTTP. Of the host: to the hop over the same.
+    pub(crate) versus: Versus,
+}
+
+/// A way against another, medians over the rounds.
+#[derive(Clone, Copy)]
+pub(crate) struct Versus {
+    pub(crate) rate: f64,
+    pub(crate) p99: f64,
+    pub(crate) cpu: f64,
+    /// Microseconds more at the median.
+    pub(crate) added: f64,
+}
+
+/// A way under measurement.
+struct Track {
+    way: Way,
+    callers: Option<Callers>,
+    took: Vec<f64>,
+    rounds: Vec<Round>,
+    errors: u64,
+    first_error: Option<String>,
+    rss: f64,
+}
+
+/// Measures those cells whose row names have `only` in them.
+pub(crate) async fn measure(report: &mut Report, size: Size, only: &str) -> Outcome<()> {
+    let chosen = |cell: &Cell| only.is_empty() || format!("calls {}", cell.name).contains(only);
+    if !CELLS.iter().any(chosen) {
+        return Ok(());
+    }
+    let field = Field::start().await?;
+    for cell in CELLS.iter().filter(|cell| chosen(cell)) {
+        eprintln!("{} ..", cell.name);
+        let before = Others::now()?;
+        report.rows.extend(one_cell(&field, size, cell).await?);
+        report.number("of the machine, taken by others", cell.name, before.since()? * 100.0, "%");
+    }
+    field.end().await
+}
+
+async fn one_cell(field: &Field, size: Size, cell: &Cell) -> Outcome<Vec<Row>> {
+    let (rounds, time) = size.pick((9, 400), (2, 60));
+    let mut tracks = Vec::with_capacity(WAYS.len());
+    for way in WAYS {
+        let callers = Some(field.callers(&way, cell.payload, cell.callers).await?);
+        let (took, rounds) = (Vec::new(), Vec::new());
+        tracks.push(Track { way, callers, took, rounds, errors: 0, first_error: None, rss: f64::NAN });
+    }
+    for track in &mut tracks {
+        track.run(field, Duration::from_millis(time / 2)).await?;
+        track.took.clear();
+        track.rounds.clear();
+    }
+    for _ in 0..rounds {
+        for track in &mut tracks {
+            track.run(field, Duration::from_millis(time)).await?;
+        }
+        // Who comes first is another one in each round.
+        tracks.rotate_left(5);
+    }
+    let base = |way: &Way| {
+        let wanted = match way.through {
+            Through::Nothing => return None,
+            Through::Hop => (Through::Nothing, Over::Http),
+            Through::Host { .. } => (Through::Hop, way.over),
+        };
+        tracks.iter().find(|track| (track.way.through, track.way.over) == wanted)
+    };
+    let rows = WAYS.iter().filter_map(|way| {
+        let track = tracks.iter().find(|track| track.way.name == way.name)?;
+        Some(track.row(cell, base(way)))
+    });
+    Ok(rows.collect())
+}
+
+impl Track {
+    async fn run(&mut self, field: &Field, time: Duration) -> Outcome<()> {
+        let callers = self.callers.take().ok_or("no callers")?;
+        let pid = field.pid(&self.way);
+        let before = pid.map(proc::busy).transpose()?;
+        let done = callers.block(time).await;
+        let (callers, block) = done.map_err(|error| format!("{}: {error}", self.way.name))?;
+        let used = match (pid, before) {
+            (Some(pid), Some(before)) => Some(proc::busy(pid)?.saturating_sub(before)),
+            _ => None,
+        };
+        self.callers = Some(callers);
+        if let Some(pid) = pid {
+            self.rss = proc::memory(pid)?.0 / 1024.0;
+        }
+        self.add(block, used);
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts of calls")]
+    fn add(&mut self, block: Block, used: Option<Duration>) {
+        let calls = block.took.len() as f64;
+        let took = Sample::new(block.took.iter().map(|nanos| f64::from(*nanos) / 1e3));
+        self.rounds.push(Round {
+            rate: calls / block.elapsed.as_secs_f64(),
+            p50: took.median(),
+            p99: took.quantile(0.99),
+            cpu: used.map_or(f64::NAN, |used| micros(used) / calls),
+        });
+        self.took.extend(block.took.iter().map(|nanos| f64::from(*nanos) / 1e3));
+        self.errors += block.errors;
+        self.first_error = self.first_error.take().or(block.first_error);
+    }
+
+    fn row(&self, cell: &Cell, base: Option<&Self>) -> Row {
+        let took = Sample::new(self.took.iter().copied());
+        let median = |of: fn(&Round) -> f64| Sample::new(self.rounds.iter().map(of)).median();
+        let against = |of: fn(&Round, &Round) -> f64| {
+            let others = base.map(|base| &*base.rounds).unwrap_or_default();
+            Sample::new(self.rounds.iter().zip(others).map(|(ours, theirs)| of(ours, theirs))).median()
+        };
+        Row {
+            way: self.way,
+            cell: cell.name,
+            callers: cell.callers,
+            rate: median(|round| round.rate),
+            p50: took.median(),
+            p99: took.quantile(0.99),
+            p999: took.quantile(0.999),
+            calls: self.took.len(),
+            errors: self.errors,
+            first_error: self.first_error.clone(),
+            cpu: median(|round| round.cpu),
+            rss: self.rss,
+            versus: Versus {
+                rate: against(|ours, theirs| ours.rate / theirs.rate),
+                p99: against(|ours, theirs| ours.p99 / theirs.p99),
+                cpu: against(|ours, theirs| ours.cpu / theirs.cpu),
+                added: against(|ours, theirs| ours.p50 - theirs.p50),
+            },
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Measures what a call through the host costs against the bare hop, the practical limit of anything that stands between a
+//! caller and a tool. Prints a table, the targets and whether they are met, and writes `target/bench-gateway.json`.
+//!
+//! `cargo bench -p wharf --bench gateway`, with `-- --quick` for a run of under a minute that only shows that all works,
+//! `-- --only TEXT` for the parts with that in their names. `WHARF_BENCH_EXE` names another executable to measure, as in
+//! the benchmark `host`; `WHARF_BLESS=1` writes `host/benches/RESULTS.md`.
+//! Without `--bench` (which cargo adds) nothing runs, so that `cargo test --benches` stays fast.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports on the terminal")]
+#![allow(clippy::disallowed_methods, reason = "the hop and the upstream are no parts of the host")]
+#![allow(clippy::indexing_slicing, reason = "serde_json's index gives null for what is not there")]
+
+#[path = "../common/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with another benchmark")]
+mod common;
+
+mod calls;
+mod children;
+mod connection;
+mod growth;
+mod held;
+mod hop;
+mod load;
+mod pipes;
+mod plugins;
+mod report;
+mod state;
+mod targets;
+mod upstream;
+mod ways;
+mod wire;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use common::{BUILT, Outcome, Size};
+use report::Report;
+
+/// This ends what hangs.
+const BUDGET: Duration = Duration::from_secs(1800);
+
+/// What the committed page begins with.
+const RESULTS: &str = include_str!("results.md");
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let done = match args.split_first() {
+        Some((role, rest)) if role == "upstream" => upstream::serve(rest),
+        Some((role, rest)) if role == "hop" => hop::serve(rest),
+        _ => run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the benchmark failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Outcome<()> {
+    let given = |flag: &str| args.iter().any(|arg| arg == flag);
+    if given("--list") || given("--test") || !(given("--bench") || given("--quick")) {
+        return Ok(());
+    }
+    let size = if given("--quick") { Size::Quick } else { Size::Full };
+    let only = args.iter().skip_while(|arg| *arg != "--only").nth(1).map_or("", String::as_str);
+    let said: Vec<&str> = args.iter().map(String::as_str).filter(|arg| *arg != "--bench").collect();
+    let mut command = "cargo bench -p wharf --bench gateway".to_owned();
+    if !said.is_empty() {
+        command = format!("{command} -- {}", said.join(" "));
+    }
+    let mut report = Report::of_this_machine(size == Size::Quick, command);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { tokio::time::timeout(BUDGET, measure(&mut report, size, only)).await })??;
+    report.fact("load average at the end", common::machine::load());
+    println!("{}", report.page());
+    let target = Path::new(BUILT).parent().and_then(Path::parent).ok_or("no target folder")?;
+    let path = target.join("bench-gateway.json");
+    report.write(&path)?;
+    println!("written to {}", path.display());
+    if std::env::var_os("WHARF_BLESS").is_some_and(|value| value == "1") {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
+        std::fs::write(&path, format!("{RESULTS}{}", report.page()))?;
+        println!("written to {}", path.display());
+    }
+    Ok(())
+}
+
+async fn measure(report: &mut Report, size: Size, only: &str) -> Outcome<()> {
+    let chosen = |part: &str| {
+        let chosen = part.contains(only);
+        if chosen {
+            eprintln!("{part} ..");
+        }
+        chosen
+    };
+    calls::measure(report, size, only).await?;
+    report.void = targets::void(&report.rows);
+    report.lines.extend(targets::of_calls(&report.rows));
+    if chosen("state memory") {
+        state::memory(report).await?;
+    }
+    if chosen("state sessions") {
+        held::sessions(report, size).await?;
+    }
+    if chosen("state streams") {
+        held::streams(report, size).await?;
+    }
+    if chosen("state starts") {
+        state::starts(report, size).await?;
+    }
+    if chosen("state deaths") {
+        state::deaths(report, size).await?;
+    }
+    if chosen("growth starts") {
+        growth::start(report, size).await?;
+    }
+    if chosen("growth cost") {
+        growth::cost(report, size).await?;
+    }
+    Ok(())
+}

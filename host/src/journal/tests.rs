@@ -1,0 +1,209 @@
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wharf_core::CallId;
+use wharf_core::journal::{Answer, Entry, KeyState, Keyed, Outcome, Sent, Settled};
+
+use super::segment::Found;
+use super::{Journal, millis};
+use crate::events::EventBus;
+use crate::tasks::Tasks;
+
+fn now() -> u64 {
+    millis(std::time::SystemTime::now())
+}
+
+fn sent(call: &CallId) -> Entry<'static> {
+    Entry::Sent(Sent {
+        call: call.clone(),
+        at: now(),
+        keyed: false,
+        plugin: "p",
+        tool: "t",
+        method: "tools/call",
+        instance: 1,
+        generation: 2,
+        principal: "me",
+    })
+}
+
+fn settled(call: &CallId) -> Settled {
+    Settled { call: call.clone(), at: now(), keyed: false, outcome: Outcome::Answered, code: None }
+}
+
+/// Waits until it holds; the tasks of the journal have a bounded time for all they do.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let mut tick = tokio::time::interval(Duration::from_millis(2));
+    let wait = async {
+        while !holds() {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait)
+        .await
+        .unwrap_or_else(|_| panic!("not within 20 s: {what}"));
+}
+
+/// What a host that starts now would know: how each call ended.
+fn outcomes(folder: &Path) -> Vec<(u64, Outcome)> {
+    let (recovery, _) = super::recover::recover(folder);
+    recovery.calls.iter().map(|call| (call.call.n(), call.outcome)).collect()
+}
+
+#[tokio::test]
+async fn what_was_sent_is_there_at_once_and_what_was_settled_soon() {
+    let home = tempfile::tempdir().unwrap();
+    let (journal, recovery) = Journal::open(home.path());
+    assert!(recovery.calls.is_empty() && journal.view().state == "ok");
+    let (tasks, events) = (Tasks::default(), Arc::new(EventBus::default()));
+    journal.keep(&tasks, &events, |_| false);
+    let calls = [CallId::new(7, 1), CallId::new(7, 2)];
+    for call in &calls {
+        journal.write(&sent(call)).unwrap();
+    }
+    assert_eq!(outcomes(home.path()), [(1, Outcome::Unknown), (2, Outcome::Unknown)]);
+    journal.settled(settled(&calls[0]));
+    until("the end is written", || outcomes(home.path()) == [(1, Outcome::Answered), (2, Outcome::Unknown)])
+        .await;
+    // What is gathered when the host ends is written as well.
+    journal.settled(settled(&calls[1]));
+    tasks.end(Duration::from_secs(5)).await;
+    assert_eq!(outcomes(home.path()), [(1, Outcome::Answered), (2, Outcome::Answered)]);
+}
+
+#[tokio::test]
+async fn what_was_gathered_goes_with_the_next_record() {
+    let home = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(home.path());
+    let (one, two) = (CallId::new(7, 1), CallId::new(7, 2));
+    journal.write(&sent(&one)).unwrap();
+    journal.settled(settled(&one));
+    // Nobody keeps this journal: no task writes.
+    assert_eq!(outcomes(home.path()), [(1, Outcome::Unknown)]);
+    journal.write(&sent(&two)).unwrap();
+    assert_eq!(outcomes(home.path()), [(1, Outcome::Answered), (2, Outcome::Unknown)]);
+}
+
+#[tokio::test]
+async fn the_folder_is_bounded_and_what_must_be_kept_is_carried() {
+    let home = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(home.path());
+    let (tasks, events) = (Tasks::default(), Arc::new(EventBus::default()));
+    let open = CallId::new(7, 1);
+    let runs = open.clone();
+    journal.keep(&tasks, &events, move |call| *call == runs);
+    journal.write(&sent(&open)).unwrap();
+    let keyed = CallId::new(7, 2);
+    let taken = Keyed {
+        call: keyed.clone(),
+        at: now(),
+        principal: "me",
+        key: "k",
+        plugin: "p",
+        tool: "t",
+        digest: b"digest",
+    };
+    journal.write(&Entry::Keyed(taken)).unwrap();
+    let answer = Answer { call: keyed.clone(), at: now(), result: b"{\"content\":[]}" };
+    journal.write(&Entry::Answer(answer)).unwrap();
+    // Many segments of calls that have ended.
+    let mut batch = Vec::new();
+    for n in 0..1500_u64 {
+        batch.clear();
+        for m in 0..400 {
+            let call = CallId::new(8, n * 1000 + m);
+            sent(&call).put(&mut batch);
+            Entry::Settled(settled(&call)).put(&mut batch);
+        }
+        journal.append(&batch).unwrap();
+        if n % 50 == 0 {
+            // The keeper has the time that it has in a host.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let files = || Found::all(home.path()).unwrap();
+    until("eight segments are left", || files().len() <= 8).await;
+    assert!(files()[0].number > 1, "the first is gone");
+    let bytes: u64 = files().iter().map(|file| std::fs::metadata(&file.path).unwrap().len()).sum();
+    assert!(bytes <= 40 << 20, "{bytes} bytes");
+    assert!(
+        files().iter().all(|file| std::fs::metadata(&file.path).unwrap().mode() & 0o077 == 0),
+        "ours alone"
+    );
+    tasks.end(Duration::from_secs(5)).await;
+    let (_, recovery) = Journal::open(home.path());
+    let unknown: Vec<_> = recovery.calls.iter().filter(|call| call.outcome == Outcome::Unknown).collect();
+    assert_eq!(unknown.iter().map(|call| &call.call).collect::<Vec<_>>(), [&open], "it still ran");
+    assert_eq!(recovery.keys.len(), 1);
+    assert_eq!(recovery.keys[0].state, KeyState::Answered(b"{\"content\":[]}".as_slice().into()));
+    assert_eq!(recovery.scanned, wharf_core::journal::Scanned::default());
+}
+
+#[tokio::test]
+async fn who_asks_for_it_waits_for_the_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(home.path());
+    let (tasks, events) = (Tasks::default(), Arc::new(EventBus::default()));
+    journal.keep(&tasks, &events, |_| false);
+    let mut all = Vec::new();
+    for n in 0..32 {
+        let journal = journal.clone();
+        all.push(tasks.spawn(tracing::Span::none(), async move {
+            let mut bytes = Vec::new();
+            sent(&CallId::new(7, n)).put(&mut bytes);
+            journal.durably(&bytes).await
+        }));
+    }
+    for one in all {
+        one.await.unwrap().unwrap();
+    }
+    assert_eq!(outcomes(home.path()).len(), 32);
+    tasks.end(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_takes_nothing_is_told_once_and_tried_again() {
+    let home = tempfile::tempdir().unwrap();
+    // A file where the folder should be: root may write anywhere, but not there.
+    let folder = home.path().join("journal");
+    std::fs::write(&folder, "").unwrap();
+    let (journal, _) = Journal::open(&folder);
+    assert_eq!(journal.view().state, "failing");
+    let (tasks, events) = (Tasks::default(), Arc::new(EventBus::default()));
+    journal.keep(&tasks, &events, |_| false);
+    let call = CallId::new(7, 1);
+    assert!(journal.write(&sent(&call)).is_err());
+    let mut bytes = Vec::new();
+    sent(&call).put(&mut bytes);
+    assert!(journal.durably(&bytes).await.is_err());
+    journal.settled(settled(&call));
+    let view = journal.view();
+    assert!(view.detail.is_some_and(|detail| detail.contains("make room")), "it says what helps");
+    std::fs::remove_file(&folder).unwrap();
+    until("it is written again", || journal.is_well()).await;
+    journal.durably(&bytes).await.unwrap();
+    let told = events.subscribe(Some(0)).missed;
+    let states: Vec<_> = told.iter().map(|event| event.data["state"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(states, ["failing", "ok"]);
+    assert_eq!(outcomes(&folder), [(1, Outcome::Unknown)]);
+    tasks.end(Duration::from_secs(5)).await;
+}
+
+#[test]
+fn a_start_without_calls_leaves_nothing_behind() {
+    let home = tempfile::tempdir().unwrap();
+    for _ in 0..20 {
+        let (journal, _) = Journal::open(home.path());
+        assert_eq!(journal.view().state, "ok");
+    }
+    assert_eq!(Found::all(home.path()).unwrap().len(), 1);
+}
+
+#[test]
+fn the_default_journal_writes_nothing() {
+    let journal = Journal::default();
+    assert!(journal.append(b"x").is_err() && !journal.is_well());
+    assert_eq!(journal.view().state, "off");
+}
