@@ -15,7 +15,6 @@ mod bad_manifest;
 mod bad_server;
 mod calls;
 mod cli;
-mod drain;
 mod eras;
 mod fetching;
 mod fidelity;
