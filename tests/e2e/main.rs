@@ -27,6 +27,7 @@ mod mcp_stdio;
 mod native;
 mod network;
 mod operations;
+mod places;
 mod processes;
 mod real;
 mod remote;

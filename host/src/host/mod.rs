@@ -8,6 +8,7 @@ mod links;
 mod operations;
 mod options;
 mod registry;
+mod scale;
 mod switches;
 #[cfg(test)]
 mod tests;

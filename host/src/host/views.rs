@@ -8,7 +8,9 @@ use wharf_plugin_api::{Cause, CauseKind};
 
 use super::Inner;
 use crate::plugin::view::ManifestView;
-use crate::plugin::{BreakerView, InstanceHandle, InstanceView, PluginHandle, PluginView, Snapshot};
+use crate::plugin::{
+    BreakerView, InstanceHandle, InstanceView, PluginHandle, PluginView, ReplicasView, Snapshot,
+};
 use crate::process::{InForce, memory};
 
 pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
@@ -41,6 +43,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         prompts: plugin.proof().map_or(0, |proof| proof.prompts.len()),
         lists_changed: plugin.core.drift.load_full(),
         collisions: catalog.collisions().iter().filter(|one| one.plugins.contains(id)).cloned().collect(),
+        replicas: manifest.as_deref().and_then(|manifest| replicas(manifest, plugin)),
         instances: instances(inner, plugin),
         containment: manifest
             .as_ref()
@@ -114,6 +117,11 @@ fn misconfigured(plugin: &PluginHandle) -> Cause {
     let detail = first
         .map_or_else(|| format!("{} declares nothing to run", plugin.path.display()), ToString::to_string);
     Cause::new(kind, detail)
+}
+
+fn replicas(manifest: &Manifest, plugin: &PluginHandle) -> Option<ReplicasView> {
+    let of_targets = matches!(&manifest.kind, Kind::Remote(remote) if remote.targets.len() > 1);
+    (!of_targets).then(|| ReplicasView { manifest: plugin.own_replicas(), wanted: manifest.replicas })
 }
 
 /// The shared ones, then those of single sessions.

@@ -61,6 +61,8 @@ pub(crate) enum Command {
     },
     /// End, for this reason, and let the supervisor end.
     Retire(&'static str),
+    /// Likewise, once its calls have ended.
+    Dismiss(&'static str),
 }
 
 /// The handle of an instance. Cheap to clone; the supervisor lives as long as it is not retired.

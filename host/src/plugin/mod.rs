@@ -49,5 +49,5 @@ pub(crate) use instance::{InstanceHandle, Setup, Snapshot};
 pub(crate) use kinds::verdicts::Verdicts;
 pub(crate) use memory::{Memory, Record};
 pub(crate) use services::Services;
-pub use view::{BreakerView, InstanceView, LastExit, OperationView, PluginView};
+pub use view::{BreakerView, InstanceView, LastExit, OperationView, PluginView, ReplicasView};
 pub use visit::Ask;

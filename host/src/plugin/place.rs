@@ -41,7 +41,7 @@ impl Supervisor {
                             first = Some(Event::Wake);
                         }
                     }
-                    Some(Command::Retire(_)) | None => {
+                    Some(Command::Retire(_) | Command::Dismiss(_)) | None => {
                         self.retiring = true;
                         first = None;
                     }

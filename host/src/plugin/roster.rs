@@ -1,5 +1,6 @@
 //! Which instances a plugin has: made, kept and retired as its manifest says. What they are called for is not known here.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::watch;
@@ -20,16 +21,17 @@ impl PluginHandle {
         let last = self.manifest.swap(Some(Arc::clone(&setup.manifest)));
         let renew = last.is_none_or(|last| setup.manifest.launches_otherwise(&last));
         let before = self.core.roster.load_full();
-        let wanted = setup.manifest.instances() as usize;
-        let mut roster: Vec<InstanceHandle> = before.iter().take(wanted).cloned().collect();
-        for instance in &roster {
-            self.send(instance, Command::Configure { setup: setup.clone(), renew });
-        }
+        let slots = (0..setup.manifest.instances()).map(|nth| slot(&setup.manifest, nth)).collect::<Vec<_>>();
         let mut surplus = self.surplus.lock().unwrap_or_else(PoisonError::into_inner);
         surplus.retain(|instance| !instance.commands.is_closed());
-        for instance in before.iter().skip(wanted) {
-            self.send(instance, Command::Retire("fewer replicas are wanted"));
-            surplus.push(instance.clone());
+        for instance in before.iter() {
+            if slots.iter().any(|slot| slot.is_like(&instance.slot)) {
+                self.send(instance, Command::Configure { setup: setup.clone(), renew });
+            } else {
+                // Its calls may end.
+                self.send(instance, Command::Dismiss("its place is not wanted any more"));
+                surplus.push(instance.clone());
+            }
         }
         // Stopped by an operator, as opposed to switched off and now on again.
         let stopped = |instance: &InstanceHandle| {
@@ -44,8 +46,12 @@ impl PluginHandle {
         // A lazy one is started by a call, but what it offers must be known.
         let lazy = setup.manifest.start == Start::Lazy;
         let known = self.core.record.load().is_some();
-        for n in roster.len()..wanted {
-            let slot = slot(&setup.manifest, u32::try_from(n).unwrap_or(u32::MAX));
+        let mut roster = Vec::with_capacity(slots.len());
+        for slot in slots {
+            if let Some(kept) = before.iter().find(|instance| slot.is_like(&instance.slot)) {
+                roster.push(kept.clone());
+                continue;
+            }
             let instance = surplus.iter().rev().find(|instance| instance.n == slot.n).cloned();
             let before = Predecessors { plugins: leaving.to_vec(), instance };
             let waits = lazy && beginning == Beginning::Up && (known || slot.n.0 > 0);
@@ -56,6 +62,27 @@ impl PluginHandle {
         self.configure_own(setup, renew, leaving);
         self.core.roster.store(Arc::new(roster));
         self.core.bump();
+    }
+}
+
+impl PluginHandle {
+    /// Its manifest declares so many replicas itself.
+    pub(crate) fn declare_replicas(&self, own: u32) {
+        self.own_replicas.store(own, Ordering::Relaxed);
+    }
+
+    /// The replicas that its manifest declares itself, whatever an operator asked for since.
+    pub(crate) fn own_replicas(&self) -> u32 {
+        self.own_replicas.load(Ordering::Relaxed)
+    }
+
+    /// Whether an instance whose place is not wanted any more is still there.
+    pub(crate) fn has_surplus(&self) -> bool {
+        let surplus = self.surplus.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_left = |instance: &InstanceHandle| {
+            !instance.commands.is_closed() && instance.now().state != State::Stopped
+        };
+        surplus.iter().any(is_left)
     }
 }
 

@@ -254,6 +254,10 @@ impl Supervisor {
                 self.retiring = true;
                 self.on(Event::Retire(why));
             }
+            Some(Command::Dismiss(why)) => {
+                self.retiring = true;
+                self.on(Event::Dismiss(why));
+            }
             None => {
                 self.retiring = true;
                 self.on(Event::Retire("nobody needs it any more"));

@@ -58,6 +58,8 @@ pub struct PluginView {
     pub lists_changed: Option<Arc<ListsChange>>,
     /// What it lists under a name or URI that others have too.
     pub collisions: Vec<Collision>,
+    /// How many replicas it has; absent while the manifest is wrong, and where each target is an instance.
+    pub replicas: Option<ReplicasView>,
     /// Its instances.
     pub instances: Vec<InstanceView>,
     /// How its processes are kept from outliving the host.
@@ -73,6 +75,15 @@ pub struct PluginView {
     pub required: bool,
     /// `eager` or `lazy`: one that is lazy is stopped while nobody uses it.
     pub start: Option<Start>,
+}
+
+/// How many replicas a plugin has.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ReplicasView {
+    /// What its manifest declares.
+    pub manifest: u32,
+    /// What is wanted: the same, unless an operator asked for another number.
+    pub wanted: u32,
 }
 
 /// The manifest of a plugin.
@@ -175,7 +186,7 @@ pub struct OperationView {
     pub id: String,
     /// The plugin.
     pub plugin: PluginId,
-    /// `start`, `stop`, `restart`, `drain`, `enable` or `disable`.
+    /// `start`, `stop`, `restart`, `drain`, `enable`, `disable` or `scale`.
     pub action: &'static str,
     /// `running`, `done` or `failed`.
     pub status: &'static str,

@@ -21,6 +21,8 @@ pub enum Event {
     Renew,
     /// It is not needed any more, for this reason.
     Retire(&'static str),
+    /// Likewise, once its calls have ended.
+    Dismiss(&'static str),
     /// Switched off.
     Disable,
     /// Switched on, and wanted up, whether it was switched off or only stopped.

@@ -77,13 +77,12 @@ impl Machine {
         }
     }
 
-    pub(super) fn drain(&mut self, cx: Context) -> Vec<Effect> {
-        const WHY: &str = "drained by an operator";
+    pub(super) fn drain(&mut self, why: &str, cx: Context) -> Vec<Effect> {
         if !matches!(self.phase, Phase::Serving { .. } | Phase::Draining { .. }) {
-            return self.down(Wanted::Down, WHY, cx);
+            return self.down(Wanted::Down, why, cx);
         }
         self.wanted = Wanted::Down;
-        self.cause = Some(Cause::new(CauseKind::Requested, WHY));
+        self.cause = Some(Cause::new(CauseKind::Requested, why));
         let Phase::Serving { ready_since, .. } = self.phase else { return Vec::new() };
         self.phase = Phase::Draining { ready_since, deadline: cx.now + self.policy.drain };
         vec![Effect::Suspend(self.generation)]
