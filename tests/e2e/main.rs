@@ -31,6 +31,7 @@ mod metrics;
 mod native;
 mod network;
 mod operations;
+mod places;
 mod processes;
 mod real;
 mod remote;

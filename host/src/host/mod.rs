@@ -12,6 +12,7 @@ mod operations;
 mod options;
 mod programs;
 mod registry;
+mod scale;
 mod switches;
 #[cfg(test)]
 mod tests;

@@ -67,6 +67,7 @@ pub(crate) fn router(host: Host, mcp: Mcp, tasks: Tasks) -> Router {
         .route("/api/v1/plugins/{id}/logs", get(logs::read))
         .route("/api/v1/plugins/{id}/tools/{tool}", get(tools::one))
         .route("/api/v1/plugins/{id}/tools/{tool}/call", post(calls::call))
+        .route("/api/v1/plugins/{id}/scale", post(plugins::scale))
         .route("/api/v1/plugins/{id}/{action}", post(plugins::command))
         .with_state(Edge { host, mcp, schemas: Arc::default(), tasks });
     with_fallbacks(routes.merge(over_mcp))
