@@ -18,6 +18,7 @@ mod support;
 
 mod harness;
 
+mod admission;
 mod answers;
 mod beside;
 mod chaos;
