@@ -31,6 +31,12 @@ impl Clock {
         self.start + at.since_start()
     }
 
+    /// An instant as people read it.
+    #[must_use]
+    pub(crate) fn wall_at(&self, at: Instant) -> SystemTime {
+        self.wall + at.saturating_duration_since(self.start)
+    }
+
     /// A moment as people read it; right as long as nobody sets the wall clock while the host runs.
     #[must_use]
     pub(crate) fn wall(&self, at: Moment) -> SystemTime {

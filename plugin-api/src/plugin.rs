@@ -71,6 +71,13 @@ pub trait Scope: Send + Sync {
     /// The first byte of the request is about to be handed to the plugin: from here on the outcome may be unknown.
     fn sent(&self);
 
+    /// The same, for a link that writes several requests at once and writes down what the host keeps of them in one piece: what
+    /// is put into `batch` is kept before the first byte goes out, and then [`Scope::sent`] is called. A link that knows
+    /// nothing of this calls `sent` alone.
+    fn note(&self, batch: &mut Vec<u8>) {
+        let _ = batch;
+    }
+
     /// Whether the caller wants any notification of this call.
     fn listens(&self) -> bool;
 

@@ -13,6 +13,7 @@ mod support;
 mod admission;
 mod bad_manifest;
 mod bad_server;
+mod calls;
 mod cli;
 mod eras;
 mod fetching;

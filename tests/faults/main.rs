@@ -24,6 +24,7 @@ mod beside;
 mod chaos;
 mod containment;
 mod deaths;
+mod journal;
 mod limits;
 mod noise;
 mod starts;

@@ -71,6 +71,8 @@ codes! {
     ProtocolError = "protocol_error", "The plugin's answer is not valid";
     /// The plugin's session is gone and could not be restored.
     SessionLost = "session_lost", "The plugin lost its session";
+    /// It was asked to be durable, and the journal cannot be written; nothing ran.
+    NotDurable = "not_durable", "The call cannot be made durable";
     /// The deadline passed.
     Deadline = "deadline", "The deadline passed";
     /// The caller cancelled it.

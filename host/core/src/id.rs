@@ -30,7 +30,8 @@ pub struct Generation(pub u64);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId {
     run: u32,
-    n: u64,
+    /// Upper and lower half of the number: an id is small, and so is what has one.
+    n: [u32; 2],
 }
 
 /// A text is not a call id.
@@ -93,7 +94,8 @@ impl CallId {
     /// The id of the `n`th call of a host whose run is named `run` (random).
     #[must_use]
     pub fn new(run: u32, n: u64) -> Self {
-        Self { run, n }
+        let [a, b, c, d, e, f, g, h] = n.to_be_bytes();
+        Self { run, n: [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])] }
     }
 
     /// The run of the host that the call belongs to.
@@ -105,7 +107,8 @@ impl CallId {
     /// Which call of its run.
     #[must_use]
     pub fn n(&self) -> u64 {
-        self.n
+        let [upper, lower] = self.n;
+        u64::from(upper) << 32 | u64::from(lower)
     }
 }
 
@@ -117,7 +120,7 @@ impl FromStr for CallId {
         let (run, n) = text.strip_prefix("c-").and_then(|rest| rest.split_once('-')).ok_or(BadCallId)?;
         let run = u32::from_str_radix(run, 16).map_err(|_| BadCallId)?;
         let n = u64::from_str_radix(n, 16).map_err(|_| BadCallId)?;
-        let id = Self { run, n };
+        let id = Self::new(run, n);
         // One id, one text.
         if id.to_string() == text { Ok(id) } else { Err(BadCallId) }
     }
@@ -125,7 +128,7 @@ impl FromStr for CallId {
 
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "c-{:08x}-{:x}", self.run, self.n)
+        write!(f, "c-{:08x}-{:x}", self.run, self.n())
     }
 }
 

@@ -118,6 +118,7 @@ fn exit_of_code(code: Code) -> Exit {
         | Code::Overloaded
         | Code::PluginUnavailable
         | Code::NotDelivered
+        | Code::NotDurable
         | Code::OutcomeUnknown
         | Code::ProtocolError
         | Code::SessionLost
@@ -159,6 +160,7 @@ fn remedy_of_code(code: Code) -> Option<&'static str> {
         | Code::QueueFull
         | Code::Overloaded
         | Code::NotDelivered
+        | Code::NotDurable
         | Code::ProtocolError
         | Code::SessionLost
         | Code::Cancelled

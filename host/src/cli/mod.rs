@@ -3,6 +3,7 @@
 //! Only `up` runs a host; every other command is a client of one, over its unix socket or a URL.
 
 mod call;
+mod calls;
 mod client;
 mod command;
 mod exit;
@@ -94,6 +95,8 @@ enum Ask {
     Describe(tools::DescribeArgs),
     /// Call a tool
     Call(call::Args),
+    /// Show what calls do and did, or take one back
+    Calls(calls::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -147,6 +150,7 @@ impl Ask {
             Self::Tools(args) => tools::list(args, host).await,
             Self::Describe(args) => tools::describe(args, host).await,
             Self::Call(args) => call::run(args, host).await,
+            Self::Calls(args) => calls::run(args, host).await,
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) mod way;
 pub(crate) mod web;
 pub(crate) mod writer;
 
+use self::pending::Pending;
 pub(crate) use web::{Endpoint, HttpClient, http_client};
 
 use std::future::Future;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use wharf_core::manifest::EraChoice;
 use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Client, Delivery, Era, Link};
 
+use crate::journal::Journal;
 use crate::process::logs::LogBook;
 use crate::tasks::Tasks;
 
@@ -55,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) max_message: usize,
     /// When the handshake must be done.
     pub(crate) handshake_deadline: Instant,
+    /// Where it is written down what is handed over.
+    pub(crate) journal: Journal,
     /// Where the link's tasks run.
     pub(crate) tasks: Tasks,
     /// Takes what is no message.
@@ -107,6 +111,17 @@ impl Options {
     pub(crate) fn probe_deadline(&self) -> Instant {
         let now = Instant::now();
         now + PROBE.min(self.handshake_deadline.saturating_duration_since(now) / 3)
+    }
+
+    /// The one request of this id is about to be handed over, and that is written down. False: its caller is gone.
+    pub(crate) fn sent(&self, pending: &Pending, id: u64) -> bool {
+        let mut notes = Vec::with_capacity(128);
+        let wanted = pending.sent(id, &mut notes);
+        if !notes.is_empty() {
+            // Where it cannot be written, the call goes on: the journal says so.
+            self.journal.append(&notes).ok();
+        }
+        wanted
     }
 
     /// Notes what is no message.

@@ -98,11 +98,13 @@ impl Pending {
     /// The first byte of request `id` is about to be handed over. False: its caller is gone, do not send it.
     ///
     /// The scope is told under the lock: a caller that goes now takes its entry out either before, and then nothing is
-    /// sent, or after, and then it knows that something was.
-    pub(crate) fn sent(&self, id: u64) -> bool {
+    /// sent, or after, and then it knows that something was. What is to be written down of it before that byte is put into
+    /// `notes`.
+    pub(crate) fn sent(&self, id: u64, notes: &mut Vec<u8>) -> bool {
         let mut table = self.table();
         let Some(entry) = table.entries.get_mut(&id) else { return false };
         entry.sent = true;
+        entry.scope.note(notes);
         entry.scope.sent();
         true
     }

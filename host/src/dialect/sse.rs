@@ -191,7 +191,7 @@ impl Wire {
         let progress = scope.wants_progress();
         let mut ticket = self.pending.open(scope, outbox)?;
         let message = encode(ticket.id(), request, progress);
-        if !self.pending.sent(ticket.id()) {
+        if !self.options.sent(&self.pending, ticket.id()) {
             return ticket.answer().await;
         }
         tokio::select! {

@@ -78,10 +78,11 @@ where
         |half| tracing::debug_span!("stdio", plugin = %options.label, instance = options.instance, half);
     let (pending, closing, done) =
         (Arc::clone(&wire.pending), wire.closing.clone(), wire.writer_done.clone());
+    let journal = options.journal.clone();
     // Both are tracked by `Tasks` and end with the connection.
     drop(options.tasks.spawn(span("writer"), async move {
         let _done = done.drop_guard();
-        let why = match writer::run(stdin, frames, Arc::clone(&pending), closing).await {
+        let why = match writer::run(stdin, frames, Arc::clone(&pending), journal, closing).await {
             Ok(()) => "the connection is closed".to_owned(),
             Err(error) => format!("the plugin's stdin failed: {error}"),
         };

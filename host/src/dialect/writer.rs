@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Outbox;
 use super::pending::Pending;
+use crate::journal::Journal;
 
 /// Frames in the queue.
 const QUEUE: usize = 1024;
@@ -54,10 +55,12 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(
     mut to: W,
     mut frames: mpsc::Receiver<Frame>,
     pending: Arc<Pending>,
+    journal: Journal,
     closing: CancellationToken,
 ) -> io::Result<()> {
     let mut batch = Vec::with_capacity(64);
     let mut gathered = Vec::new();
+    let mut notes = Vec::new();
     loop {
         tokio::select! {
             biased;
@@ -66,13 +69,15 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(
         }
         for frame in batch.drain(..) {
             if !gathered.is_empty() && gathered.len() + frame.bytes.len() > GATHER {
+                keep(&journal, &mut notes);
                 write(&mut to, &gathered, &closing).await?;
                 gathered.clear();
             }
-            if frame.request.is_some_and(|id| !pending.sent(id)) {
+            if frame.request.is_some_and(|id| !pending.sent(id, &mut notes)) {
                 continue;
             }
             if frame.bytes.len() > GATHER {
+                keep(&journal, &mut notes);
                 write(&mut to, &frame.bytes, &closing).await?;
                 gathered.push(b'\n');
             } else {
@@ -80,11 +85,21 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(
                 gathered.push(b'\n');
             }
         }
+        keep(&journal, &mut notes);
         write(&mut to, &gathered, &closing).await?;
         gathered.clear();
         to.flush().await?;
     }
     tokio::time::timeout(CLOSE_GRACE, to.shutdown()).await.unwrap_or(Ok(()))
+}
+
+/// Writes down, as one record, which requests are in the bytes that go out next.
+fn keep(journal: &Journal, notes: &mut Vec<u8>) {
+    if !notes.is_empty() {
+        // Where it cannot be written, the calls go on: the journal says so.
+        journal.append(notes).ok();
+        notes.clear();
+    }
 }
 
 async fn write<W: AsyncWrite + Unpin>(

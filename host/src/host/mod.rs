@@ -1,6 +1,7 @@
 //! The host: all wiring is here, read top to bottom. It is also the one door for every edge.
 
 mod awaited;
+mod calls;
 mod catalog;
 pub(crate) mod clients;
 mod info;
@@ -19,12 +20,11 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use wharf_core::catalog::{Catalog, Tool};
-use wharf_core::journal::Recovery;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Manifest;
 use wharf_core::pick::Outlook;
@@ -46,7 +46,9 @@ use crate::manifest::watch::Watcher;
 use crate::plugin::{Memory, OperationView, PluginHandle, PluginView, Services, Verdicts};
 use crate::process::Machine;
 use crate::process::logs::LogBook;
+use crate::route::book::Book;
 use crate::route::call::Call;
+use crate::route::durable;
 use crate::route::refusal::unavailable;
 use crate::route::routing::Routing;
 use crate::route::{CallSpec, Failure, Settled};
@@ -110,6 +112,10 @@ impl Host {
         let memory = Memory::new(&options.state);
         let plain = Services::new(tasks.clone(), data, machine);
         let services = Arc::new(Services { verdicts, memory, journal, ..plain });
+        let (run, events) = (calls::new_run(&recovery), Arc::clone(&services.events));
+        let book = Arc::new(Book::new(run, recovery.calls));
+        let open = Arc::clone(&book);
+        services.journal.keep(&tasks, &events, move |call| open.is_open(call));
         let (asks, asked) = mpsc::channel(16);
         let inner = Arc::new(Inner {
             table: ArcSwap::default(),
@@ -120,9 +126,9 @@ impl Host {
             operations: Operations::default(),
             held: Held::default(),
             links: Links::default(),
-            run: new_run(&recovery),
+            run,
             calls: AtomicU64::new(0),
-            routing: Routing::new(&services, options.max_calls),
+            routing: Routing::new(&services, book, options.max_calls),
             services,
             _lock: lock,
             options,
@@ -131,7 +137,6 @@ impl Host {
             .map_err(|error| StartError::Io { path: inner.options.state.clone(), error })?;
         let ticks = Watcher::start(&inner.options.plugins, &tasks);
         let registry = Registry::new(Arc::clone(&inner), context);
-        inner.services.journal.keep(&tasks, &inner.services.events, |_| false);
         tasks.spawn(tracing::info_span!(parent: None, "registry"), registry.run(asked, ticks));
         tasks.spawn(tracing::info_span!(parent: None, "catalog"), catalog::keep(Arc::clone(&inner)));
         let host = Self(inner);
@@ -341,6 +346,7 @@ impl Host {
             None => None,
             Some(name) => Some(self.offered(&plugin, name)?),
         };
+        let spec = CallSpec { durable: durable::is_wanted(&spec)?, ..spec };
         let id = CallId::new(self.0.run, self.0.calls.fetch_add(1, Ordering::Relaxed) + 1);
         Ok(Call { id, spec, plugin, manifest, tool, routing: Arc::clone(&self.0.routing) })
     }
@@ -377,14 +383,4 @@ impl Inner {
     fn not_now(&self, plugin: &PluginHandle) -> Failure {
         Failure { retry_after: None, ..unavailable(plugin, self.services.clock) }
     }
-}
-
-/// A name for this run that no call of an earlier one has.
-fn new_run(recovery: &Recovery) -> u32 {
-    let taken = |run: &u32| recovery.calls.iter().any(|call| call.call.run() == *run);
-    // Without randomness from the system the time names it.
-    let time =
-        || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.subsec_nanos());
-    let random = || getrandom::u32().unwrap_or_else(|_| time());
-    std::iter::repeat_with(random).take(8).find(|run| !taken(run)).unwrap_or_default()
 }

@@ -43,7 +43,7 @@ pub(super) async fn sync(inner: &Arc<Inner>, tasks: &Tasks) {
 
 /// The same, at once. Blocks. False: the disk did not take it.
 pub(super) fn now(inner: &Inner) -> bool {
-    let Some(work) = inner.writer().to_sync() else { return true };
+    let Some(work) = inner.writer().take_sync() else { return true };
     let done = carry_out(&work, &inner.folder);
     inner.synced.send_modify(|synced| match &done {
         Ok(()) => synced.done = work.up_to,

@@ -47,12 +47,15 @@ pub(crate) const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// The journal of a host. Cheap to clone. The default one writes nothing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Journal(Arc<Inner>);
+pub struct Journal(Arc<Inner>);
 
 /// The journal cannot be written; it says why in [`Journal::view`] and tries again by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the journal cannot be written")]
-pub(crate) struct NotWritten;
+pub struct NotWritten;
+
+/// Whether the journal keeps what it says of a call.
+type IsOpen = Box<dyn Fn(&CallId) -> bool + Send + Sync>;
 
 struct Inner {
     folder: PathBuf,
@@ -67,16 +70,15 @@ struct Inner {
     health: Health,
     synced: watch::Sender<Synced>,
     /// Whether a call still runs, or is unknown of an earlier run.
-    is_open: OnceLock<Box<dyn Fn(&CallId) -> bool + Send + Sync>>,
+    is_open: OnceLock<IsOpen>,
 }
 
 impl Journal {
     /// Reads what the last host left in the folder, and begins a segment. Blocks. What cannot be read or written is told, and
     /// tried again; it keeps no host from starting.
-    pub(crate) fn open(folder: &Path) -> (Self, Recovery) {
+    pub fn open(folder: &Path) -> (Self, Recovery) {
         let (recovery, next) = recover::recover(folder);
-        let inner =
-            Inner { folder: folder.to_owned(), writer: Mutex::new(Writer::new(next)), ..Inner::default() };
+        let inner = Inner::new(folder.to_owned(), Writer::new(next));
         let journal = Self(Arc::new(inner));
         journal.0.try_again();
         (journal, recovery)
@@ -84,7 +86,7 @@ impl Journal {
 
     /// Keeps it in order as long as the host lives. `is_open` says of a call whether it still runs, or is to be remembered as
     /// unknown.
-    pub(crate) fn keep(
+    pub fn keep(
         &self,
         tasks: &Tasks,
         events: &Arc<EventBus>,
@@ -99,7 +101,7 @@ impl Journal {
     ///
     /// # Errors
     /// If it cannot be written. The caller goes on without.
-    pub(crate) fn append(&self, entries: &[u8]) -> Result<(), NotWritten> {
+    pub fn append(&self, entries: &[u8]) -> Result<(), NotWritten> {
         self.0.append(entries, false).map(drop)
     }
 
@@ -107,7 +109,7 @@ impl Journal {
     ///
     /// # Errors
     /// Likewise.
-    pub(crate) fn write(&self, entry: &Entry<'_>) -> Result<(), NotWritten> {
+    pub fn write(&self, entry: &Entry<'_>) -> Result<(), NotWritten> {
         if let Entry::Answer(answer) = entry
             && answer.result.len() > MAX_ANSWER
         {
@@ -120,7 +122,7 @@ impl Journal {
     }
 
     /// A call has ended. Written soon; nobody waits for it.
-    pub(crate) fn settled(&self, settled: Settled) {
+    pub fn settled(&self, settled: Settled) {
         {
             let mut gathered = self.0.gathered();
             if gathered.len() > MOST_GATHERED || !self.is_well() {
@@ -137,7 +139,7 @@ impl Journal {
     ///
     /// # Errors
     /// If that is not known to be so.
-    pub(crate) async fn durably(&self, entries: &[u8]) -> Result<(), NotWritten> {
+    pub async fn durably(&self, entries: &[u8]) -> Result<(), NotWritten> {
         durable::write(&self.0, entries).await
     }
 
@@ -153,6 +155,20 @@ impl Journal {
 }
 
 impl Inner {
+    fn new(folder: PathBuf, writer: Writer) -> Self {
+        Self {
+            folder,
+            writer: Mutex::new(writer),
+            gathered: Mutex::default(),
+            dirty: AtomicBool::new(false),
+            flush: Notify::new(),
+            work: Notify::new(),
+            health: Health::default(),
+            synced: watch::Sender::default(),
+            is_open: OnceLock::new(),
+        }
+    }
+
     /// Writes entries behind those that were gathered, and says how many records there are now.
     fn append(&self, entries: &[u8], durable: bool) -> Result<u64, NotWritten> {
         if !self.health.is_well() {
@@ -209,6 +225,13 @@ impl Inner {
     }
 }
 
+impl Drop for Inner {
+    /// What ended after the tasks did.
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// Milliseconds since 1970, as entries have it.
 pub(crate) fn millis(at: SystemTime) -> u64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -222,17 +245,7 @@ pub(crate) fn of_millis(at: u64) -> SystemTime {
 
 impl Default for Inner {
     fn default() -> Self {
-        Self {
-            folder: PathBuf::new(),
-            writer: Mutex::default(),
-            gathered: Mutex::default(),
-            dirty: AtomicBool::new(false),
-            flush: Notify::new(),
-            work: Notify::new(),
-            health: Health::default(),
-            synced: watch::Sender::default(),
-            is_open: OnceLock::new(),
-        }
+        Self::new(PathBuf::new(), Writer::default())
     }
 }
 

@@ -127,7 +127,7 @@ impl Writer {
     }
 
     /// What is to be synced, if somebody waits for it.
-    pub(super) fn to_sync(&mut self) -> Option<Sync> {
+    pub(super) fn take_sync(&mut self) -> Option<Sync> {
         if !std::mem::take(&mut self.wanted) {
             return None;
         }

@@ -67,7 +67,7 @@ fn number(code: Code) -> i64 {
         | Code::CallNotFound
         | Code::OperationNotFound
         | Code::InvalidArguments => RpcError::INVALID_PARAMS,
-        Code::RateLimited | Code::QueueFull | Code::Overloaded => BUSY,
+        Code::RateLimited | Code::QueueFull | Code::Overloaded | Code::NotDurable => BUSY,
         Code::OutcomeUnknown => -32011,
         Code::PluginUnavailable => -32012,
         Code::NotDelivered => -32013,

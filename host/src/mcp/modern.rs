@@ -32,7 +32,7 @@ use super::{Mcp, ModernRequest, Visitor, capabilities, links, lists, params, tra
 use crate::Host;
 use crate::held::Events;
 use crate::plugin::watch::{Want, Wanted};
-use crate::route::Payload;
+use crate::route::{Edge, Payload};
 use crate::tasks::Tasks;
 
 /// Notifications of one request that wait for their transport. What does not fit is dropped, as everywhere on the way of a
@@ -332,7 +332,9 @@ impl Asking {
         let face = self.of_task().await?;
         let client = Arc::new(self.envelope.client.clone());
         let caller = Caller { client, ..Caller::new(Arc::clone(&origin.principal)) };
-        let forwarded = forward::forward(host, &face, caller, &origin.method, origin.params.clone()).await?;
+        let mut forwarded =
+            forward::forward(host, &face, caller, &origin.method, origin.params.clone()).await?;
+        forwarded.spec.edge = Edge::Modern;
         if origin.method == "tools/call" {
             self.must_have_headers()?;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use wharf_core::manifest::{Balance, Manifest};
 use wharf_core::pick::{Candidate, Outlook, Wish, key, outlook, pick};
-use wharf_core::{InstanceNo, Moment};
+use wharf_core::{Generation, InstanceNo, Moment};
 use wharf_plugin_api::{CallError, Caller, Link};
 
 use super::PluginHandle;
@@ -31,6 +31,7 @@ pub(crate) struct Choice<'a> {
 /// An instance that takes a call, counted in as long as this lives.
 pub(crate) struct Picked {
     pub(crate) n: InstanceNo,
+    pub(crate) generation: Generation,
     pub(crate) link: Arc<dyn Link>,
     pub(crate) instance: InstanceHandle,
     pass: Pass,
@@ -42,9 +43,12 @@ impl Picked {
     pub(super) fn enter(instance: &InstanceHandle, limit: usize) -> Option<Self> {
         let inflight = instance.load.enter(limit)?;
         // Counted in before it is looked at again: a drain that begins now waits for this call.
-        let link = instance.snapshot.borrow().link.clone()?;
+        let (link, generation) = {
+            let now = instance.snapshot.borrow();
+            (now.link.clone()?, now.generation)
+        };
         let pass = Pass::through(instance)?;
-        Some(Self { n: instance.n, link, instance: instance.clone(), pass, _inflight: inflight })
+        Some(Self { n: instance.n, generation, link, instance: instance.clone(), pass, _inflight: inflight })
     }
 
     /// The instance has answered the call, be it with an error.

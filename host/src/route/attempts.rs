@@ -98,8 +98,9 @@ impl Call {
         scope: &Arc<CallScope>,
     ) -> Result<Reply, CallError> {
         scope.goes_to(&picked.instance.load);
+        self.begins(picked, scope);
         let as_scope: Arc<dyn Scope> = Arc::<CallScope>::clone(scope);
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
             outcome = picked.link.request(request, as_scope) => outcome,
             () = scope.time().over() => {
@@ -110,6 +111,7 @@ impl Call {
                 let detail = "the plugin asked its client, which did not answer before others needed its place";
                 Err(CallError::new(CallErrorKind::Cancelled, Delivery::Unknown, detail))
             }
-        }
+        };
+        outcome.inspect_err(|error| self.fails(error, scope))
     }
 }

@@ -9,11 +9,13 @@ use wharf_core::manifest::Manifest;
 use wharf_core::{CallId, Code};
 
 use super::allowance::Allowance;
+use super::entered::Entered;
 use super::failure::Failure;
 use super::request;
 use super::routing::Routing;
 use super::scope::CallScope;
 use super::spec::{CallEvent, CallSpec, Settled};
+use super::trace::CallTrace;
 use crate::plugin::PluginHandle;
 use crate::plugin::own::Crowded;
 
@@ -30,31 +32,37 @@ pub(crate) struct Call {
 impl Call {
     /// Runs the call to its one end.
     pub(crate) async fn run(self) -> Result<Settled, Failure> {
-        let (events, started) = (Arc::clone(&self.routing.events), Instant::now());
-        let (id, plugin, tool) = (self.id.clone(), self.spec.plugin.clone(), self.spec.tool.clone());
-        let outcome = self.settled(started).await;
-        events.tell("call.finished", || {
+        let (routing, started) = (Arc::clone(&self.routing), Instant::now());
+        let entered = Entered::new(&self, started);
+        let trace = Arc::clone(entered.trace());
+        let outcome = match trace.unless_taken_back(self.settled(started, Arc::clone(&trace))).await {
+            Some(outcome) => outcome,
+            None => Err(entered.taken_back()),
+        };
+        entered.ends(&outcome).await;
+        routing.events.tell("call.finished", || {
             let (instance, failed) = match &outcome {
                 Ok(settled) => (Some(settled.instance), None),
                 Err(failure) => (None, Some(failure.code)),
             };
             json!({
-                "call_id": id, "plugin": plugin, "tool": tool, "instance": instance, "error": failed,
+                "call_id": trace.about.id, "plugin": trace.about.plugin, "tool": trace.tool_name(),
+                "instance": instance, "error": failed,
                 "duration_ms": started.elapsed().as_secs_f64() * 1000.0,
             })
         });
         outcome
     }
 
-    async fn settled(mut self, started: Instant) -> Result<Settled, Failure> {
-        let routing = Arc::clone(&self.routing);
-        let _inside = routing.calls.enter().map_err(|full| self.overloaded(full))?;
+    async fn settled(mut self, started: Instant, trace: Arc<CallTrace>) -> Result<Settled, Failure> {
+        let _inside = self.routing.calls.enter().map_err(|full| self.overloaded(full))?;
         self.within_rate()?;
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
         let request = request::build(&self.spec, self.tool.as_ref().map(|tool| tool.upstream.as_str()))
             .map_err(|error| {
                 self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
             })?;
+        trace.weighs(request.params.as_ref().map_or(0, |params| params.get().len()));
         let events = self.spec.events.take();
         if let Some(events) = &events {
             // Room for it was made by whoever listens; one who is gone misses nothing.
@@ -78,6 +86,7 @@ impl Call {
             asks,
             asker,
             self.spec.presence.clone(),
+            (trace, self.routing.journal.clone()),
         ));
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
@@ -89,6 +98,9 @@ impl Call {
             patience
         };
         let pass = self.admit(gate, turn, deadline).await?;
+        if self.spec.durable {
+            self.write_down(scope.trace()).await?;
+        }
         let (picked, reply) = self.attempts(&lane, request, &scope, patience).await?;
         let duration = started.elapsed();
         let ran = duration.saturating_sub(pass.waited());
@@ -96,6 +108,6 @@ impl Call {
         self.routing.calls.pace.took(ran);
         let (instance, era) = (picked.n, picked.link.hello().era());
         let undeclared = scope.undeclared();
-        Ok(Settled { call_id: self.id.clone(), instance, duration, reply, era, undeclared })
+        Ok(Settled { call_id: self.id, instance, duration, reply, era, undeclared })
     }
 }

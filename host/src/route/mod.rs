@@ -4,8 +4,11 @@
 pub(crate) mod allowance;
 pub(crate) mod answer;
 mod attempts;
+pub(crate) mod book;
 pub(crate) mod call;
 pub(crate) mod calls;
+pub(crate) mod durable;
+mod entered;
 pub mod failure;
 pub(crate) mod refusal;
 mod repeat;
@@ -15,8 +18,12 @@ pub(crate) mod scope;
 pub mod spec;
 #[cfg(test)]
 mod tests;
+mod trace;
+pub mod view;
 mod waiting;
 
 pub use crate::plugin::Ask;
+pub use book::Wanted;
 pub use failure::{Failure, FieldError};
-pub use spec::{CallEvent, CallSpec, Payload, Presence, Settled};
+pub use spec::{CallEvent, CallSpec, Edge, Payload, Presence, Settled};
+pub use view::{AttemptError, AttemptView, CallView};

@@ -10,6 +10,8 @@ use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, RpcError
 
 use super::allowance::Allowance;
 use super::spec::{CallEvent, Presence};
+use super::trace::CallTrace;
+use crate::journal::Journal;
 use crate::plugin::Ask;
 use crate::plugin::asking::{Asker, TooMany};
 use crate::plugin::instance::Load;
@@ -20,6 +22,10 @@ pub(crate) struct CallScope {
     caller: Caller,
     time: Allowance,
     sent: AtomicBool,
+    /// That the present attempt is handed over is put into a batch that will be written down.
+    noted: AtomicBool,
+    trace: Arc<CallTrace>,
+    journal: Journal,
     events: Option<mpsc::Sender<CallEvent>>,
     progress: bool,
     asks: Option<mpsc::Sender<Ask>>,
@@ -51,11 +57,28 @@ impl CallScope {
         asks: Option<mpsc::Sender<Ask>>,
         asker: Asker,
         presence: Presence,
+        (trace, journal): (Arc<CallTrace>, Journal),
     ) -> Self {
-        let [sent, asked] = [(); 2].map(|()| AtomicBool::new(false));
+        let [sent, noted, asked] = [(); 3].map(|()| AtomicBool::new(false));
         let undeclared = Mutex::default();
         let (at, questions) = (Mutex::default(), AtomicUsize::new(0));
-        Self { caller, time, sent, events, progress, asks, asker, at, questions, asked, presence, undeclared }
+        Self {
+            caller,
+            time,
+            sent,
+            noted,
+            trace,
+            journal,
+            events,
+            progress,
+            asks,
+            asker,
+            at,
+            questions,
+            asked,
+            presence,
+            undeclared,
+        }
     }
 
     /// Resolves when the call has to make room, because its client does not answer.
@@ -66,6 +89,11 @@ impl CallScope {
     /// It is handed to this instance.
     pub(crate) fn goes_to(&self, load: &Arc<Load>) {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(load));
+    }
+
+    /// What is remembered of the call.
+    pub(crate) fn trace(&self) -> &Arc<CallTrace> {
+        &self.trace
     }
 
     fn away(&self) -> Away<'_> {
@@ -121,6 +149,19 @@ fn refused(text: String) -> RpcError {
 impl Scope for CallScope {
     fn sent(&self) {
         self.sent.store(true, Ordering::Release);
+        if !self.noted.swap(false, Ordering::Relaxed) {
+            let mut entry = Vec::with_capacity(128);
+            self.note(&mut entry);
+            self.noted.store(false, Ordering::Relaxed);
+            // Where it cannot be written, the call goes on: the journal says so.
+            self.journal.append(&entry).ok();
+        }
+    }
+
+    fn note(&self, batch: &mut Vec<u8>) {
+        self.noted.store(true, Ordering::Relaxed);
+        self.trace.sends();
+        self.trace.note(batch);
     }
 
     fn listens(&self) -> bool {

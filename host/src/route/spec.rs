@@ -38,6 +38,25 @@ pub struct CallSpec {
     pub presence: Presence,
     /// The caller tries again by itself, and this is not its first try: what may have run is not repeated by the host.
     pub repeated: bool,
+    /// How the caller came in; only shown.
+    pub edge: Edge,
+    /// What is written down of it must survive the loss of power: before its first byte goes out, and before its answer goes
+    /// back. It is refused where that cannot be.
+    pub durable: bool,
+}
+
+/// How a caller came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edge {
+    /// The embedding program.
+    #[default]
+    Direct,
+    /// REST.
+    Rest,
+    /// MCP with sessions.
+    Legacy,
+    /// MCP without.
+    Modern,
 }
 
 /// Whether a caller is there, told by who serves it. Cheap to clone; a new one is there.
@@ -100,6 +119,21 @@ impl Presence {
     }
 }
 
+// === impl Edge ===
+
+impl Edge {
+    /// Its name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Rest => "rest",
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+        }
+    }
+}
+
 // === impl CallSpec ===
 
 impl CallSpec {
@@ -122,6 +156,8 @@ impl CallSpec {
             asks: None,
             presence: Presence::default(),
             repeated: false,
+            edge: Edge::default(),
+            durable: false,
         }
     }
 

@@ -13,6 +13,7 @@ use wharf_core::manifest::{Balance, Isolation, Manifest, Span};
 use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Caller, CauseKind, Client, Delivery, Reply};
 
+use super::book::Book;
 use super::call::Call;
 use super::routing::Routing;
 use super::{Ask, CallSpec, Failure, Settled};
@@ -57,7 +58,7 @@ fn run_tool(
         plugin: Arc::clone(&kit.plugin),
         manifest: kit.plugin.manifest().unwrap(),
         tool,
-        routing: Routing::new(&kit.services, usize::MAX),
+        routing: Routing::new(&kit.services, Arc::new(Book::new(0, Vec::new())), usize::MAX),
     };
     call.run()
 }

@@ -74,6 +74,7 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::ProtocolError
         | Code::SessionLost
         | Code::ToolError => StatusCode::BAD_GATEWAY,
+        Code::NotDurable => StatusCode::INSUFFICIENT_STORAGE,
         Code::Deadline => StatusCode::GATEWAY_TIMEOUT,
         Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -191,6 +192,7 @@ mod tests {
         ("outcome_unknown", 502),
         ("protocol_error", 502),
         ("session_lost", 502),
+        ("not_durable", 507),
         ("deadline", 504),
         ("cancelled", 499),
         ("tool_error", 502),

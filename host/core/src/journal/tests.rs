@@ -186,7 +186,7 @@ fn a_text_is_cut_where_a_character_ends() {
 fn a_retried_call_is_where_it_went_last() {
     let again = match sent(1, 9, false) {
         Entry::Sent(sent) => Entry::Sent(Sent { instance: 3, generation: 4, ..sent }),
-        other => other,
+        other @ (Entry::Settled(_) | Entry::Keyed(_) | Entry::Answer(_)) => other,
     };
     let mut replay = Replay::new(0, ALL);
     replay.read(&segment(&[record(&[sent(1, 2, false)]), record(&[again])])).unwrap();
@@ -302,6 +302,6 @@ proptest! {
         }
         prop_assert!(entries(&noise).count() <= noise.len());
         outcomes(&noise);
-        kept(&whole, 0, 1000);
+        prop_assert!(kept(&whole, 0, 1000).iter().map(|kept| kept.bytes.len()).sum::<usize>() <= 1000);
     }
 }

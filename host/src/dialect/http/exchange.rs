@@ -66,7 +66,7 @@ impl Wire {
         let Some(message) = core.encoded(ticket.id(), request, &**scope) else {
             return Ok(Reply::Error(envelope::no_object()));
         };
-        if !core.pending.sent(ticket.id()) {
+        if !core.options.sent(&core.pending, ticket.id()) {
             return Ok(ticket.answer().await?);
         }
         let response = tokio::select! {

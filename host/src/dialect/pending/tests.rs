@@ -54,11 +54,11 @@ fn no_caller_can_go_between_being_sent_and_knowing_it() {
         caller: Caller::new("tester"),
     });
     let ticket = pending.open(Arc::clone(&witness) as Arc<dyn Scope>, None).expect("room");
-    assert!(pending.sent(ticket.id()));
+    assert!(pending.sent(ticket.id(), &mut Vec::new()));
     assert_eq!(witness.held.load(Ordering::Relaxed), 1);
     let id = ticket.id();
     drop(ticket);
-    assert!(!pending.sent(id), "who is gone is not sent");
+    assert!(!pending.sent(id, &mut Vec::new()), "who is gone is not sent");
 }
 
 /// A pending table, and calls of it whose clients come and go.
@@ -79,7 +79,7 @@ impl Calls {
             caller: Caller::new(principal),
         });
         let ticket = self.0.open(Arc::clone(&witness) as Arc<dyn Scope>, None).expect("room");
-        assert!(self.0.sent(ticket.id()));
+        assert!(self.0.sent(ticket.id(), &mut Vec::new()));
         Called { witness, _ticket: ticket }
     }
 

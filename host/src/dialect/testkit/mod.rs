@@ -28,6 +28,7 @@ pub(crate) fn options() -> Options {
         label: "test".into(),
         max_message: 4 << 20,
         handshake_deadline: Instant::now() + Duration::from_secs(10),
+        journal: crate::journal::Journal::default(),
         tasks: Tasks::default(),
         log: Arc::new(LogBook::new(std::env::temp_dir(), "test", Vec::new())),
         instance: 0,

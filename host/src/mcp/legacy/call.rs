@@ -17,7 +17,7 @@ use crate::mcp::failure;
 use crate::mcp::forward::{Forwarded, forward};
 use crate::mcp::session::{Outlet, Session, relay};
 use crate::mcp::{links, translate};
-use crate::route::{CallEvent, CallSpec, Failure, Settled};
+use crate::route::{CallEvent, CallSpec, Edge, Failure, Settled};
 
 /// Questions of one call that wait to be taken up.
 const ASKS: usize = 16;
@@ -65,7 +65,7 @@ async fn at_the_plugin(
     let Forwarded { spec, mut events, token } = forwarded;
     let plugin = spec.plugin.clone();
     let (asks, mut asked) = mpsc::channel(ASKS);
-    let mut call = Box::pin(session.host.call(CallSpec { asks: Some(asks), ..spec }));
+    let mut call = Box::pin(session.host.call(CallSpec { asks: Some(asks), edge: Edge::Legacy, ..spec }));
     let mut open = FuturesUnordered::new();
     let say = |event| said(session, &plugin, token.as_deref(), event, out);
     let outcome = loop {

@@ -56,6 +56,7 @@ impl Common {
             label: Arc::clone(&self.label),
             max_message: usize::try_from(self.manifest.limits.result.0).unwrap_or(usize::MAX),
             handshake_deadline: Instant::from_std(launch.deadline),
+            journal: self.services.journal.clone(),
             tasks: self.services.tasks.clone(),
             log: Arc::clone(&self.log),
             instance: launch.instance,

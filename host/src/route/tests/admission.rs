@@ -12,6 +12,7 @@ use wharf_plugin_api::{CallErrorKind, Caller, Delivery};
 use super::{answers, call, call_of, executions, narrow};
 use crate::plugin::testkit::{Answer, Kit, Script, manifest};
 use crate::route::CallSpec;
+use crate::route::book::Book;
 use crate::route::call::Call;
 use crate::route::routing::Routing;
 
@@ -95,7 +96,7 @@ async fn one_session_of_a_token_does_not_keep_the_others_out() {
 async fn no_more_calls_are_in_flight_than_the_host_allows() {
     let kit = Kit::new(answers(&[Answer::Hangs]), manifest("p"));
     kit.ready().await;
-    let routing = Routing::new(&kit.services, 1);
+    let routing = Routing::new(&kit.services, Arc::new(Book::new(0, Vec::new())), 1);
     let call = || {
         let call = Call {
             id: CallId::new(0, 1),

@@ -22,7 +22,7 @@ use crate::held::{Events, Taker};
 use crate::mcp::forward::Forwarded;
 use crate::mcp::modern::{Brought, MISSING_CAPABILITY, open_to_questions};
 use crate::mcp::park::{Live, Passed};
-use crate::route::{CallEvent, CallSpec, Failure, Settled};
+use crate::route::{CallEvent, CallSpec, Edge as EdgeKind, Failure, Settled};
 use crate::serve::auth::Principal;
 use crate::serve::body::JsonBody;
 use crate::serve::facade::{self, Unwrapped};
@@ -70,8 +70,8 @@ pub(super) async fn call(
     let waited = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     wanted.timeout_ms = wanted.timeout_ms.map(|all| all.saturating_sub(waited).max(1));
     edge.schemas.check(&edge.tasks, &tool, wanted.arguments).await?;
-    let streams = sse::wanted(&headers);
-    let live = live(&edge, &tool, &principal, &wanted, streams).await?;
+    let (streams, durable) = (sse::wanted(&headers), input::durable(&headers)?);
+    let live = live(&edge, &tool, &principal, &wanted, (streams, durable)).await?;
     let origin = input::origin(&principal, &tool, wanted.arguments)?;
     let park = edge.mcp.park().clone();
     if streams {
@@ -97,7 +97,7 @@ async fn live(
     tool: &Tool,
     principal: &Principal,
     wanted: &Wanted<'_>,
-    streams: bool,
+    (streams, durable): (bool, bool),
 ) -> Result<Live, Problem> {
     if let Some(token) = wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
         let origin = input::origin(principal, tool, wanted.arguments)?;
@@ -110,6 +110,7 @@ async fn live(
     }
     let caller = input::caller(principal);
     let mut spec = CallSpec { caller, ..spec(tool, principal.clone(), wanted.arguments) };
+    spec.durable = durable;
     spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
     spec.payload = input::payload(tool, wanted)?;
     let events = streams.then(|| {
@@ -139,15 +140,17 @@ pub(super) async fn facade(
     State(edge): State<Edge>,
     Extension(principal): Extension<Principal>,
     Names((plugin, tool)): Names<(String, String)>,
+    headers: HeaderMap,
     _: Room,
     JsonBody(body): JsonBody,
 ) -> Answer {
+    let durable = input::durable(&headers)?;
     let tool = edge.host.tool(&plugin, &tool).await?;
     let arguments = body.as_deref().map(serde_json::from_slice::<&RawValue>).transpose();
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
     edge.schemas.check(&edge.tasks, &tool, arguments).await?;
-    let settled = edge.host.call(spec(&tool, principal, arguments)).await?;
+    let settled = edge.host.call(CallSpec { durable, ..spec(&tool, principal, arguments) }).await?;
     let about = about(&tool, &settled);
     let asked = !settled.undeclared.is_empty();
     let failed = |code, detail| Problem::from(Failure { code, detail, ..about.clone() });
@@ -195,7 +198,8 @@ fn must_be_object(what: &str, json: Option<&RawValue>) -> Result<(), Problem> {
 
 fn spec(tool: &Tool, principal: Principal, arguments: Option<&RawValue>) -> CallSpec {
     let arguments = arguments.map(|arguments| Arc::from(arguments.to_owned()));
-    CallSpec::tool(PluginId::clone(&tool.plugin), tool.name.as_str(), arguments, Caller::new(principal.0))
+    let (plugin, caller) = (PluginId::clone(&tool.plugin), Caller::new(principal.0));
+    CallSpec { edge: EdgeKind::Rest, ..CallSpec::tool(plugin, tool.name.as_str(), arguments, caller) }
 }
 
 /// The body of an answered call. The plugin's result is put in as it came.

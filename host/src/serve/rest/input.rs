@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use http::{HeaderMap, HeaderValue};
 use serde_json::value::{RawValue, to_raw_value};
 use wharf_core::catalog::{Face, Tool};
 use wharf_core::{Code, splice};
@@ -31,6 +32,15 @@ static CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
 /// A caller whose user can be asked.
 pub(super) fn caller(principal: &Principal) -> Caller {
     Caller { client: Arc::clone(&CLIENT), ..Caller::new(Arc::clone(&principal.0)) }
+}
+
+/// Whether the caller asks, by `Wharf-Durable`, that what is written down of the call survives the loss of power.
+pub(super) fn durable(headers: &HeaderMap) -> Result<bool, Problem> {
+    match headers.get("wharf-durable").map(HeaderValue::as_bytes) {
+        None | Some(b"false") => Ok(false),
+        Some(b"true") => Ok(true),
+        Some(_) => Err(Problem::new(Code::BadRequest, "the header Wharf-Durable is either true or false")),
+    }
 }
 
 /// The request that a call comes from.

@@ -1,6 +1,7 @@
 //! The routes of REST, one file per kind of thing. Each asks the host and writes down what it says.
 
 mod admin;
+mod book;
 mod calls;
 mod events;
 mod input;
@@ -50,6 +51,9 @@ pub(crate) fn router(host: Host, mcp: Mcp, tasks: Tasks) -> Router {
         .route("/api/v1/info", get(admin::info))
         .route("/api/v1/reload", post(admin::reload))
         .route("/api/v1/operations/{id}", get(admin::operation))
+        .route("/api/v1/calls", get(book::list))
+        .route("/api/v1/calls/{id}", get(book::one))
+        .route("/api/v1/calls/{id}/cancel", post(book::cancel))
         .route("/api/v1/events", get(events::stream))
         .route("/api/v1/tools", get(tools::list))
         .route("/api/v1/prompts", get(lists::prompts))

@@ -137,8 +137,14 @@ async fn where_nobody_can_be_asked_no_call_is_left_waiting() {
     let kit = Kit::new().await;
     for tool in ["ask", "lack"] {
         let names = Names(("old".to_owned(), tool.to_owned()));
-        let facade =
-            calls::facade(State(edge(&kit)), Extension(Principal("me".into())), names, Room, JsonBody(None));
+        let facade = calls::facade(
+            State(edge(&kit)),
+            Extension(Principal("me".into())),
+            names,
+            HeaderMap::new(),
+            Room,
+            JsonBody(None),
+        );
         let (status, body) = read(facade.await.into_response()).await;
         assert_eq!(status, StatusCode::CONFLICT, "{body}");
         assert!(body.contains("\"code\":\"input_required\""), "{body}");

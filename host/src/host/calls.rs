@@ -1,0 +1,58 @@
+//! The calls of the host, looked at and taken back.
+
+use std::time::SystemTime;
+
+use wharf_core::journal::Recovery;
+use wharf_core::{CallId, Code};
+
+use super::Host;
+use crate::route::{CallView, Failure, Wanted};
+
+impl Host {
+    /// Calls that run, the last that ended, and those of earlier runs that the journal told of; newest first.
+    #[must_use]
+    pub fn calls(&self, wanted: &Wanted) -> Vec<CallView> {
+        self.0.routing.book.list(wanted)
+    }
+
+    /// One call.
+    ///
+    /// # Errors
+    /// If there is none of this id, or it is forgotten.
+    pub fn call_view(&self, id: &str) -> Result<CallView, Failure> {
+        let call = parsed(id)?;
+        self.0.routing.book.view(&call).ok_or_else(|| missing(id))
+    }
+
+    /// Takes a call back: it is cancelled at its plugin as if its caller had left, and its caller is told. One that has ended
+    /// stays as it is. Returns how it stands.
+    ///
+    /// # Errors
+    /// If there is none of this id, or it is forgotten.
+    pub fn cancel(&self, id: &str) -> Result<CallView, Failure> {
+        if let Some(call) = self.0.routing.book.find(&parsed(id)?) {
+            call.take_back();
+        }
+        self.call_view(id)
+    }
+}
+
+fn parsed(id: &str) -> Result<CallId, Failure> {
+    id.parse().map_err(|error| Failure { detail: format!("{id:?}: {error}"), ..missing(id) })
+}
+
+fn missing(id: &str) -> Failure {
+    let detail =
+        format!("no call {id:?}, or it is forgotten by now; `GET /api/v1/calls` lists those that are not");
+    Failure::new(Code::CallNotFound, detail)
+}
+
+/// A name for this run that no call of an earlier one has.
+pub(super) fn new_run(recovery: &Recovery) -> u32 {
+    let taken = |run: &u32| recovery.calls.iter().any(|call| call.call.run() == *run);
+    let time =
+        || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.subsec_nanos());
+    // Without randomness from the system the time names it.
+    let random = || getrandom::u32().unwrap_or_else(|_| time());
+    std::iter::repeat_with(random).take(8).find(|run| !taken(run)).unwrap_or_default()
+}

@@ -1,0 +1,139 @@
+//! A call in the book, from its begin to its one end: answered, failed, taken back, or left by its caller, who drops it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use wharf_core::Code;
+use wharf_core::journal::{Entry, Outcome};
+use wharf_plugin_api::{CallError, Delivery, Reply};
+
+use super::call::Call;
+use super::failure::Failure;
+use super::routing::Routing;
+use super::scope::CallScope;
+use super::spec::Settled;
+use super::trace::{About, CallTrace, End};
+use crate::plugin::picking::Picked;
+
+/// A call that is entered. Dropped before its end, it was left.
+pub(super) struct Entered {
+    trace: Arc<CallTrace>,
+    routing: Arc<Routing>,
+    ended: bool,
+}
+
+impl Entered {
+    pub(super) fn new(call: &Call, begun: Instant) -> Self {
+        let about = About {
+            id: call.id.clone(),
+            plugin: call.spec.plugin.clone(),
+            tool: call.tool.clone(),
+            method: match &*call.spec.method {
+                // Of nearly every call: nothing to copy.
+                "tools/call" => "tools/call".into(),
+                _ => call.spec.method.clone(),
+            },
+            principal: Arc::clone(&call.spec.caller.principal),
+            edge: call.spec.edge,
+            durable: call.spec.durable,
+            keyed: false,
+        };
+        let routing = Arc::clone(&call.routing);
+        let trace = Arc::new(CallTrace::new(about, routing.clock, begun));
+        routing.book.enter(&trace);
+        Self { trace, routing, ended: false }
+    }
+
+    pub(super) fn trace(&self) -> &Arc<CallTrace> {
+        &self.trace
+    }
+
+    /// What its caller is told if it is taken back.
+    pub(super) fn taken_back(&self) -> Failure {
+        let about = &self.trace.about;
+        let detail = "the call was taken back by an operator (`POST /api/v1/calls/{id}/cancel`)";
+        Failure {
+            plugin: Some(about.plugin.as_str().into()),
+            tool: self.trace.tool_name().map(Into::into),
+            call_id: Some(about.id.clone()),
+            delivery: Some(self.delivery()),
+            ..Failure::new(Code::Cancelled, detail)
+        }
+    }
+
+    /// It has ended so. Returns when that is written down as it has to be.
+    pub(super) async fn ends(mut self, outcome: &Result<Settled, Failure>) {
+        let end = match outcome {
+            Ok(settled) => End {
+                outcome: Outcome::Answered,
+                code: None,
+                delivery: Delivery::Answered,
+                after: settled.duration,
+                bytes_out: match &settled.reply {
+                    Reply::Result(result) => result.get().len(),
+                    Reply::Error(error) => error.message.len(),
+                },
+            },
+            Err(failure) => self.failed(failure.code, failure.delivery.unwrap_or_else(|| self.delivery())),
+        };
+        let entry = self.close(end);
+        if !self.trace.about.durable {
+            return;
+        }
+        let Some(entry) = entry else { return };
+        let mut bytes = Vec::with_capacity(64);
+        Entry::Settled(entry).put(&mut bytes);
+        // An answer is not kept from its caller: after a loss of power the call reads as unknown, which is the safe side.
+        self.routing.journal.durably(&bytes).await.ok();
+    }
+
+    fn failed(&self, code: Code, delivery: Delivery) -> End {
+        let outcome = Outcome::of(code, delivery == Delivery::Unknown);
+        End { outcome, code: Some(code), delivery, after: self.trace.begun.elapsed(), bytes_out: 0 }
+    }
+
+    /// Closes the page. Returns what is still to be written, durably.
+    fn close(&mut self, end: End) -> Option<wharf_core::journal::Settled> {
+        self.ended = true;
+        let about = &self.trace.about;
+        let written = self.trace.was_handed_over() || about.durable;
+        let settled = written.then(|| self.trace.settled(&end));
+        // First the book: what it holds for open, the journal carries on.
+        self.routing.book.close(&self.trace, end);
+        if about.durable {
+            return settled;
+        }
+        if let Some(settled) = settled {
+            self.routing.journal.settled(settled);
+        }
+        None
+    }
+
+    fn delivery(&self) -> Delivery {
+        if self.trace.was_handed_over() { Delivery::Unknown } else { Delivery::Queued }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Some(settled) = self.close(self.failed(Code::Cancelled, self.delivery()))
+        {
+            self.routing.journal.settled(settled);
+        }
+    }
+}
+
+impl Call {
+    /// An attempt begins at this instance.
+    pub(super) fn begins(&self, picked: &Picked, scope: &CallScope) {
+        scope.trace().begins(picked.n, picked.generation, self.plugin.instances().len());
+    }
+
+    /// And has failed.
+    pub(super) fn fails(&self, error: &CallError, scope: &CallScope) {
+        // What a plugin says may hold its secrets, and be of any length.
+        let detail = self.plugin.core.clean(&error.detail);
+        scope.trace().fails(error.kind, error.delivery, detail);
+    }
+}
