@@ -52,6 +52,7 @@
 //! `{serve, edge_stdio} -> mcp -> host -> {route, plugin} -> {dialect, process}`; [`manifest`], [`telemetry`], [`events`],
 //! [`journal`], `held` and [`tasks`] stand beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
 
+pub(crate) mod aside;
 pub mod cli;
 pub(crate) mod clock;
 pub(crate) mod dialect;
@@ -70,6 +71,7 @@ pub mod route;
 pub mod serve;
 pub mod tasks;
 pub mod telemetry;
+pub(crate) mod word;
 
 pub use host::Host;
 pub use process::init;
