@@ -53,6 +53,7 @@
 //! `{serve, edge_stdio} -> mcp -> host -> {route, plugin} -> {dialect, process}`; [`manifest`], [`telemetry`], [`events`],
 //! [`journal`], `held` and [`tasks`] stand beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
 
+pub(crate) mod aside;
 pub mod cli;
 pub(crate) mod clock;
 pub(crate) mod dialect;
@@ -71,6 +72,7 @@ pub mod route;
 pub mod serve;
 pub mod tasks;
 pub mod telemetry;
+pub(crate) mod word;
 
 pub use host::Host;
 pub use process::init;

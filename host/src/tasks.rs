@@ -3,10 +3,22 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
+
+/// Work on more bytes than this takes milliseconds.
+const LARGE: usize = 2 << 20;
+
+/// Works on so many bytes, here. If they are many, the other tasks of this thread go on in another one meanwhile: no plugin
+/// with a large answer holds up the rest.
+pub(crate) fn on_bytes<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let hands_over =
+        || Handle::try_current().is_ok_and(|at| at.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if bytes > LARGE && hands_over() { tokio::task::block_in_place(work) } else { work() }
+}
 
 /// The tasks of one host. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -43,5 +55,28 @@ impl Tasks {
         // The count below says whether it ended or timed out.
         tokio::time::timeout(budget, self.tracker.wait()).await.ok();
         self.tracker.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LARGE, on_bytes};
+
+    #[test]
+    fn large_work_is_done_wherever_it_is() {
+        let alone = on_bytes(LARGE + 1, || 1);
+        let one = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let one = one.block_on(async { on_bytes(LARGE + 1, || 1) });
+        let many = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let many = many.block_on(async {
+            tokio::spawn(async {
+                let (tell, told) = std::sync::mpsc::channel();
+                tokio::spawn(async move { tell.send(1) });
+                // The only thread is free for the other task.
+                on_bytes(LARGE + 1, || told.recv())
+            })
+            .await
+        });
+        assert_eq!((alone, one, many.unwrap()), (1, 1, Ok(1)));
     }
 }

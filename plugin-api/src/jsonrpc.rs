@@ -3,18 +3,16 @@
 //! Payloads stay the bytes they came in, as [`RawValue`]; ids keep their exact spelling and type (`1` is not `"1"`, and
 //! `1.0` is no id). A key that stands twice in an envelope is an error, since two readers could choose differently.
 
+mod id;
+
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
-use serde::de::Error as _;
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// A request id: a JSON string or integer, kept letter by letter.
-#[derive(Clone)]
-pub struct Id(Arc<RawValue>);
+pub use self::id::Id;
 
 /// A request without its id: the id is the business of whoever owns the connection.
 #[derive(Clone, Debug)]
@@ -146,6 +144,9 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
 /// # Errors
 /// If the bytes are not exactly one JSON-RPC 2.0 request, notification or response. Batches are refused.
 pub fn parse(bytes: &[u8]) -> Result<Message<'_>, EnvelopeError> {
+    if let Some(answer) = plain_answer(bytes) {
+        return Ok(answer);
+    }
     let wire: Wire<'_> = serde_json::from_slice(bytes)?;
     if wire.jsonrpc.is_none_or(|version| version.0 != "2.0") {
         return Err(EnvelopeError::Shape("\"jsonrpc\" is not \"2.0\""));
@@ -174,6 +175,22 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, EnvelopeError> {
     }
 }
 
+/// The form of nearly every answer, told by its first letters: all that is left to read is the result. What is not exactly so
+/// is read key by key.
+fn plain_answer(bytes: &[u8]) -> Option<Message<'_>> {
+    let rest = bytes.strip_prefix(br#"{"jsonrpc":"2.0","id":"#)?;
+    let (digits, rest) = rest.split_at(rest.iter().position(|b| !b.is_ascii_digit())?);
+    let result = rest.strip_prefix(br#","result":"#)?.strip_suffix(b"}")?;
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let id = Id::number(number);
+    // A zero before others is no JSON.
+    if id.as_str().as_bytes() != digits {
+        return None;
+    }
+    let result: &RawValue = serde_json::from_slice(result).ok()?;
+    Some(Message::Response { id: Some(id), reply: Reply::Result(result.to_owned()) })
+}
+
 /// What has an id and no method can only be an answer.
 fn malformed(id: Option<Id>, why: &'static str) -> EnvelopeError {
     id.map_or(EnvelopeError::Shape(why), |id| EnvelopeError::Answer { id, why })
@@ -194,12 +211,12 @@ pub fn notification(method: &str, params: Option<&RawValue>) -> Vec<u8> {
 /// Writes a response.
 #[must_use]
 pub fn response(id: &Id, reply: &Reply) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
+    let room = if let Reply::Result(raw) = reply { raw.get().len() } else { 0 };
+    let mut out = Vec::with_capacity(room + id.as_str().len() + 64);
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     out.extend_from_slice(id.as_str().as_bytes());
     match reply {
         Reply::Result(raw) => {
-            out.reserve(raw.get().len() + 16);
             out.extend_from_slice(b",\"result\":");
             out.extend_from_slice(raw.get().as_bytes());
         }
@@ -223,7 +240,8 @@ pub fn single_line(json: &mut [u8]) {
 }
 
 fn message(id: Option<&Id>, method: &str, params: Option<&RawValue>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + method.len() + params.map_or(0, |p| p.get().len()));
+    let room = method.len() + params.map_or(0, |p| p.get().len()) + id.map_or(0, |id| id.as_str().len());
+    let mut out = Vec::with_capacity(64 + room);
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",");
     if let Some(id) = id {
         out.extend_from_slice(b"\"id\":");
@@ -231,7 +249,7 @@ fn message(id: Option<&Id>, method: &str, params: Option<&RawValue>) -> Vec<u8> 
         out.push(b',');
     }
     out.extend_from_slice(b"\"method\":");
-    out.extend_from_slice(&serde_json::to_vec(method).unwrap_or_default());
+    text(&mut out, method);
     if let Some(params) = params {
         out.extend_from_slice(b",\"params\":");
         out.extend_from_slice(params.get().as_bytes());
@@ -240,84 +258,14 @@ fn message(id: Option<&Id>, method: &str, params: Option<&RawValue>) -> Vec<u8> 
     out
 }
 
-// === impl Id ===
-
-impl Id {
-    /// An integer id.
-    #[must_use]
-    pub fn number(n: u64) -> Self {
-        // A decimal number is valid JSON, so this does not fail.
-        RawValue::from_string(n.to_string())
-            .map_or_else(|_| Self(Arc::from(RawValue::NULL.to_owned())), |raw| Self(raw.into()))
-    }
-
-    /// A string id.
-    #[must_use]
-    pub fn text(s: &str) -> Self {
-        serde_json::value::to_raw_value(s)
-            .map_or_else(|_| Self(Arc::from(RawValue::NULL.to_owned())), |raw| Self(raw.into()))
-    }
-
-    /// An id as it stands in a message; `None` if it is neither a string nor an integer.
-    #[must_use]
-    pub fn from_raw(raw: &RawValue) -> Option<Self> {
-        let text = raw.get();
-        let integer = || {
-            let digits = text.strip_prefix('-').unwrap_or(text);
-            !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-        };
-        (text.starts_with('"') || integer()).then(|| Self(Arc::from(raw.to_owned())))
-    }
-
-    /// The id as it stands in JSON, with its quotes.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.get()
-    }
-
-    /// The number, if it is one that fits.
-    #[must_use]
-    pub fn as_u64(&self) -> Option<u64> {
-        self.as_str().parse().ok()
-    }
-}
-
-impl PartialEq for Id {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for Id {}
-
-impl std::hash::Hash for Id {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Id {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(to)
-    }
-}
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(from)?;
-        Self::from_raw(&raw).ok_or_else(|| D::Error::custom("an id is a string or an integer"))
+/// Writes a string. One without anything to escape, as every method has, is copied.
+fn text(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(&serde_json::to_vec(text).unwrap_or_default());
     }
 }
 

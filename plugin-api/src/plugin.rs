@@ -3,7 +3,7 @@
 //! The host owns the instances: how many there are, when one starts and ends, and the proof that one works. A plugin is
 //! only a factory of connections; it never restarts itself and never hides that a connection is gone.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -277,7 +277,8 @@ impl Era {
 impl Caller {
     /// A caller without an MCP client: it can be asked nothing.
     pub fn new(principal: impl Into<Arc<str>>) -> Self {
-        Self { principal: principal.into(), client: Arc::default(), session: None }
+        static NONE: LazyLock<Arc<Client>> = LazyLock::new(Arc::default);
+        Self { principal: principal.into(), client: Arc::clone(&NONE), session: None }
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Generation(pub u64);
 
 /// The id of a call: unique over the life of the host's state folder. It is two numbers until somebody looks at it; as text
 /// it is `c-` and both in hexadecimal.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId {
     run: u32,
     /// Upper and lower half of the number: an id is small, and so is what has one.

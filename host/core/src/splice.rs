@@ -5,6 +5,8 @@
 //!
 //! What is not here: what the keys mean, but for the one that every request of ours carries (`_meta.progressToken`).
 
+mod scan;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -20,7 +22,37 @@ const PROGRESS_TOKEN: &str = "progressToken";
 /// The value of a top-level key. `None` if `object` is no object or has no such key; the last one if it has several.
 #[must_use]
 pub fn field<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
-    Members::of(object)?.0.into_iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
+    if !may_hold(object, key) {
+        return None;
+    }
+    let text = object.get();
+    let mut found = None;
+    scan::members(text, |name, value| {
+        if is_key(name, key) {
+            found = Some(value);
+        }
+    });
+    serde_json::from_str(text.get(found?)?).ok()
+}
+
+/// Whether what stands between the quotes of a key spells this one.
+fn is_key(name: &str, key: &str) -> bool {
+    if memchr::memchr(b'\\', name.as_bytes()).is_none() {
+        return name == key;
+    }
+    serde_json::from_str::<String>(&format!("\"{name}\"")).is_ok_and(|name| name == key)
+}
+
+/// Whether `object` may have a key, at any depth. False is certain; true may be a false alarm, for it is told without parsing.
+#[must_use]
+pub fn may_hold(object: &RawValue, key: &str) -> bool {
+    let bytes = object.get().as_bytes();
+    // A letter of a key, or its slash, may be spelled with an escape, which begins like this.
+    let escapes =
+        || memchr::memchr_iter(b'\\', bytes).any(|at| matches!(bytes.get(at + 1), Some(b'u' | b'/')));
+    // Some letters can be spelled in no other way.
+    let always = key.bytes().any(|b| b < b' ' || matches!(b, b'"' | b'\\'));
+    always || memchr::memmem::find(bytes, key.as_bytes()).is_some() || escapes()
 }
 
 /// The elements of an array of at most `most`. `None` if it is none, or has more.
@@ -91,9 +123,7 @@ pub fn with_meta_progress_token(params: Option<&RawValue>, token: u64) -> Option
 /// told without parsing.
 #[must_use]
 pub fn may_hold_progress_token(params: &RawValue) -> bool {
-    let find = |needle: &str| memchr::memmem::find(params.get().as_bytes(), needle.as_bytes()).is_some();
-    // A key may be spelled with escapes.
-    find(PROGRESS_TOKEN) || find("\\u")
+    may_hold(params, PROGRESS_TOKEN)
 }
 
 /// The params of a `tools/call`. The pieces are JSON already and are not read again, however large they are.

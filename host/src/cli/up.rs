@@ -93,8 +93,10 @@ pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
 /// The runtime of a host.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(cores.clamp(2, 4)).enable_all().build();
+    // One of two cores, and so on: the plugins and the callers need some as well, and a call that goes from one thread to
+    // another costs two changes of context. Work that takes long is done elsewhere.
+    let workers = (cores / 2).clamp(1, 4);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     runtime.map_err(|error| Complaint::new(Exit::Failure, "no runtime").detail(error.to_string()))
 }
 
@@ -122,6 +124,7 @@ async fn live(args: Args, state: PathBuf) -> Result<(), Complaint> {
         }
     };
     announce(address, settings.auth.then_some(&*state));
+    crate::process::trim::after_the_start(host.tasks());
     tracing::info!(signal = signals.next().await, "ending; a second signal ends at once");
     tokio::select! {
         () = drain(server, &host) => {}

@@ -23,6 +23,7 @@ use wharf_plugin_api::{
 use super::pending::{Pending, Taken};
 use super::unlinked::{self, Answers, Hears};
 use super::{Options, Outbox, modern, shortened};
+use crate::tasks::on_bytes;
 
 /// What a plugin may ask at once.
 const MAX_ASKS: usize = 64;
@@ -82,6 +83,10 @@ impl Incoming {
         bytes: &[u8],
         call: Option<&Arc<dyn Scope>>,
     ) -> Result<(), EnvelopeError> {
+        on_bytes(bytes.len(), || self.take_here(bytes, call))
+    }
+
+    fn take_here(self: &Arc<Self>, bytes: &[u8], call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
         if self.batches.load(Ordering::Relaxed) && bytes.trim_ascii_start().starts_with(b"[") {
             return self.batch(bytes, call);
         }

@@ -6,16 +6,20 @@
 use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::Body as _;
 use wharf_core::sse::{Event, Parser};
 use wharf_plugin_api::{CallError, CallErrorKind, Delivery};
 
+use super::pool::Body;
 use super::web::{self, media_type};
 use crate::tasks::Tasks;
 
+/// Room that is made for a document before any of it is there.
+const ROOM: u64 = 4 << 20;
+
 /// Reads a response's body as messages, each within the bound. Cancel safe: no message is lost if `next` is dropped.
 pub(crate) struct Messages {
-    body: Incoming,
+    body: Body,
     shape: Shape,
     max: usize,
 }
@@ -37,9 +41,12 @@ impl Messages {
         }
     }
 
-    pub(crate) fn of(response: Response<Incoming>, max: usize) -> Self {
+    pub(crate) fn of(response: Response<Body>, max: usize) -> Self {
         let events = media_type(&response).eq_ignore_ascii_case("text/event-stream");
-        let shape = if events { Shape::Unknown } else { Shape::Json(Vec::new()) };
+        // What it says it is long, as far as that is worth something.
+        let room = response.body().size_hint().exact().unwrap_or(0).min(ROOM.min(max as u64));
+        let document = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
+        let shape = if events { Shape::Unknown } else { Shape::Json(document) };
         Self { body: response.into_body(), shape, max }
     }
 

@@ -14,7 +14,8 @@ pub(crate) mod incoming;
 pub(crate) mod messages;
 pub(crate) mod modern;
 pub(crate) mod pending;
-pub(crate) mod posts;
+pub(crate) mod pool;
+mod posts;
 pub(crate) mod sse;
 pub(crate) mod sse_post;
 pub(crate) mod stdio;
@@ -27,7 +28,8 @@ pub(crate) mod web;
 pub(crate) mod writer;
 
 use self::pending::Pending;
-pub(crate) use web::{Endpoint, HttpClient, http_client};
+pub(crate) use pool::HttpClient;
+pub(crate) use web::{Endpoint, http_client};
 
 use std::future::Future;
 use std::pin::Pin;

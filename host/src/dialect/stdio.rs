@@ -22,6 +22,7 @@ use super::pending::{Pending, encode};
 use super::strikes::Strikes;
 use super::writer::{self, Queue};
 use super::{Lost, LostSender, Options, Outbox, not_delivered, queue_full};
+use crate::aside::Aside;
 
 pub(crate) use self::opening::connect;
 
@@ -42,6 +43,8 @@ struct StdioLink {
 struct Wire {
     pending: Arc<Pending>,
     queue: Queue,
+    /// The same queue, for cancellations.
+    outbox: Arc<dyn Outbox>,
     closing: CancellationToken,
     writer_done: CancellationToken,
     handshaken: AtomicBool,
@@ -63,6 +66,7 @@ where
     let wire = Arc::new(Wire {
         pending: Arc::default(),
         queue: queue.clone(),
+        outbox: Arc::new(queue.clone()),
         closing: options.tasks.ending().child_token(),
         writer_done: CancellationToken::new(),
         handshaken: AtomicBool::new(false),
@@ -128,21 +132,21 @@ impl Reader {
         let ending = self.options.tasks.ending().clone();
         let writer_done = self.wire.writer_done.clone();
         let (closing, cut) = (self.wire.closing.clone(), self.options.cut.clone());
-        let unwritable = async {
+        let (mut cut, mut ending) = (Aside::new(cut.cancelled()), Aside::new(ending.cancelled()));
+        let mut unwritable = Aside::new(async {
             writer_done.cancelled().await;
             if closing.is_cancelled() {
                 // Closed by us: read on until the plugin closes its end.
                 std::future::pending::<()>().await;
             }
             tokio::time::sleep(LAST_WORDS).await;
-        };
-        tokio::pin!(unwritable);
+        });
         loop {
             let read = tokio::select! {
                 biased;
-                () = cut.cancelled() => return Cause::new(CauseKind::LinkLost, "nobody is left who could answer"),
+                () = &mut cut => return Cause::new(CauseKind::LinkLost, "nobody is left who could answer"),
                 read = stdout.read(&mut chunk) => read,
-                () = ending.cancelled() => return Cause::new(CauseKind::Requested, "the host ends"),
+                () = &mut ending => return Cause::new(CauseKind::Requested, "the host ends"),
                 () = &mut unwritable => return Cause::new(CauseKind::LinkLost, "the plugin closed its stdin"),
             };
             match read {
@@ -209,7 +213,7 @@ impl Wire {
         era: Era,
         cancellable: bool,
     ) -> Result<Reply, CallError> {
-        let outbox = cancellable.then(|| Arc::new(self.queue.clone()) as Arc<dyn Outbox>);
+        let outbox = cancellable.then(|| Arc::clone(&self.outbox));
         let mut ticket = self.pending.open(Arc::clone(&scope), outbox)?;
         let bytes = match era {
             Era::Legacy => encode(ticket.id(), &request, scope.wants_progress()),

@@ -1,4 +1,4 @@
-//! HTTP as a client: a pool of connections for all servers that run elsewhere, one for each launch of a plugin of ours,
+//! HTTP as a client: one client for all servers that run elsewhere, one for each launch of a plugin of ours,
 //! addresses, and what a failure or a status says about delivery.
 //!
 //! It must not know MCP beyond its error kinds. Redirects are not followed: a plugin's address is the manifest's business.
@@ -13,29 +13,22 @@ use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, HOST, HeaderMap};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use wharf_plugin_api::jsonrpc::{self, Message};
 use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id, Reply, Trace};
 
+use super::pool::{Body, HttpClient, Unanswered};
 use super::shortened;
 use super::way::{Dial, Way};
 use crate::tasks::Tasks;
 
 /// How long a TCP connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Common servers close an idle connection after 5 s; one that we close first is never found closed by a request.
-const IDLE: Duration = Duration::from_secs(4);
 /// How much of an error's body is read.
 const MAX_ERROR_BODY: usize = 64 << 10;
 /// How long the rest of an answered response may take, so that its connection can be used again.
 const DRAIN: Duration = Duration::from_secs(1);
-
-/// The client of all HTTP dialects. Cheap to clone; clones share their connections.
-pub(crate) type HttpClient = Client<HttpsConnector<Way>, Full<Bytes>>;
 
 /// Where a plugin listens, and what it must be sent.
 #[derive(Clone)]
@@ -94,7 +87,11 @@ impl Endpoint {
     /// connections are its own: another plugin, or another launch of this one, may have the same address.
     pub(crate) fn connect_by(&mut self, at: SocketAddr, dial: Dial) {
         self.at = Some(at);
-        self.client = client(Way::Given(dial));
+        self.client = client(Way::Given(dial), Some(at));
+        if let Some(named) = host(&self.url) {
+            // What the server is called, not where it is.
+            self.headers.entry(HOST).or_insert(named);
+        }
     }
 
     /// A request to `url`, which is one of this endpoint, with the endpoint's headers.
@@ -103,12 +100,11 @@ impl Endpoint {
         *request.method_mut() = method;
         *request.uri_mut() = url.clone();
         *request.headers_mut() = self.headers.clone();
-        if let Some(at) = self.at
+        if self.at.is_some()
+            && !request.headers().contains_key(HOST)
             && let Some(named) = host(url)
         {
-            // The client takes the connection's place from the address, and keeps a `Host` that is there.
-            request.headers_mut().entry(HOST).or_insert(named);
-            *request.uri_mut() = located(url, at);
+            request.headers_mut().insert(HOST, named);
         }
         request
     }
@@ -144,17 +140,13 @@ pub(crate) fn http_client() -> HttpClient {
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     tcp.enforce_http(false);
-    client(Way::Address(tcp))
+    client(Way::Address(tcp), None)
 }
 
-fn client(way: Way) -> HttpClient {
+fn client(way: Way, at: Option<SocketAddr>) -> HttpClient {
     static TLS: LazyLock<Arc<rustls::ClientConfig>> =
         LazyLock::new(|| Arc::new(tls_config(rustls::crypto::ring::default_provider())));
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(64)
-        .build(HttpsConnector::from((way, Arc::clone(&TLS))))
+    HttpClient::new(HttpsConnector::from((way, Arc::clone(&TLS))), at)
 }
 
 /// Sends a request and waits for the head of its response.
@@ -164,19 +156,18 @@ fn client(way: Way) -> HttpClient {
 pub(crate) async fn send(
     client: &HttpClient,
     request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, CallError> {
+) -> Result<Response<Body>, CallError> {
     client.request(request).await.map_err(|error| {
-        let (delivery, what) = if error.is_connect() {
-            (Delivery::NotDelivered, "cannot connect")
-        } else {
-            (Delivery::Unknown, "the connection broke before the answer")
+        let (delivery, what) = match &error {
+            Unanswered::Connect(_) => (Delivery::NotDelivered, "cannot connect"),
+            Unanswered::Broke(_) => (Delivery::Unknown, "the connection broke before the answer"),
         };
         CallError::new(CallErrorKind::Connection, delivery, format!("{what}: {}", reason(&error)))
     })
 }
 
 /// Reads the start of a refusal.
-pub(crate) async fn refused(response: Response<Incoming>) -> Refused {
+pub(crate) async fn refused(response: Response<Body>) -> Refused {
     let status = response.status();
     let body = http_body_util::Limited::new(response.into_body(), MAX_ERROR_BODY).collect();
     let body = tokio::time::timeout(DRAIN, body).await;
@@ -185,7 +176,7 @@ pub(crate) async fn refused(response: Response<Incoming>) -> Refused {
 }
 
 /// Reads the rest of a response of which nothing is wanted, so that its connection can be used again.
-pub(crate) fn finish(mut body: Incoming, tasks: &Tasks) {
+pub(crate) fn finish(mut body: Body, tasks: &Tasks) {
     loop {
         match body.frame().now_or_never() {
             Some(Some(Ok(_))) => {}
@@ -201,7 +192,7 @@ pub(crate) fn finish(mut body: Incoming, tasks: &Tasks) {
 }
 
 /// The media type of a response, without its parameters.
-pub(crate) fn media_type(response: &Response<Incoming>) -> &str {
+pub(crate) fn media_type(response: &Response<Body>) -> &str {
     let value =
         response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim()

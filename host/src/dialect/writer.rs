@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -15,10 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Outbox;
 use super::pending::Pending;
+use crate::aside::Aside;
 use crate::journal::Journal;
 
 /// Frames in the queue.
 const QUEUE: usize = 1024;
+/// Frames that are written together.
+const BATCH: usize = 64;
 /// Bytes in the queue. A frame larger than this passes alone.
 const QUEUE_BYTES: usize = 64 << 20;
 /// Small frames are gathered up to this size; a larger one is written as it is.
@@ -58,14 +62,22 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(
     journal: Journal,
     closing: CancellationToken,
 ) -> io::Result<()> {
-    let mut batch = Vec::with_capacity(64);
+    let mut batch = Vec::with_capacity(BATCH);
     let mut gathered = Vec::new();
+    let mut closed = Aside::new(closing.cancelled());
     let mut notes = Vec::new();
     loop {
         tokio::select! {
             biased;
-            () = closing.cancelled() => break,
-            n = frames.recv_many(&mut batch, 64) => if n == 0 { break },
+            () = &mut closed => break,
+            n = frames.recv_many(&mut batch, BATCH) => if n == 0 { break },
+        }
+        // Who is about to queue a frame does so first: its request came with the one that woke this task, and shares the write.
+        step_back().await;
+        while batch.len() < BATCH
+            && let Ok(frame) = frames.try_recv()
+        {
+            batch.push(frame);
         }
         for frame in batch.drain(..) {
             if !gathered.is_empty() && gathered.len() + frame.bytes.len() > GATHER {
@@ -91,6 +103,20 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(
         to.flush().await?;
     }
     tokio::time::timeout(CLOSE_GRACE, to.shutdown()).await.unwrap_or(Ok(()))
+}
+
+/// Lets the tasks that are ready run first.
+async fn step_back() {
+    let mut behind = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut behind, true) {
+            return Poll::Ready(());
+        }
+        // Unlike tokio's own yield it asks the system for nothing new: a lone call would pay for that.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Writes down, as one record, which requests are in the bytes that go out next.

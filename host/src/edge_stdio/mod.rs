@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use wharf_core::frame::Framer;
 
@@ -177,12 +177,12 @@ async fn line<W: AsyncWrite + Unpin>(
         if writer.write_buf(&mut whole).await? == 0 {
             return Err(std::io::ErrorKind::WriteZero.into());
         }
-        taker.took();
+        taker.took(Instant::now());
     }
     if flush {
         taker.waits();
         writer.flush().await?;
-        taker.took();
+        taker.took(Instant::now());
     }
     Ok(())
 }

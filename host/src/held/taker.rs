@@ -70,10 +70,10 @@ impl Taker {
         self.state().blocked.get_or_insert_with(Instant::now);
     }
 
-    /// It took something.
-    pub(crate) fn took(&self) {
+    /// It took something, at this time.
+    pub(crate) fn took(&self, now: Instant) {
         let mut state = self.state();
-        state.took = Instant::now();
+        state.took = now;
         state.blocked = None;
     }
 

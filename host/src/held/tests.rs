@@ -47,7 +47,7 @@ async fn who_leaves_more_than_its_bound_waiting_has_a_moment_and_is_cut_off() {
     let _kept = taker.hold(message(101));
     let began = Instant::now();
     // A trickle does not help: it is what waits that counts.
-    taker.took();
+    taker.took(Instant::now());
     taker.must_go().await;
     assert_eq!((began.elapsed(), held.cut_off()), (GRACE, 1));
 }
@@ -74,7 +74,7 @@ async fn beyond_the_bound_of_all_the_slowest_goes_and_who_holds_little_last() {
     let _slow = slow.hold(message(400 * KIB));
     advance(Duration::from_secs(1)).await;
     let _fast = fast.hold(message(400 * KIB));
-    fast.took();
+    fast.took(Instant::now());
     assert_eq!(held.cut_off(), 0);
     let last = held.taker("last");
     let _last = last.hold(message(300 * KIB));
@@ -100,7 +100,7 @@ async fn a_write_that_waits_is_stuck_after_a_while_and_one_that_goes_on_is_not()
     assert!(timeout(STUCK * 10, taker.stuck(STUCK)).await.is_err(), "nothing waits");
     taker.waits();
     advance(STUCK / 2).await;
-    taker.took();
+    taker.took(Instant::now());
     taker.waits();
     let began = Instant::now();
     taker.stuck(STUCK).await;

@@ -108,7 +108,8 @@ pub(crate) fn to(
     let meta = params.as_deref().and_then(|params| splice::field(params, "_meta"));
     let token = meta.and_then(progress_token);
     let trace = meta.and_then(TraceContext::of_meta).map(Box::new);
-    let params = params.map(without_hop);
+    let bare = params.as_deref().zip(meta).and_then(|(params, meta)| without_hop(params, meta));
+    let params = bare.map(Into::into).or(params);
     let spec = CallSpec::new(plugin.clone(), method.to_owned(), params, caller);
     Forwarded::listening(CallSpec { trace, ..spec }, token)
 }
@@ -308,18 +309,15 @@ fn key(params: &RawValue) -> Result<Option<Key>, RpcError> {
     key.map(Some).ok_or_else(|| bad(format!("params._meta[{KEY:?}]: {BadKey}")))
 }
 
-/// The params without what `_meta` says of the client's own hop.
-fn without_hop(params: Arc<RawValue>) -> Arc<RawValue> {
+/// The params without what `_meta` says of the client's own hop. `None`: it says nothing of it.
+fn without_hop(params: &RawValue, meta: &RawValue) -> Option<Box<RawValue>> {
     // The way of nearly every legacy call: nothing to take out, nothing to copy. A key may be spelled with escapes.
-    let bytes = params.get().as_bytes();
+    let bytes = meta.get().as_bytes();
     let holds = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
     if !holds("io.modelcontextprotocol/") && !holds("idempotencyKey") && !holds("\\") {
-        return params;
+        return None;
     }
-    let edited = splice::field(&params, "_meta")
-        .and_then(|meta| splice::without_fields(meta, &HOP))
-        .and_then(|meta| splice::with_field(&params, "_meta", &meta));
-    edited.map_or(params, Into::into)
+    splice::with_field(params, "_meta", &*splice::without_fields(meta, &HOP)?)
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
                     params: owned(params),
                 }));
             }
-            request(head, &method, params).map_err(refused)?;
+            let envelope = request(head, &method, params).map_err(refused)?;
             let param_headers = head.map(Head::owned_params);
             let (method, params) = (method.into_owned(), owned(params));
             Ok(Classified::Modern(ModernMessage::Request(ModernRequest {
@@ -118,6 +118,7 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
                 method,
                 params,
                 param_headers,
+                envelope: Some(Box::new(envelope)),
             })))
         }
         Message::Notification { method, params } => {
@@ -219,12 +220,13 @@ fn era(head: Option<&Head<'_>>, params: Option<&RawValue>) -> Result<Era, RpcErr
 }
 
 /// Rules 4 and 6, for a modern request.
-fn request(head: Option<&Head<'_>>, method: &str, params: Option<&RawValue>) -> Result<(), RpcError> {
+fn request(head: Option<&Head<'_>>, method: &str, params: Option<&RawValue>) -> Result<Envelope, RpcError> {
     let envelope = Envelope::read(params)?;
     if !MODERN.contains(&envelope.revision.as_str()) {
         return Err(unsupported(&envelope.revision));
     }
-    head.map_or(Ok(()), |head| head.must_match(method, params))
+    head.map_or(Ok(()), |head| head.must_match(method, params))?;
+    Ok(envelope)
 }
 
 /// The answer to a revision that is not spoken here.

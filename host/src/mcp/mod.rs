@@ -33,6 +33,7 @@ use wharf_core::catalog::Face;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
 pub(crate) use self::exchange::{AnswerKind, Answered, Exchange};
+use self::ladder::Envelope;
 use self::session::Sessions;
 pub(crate) use self::session::{Feed, REQUESTS, Session};
 use self::tasks::TaskTable;
@@ -65,6 +66,8 @@ pub(crate) struct ModernRequest {
     /// The `Mcp-Param-*` headers that came with it, lower-case name without the prefix, value as sent. `None`: a transport
     /// without headers, where they need not be.
     pub(crate) param_headers: Option<Vec<(String, String)>>,
+    /// As the ladder read it; `None`: it is read from the params.
+    pub(crate) envelope: Option<Box<Envelope>>,
 }
 
 impl Mcp {

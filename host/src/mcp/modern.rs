@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::mpsc;
 use wharf_core::catalog::{Face, Kind};
 use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Caller, Era, Reply, RpcError};
@@ -32,14 +31,12 @@ use super::{Mcp, ModernRequest, Visitor, capabilities, links, lists, params, tra
 use crate::Host;
 use crate::held::Events;
 use crate::plugin::watch::{Want, Wanted};
-use crate::route::{Edge, Payload};
+use crate::route::{Edge, Payload, asks};
 use crate::tasks::Tasks;
 
 /// Notifications of one request that wait for their transport. What does not fit is dropped, as everywhere on the way of a
 /// call: neither the plugin nor the answer waits for a client that does not read.
 const EVENTS: usize = 256;
-/// Questions of a plugin that wait to be collected.
-const ASKS: usize = 16;
 
 /// What the modern side keeps. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -70,8 +67,9 @@ impl Mcp {
     }
 
     /// Answers one modern request. Dropping the answer's future cancels it.
-    pub(crate) fn modern(&self, visitor: Visitor, request: ModernRequest) -> Exchange {
-        let envelope = match Envelope::read(request.params.as_deref()) {
+    pub(crate) fn modern(&self, visitor: Visitor, mut request: ModernRequest) -> Exchange {
+        let known = request.envelope.take().map(|envelope| Ok(*envelope));
+        let envelope = match known.unwrap_or_else(|| Envelope::read(request.params.as_deref())) {
             Ok(envelope) => envelope,
             Err(error) => return Exchange::refused(&request.id, error),
         };
@@ -168,7 +166,7 @@ pub(crate) fn open_to_questions(
 ) -> Result<Live, RpcError> {
     let Forwarded { mut spec, events, .. } = forwarded;
     let legacy = host.hello(&spec.plugin).is_some_and(|hello| hello.era() == Era::Legacy);
-    let (asks, asked) = mpsc::channel(ASKS);
+    let (asks, asked) = asks();
     if legacy {
         if brought.state.is_some() {
             return Err(bad_state());
@@ -269,7 +267,8 @@ impl Asking {
         let plugin = live.plugin.clone();
         let _louder = self.louder(&plugin).await;
         let hearing = Hearing::new(&self.envelope, self.out.clone());
-        let passed = self.mcp.modern.park.pass(live, &origin, &mut |event| hearing.hear(event)).await;
+        let passed =
+            self.mcp.modern.park.pass(live, || origin.clone(), &mut |event| hearing.hear(event)).await;
         let outcome = match passed {
             Passed::Asked(result) => return Ok(Answer::result(result)),
             Passed::Ended(outcome) => outcome,

@@ -110,11 +110,17 @@ impl Park {
     }
 
     /// Goes on with a call until it has ended, or waits for its client. Dropping the future cancels the call.
-    pub(crate) async fn pass(&self, mut live: Live, origin: &Origin, hear: &mut Hear<'_>) -> Passed {
+    /// Where it came from is asked only if it has to wait.
+    pub(crate) async fn pass(
+        &self,
+        mut live: Live,
+        origin: impl Fn() -> Origin,
+        hear: &mut Hear<'_>,
+    ) -> Passed {
         loop {
             match live.next(hear).await {
                 Step::Ended(outcome) => return Passed::Ended(outcome),
-                Step::Asked => match self.leave(live, origin) {
+                Step::Asked => match self.leave(live, &origin()) {
                     Ok(asked) => return Passed::Asked(asked),
                     // The plugin is told no, and the call goes on to whatever end that gives it.
                     Err(refused) => {

@@ -59,6 +59,8 @@ pub(crate) struct Session {
     pub(super) asks: Arc<Asks>,
     pub(super) queue: Arc<Queue>,
     pub(super) wants: Wants,
+    /// What plugins are told of its client.
+    told: Mutex<Arc<Client>>,
     used: Mutex<Instant>,
     /// Requests and feeds that are open.
     open: AtomicUsize,
@@ -103,6 +105,7 @@ impl Session {
             asks: Arc::default(),
             queue,
             wants: Wants::default(),
+            told: Mutex::default(),
             used: Mutex::new(Instant::now()),
             open: AtomicUsize::new(0),
         }
@@ -158,10 +161,14 @@ impl Session {
     /// Who calls, in the session's calls.
     pub(super) fn caller(&self) -> Caller {
         let level = self.level().as_str();
-        let client = Client { log_level: Some(level.into()), ..self.client.clone() };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Made anew only when the level was set.
+        if told.log_level.as_deref() != Some(level) {
+            *told = Arc::new(Client { log_level: Some(level.into()), ..self.client.clone() });
+        }
         Caller {
             principal: Arc::clone(&self.visitor.principal),
-            client: Arc::new(client),
+            client: Arc::clone(&told),
             session: Some(Arc::clone(&self.id)),
         }
     }

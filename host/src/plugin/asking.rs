@@ -4,22 +4,26 @@
 //! is all that they get, and the call that has waited longest is sent away where another one gets no turn.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+
+use crate::word::Word;
 
 /// A client has at least so long to answer, however short others are willing to wait.
 const LEAST: Duration = Duration::from_millis(10);
 
 /// The asking calls behind one gate.
 #[derive(Debug, Default)]
-pub(crate) struct Asking(Mutex<State>);
+pub(crate) struct Asking {
+    last: AtomicU64,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    last: u64,
     /// Longest first.
     waiting: Vec<Wait>,
 }
@@ -30,7 +34,7 @@ struct Wait {
     call: u64,
     since: Instant,
     questions: usize,
-    away: CancellationToken,
+    away: Arc<Word>,
 }
 
 /// A call that may ask.
@@ -42,7 +46,7 @@ pub(crate) struct Asker {
     most: usize,
     /// How long an asking call is left in peace.
     patience: Duration,
-    away: CancellationToken,
+    away: Arc<Word>,
 }
 
 /// An open question of a call.
@@ -60,10 +64,8 @@ pub(crate) struct TooMany {
 impl Asking {
     /// A call that may ask, beside at most `most` - 1 others.
     pub(crate) fn asker(self: &Arc<Self>, most: usize, patience: Duration) -> Asker {
-        let mut state = self.state();
-        state.last += 1;
-        let (call, away) = (state.last, CancellationToken::new());
-        Asker { all: Arc::clone(self), call, most, patience: patience.max(LEAST), away }
+        let call = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        Asker { all: Arc::clone(self), call, most, patience: patience.max(LEAST), away: Arc::default() }
     }
 
     /// For a call that waits for a place: once it has waited for `patience`, the call that has asked longest is sent away, if
@@ -87,13 +89,13 @@ impl Asking {
         let mut state = self.state();
         let ripe = state.waiting.first().is_some_and(|wait| wait.since.elapsed() >= patience.max(LEAST));
         if ripe {
-            state.waiting.remove(0).away.cancel();
+            state.waiting.remove(0).away.say();
         }
         ripe
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,16 +119,16 @@ impl Asker {
         match state.waiting.iter_mut().find(|wait| wait.call == self.call) {
             Some(wait) => wait.questions += 1,
             None => {
-                let (call, away) = (self.call, self.away.clone());
+                let (call, away) = (self.call, Arc::clone(&self.away));
                 state.waiting.push(Wait { call, since: Instant::now(), questions: 1, away });
             }
         }
         Ok(Asked(self))
     }
 
-    /// Resolves when the call has to go.
+    /// Resolves when the call has to go. One task at a time waits for it.
     pub(crate) async fn sent_away(&self) {
-        self.away.cancelled().await;
+        self.away.heard().await;
     }
 }
 

@@ -4,6 +4,7 @@
 //! snapshots come out. No frame of a call ever passes through a supervisor: the router takes the link from the snapshot.
 
 pub(crate) mod asking;
+pub mod asks;
 mod canary;
 mod commands;
 pub(crate) mod core;

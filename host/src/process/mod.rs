@@ -52,6 +52,7 @@ mod reach;
 mod shim;
 mod spawn;
 mod sweep;
+pub(crate) mod trim;
 pub(crate) mod usage;
 mod wire;
 

@@ -2,11 +2,14 @@
 //! a plugin that asked did answer. Where the caller set no time, progress that it hears of begins the time anew. Neither
 //! moves the latest moment. It must not know why the time was set as it was.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use futures_util::task::AtomicWaker;
+use tokio::time::{Instant, sleep_until};
 
 /// How long a call may take.
 #[derive(Debug)]
@@ -17,7 +20,7 @@ pub(crate) struct Allowance {
     /// How long it may go on after a sign of progress; `None`: progress changes nothing.
     idle: Option<Duration>,
     /// Rung when the plugin's time runs again.
-    runs: Notify,
+    runs: AtomicWaker,
 }
 
 #[derive(Debug)]
@@ -36,7 +39,7 @@ pub(crate) struct Asking<'a>(&'a Allowance);
 impl Allowance {
     pub(crate) fn new(deadline: Instant, latest: Instant) -> Self {
         let now = Mutex::new(Spent { deadline, asking: 0, since: deadline });
-        Self { now, latest: latest.max(deadline), idle: None, runs: Notify::new() }
+        Self { now, latest: latest.max(deadline), idle: None, runs: AtomicWaker::new() }
     }
 
     /// Likewise, and each sign of progress gives it so long again.
@@ -64,18 +67,24 @@ impl Allowance {
         if now.asking > 0 { self.latest } else { now.deadline }
     }
 
-    /// Resolves when the time is over.
+    /// Resolves when the time is over. One task at a time waits for it.
     pub(crate) async fn over(&self) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(self.until()) => {
-                    if self.until() <= Instant::now() {
-                        return;
-                    }
+        let mut sleep = pin!(sleep_until(self.until()));
+        poll_fn(|cx| {
+            // Before the look at the clock: who rings after it wakes this task again.
+            self.runs.register(cx.waker());
+            loop {
+                let until = self.until();
+                if until != sleep.deadline() {
+                    sleep.as_mut().reset(until);
                 }
-                () = self.runs.notified() => {}
+                ready!(sleep.as_mut().poll(cx));
+                if self.until() <= Instant::now() {
+                    return Poll::Ready(());
+                }
             }
-        }
+        })
+        .await;
     }
 
     /// The caller is asked, until this is dropped.
@@ -99,7 +108,7 @@ impl Drop for Asking<'_> {
         now.asking -= 1;
         if now.asking == 0 {
             now.deadline = (now.deadline + now.since.elapsed()).min(self.0.latest);
-            self.0.runs.notify_one();
+            self.0.runs.wake();
         }
     }
 }

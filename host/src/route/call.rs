@@ -95,7 +95,7 @@ impl Call {
         let events = self.spec.events.take();
         if let Some(events) = &events {
             // Room for it was made by whoever listens; one who is gone misses nothing.
-            events.try_send(CallEvent::Accepted(self.id.clone())).ok();
+            events.try_send(CallEvent::Accepted(self.id)).ok();
         }
         let (caller, asks) = (self.spec.caller.clone(), self.spec.asks.take());
         let limits = &self.manifest.limits;
@@ -135,7 +135,7 @@ impl Call {
         self.routing.calls.pace.took(ran);
         let (instance, era) = (picked.n, picked.link.hello().era());
         let undeclared = scope.undeclared();
-        Ok(Settled { call_id: self.id.clone(), instance, duration, reply, era, undeclared, replayed: false })
+        Ok(Settled { call_id: self.id, instance, duration, reply, era, undeclared, replayed: false })
     }
 }
 

@@ -25,6 +25,7 @@ pub mod view;
 mod waiting;
 
 pub use crate::plugin::Ask;
+pub use crate::plugin::asks::{Asked, Asks, asks};
 pub use book::Wanted;
 pub use failure::{Failure, FieldError};
 pub use spec::{CallEvent, CallSpec, Edge, Payload, Presence, Settled};

@@ -81,7 +81,7 @@ impl Call {
         let failure = unavailable_in(&self.plugin, lane, self.routing.clock);
         Failure {
             tool: self.spec.tool.as_deref().map(Into::into),
-            call_id: Some(self.id.clone()),
+            call_id: Some(self.id),
             delivery: Some(Delivery::Queued),
             ..failure
         }
@@ -108,7 +108,7 @@ impl Call {
         Failure {
             plugin: Some(self.spec.plugin.as_str().into()),
             tool: self.spec.tool.as_deref().map(Into::into),
-            call_id: Some(self.id.clone()),
+            call_id: Some(self.id),
             ..Failure::new(code, detail)
         }
     }

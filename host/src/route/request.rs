@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use memchr::memmem;
 use serde_json::value::RawValue;
 use wharf_core::{splice, trace_context};
 use wharf_plugin_api::{Request, Trace};
@@ -33,7 +34,9 @@ pub(crate) fn build(
 /// The params with the tool's name at the plugin; the same bytes where that is the name they hold.
 fn named(params: &Arc<RawValue>, name: &str) -> Result<Arc<RawValue>, serde_json::Error> {
     let name = serde_json::value::to_raw_value(name)?;
-    if splice::field(params, "name").is_some_and(|given| given.get() == name.get()) {
+    // Told without parsing where it is another one, as on every face of several plugins.
+    let may_be = memmem::find(params.get().as_bytes(), name.get().as_bytes()).is_some();
+    if may_be && splice::field(params, "name").is_some_and(|given| given.get() == name.get()) {
         return Ok(Arc::clone(params));
     }
     Ok(splice::with_field(params, "name", &name).map_or_else(|| Arc::clone(params), Into::into))

@@ -17,6 +17,7 @@ use super::trace::CallTrace;
 use crate::journal::Journal;
 use crate::plugin::Ask;
 use crate::plugin::asking::{Asker, TooMany};
+use crate::plugin::asks::Asks;
 use crate::plugin::instance::Load;
 
 /// The scope of one call, over all its attempts.
@@ -31,7 +32,7 @@ pub(crate) struct CallScope {
     journal: Journal,
     events: Option<mpsc::Sender<CallEvent>>,
     progress: bool,
-    asks: Option<mpsc::Sender<Ask>>,
+    asks: Option<Asks>,
     asker: Asker,
     /// The calls of the instance at which it is, and how many questions it has open there.
     at: Mutex<Option<Arc<Load>>>,
@@ -59,7 +60,7 @@ impl CallScope {
         caller: Caller,
         time: Allowance,
         (events, progress): (Option<mpsc::Sender<CallEvent>>, bool),
-        asks: Option<mpsc::Sender<Ask>>,
+        asks: Option<Asks>,
         asker: Asker,
         presence: Presence,
         (trace, journal): (Arc<CallTrace>, Journal),
@@ -224,7 +225,7 @@ impl Scope for CallScope {
         };
         self.asked.store(true, Ordering::Release);
         let (_asking, _away) = (self.time.ask(), self.away());
-        if asks.send(Ask { request: self.traced(request), reply }).await.is_err() {
+        if !asks.put(Ask { request: self.traced(request), reply }).await {
             return Ok(nobody());
         }
         Ok(answered.await.unwrap_or_else(|_| nobody()))

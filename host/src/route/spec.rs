@@ -13,7 +13,7 @@ use wharf_core::trace_context::TraceContext;
 use wharf_core::{CallId, InstanceNo, PluginId};
 use wharf_plugin_api::{Caller, Era, Notification, Reply};
 
-use crate::plugin::Ask;
+use crate::plugin::asks::Asks;
 
 /// A request on its way to a plugin.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct CallSpec {
     /// Whether progress is wanted among them; if not, the plugin is not asked for any.
     pub progress: bool,
     /// Where the plugin's questions to the caller go. `None`: nobody can be asked.
-    pub asks: Option<mpsc::Sender<Ask>>,
+    pub asks: Option<Asks>,
     /// Whether the caller is there.
     pub presence: Presence,
     /// The caller tries again by itself, and this is not its first try: what may have run is not repeated by the host.

@@ -16,7 +16,7 @@ use wharf_plugin_api::{CallErrorKind, Caller, CauseKind, Client, Delivery, Reply
 use super::book::Book;
 use super::call::Call;
 use super::routing::Routing;
-use super::{Ask, CallSpec, Failure, Settled};
+use super::{Asked, CallSpec, Failure, Settled, asks};
 use crate::plugin::own::MOST;
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
 
@@ -228,10 +228,10 @@ async fn a_call_of_a_session_waits_for_its_own_instance_and_is_not_held_up_by_ot
 }
 
 /// A call whose client can be asked, and where its questions arrive.
-fn asking(kit: &Kit) -> (impl Future<Output = Result<Settled, Failure>> + use<>, mpsc::Receiver<Ask>) {
+fn asking(kit: &Kit) -> (impl Future<Output = Result<Settled, Failure>> + use<>, Asked) {
     let capabilities = RawValue::from_string(r#"{"elicitation":{}}"#.to_owned()).unwrap().into();
     let client = Arc::new(Client { capabilities, ..Client::default() });
-    let (asks, asked) = mpsc::channel(8);
+    let (asks, asked) = asks();
     let caller = Caller { client, ..Caller::new("test") };
     let spec = CallSpec { asks: Some(asks), ..CallSpec::tool(kit.plugin.core.id.clone(), "t", None, caller) };
     (run(kit, spec), asked)
@@ -244,7 +244,7 @@ async fn a_question_that_nobody_answers_makes_way_for_a_call_that_gets_no_turn()
         kit.ready().await;
         let (abandoned, mut asked) = asking(&kit);
         let abandoned = kit.services.tasks.spawn(tracing::Span::none(), abandoned);
-        let question = asked.recv().await.unwrap();
+        let question = asked.next().await;
         if queue == 0 {
             // Nobody waits for its turn: a client has its time all the same.
             assert_eq!(call(&kit, None).await.unwrap_err().code, Code::QueueFull);
@@ -269,7 +269,7 @@ async fn half_of_the_calls_may_ask_and_the_next_one_is_told_so() {
     for _ in 0..2 {
         let (calling, mut asked) = asking(&kit);
         let calling = kit.services.tasks.spawn(tracing::Span::none(), calling);
-        let question = asked.recv().await.unwrap();
+        let question = asked.next().await;
         waiting.push((calling, asked, question));
     }
     let (third, _asked) = asking(&kit);
@@ -286,7 +286,7 @@ async fn half_of_the_calls_may_ask_and_the_next_one_is_told_so() {
     tokio::pin!(fourth);
     tokio::select! {
         ended = &mut fourth => panic!("{ended:?}"),
-        question = asked.recv() => assert!(question.is_some()),
+        _ = asked.next() => {}
     }
 }
 
@@ -297,7 +297,7 @@ async fn a_result_that_is_none_fails_the_call_and_nothing_is_tried_again() {
     // What the client says is what this plugin answers.
     let (calling, mut asked) = asking(&kit);
     let calling = kit.services.tasks.spawn(tracing::Span::none(), calling);
-    let question = asked.recv().await.unwrap();
+    let question = asked.next().await;
     question.reply.send(Reply::Result(RawValue::from_string("[1]".to_owned()).unwrap())).unwrap();
     let failure = calling.await.unwrap().unwrap_err();
     assert_eq!((failure.code, failure.delivery), (Code::ProtocolError, Some(Delivery::Answered)));

@@ -1,6 +1,6 @@
 //! Who calls: the bearer token on TCP, the user on the unix socket. Knows nothing of routes but the two public ones.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -36,16 +36,25 @@ pub(crate) enum Auth {
 /// Paths that need no token: they tell nothing but that we live.
 const PUBLIC: [&str; 2] = ["/healthz", "/readyz"];
 
+/// The names, made once: every request has one.
+static LOCAL: LazyLock<Arc<str>> = LazyLock::new(|| "local".into());
+static ANONYMOUS: LazyLock<Arc<str>> = LazyLock::new(|| "anonymous".into());
+static TOKEN: LazyLock<Arc<str>> = LazyLock::new(|| "token".into());
+
+fn named(name: &Arc<str>) -> Principal {
+    Principal(Arc::clone(name))
+}
+
 impl Auth {
     /// Says who calls, or refuses.
     pub(crate) fn check(&self, via: Via, head: &Parts) -> Result<Principal, Problem> {
         let token = match (via, self) {
-            (Via::Unix, _) => return Ok(Principal("local".into())),
-            (Via::Tcp, Self::Open) => return Ok(Principal("anonymous".into())),
+            (Via::Unix, _) => return Ok(named(&LOCAL)),
+            (Via::Tcp, Self::Open) => return Ok(named(&ANONYMOUS)),
             (Via::Tcp, Self::Token(token)) => token,
         };
         if PUBLIC.contains(&head.uri.path()) {
-            return Ok(Principal("anonymous".into()));
+            return Ok(named(&ANONYMOUS));
         }
         let header = single(&head.headers, &AUTHORIZATION).map_err(|()| {
             Problem::new(Code::BadRequest, "more than one Authorization header, or one that is not text")
@@ -54,7 +63,7 @@ impl Auth {
             Problem::new(Code::Unauthorized, "send `Authorization: Bearer TOKEN`; the token stands in the file `token` of the state folder")
         })?;
         if bool::from(given.as_bytes().ct_eq(token.expose_secret().as_bytes())) {
-            return Ok(Principal("token".into()));
+            return Ok(named(&TOKEN));
         }
         Err(Problem::new(
             Code::Unauthorized,

@@ -1,13 +1,14 @@
 //! Request bodies: bounded in size and time, JSON only. What is inside stays raw.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
+use futures_util::FutureExt;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Body as _;
 use wharf_core::Code;
 
 use super::guard::single;
@@ -26,36 +27,71 @@ impl<S: Sync> FromRequest<S> for JsonBody {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
-        let kind = single(&head.headers, &CONTENT_TYPE).map_err(|()| {
-            Problem::new(Code::BadRequest, "more than one Content-Type header, or one that is not text")
-        })?;
-        let is_json = kind.is_some_and(is_json);
-        // Before a byte of it is read, or asked for with `100 Continue`.
-        if body.size_hint().lower() > LIMIT as u64 {
-            return Err(too_large());
-        }
-        let bytes = read(body).await?;
-        match (bytes.is_empty(), is_json) {
-            (true, _) => Ok(Self(None)),
-            (false, true) => Ok(Self(Some(bytes))),
-            (false, false) => {
-                let detail = "send the body with `Content-Type: application/json`";
-                Err(Problem::new(Code::UnsupportedMediaType, detail))
-            }
+        json(&head.headers, body).await.map(Self)
+    }
+}
+
+/// The body of a request with these headers: JSON, or none at all.
+pub(super) async fn json<B>(headers: &HeaderMap, body: B) -> Result<Option<Bytes>, Problem>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: Into<axum::BoxError>,
+{
+    let kind = single(headers, &CONTENT_TYPE).map_err(|()| {
+        Problem::new(Code::BadRequest, "more than one Content-Type header, or one that is not text")
+    })?;
+    let is_json = kind.is_some_and(is_json);
+    // Before a byte of it is read, or asked for with `100 Continue`.
+    if body.size_hint().lower() > LIMIT as u64 {
+        return Err(too_large());
+    }
+    let bytes = read(body).await?;
+    match (bytes.is_empty(), is_json) {
+        (true, _) => Ok(None),
+        (false, true) => Ok(Some(bytes)),
+        (false, false) => {
+            let detail = "send the body with `Content-Type: application/json`";
+            Err(Problem::new(Code::UnsupportedMediaType, detail))
         }
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(DEADLINE, Limited::new(body, LIMIT).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+async fn read<B>(body: B) -> Result<Bytes, Problem>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: Into<axum::BoxError>,
+{
+    let mut body = pin!(body);
+    // The way of nearly every call: all of it came with the head, in one piece.
+    let first = match body.frame().now_or_never() {
+        Some(None) => return Ok(Bytes::new()),
+        Some(Some(frame)) => frame.map_err(|error| broke_off(error.into()))?.into_data().ok(),
+        None => None,
+    };
+    let first = first.unwrap_or_default();
+    if first.len() > LIMIT {
+        return Err(too_large());
+    }
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let rest = Limited::new(body, LIMIT - first.len());
+    match tokio::time::timeout(DEADLINE, rest.collect()).await {
+        Ok(Ok(rest)) => {
+            let rest = rest.to_bytes();
+            Ok(if first.is_empty() { rest } else { [first, rest].concat().into() })
+        }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::new(Code::BadRequest, format!("the body broke off: {error}"))),
+        Ok(Err(error)) => Err(broke_off(error)),
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", DEADLINE.as_secs());
             Err(Problem::new(Code::BadRequest, detail))
         }
     }
+}
+
+fn broke_off(error: axum::BoxError) -> Problem {
+    Problem::new(Code::BadRequest, format!("the body broke off: {error}"))
 }
 
 fn too_large() -> Problem {

@@ -13,6 +13,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -28,6 +29,7 @@ use wharf_core::Code;
 use super::auth::{Auth, Via};
 use super::framing::Verdict;
 use super::guard::Guard;
+use super::hot::{Hot, Way};
 use super::problem::Problem;
 use super::spare;
 use super::taking::counted;
@@ -44,6 +46,8 @@ pub(crate) struct Door {
     guard: Guard,
     auth: Auth,
     router: TowerToHyperService<Router>,
+    /// Without it all requests go through the router.
+    hot: Option<Hot>,
     /// Names this run, so that request ids of two runs differ in a log.
     run: u32,
     count: AtomicU64,
@@ -59,10 +63,10 @@ pub(crate) struct Connection<'a> {
 }
 
 impl Door {
-    pub(crate) fn new(guard: Guard, auth: Auth, router: Router) -> Self {
+    pub(super) fn new(guard: Guard, auth: Auth, router: Router, hot: Option<Hot>) -> Self {
         // Without randomness ids of two runs may meet in a log; nothing else depends on them.
         let run = getrandom::u32().unwrap_or_default();
-        Self { guard, auth, router: TowerToHyperService::new(router), run, count: AtomicU64::new(0) }
+        Self { guard, auth, router: TowerToHyperService::new(router), hot, run, count: AtomicU64::new(0) }
     }
 
     /// Answers one request. Dropping the future drops the work of its route.
@@ -73,20 +77,21 @@ impl Door {
         request: Request<B>,
     ) -> Response
     where
-        B: hyper::body::Body<Data = bytes::Bytes> + Send + 'static,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
-        let began = Instant::now();
+        let serving = connection.verdict.serve();
+        let began = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
         let (head, body) = request.into_parts();
         let id = self.request_id(&head);
-        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let (method, uri) = (head.method.clone(), head.uri.clone());
         let reader = self.guard.reader(&head.headers).map(|origin| cors(origin.clone(), &head.headers));
         let is_chunked = head.headers.contains_key(TRANSFER_ENCODING);
-        let route = AssertUnwindSafe(self.route(via, connection, head, Body::new(body)));
+        let route = AssertUnwindSafe(self.route(via, connection, head, body));
         let mut response = match route.catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => problem.into_response(),
-            Err(panic) => panicked(&*panic, &method, &path),
+            Err(panic) => panicked(&*panic, &method, uri.path()),
         };
         if is_chunked || connection.is_spare {
             // See `framing`: no second request follows a body whose end another reader could see elsewhere. And a spare
@@ -96,21 +101,27 @@ impl Door {
         if let Some(headers) = reader {
             response.headers_mut().extend(headers);
         }
-        tracing::debug!(
-            %method, path, request_id = ?id, ?via, status = response.status().as_u16(),
-            elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), "request"
-        );
+        if let Some(began) = began {
+            tracing::debug!(
+                %method, path = uri.path(), request_id = ?id, ?via, status = response.status().as_u16(),
+                elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), "request"
+            );
+        }
         response.headers_mut().insert(REQUEST_ID, id);
-        response.map(|body| counted(body, connection.taker))
+        response.map(|body| counted(body, connection.taker, serving))
     }
 
-    async fn route(
+    async fn route<B>(
         &self,
         via: Via,
         connection: Connection<'_>,
         mut head: Parts,
-        body: Body,
-    ) -> Result<Response, Problem> {
+        body: B,
+    ) -> Result<Response, Problem>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
         if connection.verdict.is_twice() {
             return Err(Problem::new(
                 Code::BadRequest,
@@ -122,12 +133,16 @@ impl Door {
             return Ok(http::StatusCode::NO_CONTENT.into_response());
         }
         let principal = self.auth.check(via, &head)?;
-        head.extensions.insert(principal);
         if connection.is_spare && !spare::serves(&head.method, head.uri.path()) {
             return Err(spare::refused());
         }
+        if let Some((hot, way)) = self.hot.as_ref().zip(Way::of(&head)) {
+            return hot.answer(way, (&head, body), principal, connection.taker).await;
+        }
+        head.extensions.insert(principal);
         head.extensions.insert(Arc::clone(connection.taker));
-        let answered: Result<Response, Infallible> = self.router.call(Request::from_parts(head, body)).await;
+        let answered: Result<Response, Infallible> =
+            self.router.call(Request::from_parts(head, Body::new(body))).await;
         answered.map_err(|never| match never {})
     }
 
@@ -138,11 +153,23 @@ impl Door {
         };
         head.headers.get(&REQUEST_ID).filter(harmless).cloned().unwrap_or_else(|| {
             let n = self.count.fetch_add(1, Ordering::Relaxed);
+            let mut id = Vec::with_capacity(28);
+            id.extend_from_slice(b"r-");
+            push_hex(&mut id, u64::from(self.run), 8);
+            id.push(b'-');
+            push_hex(&mut id, n, 1);
             // Hexadecimal digits and a dash are a header value.
-            HeaderValue::from_str(&format!("r-{:08x}-{n:x}", self.run))
-                .unwrap_or(HeaderValue::from_static("r"))
+            HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("r"))
         })
     }
+}
+
+/// Writes a number with at least so many digits.
+fn push_hex(out: &mut Vec<u8>, number: u64, least: u32) {
+    let digits = (64 - number.leading_zeros()).div_ceil(4).max(least);
+    let nibbles =
+        (0..digits).rev().map(|digit| u8::try_from((number >> (4 * digit)) & 0xf).unwrap_or_default());
+    out.extend(nibbles.map(|nibble| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }));
 }
 
 /// A browser asks before it sends a page's request; it sends no token with that.
@@ -223,6 +250,7 @@ mod tests {
             Guard::new(&[], &["https://app.example".into()]).unwrap(),
             Auth::Token(TOKEN.to_owned().into()),
             crate::serve::rest::with_fallbacks(router),
+            None,
         )
     }
 

@@ -45,6 +45,9 @@ impl Guard {
 
     /// Lets a request in, or says why not.
     pub(crate) fn check(&self, head: &Parts) -> Result<(), Problem> {
+        if is_plain(head) {
+            return Ok(());
+        }
         let host = self.check_host(head)?;
         self.check_origin(&head.headers, &host)
     }
@@ -104,6 +107,18 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// The way of nearly every request: a program of this machine, which names us by our loopback address and no page.
+fn is_plain(head: &Parts) -> bool {
+    let port = |host: &str| {
+        let port = host.strip_prefix("127.0.0.1:").or_else(|| host.strip_prefix("localhost:"));
+        port.is_some_and(|port| !port.starts_with('+') && port.parse::<u16>().is_ok())
+    };
+    head.uri.authority().is_none()
+        && !head.headers.contains_key(ORIGIN)
+        && !head.headers.contains_key("sec-fetch-site")
+        && single(&head.headers, &HOST).is_ok_and(|host| host.is_some_and(port))
 }
 
 /// The only value of a header; an error if there are several, or if it is not visible ASCII.
@@ -187,6 +202,8 @@ mod tests {
             ("user@localhost", 400),
             ("localhost:", 400),
             ("localhost:99999", 400),
+            ("127.0.0.1:", 400),
+            ("127.0.0.1:80 ", 400),
             ("localhost, evil.example", 400),
         ];
         for (host, status) in table {

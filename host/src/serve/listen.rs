@@ -13,7 +13,7 @@ use http::header::CONNECTION;
 use http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use nix::sys::socket::{setsockopt, sockopt};
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,10 +25,12 @@ use super::door::{Connection, Door};
 use super::drain::Drain;
 use super::framing::Watched;
 use super::guard::{AllowError, Guard};
+use super::hot::Hot;
 use super::rest;
 use super::spare::{Rooms, Seat};
 use super::token::{self, TokenError};
 use crate::Host;
+use crate::aside::Aside;
 use crate::held::{Held, STUCK};
 use crate::mcp::Mcp;
 use crate::tasks::Tasks;
@@ -39,9 +41,6 @@ const CONNECTIONS: usize = 1024;
 const SPARE: usize = 64;
 /// And over the unix socket: room of its own, so that a crowd on TCP does not lock the operator out.
 const LOCAL_CONNECTIONS: usize = 128;
-/// From the end of an answer to the end of the next head: clients keep connections for later. A head that has begun has less
-/// ([`super::framing`]).
-const IDLE: Duration = Duration::from_secs(90);
 const HEAD_BYTES: usize = 64 * 1024;
 /// Silence on a connection after which the client's system is asked whether it lives, how often, and how many times in vain.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -199,15 +198,26 @@ impl Listening {
     /// Likewise, beside another edge of the same MCP side.
     pub(crate) fn serve_beside(self, host: Host, mcp: Mcp, tasks: Tasks) -> Result<Server, ServeError> {
         let held = host.held().clone();
-        let routes = rest::router(host, mcp, tasks.clone());
-        self.serve_routes(tasks, held, routes)
+        let (routes, hot) = rest::routes(host, mcp, tasks.clone());
+        self.serve_all(tasks, held, routes, Some(hot))
     }
 
     /// Likewise, for any routes.
+    #[cfg(test)]
     pub(crate) fn serve_routes(self, tasks: Tasks, held: Held, routes: Router) -> Result<Server, ServeError> {
+        self.serve_all(tasks, held, routes, None)
+    }
+
+    fn serve_all(
+        self,
+        tasks: Tasks,
+        held: Held,
+        routes: Router,
+        hot: Option<Hot>,
+    ) -> Result<Server, ServeError> {
         let unix =
             bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
-        let door = Door::new(self.guard, self.auth, routes);
+        let door = Door::new(self.guard, self.auth, routes, hot);
         let drain = Arc::<Drain>::default();
         let shared = Arc::new(Shared { door, held, tasks: tasks.clone(), drain: Arc::clone(&drain) });
         if let Some(tcp) = self.tcp {
@@ -362,8 +372,8 @@ impl Shared {
             Ok::<_, Infallible>(response)
         });
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE)
+            // The framing watches how long a client takes.
+            .header_read_timeout(None)
             // At most 100 headers: hyper's own bound, and dearer when it is set.
             .max_header_size(HEAD_BYTES)
             .max_buf_size(HEAD_BYTES)
@@ -373,10 +383,12 @@ impl Shared {
             // Costs a request nothing that asks for no upgrade; a pipe leaves the connection by it.
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
+        let (must_go, drained) = (Aside::new(taker.must_go()), Aside::new(self.drain.closes()));
         let ended = tokio::select! {
+            biased;
+            () = must_go => return,
             ended = connection.as_mut() => ended,
-            () = taker.must_go() => return,
-            () = self.drain.closes() => {
+            () = drained => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection => ended,

@@ -16,6 +16,7 @@ mod drain;
 mod facade;
 mod framing;
 mod guard;
+mod hot;
 mod listen;
 mod mcp;
 mod problem;

@@ -40,7 +40,7 @@ const ROOM: usize = 4;
 /// The compiled schemas.
 #[derive(Debug)]
 pub(crate) struct Schemas {
-    kept: Mutex<HashMap<(PluginId, String), Compiled>>,
+    kept: Mutex<Kept>,
     room: Arc<Semaphore>,
 }
 
@@ -48,6 +48,13 @@ impl Default for Schemas {
     fn default() -> Self {
         Self { kept: Mutex::default(), room: Arc::new(Semaphore::new(ROOM)) }
     }
+}
+
+/// By plugin and tool, so that both are looked up as they are.
+#[derive(Debug, Default)]
+struct Kept {
+    by_plugin: HashMap<PluginId, HashMap<String, Compiled>>,
+    count: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -134,26 +141,32 @@ impl Schemas {
     }
 
     fn known(&self, tool: &Arc<Tool>) -> Option<Compiled> {
-        let key = (tool.plugin.clone(), tool.name.clone());
-        let known = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        known.filter(|compiled| same(&compiled.tool, tool))
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.by_plugin.get(&tool.plugin).and_then(|tools| tools.get(&tool.name));
+        known.filter(|compiled| same(&compiled.tool, tool)).cloned()
     }
 
     fn keep(&self, tool: &Arc<Tool>) -> Option<Arc<Schema>> {
         // Outside of the lock: a large schema must not hold up the calls of other tools.
         let schema = compile(tool).map(Arc::new);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT {
-            kept.clear();
+        if kept.count >= KEPT {
+            *kept = Kept::default();
         }
-        let key = (tool.plugin.clone(), tool.name.clone());
-        kept.insert(key, Compiled { tool: Arc::clone(tool), schema: schema.clone() });
+        let compiled = Compiled { tool: Arc::clone(tool), schema: schema.clone() };
+        let of_plugin = kept.by_plugin.entry(tool.plugin.clone()).or_default();
+        let is_new = of_plugin.insert(tool.name.clone(), compiled).is_none();
+        kept.count += usize::from(is_new);
         schema
     }
 }
 
 impl Schema {
     fn errors(&self, tool: &Tool, value: &Value) -> Result<(), Box<Failure>> {
+        // Arguments are right nearly always, and to find that out costs less than to list what is wrong.
+        if self.validator.is_valid(value) {
+            return Ok(());
+        }
         let errors: Vec<FieldError> = self
             .validator
             .iter_errors(value)

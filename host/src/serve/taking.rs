@@ -9,6 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
+use super::framing::Serving;
 use crate::held::{Held, Taker};
 
 /// A part that is smaller is not counted: a connection has few of them at a time, since hyper asks for the next one only
@@ -23,14 +24,16 @@ pub(super) fn taker_of(door: Option<Extension<Arc<Taker>>>, held: &Held) -> Arc<
 struct Counted {
     body: Body,
     taker: Arc<Taker>,
+    /// The request is not answered before its body is.
+    _serving: Serving,
 }
 
 /// Counts what goes out.
-pub(super) fn counted(body: Body, taker: &Arc<Taker>) -> Body {
+pub(super) fn counted(body: Body, taker: &Arc<Taker>, serving: Serving) -> Body {
     if body.size_hint().upper().is_some_and(|most| most < SMALL as u64) {
         return body;
     }
-    Body::new(Counted { body, taker: Arc::clone(taker) })
+    Body::new(Counted { body, taker: Arc::clone(taker), _serving: serving })
 }
 
 impl HttpBody for Counted {

@@ -170,3 +170,27 @@ proptest::proptest! {
         proptest::prop_assert_eq!(left, expected);
     }
 }
+
+#[test]
+fn a_key_is_found_however_it_is_spelled() {
+    for (object, key) in [
+        (r#"{"a":1,"k\u0065y":2}"#, "key"),
+        (r#"{"a\/b":2}"#, "a/b"),
+        (r#"{"x":"k","key":2}"#, "key"),
+        (r#"{"\u006b\u0065\u0079":2}"#, "key"),
+    ] {
+        assert_eq!(field(&raw(object), key).map(RawValue::get), Some("2"), "{object}");
+    }
+    assert!(field(&raw(r#"{"a":{"key":2},"b":"key"}"#), "key").is_none());
+}
+
+proptest! {
+    #[test]
+    fn a_field_is_what_a_parser_finds(entries in prop::collection::vec(("[a-c\"\\\\é]{0,3}", value()), 0..6), key in "[a-c\"\\\\é]{0,3}") {
+        let members: Vec<String> =
+            entries.iter().map(|(key, value)| format!("{}: {value}", Value::from(key.as_str()))).collect();
+        let object = raw(&format!("{{ {} }}", members.join(" ,")));
+        let expected = entries.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| value.to_string());
+        prop_assert_eq!(field(&object, &key).map(|value| value.get().to_owned()), expected);
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
+use wharf_core::splice;
 use wharf_plugin_api::{Client, Id, RpcError};
 
 use super::super::level::Level;
@@ -73,7 +74,8 @@ fn meta(params: Option<&RawValue>) -> Result<Option<Meta<'_>>, RpcError> {
     let is_object = |raw: &&RawValue| raw.get().starts_with('{');
     let read =
         |error: serde_json::Error| RpcError::new(RpcError::INVALID_PARAMS, format!("in _meta: {error}"));
-    let Some(params) = params.filter(is_object) else { return Ok(None) };
+    let may_hold = |params: &&RawValue| splice::may_hold(params, "_meta");
+    let Some(params) = params.filter(is_object).filter(may_hold) else { return Ok(None) };
     let params: Params<'_> = serde_json::from_str(params.get()).map_err(read)?;
     params.meta.filter(is_object).map(|meta| serde_json::from_str(meta.get()).map_err(read)).transpose()
 }

@@ -17,10 +17,7 @@ use crate::mcp::failure;
 use crate::mcp::forward::{Forwarded, forward};
 use crate::mcp::session::{Outlet, Session, relay};
 use crate::mcp::{links, translate};
-use crate::route::{CallEvent, CallSpec, Edge, Failure, Settled};
-
-/// Questions of one call that wait to be taken up.
-const ASKS: usize = 16;
+use crate::route::{CallEvent, CallSpec, Edge, Failure, Settled, asks};
 
 /// Asks the plugin, as often as it wants input first.
 ///
@@ -64,7 +61,7 @@ async fn at_the_plugin(
 ) -> Result<Settled, Failure> {
     let Forwarded { spec, mut events, token } = forwarded;
     let plugin = spec.plugin.clone();
-    let (asks, mut asked) = mpsc::channel(ASKS);
+    let (asks, mut asked) = asks();
     let mut call = Box::pin(session.host.call(CallSpec { asks: Some(asks), edge: Edge::Legacy, ..spec }));
     let mut open = FuturesUnordered::new();
     let say = |event| said(session, &plugin, token.as_deref(), event, out);
@@ -72,7 +69,7 @@ async fn at_the_plugin(
         tokio::select! {
             biased;
             Some(event) = next(&mut events) => say(event),
-            Some(ask) = asked.recv() => open.push(relay(Arc::clone(&session.asks), out.clone(), ask)),
+            ask = asked.next() => open.push(relay(Arc::clone(&session.asks), out.clone(), ask)),
             Some(()) = open.next(), if !open.is_empty() => {}
             outcome = &mut call => break outcome,
         }

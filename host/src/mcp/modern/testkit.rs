@@ -261,6 +261,7 @@ impl Kit {
             method: method.to_owned(),
             params: Some(raw(&params.to_string()).into()),
             param_headers,
+            envelope: None,
         };
         self.mcp.modern(Visitor { principal: "me".into(), face }, request)
     }

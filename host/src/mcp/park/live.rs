@@ -13,7 +13,7 @@ use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{Delivery, Reply};
 
 use super::question::Question;
-use crate::route::{Ask, CallEvent, Failure, Presence, Settled};
+use crate::route::{Ask, Asked, CallEvent, Failure, Presence, Settled};
 
 /// Questions that come within this of each other are asked together.
 const TOGETHER: Duration = Duration::from_millis(25);
@@ -42,7 +42,7 @@ pub(crate) struct Live {
     outcome: Option<Outcome>,
     /// Its place among the answers that are kept.
     kept: Option<OwnedSemaphorePermit>,
-    asks: mpsc::Receiver<Ask>,
+    asks: Asked,
     events: Option<mpsc::Receiver<CallEvent>>,
     open: Vec<Question>,
     /// Questions so far.
@@ -65,7 +65,7 @@ impl Live {
         room: usize,
         presence: Presence,
         call: impl Future<Output = Outcome> + Send + 'static,
-        asks: mpsc::Receiver<Ask>,
+        asks: Asked,
         events: Option<mpsc::Receiver<CallEvent>>,
         early: Option<Box<RawValue>>,
     ) -> Self {
@@ -99,7 +99,7 @@ impl Live {
             let until = first.map(|first| (last + TOGETHER).min(first + PATIENCE));
             tokio::select! {
                 outcome = running(&mut self.call) => self.ended(outcome),
-                Some(ask) = self.asks.recv() => {
+                ask = self.asks.next() => {
                     self.take(ask);
                     last = Instant::now();
                     first = first.or(Some(last)).filter(|_| !self.open.is_empty());
@@ -127,7 +127,7 @@ impl Live {
                     let outcome = if self.kept.is_some() { outcome } else { Err(self.unkept(size)) };
                     self.ended(outcome);
                 }
-                Some(ask) = self.asks.recv() => self.take(ask),
+                ask = self.asks.next() => self.take(ask),
                 // Progress of a request that was answered goes nowhere.
                 Some(event) = heard(&mut self.events) => drop(event),
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -12,12 +13,12 @@ use wharf_core::{CallId, Code, InstanceNo, PluginId};
 use wharf_plugin_api::{Delivery, Era, Notification, Reply, Request};
 
 use super::{EXPIRY, KEPT, Live, Origin, Park, Passed};
-use crate::route::{Ask, CallEvent, Presence, Settled};
+use crate::route::{Ask, Asks, CallEvent, Presence, Settled, asks};
 use crate::tasks::Tasks;
 
 /// A plugin's side of one call.
 struct Plugin {
-    asks: mpsc::Sender<Ask>,
+    asks: Asks,
     end: oneshot::Sender<&'static str>,
     /// What it knows of the client.
     presence: Presence,
@@ -53,7 +54,7 @@ fn call(cancelled: &Arc<AtomicUsize>) -> (Live, Plugin, mpsc::Sender<CallEvent>)
 }
 
 fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> (Live, Plugin, mpsc::Sender<CallEvent>) {
-    let (asks, asked) = mpsc::channel(8);
+    let (asks, asked) = asks();
     let (end, ended) = oneshot::channel();
     let (events, heard) = mpsc::channel(8);
     let running = Running(Arc::clone(cancelled), false);
@@ -76,7 +77,7 @@ impl Plugin {
         let (reply, answered) = oneshot::channel();
         let params = json!({ "message": message }).to_string();
         let request = Request { method: "elicitation/create".into(), params: Some(raw(&params).into()) };
-        self.asks.try_send(Ask { request, reply }).unwrap();
+        assert_eq!(self.asks.put(Ask { request, reply }).now_or_never(), Some(true));
         answered
     }
 }
@@ -91,7 +92,7 @@ fn origin() -> Origin {
 }
 
 async fn pass(park: &Park, live: Live) -> Passed {
-    park.pass(live, &origin(), &mut |_| {}).await
+    park.pass(live, origin, &mut |_| {}).await
 }
 
 /// What the client is asked, and the token.
@@ -315,7 +316,7 @@ async fn a_call_that_ends_while_its_client_is_away_is_told_when_it_comes() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let live = park.resume(&token, &origin()).await.unwrap();
     let mut heard = 0;
-    let passed = park.pass(live, &origin(), &mut |_| heard += 1).await;
+    let passed = park.pass(live, origin, &mut |_| heard += 1).await;
     assert_eq!((result(passed), heard), ("{\"gave\":\"up\"}".to_owned(), 0));
 }
 
@@ -349,7 +350,7 @@ async fn what_is_said_before_the_end_is_heard_before_it() {
     }
     plugin.end.send("{}").unwrap();
     let mut heard = 0;
-    result(park.pass(live, &origin(), &mut |_| heard += 1).await);
+    result(park.pass(live, origin, &mut |_| heard += 1).await);
     assert_eq!(heard, 5);
 }
 

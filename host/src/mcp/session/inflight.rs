@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio_util::sync::CancellationToken;
 use wharf_plugin_api::{Id, RpcError};
 
 use crate::mcp::failure::{BUSY, INVALID_REQUEST};
+use crate::word::Word;
 
 /// Requests of one session at a time, at most.
 pub(crate) const MOST: usize = 64;
 
-type Table = Arc<Mutex<HashMap<Id, CancellationToken>>>;
+type Table = Arc<Mutex<HashMap<Id, Arc<Word>>>>;
 
 /// The requests that are under way. An id keeps its type: `1` is not `"1"`.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(in crate::mcp) struct Inflight(Table);
 pub(in crate::mcp) struct Ticket {
     table: Table,
     id: Id,
-    cancelled: CancellationToken,
+    cancelled: Arc<Word>,
 }
 
 impl Inflight {
@@ -40,8 +40,8 @@ impl Inflight {
             let text = format!("{MOST} requests of this session are under way already; wait for one of them");
             return Err(RpcError::new(BUSY, text));
         }
-        let cancelled = CancellationToken::new();
-        table.insert(id.clone(), cancelled.clone());
+        let cancelled = Arc::<Word>::default();
+        table.insert(id.clone(), Arc::clone(&cancelled));
         Ok(Ticket { table: Arc::clone(&self.0), id: id.clone(), cancelled })
     }
 
@@ -49,7 +49,7 @@ impl Inflight {
     pub(in crate::mcp) fn cancel(&self, id: &Id) {
         let cancelled = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         if let Some(cancelled) = cancelled {
-            cancelled.cancel();
+            cancelled.say();
         }
     }
 }
@@ -57,7 +57,7 @@ impl Inflight {
 impl Ticket {
     /// Resolves when the client cancels it.
     pub(in crate::mcp) async fn cancelled(&self) {
-        self.cancelled.cancelled().await;
+        self.cancelled.heard().await;
     }
 }
 
@@ -69,6 +69,7 @@ impl Drop for Ticket {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use wharf_plugin_api::Id;
 
     use super::{Inflight, MOST};
@@ -81,7 +82,7 @@ mod tests {
         assert_eq!(inflight.begin(&Id::number(1)).unwrap_err().code, -32600);
         inflight.cancel(&Id::text("1"));
         text.cancelled().await;
-        assert!(!number.cancelled.is_cancelled());
+        assert!(number.cancelled().now_or_never().is_none());
         drop(number);
         assert!(inflight.begin(&Id::number(1)).is_ok());
     }

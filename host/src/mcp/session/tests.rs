@@ -316,6 +316,7 @@ async fn what_a_plugin_linked_and_does_not_list_is_read_of_it_by_whom_it_was_lin
             method: method.to_owned(),
             params: params(&json!({ key: value, "_meta": meta }).to_string()),
             param_headers: None,
+            envelope: None,
         };
         let answered = mcp.modern(visitor("cid"), request).answer.await;
         serde_json::from_slice::<Value>(&answered.message.unwrap()).unwrap()

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wharf_core::Code;
 use wharf_core::catalog::Tool;
@@ -15,7 +14,7 @@ use wharf_plugin_api::{CallErrorKind, Caller, Client, Delivery, Reply};
 
 use super::{answers, call, executions, run, run_tool};
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest, raw};
-use crate::route::{CallSpec, Failure, Settled};
+use crate::route::{CallSpec, Failure, Settled, asks};
 
 /// It was handed over, and the plugin died.
 const DIED: Answer = Answer::Fails(CallErrorKind::Connection, Delivery::Unknown);
@@ -171,12 +170,12 @@ async fn a_person_is_not_asked_twice() {
     let kit = Kit::new(answers(&[Answer::AsksAndFails]), trusting());
     kit.ready().await;
     let client = Arc::new(Client { capabilities: raw(r#"{"elicitation":{}}"#).into(), ..Client::default() });
-    let (asks, mut asked) = mpsc::channel(8);
+    let (asks, mut asked) = asks();
     let caller = Caller { client, ..Caller::new("test") };
     let spec = CallSpec { asks: Some(asks), caller, ..spec(&kit) };
     let calling =
         kit.services.tasks.spawn(tracing::Span::none(), run_tool(&kit, spec, Some(tool(READ_ONLY))));
-    drop(asked.recv().await.unwrap());
+    drop(asked.next().await);
     assert_eq!(calling.await.unwrap().unwrap_err().code, Code::OutcomeUnknown);
     assert_eq!(executions(&kit), 1);
     call(&kit, None).await.unwrap();

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use nix::sys::socket::{getsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{IDLE, Listening, ServeError, Settings, Shared, bind_unix, is_trusted, keep_alive};
+use super::{Listening, ServeError, Settings, Shared, bind_unix, is_trusted, keep_alive};
 use crate::held::{Held, STUCK};
 use crate::serve::auth::{Auth, Via};
 use crate::serve::body::JsonBody;
 use crate::serve::door::Door;
-use crate::serve::framing::{HEAD_DEADLINE, STALL};
+use crate::serve::framing::{HEAD_DEADLINE, IDLE, STALL};
 use crate::serve::guard::Guard;
 use crate::serve::problem::Problem;
 use crate::serve::spare::Seat;
@@ -58,7 +58,7 @@ fn stub_of(held: Held, connections: usize) -> Stub {
         .route("/echo", post(echo));
     let shared = Arc::new(Shared {
         drain: Arc::default(),
-        door: Door::new(Guard::default(), Auth::Open, router),
+        door: Door::new(Guard::default(), Auth::Open, router, None),
         held,
         tasks: Tasks::default(),
     });

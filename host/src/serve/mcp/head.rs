@@ -50,14 +50,22 @@ impl FromRequestParts<McpEdge> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, edge: &McpEdge) -> Result<Self, Problem> {
         let face = face(parts, edge).await?;
-        if !edge.mcp.has(&face) {
-            return Err(nothing(&face));
-        }
-        // The door puts it there; without it nobody is anybody.
-        let principal =
-            parts.extensions.get::<Principal>().map_or_else(|| "anonymous".into(), |found| found.0.clone());
-        Ok(Self(Visitor { principal, face }))
+        visitor(edge, face, parts.extensions.get().cloned()).map(Self)
     }
+}
+
+/// Who asks for a face, if there is such a one.
+pub(in crate::serve) fn visitor(
+    edge: &McpEdge,
+    face: Face,
+    principal: Option<Principal>,
+) -> Result<Visitor, Problem> {
+    if !edge.mcp.has(&face) {
+        return Err(nothing(&face));
+    }
+    // The door puts it there; without it nobody is anybody.
+    let principal = principal.map_or_else(|| "anonymous".into(), |found| found.0);
+    Ok(Visitor { principal, face })
 }
 
 async fn face(parts: &mut Parts, edge: &McpEdge) -> Result<Face, Problem> {
@@ -71,7 +79,7 @@ async fn face(parts: &mut Parts, edge: &McpEdge) -> Result<Face, Problem> {
     parsed_plugin(value)
 }
 
-pub(super) fn parsed_plugin(id: &str) -> Result<Face, Problem> {
+pub(in crate::serve) fn parsed_plugin(id: &str) -> Result<Face, Problem> {
     PluginId::new(id).map(Face::Plugin).map_err(|_| no_plugin(id))
 }
 

@@ -22,10 +22,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Router};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
 
 use self::head::{Refusal, Visit};
+pub(super) use self::head::{parsed_plugin as face_of, visitor};
 use self::old_sse::OldSessions;
 use self::room::Room;
 use self::streams::Streams;
@@ -34,8 +36,8 @@ use super::problem::Answer;
 use super::taking::taker_of;
 use super::trace::Traced;
 use crate::held::Taker;
-use crate::mcp::Mcp;
 use crate::mcp::ladder::{self, Classified, ModernMessage};
+use crate::mcp::{Mcp, Visitor};
 use crate::tasks::Tasks;
 
 /// What these routes share.
@@ -49,15 +51,20 @@ pub(super) struct McpEdge {
     pipes: Arc<Semaphore>,
 }
 
+impl McpEdge {
+    pub(super) fn new(mcp: Mcp, tasks: Tasks) -> Self {
+        Self {
+            mcp,
+            streams: Streams::new(tasks.clone()),
+            old: OldSessions::default(),
+            pipes: Arc::new(Semaphore::new(pipe::PIPES)),
+            tasks,
+        }
+    }
+}
+
 /// The routes, without fallbacks.
-pub(super) fn routes(mcp: Mcp, tasks: Tasks) -> Router {
-    let edge = McpEdge {
-        mcp,
-        streams: Streams::new(tasks.clone()),
-        old: OldSessions::default(),
-        pipes: Arc::new(Semaphore::new(pipe::PIPES)),
-        tasks,
-    };
+pub(super) fn routes(edge: McpEdge) -> Router {
     Router::new()
         .route("/mcp", post(message))
         .route("/mcp", get(legacy::listen))
@@ -87,11 +94,22 @@ async fn message(
     _: Room,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let head = match head::of(&headers) {
+    let taker = taker_of(taker, edge.mcp.held());
+    posted(&edge, visitor, (&headers, body), &taker).await
+}
+
+/// Likewise, whoever has found out who asks for what.
+pub(super) async fn posted(
+    edge: &McpEdge,
+    visitor: Visitor,
+    (headers, body): (&HeaderMap, Option<Bytes>),
+    taker: &Arc<Taker>,
+) -> Answer {
+    let head = match head::of(headers) {
         Ok(head) => head,
         Err(refusal) => return Ok(refusal.into_response()),
     };
-    let traced = Traced::of(&headers);
+    let traced = Traced::of(headers);
     let classified = match ladder::classify(Some(&head), &body.unwrap_or_default()) {
         Ok(classified) => classified,
         Err(rejection) => return Ok(head::answered(rejection.answered())),
@@ -99,11 +117,8 @@ async fn message(
     Ok(match classified {
         Classified::Modern(ModernMessage::Request(mut request)) => {
             traced.put(&mut request.params);
-            match head::accepts_both(&headers, &request.id) {
-                Ok(()) => {
-                    let taker = taker_of(taker, edge.mcp.held());
-                    modern::answer(&edge, visitor, request, taker).await
-                }
+            match head::accepts_both(headers, &request.id) {
+                Ok(()) => modern::answer(edge, visitor, request, taker).await,
                 Err(refusal) => refusal.into_response(),
             }
         }
@@ -111,10 +126,18 @@ async fn message(
         Classified::Modern(ModernMessage::Notification { .. }) => accepted(),
         Classified::Legacy(mut body) => {
             body.requests().for_each(|params| traced.put(params));
-            let answer: Result<Response, Refusal> = legacy::post(&edge, visitor, &headers, body).await;
+            let answer: Result<Response, Refusal> = legacy::post(edge, visitor, headers, body).await;
             answer.unwrap_or_else(IntoResponse::into_response)
         }
     })
+}
+
+/// Whether there is room for what the head tells of.
+///
+/// # Errors
+/// The answer, if there is none.
+pub(super) fn has_room(edge: &McpEdge, headers: &HeaderMap) -> Result<(), Response> {
+    room::ahead(&edge.mcp, headers).map_err(IntoResponse::into_response)
 }
 
 /// The answer to what wants none.

@@ -23,7 +23,7 @@ pub(super) async fn answer(
     edge: &McpEdge,
     visitor: Visitor,
     request: ModernRequest,
-    taker: Arc<Taker>,
+    taker: &Arc<Taker>,
 ) -> Response {
     let (id, is_listen) = (request.id.clone(), request.method == LISTEN);
     let mut exchange = edge.mcp.modern(visitor, request);
@@ -36,7 +36,7 @@ pub(super) async fn answer(
         () = tokio::time::sleep(KEEP_ALIVE) => None,
     };
     let begun = stream::iter([first.map_or(PULSE, |event| frame("message", None, &event))]);
-    let live = Live::new(&edge.tasks, taker, exchange, (id, is_listen));
+    let live = Live::new(&edge.tasks, Arc::clone(taker), exchange, (id, is_listen));
     sse::respond(begun.chain(live.frames()))
 }
 

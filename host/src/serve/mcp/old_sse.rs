@@ -166,14 +166,14 @@ mod tests {
     use serde_json::json;
 
     use crate::mcp::modern::testkit::{Kit, call};
-    use crate::serve::mcp::routes;
+    use crate::serve::mcp::{McpEdge, routes};
     use crate::serve::sse::KEEP_ALIVE;
     use crate::tasks::Tasks;
 
     #[tokio::test]
     async fn a_stream_that_nobody_reads_ends_when_too_much_waits_in_it() {
         let (kit, tasks) = (Kit::new().await, Tasks::default());
-        let routes = TowerToHyperService::new(routes(kit.mcp.clone(), tasks.clone()));
+        let routes = TowerToHyperService::new(routes(McpEdge::new(kit.mcp.clone(), tasks.clone())));
         let asked = Request::get("/sse").header("accept", "text/event-stream").body(Body::empty()).unwrap();
         let mut events = routes.call(asked).await.unwrap().into_body().into_data_stream();
         let first = String::from_utf8(events.next().await.unwrap().unwrap().to_vec()).unwrap();
@@ -202,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_in_flight_is_answered_before_the_stream_ends_with_the_host() {
         let (kit, tasks) = (Kit::new().await, Tasks::default());
-        let routes = TowerToHyperService::new(routes(kit.mcp.clone(), tasks.clone()));
+        let routes = TowerToHyperService::new(routes(McpEdge::new(kit.mcp.clone(), tasks.clone())));
         let asked = Request::get("/sse").header("accept", "text/event-stream").body(Body::empty()).unwrap();
         let mut events = routes.call(asked).await.unwrap().into_body().into_data_stream();
         let first = String::from_utf8(events.next().await.unwrap().unwrap().to_vec()).unwrap();

@@ -2,8 +2,8 @@
 //! soon as its method is known. What is no call passes: an answer to a plugin's question, or a cancellation, makes room.
 
 use axum::extract::FromRequestParts;
-use http::StatusCode;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use wharf_plugin_api::Id;
 
 use super::McpEdge;
@@ -18,10 +18,14 @@ impl FromRequestParts<McpEdge> for Room {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, edge: &McpEdge) -> Result<Self, Refusal> {
-        let method = single(&parts.headers, &METHOD).ok().flatten();
-        method.map_or(Ok(()), |method| look(&edge.mcp, method, None))?;
-        Ok(Self)
+        ahead(&edge.mcp, &parts.headers).map(|()| Self)
     }
+}
+
+/// Refuses a call of which its head tells, and for which there is no room.
+pub(super) fn ahead(mcp: &Mcp, headers: &HeaderMap) -> Result<(), Refusal> {
+    let method = single(headers, &METHOD).ok().flatten();
+    method.map_or(Ok(()), |method| look(mcp, method, None))
 }
 
 /// Refuses a call for which there is no room.

@@ -61,11 +61,11 @@ impl Streams {
 
     /// Those of a session, which are dropped when it ends.
     pub(super) fn of(&self, session: &Arc<Session>) -> Arc<Tracks> {
-        let id: Arc<str> = session.id().into();
         let mut sessions = locked(&self.sessions);
-        if let Some(tracks) = sessions.get(&id) {
+        if let Some(tracks) = sessions.get(session.id()) {
             return Arc::clone(tracks);
         }
+        let id: Arc<str> = session.id().into();
         let tracks = Arc::new(Tracks {
             session: Arc::clone(session),
             feed: Arc::new(Track::new(FEED, self.kept.clone())),

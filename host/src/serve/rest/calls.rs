@@ -2,12 +2,14 @@
 //!
 //! Arguments and results stay the bytes they are. A client that goes away drops the call's future, and with it the call.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
 use axum::response::IntoResponse as _;
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -26,7 +28,7 @@ use crate::mcp::modern::{Brought, MISSING_CAPABILITY, open_to_questions};
 use crate::mcp::park::{Live, Passed};
 use crate::route::{CallEvent, CallSpec, Edge as EdgeKind, Failure, Settled};
 use crate::serve::auth::Principal;
-use crate::serve::body::JsonBody;
+use crate::serve::body::{self, JsonBody};
 use crate::serve::facade::{self, Unwrapped};
 use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse;
@@ -68,34 +70,70 @@ pub(super) async fn call(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Answer {
+    let taker = taker_of(taker, edge.host.held());
+    run(&edge, &principal, (&plugin, &tool), (&headers, tries, body), &taker).await
+}
+
+/// Likewise, whoever has found the names in the path.
+pub(in crate::serve) async fn found<B>(
+    edge: &Edge,
+    principal: &Principal,
+    names: (&str, &str),
+    (headers, body): (&HeaderMap, B),
+    taker: &Arc<Taker>,
+) -> Answer
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: Into<axum::BoxError>,
+{
+    let tries = Tries::of(headers)?;
+    edge.host.has_room()?;
+    let body = body::json(headers, body).await?;
+    run(edge, principal, names, (headers, tries, body), taker).await
+}
+
+async fn run(
+    edge: &Edge,
+    principal: &Principal,
+    (plugin, tool): (&str, &str),
+    (headers, tries, body): (&HeaderMap, Tries, Option<Bytes>),
+    taker: &Arc<Taker>,
+) -> Answer {
     let mut wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
-    let begun = Instant::now();
-    let most = wanted.timeout_ms.map_or(Duration::MAX, Duration::from_millis);
-    let away = |failure| edge.host.turned_away(&plugin, CALL, failure);
-    let tool = edge.host.tool_within(&plugin, &tool, most).await.map_err(away)?;
-    // The caller's time runs while a plugin on its way up is waited for.
-    let waited = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    wanted.timeout_ms = wanted.timeout_ms.map(|all| all.saturating_sub(waited).max(1));
-    checked(&edge, &tool, wanted.arguments).await?;
-    let (streams, durable) = (sse::wanted(&headers), input::durable(&headers)?);
-    let said = (durable, Traced::of(&headers), tries);
-    let live = live(&edge, &tool, &principal, &wanted, (streams, said)).await?;
-    let origin = input::origin(&principal, &tool, wanted.arguments)?;
-    let park = edge.mcp.park().clone();
+    let away = |failure| edge.host.turned_away(plugin, CALL, failure);
+    let tool = match wanted.timeout_ms {
+        None => edge.host.tool(plugin, tool).await.map_err(away)?,
+        Some(most) => {
+            let begun = Instant::now();
+            let tool =
+                edge.host.tool_within(plugin, tool, Duration::from_millis(most)).await.map_err(away)?;
+            // The caller's time runs while a plugin on its way up is waited for.
+            let waited = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            wanted.timeout_ms = Some(most.saturating_sub(waited).max(1));
+            tool
+        }
+    };
+    checked(edge, &tool, wanted.arguments).await?;
+    let (streams, durable) = (sse::wanted(headers), input::durable(headers)?);
+    let said = (durable, Traced::of(headers), tries);
+    let live = live(edge, &tool, principal, &wanted, (streams, said)).await?;
+    let park = edge.mcp.park();
     if streams {
+        let origin = input::origin(principal, &tool, wanted.arguments);
         let (sender, events) = Events::new(edge.host.held(), progress::QUEUE);
-        let taker = taker_of(taker, edge.host.held());
+        let (park, taker) = (park.clone(), Arc::clone(taker));
         let call = async move {
             // The router drops what a slow client has no room for; this is the same queue, one step on.
             let mut hear = |event| {
                 sender.try_send(progress::event_frame(event));
             };
-            let passed = park.pass(live, &origin, &mut hear).await;
+            let passed = park.pass(live, || origin.clone(), &mut hear).await;
             passed_answer(&tool, passed).map(|body| taker.hold(body.into()))
         };
         return Ok(sse::respond(progress::stream(&edge.tasks, call, events)));
     }
-    let passed = park.pass(live, &origin, &mut drop).await;
+    let origin = || input::origin(principal, &tool, wanted.arguments);
+    let passed = park.pass(live, origin, &mut drop).await;
     let replayed = matches!(&passed, Passed::Ended(Ok(settled)) if settled.replayed);
     let response = passed_answer(&tool, passed).map(|body| raw_json(StatusCode::OK, body));
     Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
@@ -116,7 +154,7 @@ async fn live(
     (streams, (durable, traced, tries)): (bool, (bool, Traced, Tries)),
 ) -> Result<Live, Problem> {
     if let Some(token) = wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
-        let origin = input::origin(principal, tool, wanted.arguments)?;
+        let origin = input::origin(principal, tool, wanted.arguments);
         let live = edge.mcp.park().resume(token, &origin).await;
         let mut live = live.map_err(|error| Problem::new(Code::BadRequest, error.message))?;
         if let Some(answers) = wanted.answers {
@@ -124,11 +162,10 @@ async fn live(
         }
         return Ok(live);
     }
-    let caller = input::caller(principal);
-    let mut spec = CallSpec { caller, ..spec(tool, principal.clone(), wanted.arguments) };
+    let payload = input::payload(tool, wanted)?;
+    let mut spec = CallSpec { payload, ..spec(tool, input::caller(principal), None) };
     spec.durable = durable;
     spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
-    spec.payload = input::payload(tool, wanted)?;
     spec.trace = traced.with(wanted.meta);
     tries.put(&mut spec);
     let events = streams.then(|| {
@@ -169,8 +206,9 @@ pub(super) async fn facade(
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
     checked(&edge, &tool, arguments).await?;
-    let mut call =
-        CallSpec { durable, trace: Traced::of(&headers).with(None), ..spec(&tool, principal, arguments) };
+    let caller = Caller::new(principal.0);
+    let trace = Traced::of(&headers).with(None);
+    let mut call = CallSpec { durable, trace, ..spec(&tool, caller, arguments) };
     tries.put(&mut call);
     let settled = edge.host.call(call).await?;
     let replayed = settled.replayed;
@@ -225,27 +263,29 @@ fn must_be_object(what: &str, json: Option<&RawValue>) -> Result<(), Problem> {
     Err(Problem::new(Code::BadRequest, format!("{what} must be a JSON object")))
 }
 
-fn spec(tool: &Tool, principal: Principal, arguments: Option<&RawValue>) -> CallSpec {
+fn spec(tool: &Tool, caller: Caller, arguments: Option<&RawValue>) -> CallSpec {
     let arguments = arguments.map(|arguments| Arc::from(arguments.to_owned()));
-    let (plugin, caller) = (PluginId::clone(&tool.plugin), Caller::new(principal.0));
+    let plugin = PluginId::clone(&tool.plugin);
     CallSpec { edge: EdgeKind::Rest, ..CallSpec::tool(plugin, tool.name.as_str(), arguments, caller) }
 }
 
 /// The body of an answered call. The plugin's result is put in as it came.
 pub(super) fn answer(tool: &Tool, settled: Settled) -> Result<Vec<u8>, Problem> {
-    let about = about(tool, &settled);
-    let Settled { call_id, instance, duration, reply, .. } = settled;
-    let result = match reply {
-        Reply::Result(result) => result,
-        Reply::Error(error) => return Err(refused(about, error)),
+    let (call_id, instance, duration) = (settled.call_id, settled.instance, settled.duration.as_millis());
+    let result = match &settled.reply {
+        Reply::Result(result) => result.get(),
+        Reply::Error(error) => return Err(refused(about(tool, &settled), error.clone())),
     };
-    // Ids hold nothing that JSON would have to escape.
-    let head = format!(
-        r#"{{"call_id":"{call_id}","plugin":"{}","instance":{instance},"duration_ms":{},"result":"#,
+    let mut out = String::with_capacity(result.len() + tool.plugin.as_str().len() + 128);
+    // Ids hold nothing that JSON would have to escape, and writing to a text does not fail.
+    let _: fmt::Result = write!(
+        out,
+        r#"{{"call_id":"{call_id}","plugin":"{}","instance":{instance},"duration_ms":{duration},"result":"#,
         tool.plugin,
-        duration.as_millis()
     );
-    Ok([head.as_bytes(), result.get().as_bytes(), b"}"].concat())
+    out.push_str(result);
+    out.push('}');
+    Ok(out.into_bytes())
 }
 
 /// What an error after an answer says besides its code.
@@ -253,7 +293,7 @@ fn about(tool: &Tool, settled: &Settled) -> Failure {
     Failure {
         plugin: Some(tool.plugin.as_str().into()),
         tool: Some(tool.name.as_str().into()),
-        call_id: Some(settled.call_id.clone()),
+        call_id: Some(settled.call_id),
         delivery: Some(Delivery::Answered),
         ..Failure::new(Code::ProtocolError, String::new())
     }

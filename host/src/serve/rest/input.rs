@@ -31,7 +31,7 @@ static CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
 
 /// A caller whose user can be asked.
 pub(super) fn caller(principal: &Principal) -> Caller {
-    Caller { client: Arc::clone(&CLIENT), ..Caller::new(Arc::clone(&principal.0)) }
+    Caller { principal: Arc::clone(&principal.0), client: Arc::clone(&CLIENT), session: None }
 }
 
 /// Whether the caller asks, by `Wharf-Durable`, that what is written down of the call survives the loss of power.
@@ -44,19 +44,14 @@ pub(super) fn durable(headers: &HeaderMap) -> Result<bool, Problem> {
 }
 
 /// The request that a call comes from.
-pub(super) fn origin(
-    principal: &Principal,
-    tool: &Tool,
-    arguments: Option<&RawValue>,
-) -> Result<Origin, Problem> {
-    Ok(Origin {
+pub(super) fn origin(principal: &Principal, tool: &Tool, arguments: Option<&RawValue>) -> Origin {
+    Origin {
         principal: Arc::clone(&principal.0),
         face: Face::Plugin(tool.plugin.clone()),
         method: METHOD.to_owned(),
-        params: Some(
-            splice::call_params(&tool.name, arguments, None).map_err(|error| unwritten(&error))?.into(),
-        ),
-    })
+        // The pieces are JSON already, so there is no error.
+        params: splice::call_params(&tool.name, arguments, None).ok().map(Into::into),
+    }
 }
 
 /// What goes to the plugin. Only who brings answers needs more than the pieces of a call.

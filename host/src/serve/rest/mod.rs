@@ -26,6 +26,8 @@ use http::{StatusCode, Uri};
 use serde::Serialize;
 use wharf_core::Code;
 
+use super::hot::Hot;
+use super::mcp::McpEdge;
 use super::problem::Problem;
 use super::schema::Schemas;
 use crate::Host;
@@ -43,9 +45,17 @@ pub(crate) struct Edge {
     tasks: Tasks,
 }
 
-/// All routes.
-pub(crate) fn router(host: Host, mcp: Mcp, tasks: Tasks) -> Router {
-    let over_mcp = super::mcp::routes(mcp.clone(), tasks.clone());
+pub(in crate::serve) use self::calls::found as call;
+
+/// All routes, and those of them that carry calls once more.
+pub(super) fn routes(host: Host, mcp: Mcp, tasks: Tasks) -> (Router, Hot) {
+    let over_mcp = McpEdge::new(mcp.clone(), tasks.clone());
+    let edge = Edge { host, mcp, schemas: Arc::default(), tasks };
+    let router = router(edge.clone(), over_mcp.clone());
+    (router, Hot { rest: edge, mcp: over_mcp })
+}
+
+fn router(edge: Edge, over_mcp: McpEdge) -> Router {
     let routes = Router::new()
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
@@ -69,8 +79,8 @@ pub(crate) fn router(host: Host, mcp: Mcp, tasks: Tasks) -> Router {
         .route("/api/v1/plugins/{id}/tools/{tool}/call", post(calls::call))
         .route("/api/v1/plugins/{id}/scale", post(plugins::scale))
         .route("/api/v1/plugins/{id}/{action}", post(plugins::command))
-        .with_state(Edge { host, mcp, schemas: Arc::default(), tasks });
-    with_fallbacks(routes.merge(over_mcp))
+        .with_state(edge);
+    with_fallbacks(routes.merge(super::mcp::routes(over_mcp)))
 }
 
 /// What no route takes is a problem as well.

@@ -24,7 +24,7 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let key = single(headers, &KEY)?.map(|text| Key::new(text).map_err(|error| wrong(&KEY, &error)));
         let attempt = single(headers, &ATTEMPT)?.map(|text| {
             let number = text.parse::<u32>().ok().filter(|number| *number > 0);

@@ -1,0 +1,123 @@
+//! The routes that carry calls, found without the router: it costs a call as much as all that the host does for it.
+//!
+//! What is found here the router would find as well, and answer the same; a path that is spelled in an unusual way goes there.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+use http::request::Parts;
+use wharf_core::catalog::Face;
+
+use super::auth::Principal;
+use super::body;
+use super::mcp::{self, McpEdge};
+use super::problem::Answer;
+use super::rest::{self, Edge};
+use crate::held::Taker;
+
+/// What answers them.
+#[derive(Clone, Debug)]
+pub(super) struct Hot {
+    pub(super) rest: Edge,
+    pub(super) mcp: McpEdge,
+}
+
+/// Which of them a request is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Way<'a> {
+    /// A call of a tool of a plugin, by REST.
+    Call { plugin: &'a str, tool: &'a str },
+    /// A message to the endpoint of all plugins, or of this one.
+    Message(Option<&'a str>),
+}
+
+impl Way<'_> {
+    /// `None`: the router knows.
+    pub(super) fn of(head: &Parts) -> Option<Way<'_>> {
+        if head.method != Method::POST {
+            return None;
+        }
+        let path = head.uri.path();
+        if path == "/mcp" {
+            return Some(Way::Message(None));
+        }
+        if let Some(plugin) = path.strip_prefix("/plugins/").and_then(|rest| rest.strip_suffix("/mcp")) {
+            return is_plain(plugin).then_some(Way::Message(Some(plugin)));
+        }
+        let rest = path.strip_prefix("/api/v1/plugins/")?.strip_suffix("/call")?;
+        let (plugin, tool) = rest.split_once("/tools/")?;
+        (is_plain(plugin) && is_plain(tool)).then_some(Way::Call { plugin, tool })
+    }
+}
+
+/// One part of a path that means what it says.
+fn is_plain(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|b| b != b'/' && b != b'%')
+}
+
+impl Hot {
+    /// Answers a request whose caller is known.
+    pub(super) async fn answer<B>(
+        &self,
+        way: Way<'_>,
+        (head, body): (&Parts, B),
+        principal: Principal,
+        taker: &Arc<Taker>,
+    ) -> Answer
+    where
+        B: hyper::body::Body<Data = Bytes>,
+        B::Error: Into<axum::BoxError>,
+    {
+        let headers = &head.headers;
+        let face = match way {
+            Way::Call { plugin, tool } => {
+                return rest::call(&self.rest, &principal, (plugin, tool), (headers, body), taker).await;
+            }
+            Way::Message(None) => Face::All,
+            Way::Message(Some(plugin)) => mcp::face_of(plugin)?,
+        };
+        let visitor = mcp::visitor(&self.mcp, face, Some(principal))?;
+        if let Err(refusal) = mcp::has_room(&self.mcp, headers) {
+            return Ok(refusal);
+        }
+        let body = body::json(headers, body).await?;
+        mcp::posted(&self.mcp, visitor, (headers, body), taker).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::Way;
+
+    fn way(method: &str, path: &str) -> Option<String> {
+        let (head, ()) = Request::builder().method(method).uri(path).body(()).unwrap().into_parts();
+        Way::of(&head).map(|way| format!("{way:?}"))
+    }
+
+    #[test]
+    fn only_plain_paths_of_calls_are_found() {
+        let call = Some(format!("{:?}", Way::Call { plugin: "p-1", tool: "t.x" }));
+        assert_eq!(way("POST", "/api/v1/plugins/p-1/tools/t.x/call"), call);
+        assert_eq!(way("POST", "/api/v1/plugins/p-1/tools/t.x/call?x=1"), call);
+        assert_eq!(way("POST", "/mcp"), Some(format!("{:?}", Way::Message(None))));
+        assert_eq!(way("POST", "/plugins/p/mcp"), Some(format!("{:?}", Way::Message(Some("p")))));
+        for other in [
+            "/mcp/",
+            "/api/v1/plugins/p/tools/t%20x/call",
+            "/api/v1/plugins/p/tools//call",
+            "/api/v1/plugins//tools/t/call",
+            "/api/v1/plugins/p/tools/a/b/call",
+            "/api/v1/plugins/p/tools/call",
+            "/plugins/a/b/mcp",
+            "/plugins//mcp",
+            "/groups/g/mcp",
+            "/tools/p/t",
+        ] {
+            assert_eq!(way("POST", other), None, "{other}");
+        }
+        assert_eq!(way("GET", "/mcp"), None);
+    }
+}
