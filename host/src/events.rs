@@ -16,7 +16,7 @@ const KEPT: usize = 1024;
 pub struct Event {
     /// Counts from 1 over the life of the host.
     pub id: u64,
-    /// `plugin.state`, `plugin.lists`, `plugin.squatted`, `catalog.changed`, `call.finished`, `manifest.error` or `journal.state`.
+    /// `plugin.state`, `plugin.lists`, `plugin.upgrade`, `plugin.squatted`, `catalog.changed`, `call.finished`, `manifest.error` or `journal.state`.
     pub kind: &'static str,
     /// When.
     #[serde(serialize_with = "crate::telemetry::rfc3339")]

@@ -12,7 +12,8 @@
 //! **From call to answer.** An edge ([`serve`]) reads the envelope of a request and asks the [`Host`]. [`route`]
 //! resolves the tool in the catalog (an immutable snapshot), lets the call through the plugin's gate, picks an instance,
 //! and gives the request to its link. The caller itself waits in the link's table of pending requests; the task that reads
-//! completes it directly. No supervisor ever sees a frame, no call ever waits for a supervisor.
+//! completes it directly. No supervisor ever sees a frame, no call ever waits for a supervisor. Before the first
+//! byte of a call goes out, that it does is in the [`journal`]; the next host reads there what became of it.
 //!
 //! **From client to call.** MCP comes in over [`serve`] (streamable HTTP of both eras on one path, HTTP+SSE) and over pipes
 //! (`edge_stdio`: stdin and stdout, or a connection given over to it). Either turns bytes into messages, lets a ladder decide

@@ -55,6 +55,11 @@ async fn a_call_is_remembered_with_what_was_tried() {
         newest(&host, "?plugin=q").await.is_empty() && newest(&host, "?outcome=unknown").await.is_empty()
     );
 
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let asked = host.request(Method::POST, "/api/v1/plugins/p/tools/echo/call").header("traceparent", parent);
+    Answer::of(asked.json(&json!({ "arguments": { "message": "traced" } }))).await.expect(200);
+    assert_eq!(newest(&host, "?limit=1").await[0]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+
     host.get("/api/v1/calls/c-00000000-1").await.problem(404, "call_not_found");
     host.get("/api/v1/calls/x").await.problem(404, "call_not_found");
     host.get("/api/v1/calls?outcome=odd").await.problem(400, "bad_request");

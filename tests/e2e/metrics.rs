@@ -129,6 +129,27 @@ async fn a_client_that_leaves_is_counted_as_cancelled() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_turned_away_is_counted_with_the_reason() {
+    let host = TestHost::with([("m", mock().set("limits.concurrency", 1).set("limits.queue", 0))]).await;
+    host.until_state("m", "ready").await;
+    let full = async {
+        host.until("m", "in a call", |view| view["instances"][0]["inflight"] == 1).await;
+        host.try_call("m", "echo", json!({ "message": "x" })).await.problem(503, "queue_full");
+    };
+    tokio::select! {
+        answer = host.try_call("m", "sleep", json!({ "ms": 60_000 })) => panic!("it sleeps: {}", answer.text()),
+        () = full => {}
+    }
+    host.command("m", "stop").await;
+    host.try_call("m", "echo", json!({ "message": "x" })).await.problem(503, "plugin_unavailable");
+    let page = host.metrics().await;
+    let rejected = |reason| page.sum("host_calls_rejected_total", &[("plugin", "m"), ("reason", reason)]);
+    assert_eq!((rejected("queue_full"), rejected("rate_limited")), (Some(1.0), Some(0.0)));
+    assert_eq!(rejected("plugin_unavailable"), Some(1.0));
+    assert_eq!(page.ended("m", "echo", "queue_full"), 1.0);
+}
+
+#[tokio::test]
 async fn no_client_chooses_a_label() {
     let host = TestHost::with([("m", mock())]).await;
     host.until_state("m", "ready").await;

@@ -110,7 +110,10 @@ async fn a_plugin_that_speaks_http_has_it_in_headers_too_and_the_event_names_it(
     host.until_state("far", "ready").await;
     let mut events = host.events("/api/v1/events").await;
     let request = host.request(Method::POST, "/api/v1/plugins/far/tools/odd/call").json(&json!({}));
-    assert_eq!(Answer::of(with_headers(request)).await.status, 200);
+    let answer = Answer::of(with_headers(request)).await.expect(200);
+    let shown =
+        host.get(&format!("/api/v1/calls/{}", answer["call_id"].as_str().expect("an id"))).await.expect(200);
+    assert_eq!(shown["trace_id"], TRACE, "{shown}");
     let (head, body) = fake.last_call();
     let in_header = head.get("traceparent").map(String::as_str);
     goes_on(in_header);

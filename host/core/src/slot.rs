@@ -53,6 +53,12 @@ impl fmt::Display for Revision {
 }
 
 impl Slot {
+    /// Whether what runs in the other does for this one too, whichever number and contents of the manifest each was made for.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        Self { revision: other.revision, n: other.n, ..*self } == *other
+    }
+
     /// The place of a plugin that has no other, or the `n`th of several alike, in the first revision.
     #[must_use]
     pub fn new(n: InstanceNo) -> Self {

@@ -9,7 +9,9 @@ mod parent;
 mod tests;
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde_json::value::{RawValue, to_raw_value};
 use wharf_plugin_api::Trace;
 
@@ -19,6 +21,8 @@ use crate::splice;
 /// The keys in `_meta`, and the names of the headers.
 pub const KEYS: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 const META: &str = "_meta";
+static TRACE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"trace"));
+static BAGGAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"baggage\""));
 
 /// What a caller said of its trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,9 +114,8 @@ impl TraceContext {
 
 /// Whether a text may hold one of the keys. False is certain.
 fn may_hold(text: &str) -> bool {
-    let holds = |needle: &str| memchr::memmem::find(text.as_bytes(), needle.as_bytes()).is_some();
     // A key may be spelled with escapes.
-    holds("\"trace") || holds("\"baggage\"") || holds("\\")
+    TRACE.find(text.as_bytes()).is_some() || BAGGAGE.find(text.as_bytes()).is_some() || text.contains('\\')
 }
 
 /// The params with this in their `_meta`, in place of whatever of the kind is there. What is no object stays as it is.

@@ -1,4 +1,4 @@
-//! `wharf start|stop|restart|drain|enable|disable P`: asks for it and waits until it is done.
+//! `wharf start|stop|restart|drain|enable|disable P`, `wharf scale P N`: asks for it and waits until it is done.
 
 use std::time::Duration;
 
@@ -27,6 +27,14 @@ pub(super) struct Args {
     json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct ScaleArgs {
+    #[command(flatten)]
+    common: Args,
+    /// How many replicas it is to have, 1 to 64
+    replicas: u32,
+}
+
 #[derive(Debug, Deserialize)]
 struct Operation {
     id: String,
@@ -34,10 +42,19 @@ struct Operation {
     detail: Option<String>,
 }
 
+pub(super) async fn scale(args: &ScaleArgs, host: &Client) -> Result<(), Complaint> {
+    let body = format!(r#"{{"replicas":{}}}"#, args.replicas);
+    ask("scale", &args.common, Some(body.into_bytes()), host).await
+}
+
 pub(super) async fn run(action: &str, args: &Args, host: &Client) -> Result<(), Complaint> {
+    ask(action, args, None, host).await
+}
+
+async fn ask(action: &str, args: &Args, body: Option<Vec<u8>>, host: &Client) -> Result<(), Complaint> {
     let until = Instant::now() + args.timeout;
     let mut body =
-        host.post(host.path(&["api", "v1", "plugins", &args.plugin, action]), None, Some(ANSWER)).await?;
+        host.post(host.path(&["api", "v1", "plugins", &args.plugin, action]), body, Some(ANSWER)).await?;
     let mut operation: Operation = parse(&body)?;
     while operation.status == "running" && !args.no_wait {
         if Instant::now() >= until {

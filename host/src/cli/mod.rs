@@ -89,6 +89,8 @@ enum Ask {
     Enable(command::Args),
     /// Switch a plugin off, and remember it
     Disable(command::Args),
+    /// Have another number of replicas of a plugin, and remember it
+    Scale(command::ScaleArgs),
     /// List the tools
     Tools(tools::ListArgs),
     /// Show one tool
@@ -147,6 +149,7 @@ impl Ask {
             Self::Drain(args) => command::run("drain", args, host).await,
             Self::Enable(args) => command::run("enable", args, host).await,
             Self::Disable(args) => command::run("disable", args, host).await,
+            Self::Scale(args) => command::scale(args, host).await,
             Self::Tools(args) => tools::list(args, host).await,
             Self::Describe(args) => tools::describe(args, host).await,
             Self::Call(args) => call::run(args, host).await,

@@ -45,6 +45,7 @@ pub(super) struct Plugin {
     pub(super) collisions: Vec<Collision>,
     #[serde(default)]
     pub(super) upgrade: Option<Upgrade>,
+    pub(super) replicas: Option<Replicas>,
     pub(super) instances: Vec<Instance>,
     pub(super) in_force: Option<InForce>,
     pub(super) manifest: Manifest,
@@ -113,9 +114,27 @@ pub(super) struct Instance {
     pub(super) state: String,
     pub(super) since: String,
     pub(super) inflight: usize,
+    pub(super) role: Option<String>,
+    pub(super) breaker: Option<Breaker>,
     pub(super) rss_bytes: Option<u64>,
     pub(super) session: Option<String>,
     pub(super) last_exit: Option<LastExit>,
+}
+
+/// How many replicas it has.
+#[derive(Debug, Deserialize)]
+pub(super) struct Replicas {
+    pub(super) manifest: u32,
+    pub(super) wanted: u32,
+}
+
+/// Whether calls go to an instance.
+#[derive(Debug, Deserialize)]
+pub(super) struct Breaker {
+    pub(super) state: String,
+    pub(super) cause: Option<String>,
+    pub(super) next_try_at: Option<String>,
+    pub(super) opened: u64,
 }
 
 #[derive(Debug, Deserialize)]

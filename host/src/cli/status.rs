@@ -8,7 +8,7 @@ use wharf_plugin_api::{Cause, ExitReport};
 use super::client::{Client, parse};
 use super::exit::Complaint;
 use super::out;
-use super::ps::{Collision, Instance, LastExit, ListsChanged, Plugin, Upgrade};
+use super::ps::{Breaker, Collision, Instance, LastExit, ListsChanged, Plugin, Replicas, Upgrade};
 use super::table::{age, span};
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,11 @@ fn describe(plugin: &Plugin, now: SystemTime) -> String {
     let spoken: Vec<&str> = spoken.into_iter().flatten().map(String::as_str).collect();
     row("speaks", if spoken.is_empty() { "not known yet".to_owned() } else { spoken.join(", ") }.as_str());
     row("tools", &format!("{}, restarts {}", plugin.tools, plugin.restarts));
+    if let Some(Replicas { manifest, wanted }) =
+        plugin.replicas.as_ref().filter(|it| it.wanted != it.manifest)
+    {
+        row("replicas", &format!("{wanted}, as an operator asked; {manifest} in the manifest"));
+    }
     if let Some(ListsChanged { at, after, text }) = &plugin.lists_changed {
         row("changed", &format!("{} ago, after a {after}: {text}", age(at, now)));
     }
@@ -117,6 +122,9 @@ fn tell_upgrade(upgrade: &Upgrade, now: SystemTime) -> Vec<(&'static str, String
 fn describe_instance(text: &mut String, instance: &Instance, now: SystemTime) {
     let Instance { n, generation, state, since, inflight, .. } = instance;
     write!(text, "  instance {n}#{generation}: {state} for {}, {inflight} in flight", age(since, now)).ok();
+    if instance.role.as_deref() == Some("standby") {
+        text.push_str(", stands by");
+    }
     if let Some(pid) = instance.pid {
         write!(text, ", pid {pid}").ok();
     }
@@ -133,6 +141,12 @@ fn describe_instance(text: &mut String, instance: &Instance, now: SystemTime) {
         write!(text, ", for session {session}").ok();
     }
     text.push('\n');
+    if let Some(breaker) = instance.breaker.as_ref().filter(|breaker| breaker.state != "closed") {
+        let Breaker { state, cause, next_try_at, opened } = breaker;
+        let next = next_try_at.as_ref().map(|at| format!(", tried again at {at}")).unwrap_or_default();
+        let cause = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+        writeln!(text, "    breaker {}, opened {opened} times{next}{cause}", state.replace('_', " ")).ok();
+    }
     let Some(exit) = &instance.last_exit else { return };
     let said = if exit.stderr_tail.is_empty() { "it had said nothing" } else { "its last lines on stderr:" };
     let up = span(Duration::from_millis(exit.uptime_ms));

@@ -177,3 +177,6 @@ impl Outbox for Queue {
 fn weight(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len().min(QUEUE_BYTES)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,7 @@ impl Inner {
         failure: Failure,
     ) -> Failure {
         let outcome = Outcome::Failed(failure.code);
+        plugin.into_iter().for_each(|plugin| plugin.core.meters.failed(failure.code));
         let meter = match plugin.map(|plugin| &plugin.core.meters) {
             None => Some(&self.services.meters.astray),
             Some(meters) if failure.tool.is_some() => Some(&*meters.unlisted),
@@ -138,6 +139,12 @@ impl Page {
         })?;
         family(to, &all::START, |all| {
             self.each(|id, plugin| all.histogram(&[id], &plugin.core.meters.starts.read()))
+        })?;
+        family(to, &all::REJECTED, |all| {
+            self.each(|id, plugin| {
+                let mut rejections = plugin.core.meters.rejections();
+                rejections.try_for_each(|(reason, count)| all.counter(&[id, reason], count))
+            })
         })?;
         family(to, &all::RETRIES, |all| {
             self.each(|id, plugin| {

@@ -10,6 +10,7 @@ use wharf_core::lifecycle::{Event, State};
 
 use super::Inner;
 use super::registry::Ask;
+use super::scale;
 use crate::plugin::{OperationView, PluginHandle};
 use crate::route::Failure;
 
@@ -35,6 +36,8 @@ pub enum Command {
     Enable,
     /// Switch it off; remembered.
     Disable,
+    /// Have so many replicas; remembered.
+    Scale(u32),
 }
 
 /// The operations of a host.
@@ -55,7 +58,8 @@ pub(super) fn begin(
 ) -> Result<OperationView, Failure> {
     let state = plugin.state();
     let without_instances = state == State::Misconfigured;
-    let switched_off = state == State::Disabled && !matches!(command, Command::Enable | Command::Disable);
+    let keeps = matches!(command, Command::Enable | Command::Disable | Command::Scale(_));
+    let switched_off = state == State::Disabled && !keeps;
     if without_instances || switched_off {
         let mut failure = inner.not_now(&plugin);
         if switched_off {
@@ -65,6 +69,12 @@ pub(super) fn begin(
             );
         }
         return Err(failure);
+    }
+    if let (Command::Scale(replicas), Some(manifest)) = (command, plugin.manifest())
+        && let Some(why) = scale::refusal(&manifest, replicas)
+    {
+        let id = plugin.core.id.as_str();
+        return Err(Failure { plugin: Some(id.into()), ..Failure::new(Code::BadRequest, why) });
     }
     let view = inner.operations.open(&plugin, command).ok_or_else(|| Failure {
         retry_after: Some(Duration::from_secs(1)),
@@ -82,18 +92,29 @@ pub(super) fn begin(
 }
 
 async fn carry_out(inner: &Inner, plugin: &PluginHandle, command: Command) -> Result<(), String> {
-    if let Command::Enable | Command::Disable = command {
-        let (done, kept) = oneshot::channel();
-        let ask = Ask::Switch(plugin.core.id.clone(), command == Command::Enable, done);
+    let (done, kept) = oneshot::channel();
+    let id = plugin.core.id.clone();
+    let ask = match command {
+        Command::Enable | Command::Disable => Some(Ask::Switch(id, command == Command::Enable, done)),
+        Command::Scale(replicas) => Some(Ask::Scale(id, replicas, done)),
+        Command::Start | Command::Stop | Command::Restart | Command::Drain => None,
+    };
+    if let Some(ask) = ask {
         inner.registry.send(ask).await.map_err(|_| "the host is ending".to_owned())?;
         kept.await.map_err(|_| "the host is ending".to_owned())??;
     }
-    plugin.operate(&command.event()).await;
-    let up = matches!(command, Command::Start | Command::Restart | Command::Enable);
+    if let Some(event) = command.event() {
+        plugin.operate(&event).await;
+    }
     let mut changes = plugin.changes();
     loop {
         changes.mark_unchanged();
-        if let Some(outcome) = if up { came_up(plugin) } else { went_down(plugin) } {
+        let outcome = match command {
+            Command::Start | Command::Restart | Command::Enable => came_up(plugin),
+            Command::Stop | Command::Drain | Command::Disable => went_down(plugin),
+            Command::Scale(_) => scale::done(plugin),
+        };
+        if let Some(outcome) = outcome {
             return outcome;
         }
         changes.changed().await.map_err(|_| "the plugin is gone".to_owned())?;
@@ -144,18 +165,20 @@ impl Command {
             Self::Drain => "drain",
             Self::Enable => "enable",
             Self::Disable => "disable",
+            Self::Scale(_) => "scale",
         }
     }
 
-    fn event(self) -> Event {
-        match self {
+    fn event(self) -> Option<Event> {
+        Some(match self {
             Self::Start => Event::Start,
             Self::Stop => Event::Stop,
             Self::Restart => Event::Restart,
             Self::Drain => Event::Drain,
             Self::Enable => Event::Enable,
             Self::Disable => Event::Disable,
-        }
+            Self::Scale(_) => return None,
+        })
     }
 }
 

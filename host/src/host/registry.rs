@@ -12,7 +12,8 @@ use wharf_core::manifest::Manifest;
 use wharf_core::manifest::diff::diff;
 use wharf_core::{Code, PluginId};
 
-use super::switches::Switches;
+use super::scale;
+use super::switches::{Scaled, Switches};
 use super::{Inner, RegisterError, ReloadView, Table};
 use crate::manifest::{Context, Problem, ProblemView, Reading, load_dir};
 use crate::plugin::meters::Reload;
@@ -33,6 +34,8 @@ pub(super) enum Ask {
     Register(Box<Manifest>, oneshot::Sender<Result<(), RegisterError>>),
     /// Remember an operator's switch.
     Switch(PluginId, bool, oneshot::Sender<Result<(), String>>),
+    /// Remember how many replicas an operator wants, and go by it.
+    Scale(PluginId, u32, oneshot::Sender<Result<(), String>>),
     /// End all plugins.
     End(oneshot::Sender<()>),
 }
@@ -50,7 +53,9 @@ impl Batch {
     fn take(&mut self, ask: Ask) {
         match ask {
             Ask::Reload(done) => self.readers.push(done),
-            other @ (Ask::Register(..) | Ask::Switch(..) | Ask::End(_)) => self.others.push_back(other),
+            other @ (Ask::Register(..) | Ask::Switch(..) | Ask::Scale(..) | Ask::End(_)) => {
+                self.others.push_back(other)
+            }
         }
     }
 
@@ -112,6 +117,7 @@ impl Registry {
                     Ask::Reload(done) => batch.readers.push(done),
                     Ask::Register(manifest, done) => drop(done.send(self.register(*manifest).await)),
                     Ask::Switch(id, enabled, done) => drop(done.send(self.switch(&id, enabled).await)),
+                    Ask::Scale(id, replicas, done) => drop(done.send(self.scale(&id, replicas).await)),
                     Ask::End(done) => return self.end(done).await,
                 }
                 continue;
@@ -165,7 +171,11 @@ impl Registry {
             (reading, recalled)
         });
         match tokio::time::timeout(READING, reading).await {
-            Ok(Ok((reading, recalled))) => Ok(self.apply(reading, recalled)),
+            Ok(Ok((reading, recalled))) => {
+                let view = self.apply(reading, recalled);
+                self.lapse().await;
+                Ok(view)
+            }
             Ok(Err(panic)) => Err(Failure::new(
                 Code::Internal,
                 format!("reading {shown} failed: {panic}; nothing is changed"),
@@ -275,6 +285,14 @@ impl Registry {
         let enabled = self.switches.get(id.as_str()).unwrap_or(manifest.enabled);
         let switch = self.switches.get(id.as_str());
         let was_enabled = plugin.manifest().map(|last| switch.unwrap_or(last.enabled));
+        let own_replicas = manifest.replicas;
+        let manifest = match self.switches.replicas(id.as_str(), own_replicas) {
+            Some(replicas) if scale::refusal(&manifest, replicas).is_none() => {
+                Arc::new(Manifest { replicas, ..Manifest::clone(&manifest) })
+            }
+            Some(_) | None => manifest,
+        };
+        plugin.declare_replicas(own_replicas);
         let runs = kinds::plugin(&self.inner.services, &plugin.core, &manifest);
         let setup = Setup::new(manifest, runs);
         plugin.configure(&setup, enabled, self.leaving.get(id).map_or(&[], Vec::as_slice));
@@ -310,7 +328,33 @@ impl Registry {
     }
 
     async fn switch(&mut self, id: &PluginId, enabled: bool) -> Result<(), String> {
-        let next = self.switches.with(id.as_str(), enabled);
+        self.keep(self.switches.with(id.as_str(), enabled)).await
+    }
+
+    async fn scale(&mut self, id: &PluginId, wanted: u32) -> Result<(), String> {
+        let gone = || "the plugin is gone".to_owned();
+        let manifest = self.current.get(id).ok_or_else(gone)?.clone();
+        let scaled = Scaled { wanted, instead_of: manifest.replicas };
+        self.keep(self.switches.scaled(id.as_str(), scaled)).await?;
+        let mut table: Table = (**self.inner.table.load()).clone();
+        if table.contains_key(id) {
+            self.configure(&mut table, id, &manifest, None);
+        }
+        Ok(())
+    }
+
+    /// What was asked of a plugin whose manifest declares another number since is forgotten.
+    async fn lapse(&mut self) {
+        let mut next = self.switches.clone();
+        let lapsed = self.current.iter().filter(|(id, manifest)| next.lapse(id.as_str(), manifest.replicas));
+        if lapsed.count() > 0
+            && let Err(error) = self.keep(next).await
+        {
+            tracing::error!("{error}");
+        }
+    }
+
+    async fn keep(&mut self, next: Switches) -> Result<(), String> {
         let saved = self.inner.services.tasks.blocking(move || next.save().map(|()| next)).await;
         let saved = saved.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
         self.switches = saved.map_err(|error| format!("the switch could not be written: {error}"))?;

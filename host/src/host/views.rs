@@ -10,7 +10,9 @@ use wharf_plugin_api::{Cause, CauseKind};
 use super::Inner;
 use crate::plugin::gate::Crowd;
 use crate::plugin::view::{ManifestView, QueueView, TurnedAwayView};
-use crate::plugin::{BreakerView, InstanceHandle, InstanceView, PluginHandle, PluginView, Snapshot};
+use crate::plugin::{
+    BreakerView, InstanceHandle, InstanceView, PluginHandle, PluginView, ReplicasView, Snapshot,
+};
 use crate::process::{InForce, memory};
 
 pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
@@ -45,6 +47,7 @@ pub(super) fn plugin(inner: &Inner, plugin: &PluginHandle) -> PluginView {
         collisions: catalog.collisions().iter().filter(|one| one.plugins.contains(id)).cloned().collect(),
         queue: queue(plugin),
         upgrade: plugin.upgrade(),
+        replicas: manifest.as_deref().and_then(|manifest| replicas(manifest, plugin)),
         instances: instances(inner, plugin),
         containment: manifest
             .as_ref()
@@ -130,6 +133,11 @@ fn misconfigured(plugin: &PluginHandle) -> Cause {
     let detail = first
         .map_or_else(|| format!("{} declares nothing to run", plugin.path.display()), ToString::to_string);
     Cause::new(kind, detail)
+}
+
+fn replicas(manifest: &Manifest, plugin: &PluginHandle) -> Option<ReplicasView> {
+    let of_targets = matches!(&manifest.kind, Kind::Remote(remote) if remote.targets.len() > 1);
+    (!of_targets).then(|| ReplicasView { manifest: plugin.own_replicas(), wanted: manifest.replicas })
 }
 
 /// The shared ones, those of another version beside them, then those of single sessions.

@@ -127,12 +127,10 @@ impl Inner {
         if record.len() == empty {
             return true;
         }
-        if let Err(error) = writer.write(&self.folder, true) {
-            drop(writer);
-            self.failed(error.as_ref());
+        let written = writer.write(&self.folder, true);
+        if self.wrote(writer, written).is_err() {
             return false;
         }
-        drop(writer);
         // Before the only other copy goes.
         durable::now(self)
     }

@@ -179,11 +179,24 @@ impl Inner {
         record.append(&mut self.gathered());
         record.extend_from_slice(entries);
         let written = writer.write(&self.folder, durable);
-        if writer.has_begun() {
+        self.wrote(writer, written)
+    }
+
+    /// Takes in how a write went.
+    fn wrote(
+        &self,
+        mut writer: MutexGuard<'_, Writer>,
+        written: Result<u64, Option<std::io::Error>>,
+    ) -> Result<u64, NotWritten> {
+        let (begun, trouble) = (writer.has_begun(), writer.take_trouble());
+        drop(writer);
+        if begun {
             // There is one more of them now.
             self.work.notify_one();
         }
-        drop(writer);
+        if let Some(error) = trouble {
+            self.failed(Some(&error));
+        }
         written.map_err(|error| self.failed(error.as_ref()))
     }
 

@@ -191,6 +191,29 @@ async fn a_folder_that_takes_nothing_is_told_once_and_tried_again() {
     tasks.end(Duration::from_secs(5)).await;
 }
 
+#[tokio::test]
+async fn a_segment_that_cannot_be_begun_is_told_and_tried_again() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("journal");
+    let (journal, _) = Journal::open(&folder);
+    let (tasks, events) = (Tasks::default(), Arc::new(EventBus::default()));
+    journal.keep(&tasks, &events, |_| false);
+    std::fs::rename(&folder, home.path().join("away")).unwrap();
+    std::fs::write(&folder, "").unwrap();
+    let mut batch = Vec::new();
+    for n in 0..400 {
+        sent(&CallId::new(8, n)).put(&mut batch);
+    }
+    // The open one is written to its end.
+    let records = (0..1000).take_while(|_| journal.append(&batch).is_ok()).count();
+    assert!((50..1000).contains(&records), "{records} records");
+    assert_eq!(journal.view().state, "failing");
+    std::fs::remove_file(&folder).unwrap();
+    until("it is written again", || journal.append(&batch).is_ok()).await;
+    assert!(journal.is_well());
+    tasks.end(Duration::from_secs(5)).await;
+}
+
 #[test]
 fn a_start_without_calls_leaves_nothing_behind() {
     let home = tempfile::tempdir().unwrap();

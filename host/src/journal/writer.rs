@@ -35,6 +35,8 @@ pub(super) struct Writer {
     fresh: bool,
     /// A segment was begun since the keeper last looked.
     begun: bool,
+    /// Why the next segment could not be begun.
+    trouble: Option<io::Error>,
 }
 
 /// What a sync is to do.
@@ -95,7 +97,7 @@ impl Writer {
             && let Err(error) = self.open(folder)
         {
             // What was written counts; what comes next does not.
-            tracing::debug!(%error, "the next segment of the journal cannot be begun");
+            self.trouble = Some(error);
             if let Some(full) = self.segment.take().filter(|_| self.wanted) {
                 self.closed.push(full.file);
             }
@@ -119,6 +121,11 @@ impl Writer {
     /// Whether a segment was begun since this was asked.
     pub(super) fn has_begun(&mut self) -> bool {
         std::mem::take(&mut self.begun)
+    }
+
+    /// Why nothing can be written any more, though the last record was.
+    pub(super) fn take_trouble(&mut self) -> Option<io::Error> {
+        self.trouble.take()
     }
 
     /// Whether somebody waits for the disk.

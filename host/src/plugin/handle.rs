@@ -1,7 +1,7 @@
 //! A plugin: its set of instances, its last proof and its log, under one handle.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -36,6 +36,8 @@ pub(crate) struct PluginHandle {
     pub(crate) gate: Gate,
     pub(super) turn: AtomicUsize,
     pub(super) pins: Pins,
+    /// The replicas that its manifest declares.
+    pub(super) own_replicas: AtomicU32,
     /// What its calls may be tried again.
     pub(crate) retries: Retries,
     /// Instances that a smaller `replicas` made surplus; their places are taken again only when they are gone.
@@ -65,6 +67,7 @@ impl PluginHandle {
             gate: Gate::default(),
             turn: AtomicUsize::new(0),
             pins: Pins::default(),
+            own_replicas: AtomicU32::new(1),
             retries: Retries::default(),
             surplus: Mutex::default(),
             upgrading: Mutex::default(),

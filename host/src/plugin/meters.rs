@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
+use wharf_core::Code;
 use wharf_core::meter::{Histogram, Meter};
 use wharf_plugin_api::CauseKind;
 
@@ -23,6 +24,8 @@ const METHODS: [&str; 11] = [
     "tasks/result",
     "tasks/list",
 ];
+/// The codes of calls that were turned away before an instance was asked.
+const REJECTIONS: [Code; 4] = [Code::RateLimited, Code::QueueFull, Code::Overloaded, Code::PluginUnavailable];
 /// What is none of those that are told apart: a method, a tool, a plugin.
 pub(crate) const OTHER: &str = "_other";
 /// Tools that a plugin listed once and does not list any more, of which the counts are kept. The one that was dropped the
@@ -41,6 +44,8 @@ pub(crate) struct Meters {
     pub(crate) starts: Histogram,
     /// By cause.
     restarts: [AtomicU64; CauseKind::ALL.len()],
+    /// By [`REJECTIONS`].
+    rejected: [AtomicU64; REJECTIONS.len()],
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +86,7 @@ impl Default for Meters {
             unlisted: Arc::default(),
             methods: Default::default(),
             starts: Histogram::default(),
+            rejected: Default::default(),
             restarts: [const { AtomicU64::new(0) }; CauseKind::ALL.len()],
         }
     }
@@ -122,6 +128,20 @@ impl Meters {
     /// All other requests, by method.
     pub(crate) fn others(&self) -> impl Iterator<Item = (&'static str, &Meter)> {
         METHODS.into_iter().chain([OTHER]).zip(&self.methods)
+    }
+
+    /// A call failed with this code; counted if no instance was asked.
+    pub(crate) fn failed(&self, code: Code) {
+        let place = REJECTIONS.iter().position(|reason| *reason == code);
+        if let Some(count) = place.and_then(|place| self.rejected.get(place)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The reasons for which calls were turned away, and how often.
+    pub(crate) fn rejections(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.rejected.iter().map(|count| count.load(Ordering::Relaxed));
+        REJECTIONS.iter().map(|code| code.as_str()).zip(counts)
     }
 
     /// An instance ended for this reason and is to be started again.

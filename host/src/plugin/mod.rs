@@ -54,5 +54,5 @@ pub(crate) use instance::{InstanceHandle, Setup, Snapshot};
 pub(crate) use kinds::verdicts::Verdicts;
 pub(crate) use memory::{Memory, Record};
 pub(crate) use services::Services;
-pub use view::{BreakerView, InstanceView, LastExit, OperationView, PluginView, UpgradeView};
+pub use view::{BreakerView, InstanceView, LastExit, OperationView, PluginView, ReplicasView, UpgradeView};
 pub use visit::Ask;

@@ -1,5 +1,6 @@
 //! Which instances a plugin has: made, kept and retired as its manifest says. What they are called for is not known here.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -71,23 +72,33 @@ impl PluginHandle {
         wanted: &Wanted<'_>,
     ) -> Vec<InstanceHandle> {
         let Wanted { setup, renew, leaving, .. } = wanted;
-        let count = setup.manifest.instances() as usize;
-        let mut roster: Vec<InstanceHandle> = before.iter().take(count).cloned().collect();
-        for instance in &roster {
+        let slots: Vec<Slot> =
+            (0..setup.manifest.instances()).map(|nth| slot(&setup.manifest, nth)).collect();
+        let stays = |one: &&InstanceHandle| slots.iter().any(|slot| slot.is_like(&one.slot));
+        let (kept, left): (Vec<&InstanceHandle>, Vec<_>) = before.iter().partition(stays);
+        for instance in &kept {
             self.send(instance, Command::Configure { setup: (*setup).clone(), renew: *renew });
         }
-        for instance in before.iter().skip(count) {
-            self.dismiss(instance, Command::Retire("fewer replicas are wanted"));
+        for instance in left {
+            // Its calls may end.
+            self.dismiss(instance, Command::Leave("its place is not wanted any more"));
         }
         let surplus = self.surplus().clone();
-        for nth in (roster.len()..count).filter_map(|nth| u32::try_from(nth).ok()) {
+        let mut roster: Vec<InstanceHandle> = Vec::with_capacity(slots.len());
+        for slot in slots {
+            if let Some(one) = kept.iter().find(|one| slot.is_like(&one.slot)) {
+                roster.push((*one).clone());
+                continue;
+            }
+            let nth = slot.replica;
             // Beside another version nothing waits for the end of a third one.
             let ending = |n: InstanceNo| {
                 !beside.is_empty() && surplus.iter().any(|one| one.n == n && !one.commands.is_closed())
             };
-            let taken = |n: InstanceNo| roster.iter().chain(beside).any(|one| one.n == n) || ending(n);
+            let others = kept.iter().copied().chain(&roster).chain(beside);
+            let taken = |n: InstanceNo| others.clone().any(|one| one.n == n) || ending(n);
             let Some(n) = (nth..).chain(0..nth).map(InstanceNo).find(|n| !taken(*n)) else { continue };
-            let slot = Slot { n, revision: setup.revision, ..slot(&setup.manifest, nth) };
+            let slot = Slot { n, revision: setup.revision, ..slot };
             let instance = surplus.iter().rev().find(|instance| instance.n == n).cloned();
             let before = Predecessors { plugins: leaving.to_vec(), instance };
             let lazy = setup.manifest.start == Start::Lazy;
@@ -110,6 +121,27 @@ impl PluginHandle {
 
     pub(super) fn surplus(&self) -> MutexGuard<'_, Vec<InstanceHandle>> {
         self.surplus.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PluginHandle {
+    /// Its manifest declares so many replicas itself.
+    pub(crate) fn declare_replicas(&self, own: u32) {
+        self.own_replicas.store(own, Ordering::Relaxed);
+    }
+
+    /// The replicas that its manifest declares itself, whatever an operator asked for since.
+    pub(crate) fn own_replicas(&self) -> u32 {
+        self.own_replicas.load(Ordering::Relaxed)
+    }
+
+    /// Whether an instance whose place is not wanted any more is still there.
+    pub(crate) fn has_surplus(&self) -> bool {
+        let surplus = self.surplus();
+        let is_left = |instance: &InstanceHandle| {
+            !instance.commands.is_closed() && instance.now().state != State::Stopped
+        };
+        surplus.iter().any(is_left)
     }
 }
 

@@ -131,6 +131,8 @@ impl PluginHandle {
     pub(super) fn give_up_upgrade(&self) -> Vec<InstanceHandle> {
         let mut up = self.upgrading();
         self.step(&mut up, Event::Gone);
+        // Whoever looks on sees that it is over.
+        self.core.bump();
         let fresh = std::mem::take(&mut up.fresh);
         fresh.into_iter().chain(std::mem::take(&mut up.warm)).collect()
     }

@@ -60,6 +60,8 @@ pub struct PluginView {
     pub lists_changed: Option<Arc<ListsChange>>,
     /// What it lists under a name or URI that others have too.
     pub collisions: Vec<Collision>,
+    /// How many replicas it has; absent while the manifest is wrong, and where each target is an instance.
+    pub replicas: Option<ReplicasView>,
     /// The calls that it has, and those that wait for their turn; without those of sessions that have an instance of their
     /// own.
     pub queue: QueueView,
@@ -106,6 +108,15 @@ pub struct TurnedAwayView {
     pub waited: u64,
     /// Their caller began more than `limits.rate` allows.
     pub rate_limited: u64,
+}
+
+/// How many replicas a plugin has.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ReplicasView {
+    /// What its manifest declares.
+    pub manifest: u32,
+    /// What is wanted: the same, unless an operator asked for another number.
+    pub wanted: u32,
 }
 
 /// The manifest of a plugin.
@@ -229,7 +240,7 @@ pub struct OperationView {
     pub id: String,
     /// The plugin.
     pub plugin: PluginId,
-    /// `start`, `stop`, `restart`, `drain`, `enable` or `disable`.
+    /// `start`, `stop`, `restart`, `drain`, `enable`, `disable` or `scale`.
     pub action: &'static str,
     /// `running`, `done` or `failed`.
     pub status: &'static str,

@@ -170,6 +170,7 @@ mod tests {
             principal: "me".into(),
             edge: Edge::Rest,
             durable: false,
+            trace_id: None,
             keyed: false,
         };
         let call = Arc::new(CallTrace::new(about, Clock::start(), Instant::now()));

@@ -40,10 +40,9 @@ impl Call {
             Some(Begins::Ends(outcome)) => return *outcome,
         };
         let (routing, started) = (Arc::clone(&self.routing), Instant::now());
-        let within = self.spec.trace.as_ref().and_then(|trace| trace.trace_id());
-        let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
         let entered = Entered::new(&self, started);
         let trace = Arc::clone(entered.trace());
+        let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
         let outcome = match trace.unless_taken_back(self.settled(started, Arc::clone(&trace), taken)).await {
             Some(outcome) => outcome,
             None => Err(entered.taken_back()),
@@ -58,7 +57,7 @@ impl Call {
             json!({
                 "call_id": trace.about.id, "plugin": trace.about.plugin, "tool": trace.tool_name(),
                 "instance": instance, "error": failed,
-                "duration_ms": started.elapsed().as_secs_f64() * 1000.0, "trace_id": within,
+                "duration_ms": started.elapsed().as_secs_f64() * 1000.0, "trace_id": trace.about.trace_id,
             })
         });
         outcome
@@ -87,9 +86,9 @@ impl Call {
         let _inside = routing.calls.enter().map_err(|full| self.overloaded(full))?;
         self.within_rate()?;
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
-        let within = self.spec.trace.as_ref().and_then(|trace| trace.next(span()));
+        let context = self.spec.trace.as_ref().and_then(|trace| trace.next(span()));
         let upstream = self.tool.as_ref().map(|tool| tool.upstream.as_str());
-        let request = request::build(&self.spec, upstream, within.as_ref()).map_err(|error| {
+        let request = request::build(&self.spec, upstream, context.as_ref()).map_err(|error| {
             self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
         })?;
         trace.weighs(request.params.as_ref().map_or(0, |params| params.get().len()));
@@ -112,7 +111,7 @@ impl Call {
         let listens = (events, self.spec.progress);
         let record = (trace, self.routing.journal.clone());
         let scope = CallScope::new(caller, time, listens, asks, asker, self.spec.presence.clone(), record);
-        let scope = Arc::new(scope.within(within));
+        let scope = Arc::new(scope.within(context));
         if let Some(taken) = taken {
             taken.goes_with(&scope);
         }

@@ -36,7 +36,8 @@ impl Entered {
             principal: Arc::clone(&call.spec.caller.principal),
             edge: call.spec.edge,
             durable: call.spec.durable,
-            keyed: false,
+            trace_id: call.spec.trace.as_ref().and_then(|trace| trace.trace_id()),
+            keyed: call.spec.key.is_some(),
         };
         let routing = Arc::clone(&call.routing);
         let trace = Arc::new(CallTrace::new(about, routing.clock, begun));

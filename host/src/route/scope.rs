@@ -40,7 +40,8 @@ pub(crate) struct CallScope {
     asked: AtomicBool,
     presence: Presence,
     undeclared: Mutex<Vec<Capability>>,
-    within: Option<Trace>,
+    /// Which trace of its caller's it is part of.
+    context: Option<Trace>,
 }
 
 /// The call waits for its client, as long as one of these lives.
@@ -67,6 +68,7 @@ impl CallScope {
         let [sent, noted, asked] = [(); 3].map(|()| AtomicBool::new(false));
         let undeclared = Mutex::default();
         let (at, questions) = (Mutex::default(), AtomicUsize::new(0));
+        let context = None;
         Self {
             caller,
             time,
@@ -74,7 +76,6 @@ impl CallScope {
             noted,
             trace,
             journal,
-            within: None,
             events,
             progress,
             asks,
@@ -84,18 +85,19 @@ impl CallScope {
             asked,
             presence,
             undeclared,
+            context,
         }
     }
 
     /// It is part of this trace.
-    pub(crate) fn within(self, trace: Option<Trace>) -> Self {
-        Self { within: trace, ..self }
+    pub(crate) fn within(self, context: Option<Trace>) -> Self {
+        Self { context, ..self }
     }
 
     /// A question of the plugin, which is part of the trace as well; a plugin that says so itself knows better.
     fn traced(&self, request: Request) -> Request {
-        let Some(trace) = &self.within else { return request };
-        let params = trace_context::with_default(request.params.as_deref(), trace).map(Into::into);
+        let Some(context) = &self.context else { return request };
+        let params = trace_context::with_default(request.params.as_deref(), context).map(Into::into);
         Request { params: params.or(request.params), ..request }
     }
 
@@ -234,7 +236,7 @@ impl Scope for CallScope {
     }
 
     fn trace(&self) -> Option<&Trace> {
-        self.within.as_ref()
+        self.context.as_ref()
     }
 
     fn caller(&self) -> &Caller {

@@ -164,9 +164,9 @@ impl CallSpec {
             asks: None,
             presence: Presence::default(),
             repeated: false,
+            trace: None,
             edge: Edge::default(),
             durable: false,
-            trace: None,
             key: None,
         }
     }

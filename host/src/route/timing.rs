@@ -17,6 +17,7 @@ use crate::plugin::meters::place;
 /// A call under way.
 pub(super) struct Timing {
     what: What,
+    plugin: Arc<PluginHandle>,
     started: Instant,
     is_over: bool,
 }
@@ -25,7 +26,7 @@ pub(super) struct Timing {
 enum What {
     Tool(Arc<Tool>),
     /// The method, by its place.
-    Method(Arc<PluginHandle>, usize),
+    Method(usize),
 }
 
 impl Timing {
@@ -37,9 +38,9 @@ impl Timing {
     ) -> Self {
         let what = match tool {
             Some(tool) => What::Tool(Arc::clone(tool)),
-            None => What::Method(Arc::clone(plugin), place(&spec.method)),
+            None => What::Method(place(&spec.method)),
         };
-        Self { what, started, is_over: false }
+        Self { what, plugin: Arc::clone(plugin), started, is_over: false }
     }
 
     /// It has ended.
@@ -47,7 +48,10 @@ impl Timing {
         self.is_over = true;
         match ended {
             Ok(settled) => self.record(self.answered(&settled.reply), settled.duration),
-            Err(failure) => self.record(Outcome::Failed(failure.code), self.started.elapsed()),
+            Err(failure) => {
+                self.plugin.core.meters.failed(failure.code);
+                self.record(Outcome::Failed(failure.code), self.started.elapsed());
+            }
         }
     }
 
@@ -62,8 +66,8 @@ impl Timing {
     fn record(&self, outcome: Outcome, took: Duration) {
         match &self.what {
             What::Tool(tool) => tool.meter.record(outcome, took),
-            What::Method(plugin, place) => {
-                if let Some(meter) = plugin.core.meters.method(*place) {
+            What::Method(place) => {
+                if let Some(meter) = self.plugin.core.meters.method(*place) {
                     meter.record(outcome, took);
                 }
             }

@@ -51,6 +51,8 @@ pub(crate) struct About {
     pub(crate) principal: Arc<str>,
     pub(crate) edge: Edge,
     pub(crate) durable: bool,
+    /// The name of the caller's own trace, if it said one.
+    pub(crate) trace_id: Option<String>,
     /// It has a key of its caller's: the journal keeps what is said of it for longer.
     pub(crate) keyed: bool,
 }

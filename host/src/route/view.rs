@@ -38,6 +38,9 @@ pub struct CallView {
     /// Whether its caller asked for a journal that survives the loss of power.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub durable: Option<bool>,
+    /// The caller's trace that it is part of, if the caller named one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// When it began; of an earlier run of the host: when it was handed over last.
     #[serde(serialize_with = "crate::telemetry::rfc3339")]
     pub begun_at: SystemTime,
@@ -133,6 +136,7 @@ impl CallView {
             principal: about.principal.to_string(),
             edge: Some(about.edge.as_str()),
             durable: Some(about.durable),
+            trace_id: about.trace_id.clone(),
             begun_at: call.began_at(),
             duration_ms: Some(millis(duration)),
             queue_ms: Some(now.first.as_ref().map_or(millis(duration), |first| of_micros(first.begun))),
@@ -162,6 +166,7 @@ impl CallView {
             principal: call.principal.to_string(),
             edge: None,
             durable: None,
+            trace_id: None,
             begun_at: of_millis(call.sent_at),
             duration_ms: took.map(millis),
             queue_ms: None,

@@ -1,26 +1,15 @@
 //! The trace that a request is part of, as its headers say it.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
 use http::HeaderMap;
-use http::request::Parts;
 use serde_json::value::RawValue;
 use wharf_core::trace_context::{self, KEYS, TraceContext};
 
 /// What the headers say of a trace; nothing, of nearly every request, and then nothing was looked at but that.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traced(Option<Box<TraceContext>>);
-
-impl<S: Sync> FromRequestParts<S> for Traced {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.headers))
-    }
-}
 
 impl Traced {
     pub(super) fn of(headers: &HeaderMap) -> Self {

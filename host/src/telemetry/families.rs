@@ -43,6 +43,8 @@ families! {
         "Starts that came to a ready instance, its wait for leave to start included";
     STRAYS = "host_plugin_stray_answers_total" Counter ["plugin"]
         "Answers to nothing that was asked, or to what was answered already; they were dropped";
+    REJECTED = "host_calls_rejected_total" Counter ["plugin", "reason"]
+        "Calls that were turned away before an instance was asked, by the code of the error";
     RETRIES = "host_call_retries_total" Counter ["plugin", "result"]
         "Further attempts of calls: made, or refused since the budget was used up";
     INFLIGHT = "host_instance_inflight" Gauge ["plugin", "instance"] "Calls that are at the instance";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ pub(crate) struct Fake {
     port: u16,
     calls: Arc<AtomicUsize>,
     closed: Arc<AtomicUsize>,
+    silent: Arc<AtomicBool>,
     on_call: OnCall,
     last: Arc<Mutex<Option<(Head, Value)>>>,
 }
@@ -38,8 +39,14 @@ impl Fake {
     pub(crate) fn start(on_call: OnCall) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let fake =
-            Self { port, calls: Arc::default(), closed: Arc::default(), on_call, last: Arc::default() };
+        let fake = Self {
+            port,
+            calls: Arc::default(),
+            closed: Arc::default(),
+            silent: Arc::default(),
+            on_call,
+            last: Arc::default(),
+        };
         let server = fake.clone();
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -69,12 +76,22 @@ impl Fake {
         self.closed.load(Ordering::Relaxed)
     }
 
+    /// From now on it takes whatever comes and answers nothing, or answers again.
+    pub(crate) fn falls_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
+    }
+
     /// Serves one connection until the peer closes it. `None`: it did.
     fn serve(&self, connection: TcpStream) -> Option<()> {
         let mut reader = BufReader::new(connection.try_clone().ok()?);
         let mut writer = connection;
         loop {
             let (verb, head, body) = read_request(&mut reader)?;
+            if self.silent.load(Ordering::SeqCst) {
+                let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+                self.calls.fetch_add(usize::from(message["method"] == "tools/call"), Ordering::Relaxed);
+                continue;
+            }
             let answer = match verb.as_str() {
                 _ if matches!(self.on_call, OnCall::NoEntry) => reply("401 Unauthorized", "text/plain", "no"),
                 "POST" => self.answer(head, &serde_json::from_slice(&body).ok()?),

@@ -35,6 +35,20 @@ impl Manifest {
         Self::default().set("url", url).quick()
     }
 
+    /// Several endpoints that run elsewhere, each with its priority.
+    pub(crate) fn targets<const N: usize>(urls: [(String, i64); N]) -> Self {
+        let target = |(url, priority): (String, i64)| {
+            let mut table = Table::new();
+            table.insert("url".to_owned(), Value::String(url));
+            table.insert("priority".to_owned(), Value::Integer(priority));
+            Value::Table(table)
+        };
+        Self::default()
+            .set("targets", urls.into_iter().map(target).collect::<Vec<_>>())
+            .set("dialect", "http")
+            .quick()
+    }
+
     /// A native library.
     pub(crate) fn library(path: &Path) -> Self {
         Self::default().set("library", path.to_str().expect("a UTF-8 path")).quick()

@@ -158,7 +158,8 @@ impl Replay {
     }
 
     fn take(&mut self, entry: &Entry<'_>) {
-        if entry.is_keyed() {
+        // Whoever did not say so: what is said of a call with a key counts for the key.
+        if entry.is_keyed() || self.keys.contains_key(entry.call()) {
             self.take_keyed(entry);
         }
         match entry {
@@ -179,7 +180,7 @@ impl Replay {
 
     fn sent(&mut self, sent: &Sent<'_>) {
         // What has a key may be read again behind its end, carried from an older segment.
-        if sent.keyed && self.keys.get(&sent.call).is_some_and(|key| key.ended.is_some()) {
+        if self.keys.get(&sent.call).is_some_and(|key| key.ended.is_some()) {
             return;
         }
         if let Some(call) = self.open.get_mut(&sent.call) {

@@ -206,6 +206,9 @@ fn a_key_without_a_byte_sent_ran_nothing_and_its_order_does_not_matter() {
         outcomes(&segment(&[record(&[Entry::Settled(end)]), record(&[keyed(1, 1), sent(1, 1, true)])]));
     assert_eq!(keys[&1], KeyState::Ended(Outcome::Unknown, code));
     assert!(calls.is_empty(), "it does not seem to run");
+    // A writer that does not say that the call has a key must not have it run again.
+    let (_, keys, _) = outcomes(&segment(&[record(&[keyed(1, 1)]), record(&[sent(1, 1, false)])]));
+    assert_eq!(keys[&1], KeyState::Unknown);
 }
 
 #[test]

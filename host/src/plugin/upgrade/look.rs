@@ -57,7 +57,7 @@ impl PluginHandle {
 
     fn proving(&self, up: &mut Upgrading, to: Revision) -> Option<Event> {
         let of_it: Vec<&InstanceHandle> = up.fresh.iter().filter(|one| one.now().revision == to).collect();
-        let is_there = |one: &&&InstanceHandle| serves(one) || has_slept(&one.now());
+        let is_there = |one: &&&InstanceHandle| takes_calls(one);
         if of_it.iter().filter(is_there).count() >= up.needed
             && let (Some(now), Some(before)) = (self.core.kept_of(to), self.core.record.load_full())
         {
@@ -118,13 +118,14 @@ impl PluginHandle {
                 | State::Disabled => restarted.then(|| failure(&now).unwrap_or_else(unknown)),
             }
         })?;
-        Some(Event::Crashed { to, cause, old_serves: up.warm.iter().any(serves) })
+        Some(Event::Crashed { to, cause, old_serves: up.warm.iter().any(takes_calls) })
     }
 }
 
-/// It served and is asleep, and would start again with the next call.
-fn has_slept(now: &Snapshot) -> bool {
-    sleeps(now) && now.generation.0 > 0
+/// It serves; or it did and is asleep, and starts again with the next call.
+fn takes_calls(instance: &InstanceHandle) -> bool {
+    let now = instance.now();
+    serves(instance) || (sleeps(&now) && now.generation.0 > 0)
 }
 
 fn is_hopeless(now: &Snapshot) -> bool {

@@ -196,7 +196,7 @@ pub(super) async fn facade(
     Extension(principal): Extension<Principal>,
     Names((plugin, tool)): Names<(String, String)>,
     headers: HeaderMap,
-    (traced, tries, _): (Traced, Tries, Room),
+    (tries, _): (Tries, Room),
     JsonBody(body): JsonBody,
 ) -> Answer {
     let durable = input::durable(&headers)?;
@@ -206,8 +206,8 @@ pub(super) async fn facade(
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
     checked(&edge, &tool, arguments).await?;
-    let caller = Caller::new(principal.0);
-    let mut call = CallSpec { durable, trace: traced.with(None), ..spec(&tool, caller, arguments) };
+    let (caller, trace) = (Caller::new(principal.0), Traced::of(&headers).with(None));
+    let mut call = CallSpec { durable, trace, ..spec(&tool, caller, arguments) };
     tries.put(&mut call);
     let settled = edge.host.call(call).await?;
     let replayed = settled.replayed;

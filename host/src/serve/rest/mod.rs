@@ -77,6 +77,7 @@ fn router(edge: Edge, over_mcp: McpEdge) -> Router {
         .route("/api/v1/plugins/{id}/logs", get(logs::read))
         .route("/api/v1/plugins/{id}/tools/{tool}", get(tools::one))
         .route("/api/v1/plugins/{id}/tools/{tool}/call", post(calls::call))
+        .route("/api/v1/plugins/{id}/scale", post(plugins::scale))
         .route("/api/v1/plugins/{id}/{action}", post(plugins::command))
         .with_state(edge);
     with_fallbacks(routes.merge(super::mcp::routes(over_mcp)))

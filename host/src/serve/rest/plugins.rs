@@ -13,6 +13,7 @@ use super::{Edge, json};
 use crate::host::Command;
 use crate::plugin::{InstanceView, PluginView};
 use crate::route::Failure;
+use crate::serve::body::JsonBody;
 use crate::serve::problem::{Answer, Problem};
 
 #[derive(Deserialize)]
@@ -50,7 +51,29 @@ pub(super) async fn command(
     State(edge): State<Edge>,
     Names((id, action)): Names<(String, String)>,
 ) -> Answer {
-    let operation = edge.host.command(&id, parse_action(&action)?)?;
+    begin(&edge, &id, parse_action(&action)?)
+}
+
+/// How many replicas a plugin is to have.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scale {
+    replicas: u32,
+}
+
+pub(super) async fn scale(
+    State(edge): State<Edge>,
+    Names(id): Names<String>,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let scale: Scale = serde_json::from_slice(body.as_deref().unwrap_or_default()).map_err(|error| {
+        Problem::new(Code::BadRequest, format!("the body must be {{\"replicas\": n}}: {error}"))
+    })?;
+    begin(&edge, &id, Command::Scale(scale.replicas))
+}
+
+fn begin(edge: &Edge, id: &str, command: Command) -> Answer {
+    let operation = edge.host.command(id, command)?;
     let location = format!("/api/v1/operations/{}", operation.id);
     let response: Response = json(StatusCode::ACCEPTED, &operation);
     Ok(([(LOCATION, location)], response).into_response())
@@ -76,8 +99,9 @@ fn parse_action(text: &str) -> Result<Command, Problem> {
         "enable" => Command::Enable,
         "disable" => Command::Disable,
         _ => {
-            let detail =
-                format!("{text:?} is no action; there are start, stop, restart, drain, enable and disable");
+            let detail = format!(
+                "{text:?} is no action; there are start, stop, restart, drain, enable, disable and scale"
+            );
             return Err(Problem::new(Code::NotFound, detail));
         }
     })

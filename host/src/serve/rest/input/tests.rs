@@ -21,7 +21,6 @@ use crate::serve::rest::params::Names;
 use crate::serve::rest::room::Room;
 use crate::serve::rest::tries::Tries;
 use crate::serve::rest::{Edge, calls};
-use crate::serve::trace::Traced;
 use crate::tasks::Tasks;
 
 #[test]
@@ -145,7 +144,7 @@ async fn where_nobody_can_be_asked_no_call_is_left_waiting() {
             Extension(Principal("me".into())),
             names,
             HeaderMap::new(),
-            (Traced::default(), Tries::default(), Room),
+            (Tries::default(), Room),
             JsonBody(None),
         );
         let (status, body) = read(facade.await.into_response()).await;
