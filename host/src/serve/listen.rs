@@ -27,6 +27,7 @@ use super::framing::Watched;
 use super::guard::{AllowError, Guard};
 use super::hot::Hot;
 use super::rest;
+use super::settings::{ServeError, Settings};
 use super::spare::{Rooms, Seat};
 use super::token::{self, TokenError};
 use crate::Host;
@@ -51,64 +52,6 @@ const PROBES: u32 = 4;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
 /// Rest after an accept that failed, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How to serve.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where to listen on TCP.
-    pub listen: SocketAddr,
-    /// The state folder: the token and the unix socket stand in it.
-    pub state: PathBuf,
-    /// Whether TCP needs the token.
-    pub auth: bool,
-    /// Names besides loopback under which we may be called.
-    pub allow_hosts: Vec<String>,
-    /// Origins of web pages that may call us.
-    pub allow_origins: Vec<String>,
-}
-
-/// Why the edge could not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// Not without a token.
-    #[error("--no-auth is for loopback only, and {0} is not; leave it out, or listen on 127.0.0.1")]
-    OpenToAll(SocketAddr),
-    /// The address is not usable.
-    #[error(
-        "cannot listen on {address}: {error}; choose another address with --listen (port 0 picks a free one)"
-    )]
-    Tcp {
-        /// The address.
-        address: SocketAddr,
-        /// The system's reason.
-        error: io::Error,
-    },
-    /// The unix socket is not usable.
-    #[error(
-        "cannot listen on the unix socket {path}: {error}; choose another (shorter) state folder with --state"
-    )]
-    Unix {
-        /// The socket.
-        path: PathBuf,
-        /// The system's reason.
-        error: io::Error,
-    },
-    /// The state folder is not usable.
-    #[error("the state folder {path} cannot be used: {error}; choose another one with --state")]
-    State {
-        /// The folder.
-        path: PathBuf,
-        /// The system's reason.
-        error: io::Error,
-    },
-    /// The token is not usable.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// A list is wrong.
-    #[error(transparent)]
-    Allow(#[from] AllowError),
-}
 
 /// A TCP socket that listens, and all that is needed to serve it. Made before the host, so that a wrong setting starts no
 /// plugin; who connects meanwhile waits in the socket's backlog.

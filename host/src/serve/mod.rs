@@ -22,6 +22,7 @@ mod mcp;
 mod problem;
 mod rest;
 mod schema;
+mod settings;
 mod spare;
 mod sse;
 mod taking;
@@ -29,7 +30,8 @@ mod token;
 mod trace;
 
 pub use guard::AllowError;
-pub use listen::{Listening, ServeError, Server, Settings};
+pub use listen::{Listening, Server};
+pub use settings::{ServeError, Settings};
 pub use token::TokenError;
 
 #[cfg(test)]

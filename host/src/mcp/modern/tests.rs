@@ -87,7 +87,7 @@ async fn lists_are_those_of_the_face_and_say_how_long_they_hold() {
 async fn a_call_leaves_the_clients_hop_behind_and_takes_its_capabilities_along() {
     let kit = Kit::new().await;
     let capabilities = json!({"sampling": {"x": 1}});
-    let meta = with(envelope(&capabilities), &json!({"traceparent": "t"}));
+    let meta = with(envelope(&capabilities), &json!({"vendor/x": "t"}));
     for (face, name) in [(only("old"), "echo"), (only("new"), "echo"), (Face::All, "new__echo")] {
         let params = json!({"name": name, "arguments": {"b": 1}, "_meta": meta});
         let (answer, kind) = kit.ask(face, "tools/call", &params).await;
@@ -95,7 +95,7 @@ async fn a_call_leaves_the_clients_hop_behind_and_takes_its_capabilities_along()
         assert_eq!((&result["resultType"], kind), (&json!("complete"), AnswerKind::Handled));
         assert_eq!(
             seen["params"],
-            json!({"name": "echo", "arguments": {"b": 1}, "_meta": {"traceparent": "t"}})
+            json!({"name": "echo", "arguments": {"b": 1}, "_meta": {"vendor/x": "t"}})
         );
         assert_eq!(seen["capabilities"], capabilities);
     }
