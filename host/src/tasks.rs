@@ -63,6 +63,7 @@ mod tests {
     use super::{LARGE, on_bytes};
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "there is no host whose tasks these could be")]
     fn large_work_is_done_wherever_it_is() {
         let alone = on_bytes(LARGE + 1, || 1);
         let one = tokio::runtime::Builder::new_current_thread().build().unwrap();

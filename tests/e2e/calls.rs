@@ -68,6 +68,7 @@ async fn a_call_is_remembered_with_what_was_tried() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test has no host whose tasks it could join")]
 async fn a_call_is_taken_back() {
     let setup = Setup::new();
     let runs = setup.scratch("ledger");
@@ -142,6 +143,7 @@ async fn who_wants_a_durable_call_says_so() {
 
 /// The host is killed while calls are at their plugins, on pipes and over HTTP.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test has no host whose tasks it could join")]
 async fn a_call_that_was_lost_with_the_host_is_unknown_to_the_next() {
     let mut host = TestHost::with([("p", mock()), ("h", mock_on_port("http"))]).await;
     let mut lost = Vec::new();

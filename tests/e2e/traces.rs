@@ -23,7 +23,7 @@ fn parent() -> String {
 fn heard(ledger: &Path) -> Value {
     let text = fs::read_to_string(ledger).expect("a ledger");
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    lines.filter(|line| line["phase"] == "begin").last().expect("a call")["meta"].clone()
+    lines.rev().find(|line| line["phase"] == "begin").expect("a call")["meta"].clone()
 }
 
 /// The trace goes on, and who asks in it is another.

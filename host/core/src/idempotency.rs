@@ -144,14 +144,14 @@ impl<A: Clone> Keys<A> {
     pub fn claim(&mut self, name: &Name, what: &What, call: &CallId, now: u64) -> Claim<A> {
         self.forget_old(now);
         if let Some(entry) = self.entries.get(name) {
-            let first = entry.call.clone();
+            let first = entry.call;
             return if entry.what == *what {
                 Claim::Same(first, entry.known.clone())
             } else {
                 Claim::Other(first)
             };
         }
-        self.put(name.clone(), what.clone(), call.clone(), now);
+        self.put(name.clone(), what.clone(), *call, now);
         Claim::New
     }
 

@@ -8,7 +8,7 @@ use wharf_plugin_api::{Cause, ExitReport};
 use super::client::{Client, parse};
 use super::exit::Complaint;
 use super::out;
-use super::ps::{Breaker, Collision, Instance, LastExit, ListsChanged, Plugin, Replicas, Upgrade};
+use super::ps::{Breaker, Collision, Instance, LastExit, ListsChanged, Manifest, Plugin, Replicas, Upgrade};
 use super::table::{age, span};
 
 #[derive(Debug, clap::Args)]
@@ -79,7 +79,15 @@ fn describe(plugin: &Plugin, now: SystemTime) -> String {
         }
     }
     row("manifest", &plugin.manifest.path);
-    for problem in &plugin.manifest.problems {
+    describe_problems(&mut text, &plugin.manifest);
+    for instance in &plugin.instances {
+        describe_instance(&mut text, instance, now);
+    }
+    text
+}
+
+fn describe_problems(text: &mut String, manifest: &Manifest) {
+    for problem in &manifest.problems {
         let place = match (problem.line, problem.column) {
             (Some(line), Some(column)) => format!("{line}:{column}: "),
             (Some(line), None) => format!("{line}: "),
@@ -90,10 +98,6 @@ fn describe(plugin: &Plugin, now: SystemTime) -> String {
             writeln!(text, "      help: {help}").ok();
         }
     }
-    for instance in &plugin.instances {
-        describe_instance(&mut text, instance, now);
-    }
-    text
 }
 
 /// How far the last upgrade has come, and why no further.

@@ -17,7 +17,7 @@ fn now() -> u64 {
 
 fn sent(call: &CallId) -> Entry<'static> {
     Entry::Sent(Sent {
-        call: call.clone(),
+        call: *call,
         at: now(),
         keyed: false,
         plugin: "p",
@@ -30,7 +30,7 @@ fn sent(call: &CallId) -> Entry<'static> {
 }
 
 fn settled(call: &CallId) -> Settled {
-    Settled { call: call.clone(), at: now(), keyed: false, outcome: Outcome::Answered, code: None }
+    Settled { call: *call, at: now(), keyed: false, outcome: Outcome::Answered, code: None }
 }
 
 /// Waits until it holds; the tasks of the journal have a bounded time for all they do.
@@ -92,12 +92,12 @@ async fn the_folder_is_bounded_and_what_must_be_kept_is_carried() {
     let (journal, _) = Journal::open(home.path());
     let (tasks, events) = (Tasks::default(), Arc::new(EventBus::default()));
     let open = CallId::new(7, 1);
-    let runs = open.clone();
+    let runs = open;
     journal.keep(&tasks, &events, move |call| *call == runs);
     journal.write(&sent(&open)).unwrap();
     let keyed = CallId::new(7, 2);
     let taken = Keyed {
-        call: keyed.clone(),
+        call: keyed,
         at: now(),
         principal: "me",
         key: "k",
@@ -106,7 +106,7 @@ async fn the_folder_is_bounded_and_what_must_be_kept_is_carried() {
         digest: b"digest",
     };
     journal.write(&Entry::Keyed(taken)).unwrap();
-    let answer = Answer { call: keyed.clone(), at: now(), result: b"{\"content\":[]}" };
+    let answer = Answer { call: keyed, at: now(), result: b"{\"content\":[]}" };
     journal.write(&Entry::Answer(answer)).unwrap();
     // Many segments of calls that have ended.
     let mut batch = Vec::new();

@@ -317,7 +317,7 @@ fn without_hop(params: &RawValue, meta: &RawValue) -> Option<Box<RawValue>> {
     if !holds("io.modelcontextprotocol/") && !holds("idempotencyKey") && !holds("\\") {
         return None;
     }
-    splice::with_field(params, "_meta", &*splice::without_fields(meta, &HOP)?)
+    splice::with_field(params, "_meta", &splice::without_fields(meta, &HOP)?)
 }
 
 #[cfg(test)]

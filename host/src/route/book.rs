@@ -53,7 +53,7 @@ impl Book {
             aside: Mutex::default(),
             set_aside: AtomicUsize::new(0),
             lost: Mutex::default(),
-            earlier: earlier.into_iter().map(|call| (call.call.clone(), call)).collect(),
+            earlier: earlier.into_iter().map(|call| (call.call, call)).collect(),
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Entered {
 impl Entered {
     pub(super) fn new(call: &Call, begun: Instant) -> Self {
         let about = About {
-            id: call.id.clone(),
+            id: call.id,
             plugin: call.spec.plugin.clone(),
             tool: call.tool.clone(),
             method: match &*call.spec.method {
@@ -56,7 +56,7 @@ impl Entered {
         Failure {
             plugin: Some(about.plugin.as_str().into()),
             tool: self.trace.tool_name().map(Into::into),
-            call_id: Some(about.id.clone()),
+            call_id: Some(about.id),
             delivery: Some(self.delivery()),
             ..Failure::new(Code::Cancelled, detail)
         }

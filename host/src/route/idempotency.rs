@@ -97,7 +97,7 @@ impl Keys {
     /// Writes down that a call has a key. Whether it may run: not, if that would be forgotten with the host.
     fn write_taken(&self, call: &CallId, name: &Name, what: &What, at: u64) -> bool {
         let entry = Entry::Keyed(Keyed {
-            call: call.clone(),
+            call: *call,
             at,
             principal: &name.principal,
             key: name.key.as_str(),
@@ -111,7 +111,7 @@ impl Keys {
     fn write_ended(&self, call: &CallId, result: &[u8]) {
         let at = millis(SystemTime::now());
         // What cannot be written reads as unknown after a crash: it is not run again.
-        self.journal.write(&Entry::Answer(Answer { call: call.clone(), at, result })).ok();
+        self.journal.write(&Entry::Answer(Answer { call: *call, at, result })).ok();
     }
 
     fn table(&self) -> MutexGuard<'_, idempotency::Keys<Arc<Kept>>> {
@@ -187,7 +187,7 @@ impl Call {
                 let taken = Taken {
                     keys: Arc::clone(keys),
                     name: name.clone(),
-                    call: self.id.clone(),
+                    call: self.id,
                     scope: None,
                     ended: false,
                 };

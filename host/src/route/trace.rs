@@ -214,7 +214,7 @@ impl CallTrace {
     pub(super) fn note(&self, to: &mut Vec<u8>) {
         let after = self.sent_after().unwrap_or_else(|| self.micros());
         let entry = Sent {
-            call: self.about.id.clone(),
+            call: self.about.id,
             at: millis(self.began_at() + Duration::from_micros(after)),
             keyed: self.about.keyed,
             plugin: self.about.plugin.as_str(),
@@ -230,7 +230,7 @@ impl CallTrace {
     /// And what when it has ended.
     pub(super) fn settled(&self, end: &End) -> Settled {
         Settled {
-            call: self.about.id.clone(),
+            call: self.about.id,
             at: millis(self.began_at() + end.after),
             keyed: self.about.keyed,
             outcome: end.outcome,

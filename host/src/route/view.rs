@@ -126,7 +126,7 @@ impl CallView {
         );
         let duration = end.map_or_else(|| call.begun.elapsed(), |end| end.after);
         Self {
-            call_id: about.id.clone(),
+            call_id: about.id,
             outcome: end.map_or("running", |end| end.outcome.as_str()),
             delivery,
             error: end.and_then(|end| end.code),
@@ -156,7 +156,7 @@ impl CallView {
         };
         let took = call.ended_at.map(|ended| Duration::from_millis(ended.saturating_sub(call.sent_at)));
         Self {
-            call_id: call.call.clone(),
+            call_id: call.call,
             outcome: call.outcome.as_str(),
             delivery,
             error: call.code,

@@ -78,7 +78,7 @@ impl Hot {
             Way::Message(Some(plugin)) => mcp::face_of(plugin)?,
         };
         let visitor = mcp::visitor(&self.mcp, face, Some(principal))?;
-        if let Err(refusal) = mcp::has_room(&self.mcp, headers) {
+        if let Some(refusal) = mcp::no_room(&self.mcp, headers) {
             return Ok(refusal);
         }
         let body = body::json(headers, body).await?;

@@ -83,10 +83,10 @@ pub(crate) fn status(code: Code) -> StatusCode {
 
 /// The status of a failure. A key that stands for other arguments than these is told apart from one that is in use.
 fn status_of(failure: &Failure) -> StatusCode {
-    match failure.code {
-        Code::IdempotencyConflict if !failure.errors.is_empty() => StatusCode::UNPROCESSABLE_ENTITY,
-        code => status(code),
+    if failure.code == Code::IdempotencyConflict && !failure.errors.is_empty() {
+        return StatusCode::UNPROCESSABLE_ENTITY;
     }
+    status(failure.code)
 }
 
 // === impl Problem ===

@@ -33,9 +33,7 @@ pub fn kept(segment: &[u8], oldest: u64, most: usize) -> Vec<Kept<'_>> {
                 continue;
             }
             Entry::Sent(sent) if !sent.keyed => {
-                if let Some(place) =
-                    open.insert(sent.call.clone(), kept.len()).and_then(|at| kept.get_mut(at))
-                {
+                if let Some(place) = open.insert(sent.call, kept.len()).and_then(|at| kept.get_mut(at)) {
                     *place = None;
                 }
             }

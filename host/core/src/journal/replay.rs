@@ -193,7 +193,7 @@ impl Replay {
             self.dropped += 1;
             return;
         }
-        self.open.insert(sent.call.clone(), RecoveredCall::of(sent));
+        self.open.insert(sent.call, RecoveredCall::of(sent));
     }
 
     fn take_keyed(&mut self, entry: &Entry<'_>) {
@@ -201,7 +201,7 @@ impl Replay {
             self.dropped += 1;
             self.keys.pop_first();
         }
-        let key = self.keys.entry(entry.call().clone()).or_default();
+        let key = self.keys.entry(*entry.call()).or_default();
         match entry {
             Entry::Sent(_) => key.sent = true,
             Entry::Settled(settled) => key.ended = Some((settled.outcome, settled.code)),
@@ -231,7 +231,7 @@ impl Key {
 impl RecoveredCall {
     fn of(sent: &Sent<'_>) -> Self {
         Self {
-            call: sent.call.clone(),
+            call: sent.call,
             plugin: sent.plugin.into(),
             tool: sent.tool.into(),
             method: sent.method.into(),
@@ -250,7 +250,7 @@ impl RecoveredCall {
 impl RecoveredKey {
     fn of(keyed: &Keyed<'_>) -> Self {
         Self {
-            call: keyed.call.clone(),
+            call: keyed.call,
             principal: keyed.principal.into(),
             key: keyed.key.into(),
             plugin: keyed.plugin.into(),

@@ -63,11 +63,14 @@ fn written(folder: &Path) -> Vec<Vec<u64>> {
     records.map(|record| entries(record).map(|(entry, _)| entry.call().n()).collect()).collect()
 }
 
+/// How many frames had arrived, and the calls of each record that stood in the journal by then.
+type Look = (usize, Vec<Vec<u64>>);
+
 /// A pipe that looks into the journal whenever bytes arrive.
 #[derive(Clone)]
 struct Looks {
     folder: PathBuf,
-    seen: Arc<Mutex<Vec<(usize, Vec<Vec<u64>>)>>>,
+    seen: Arc<Mutex<Vec<Look>>>,
 }
 
 impl AsyncWrite for Looks {

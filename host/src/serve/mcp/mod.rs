@@ -132,12 +132,9 @@ pub(super) async fn posted(
     })
 }
 
-/// Whether there is room for what the head tells of.
-///
-/// # Errors
-/// The answer, if there is none.
-pub(super) fn has_room(edge: &McpEdge, headers: &HeaderMap) -> Result<(), Response> {
-    room::ahead(&edge.mcp, headers).map_err(IntoResponse::into_response)
+/// The answer, if there is no room for what the head tells of.
+pub(super) fn no_room(edge: &McpEdge, headers: &HeaderMap) -> Option<Response> {
+    room::ahead(&edge.mcp, headers).err().map(IntoResponse::into_response)
 }
 
 /// The answer to what wants none.
