@@ -251,7 +251,7 @@ async fn f66_a_host_that_is_killed_while_it_writes() {
 /// The next host knows each call as what became of it. How many are known as answered, and as unknown.
 async fn as_told(host: &TestHost, ran: &HashMap<String, usize>, told: &Told) -> (usize, usize) {
     let (mut answered, mut unknown) = (0, 0);
-    for (key, times) in &ran {
+    for (key, times) in ran {
         assert_eq!(*times, 1, "{key} ran {times} times");
     }
     for (key, id) in &told.answered {
