@@ -61,6 +61,8 @@ impl<F: Future> Future for Aside<F> {
             return Poll::Pending;
         }
         this.bell.rung.swap(false, Ordering::AcqRel);
+        // Whoever rang may be about to take the waker that was just left: it is left anew at the next poll.
+        this.heard_by = None;
         this.future.as_mut().poll(&mut Context::from_waker(&this.waker))
     }
 }

@@ -42,6 +42,12 @@ impl Tasks {
         self.tracker.spawn_blocking(work)
     }
 
+    /// How many run.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.tracker.len()
+    }
+
     /// Cancelled when the host ends.
     #[must_use]
     pub fn ending(&self) -> &CancellationToken {

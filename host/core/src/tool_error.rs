@@ -1,7 +1,7 @@
 //! Whether a tool's result says that the tool failed, told by a look at its two ends.
 //!
-//! A result can be of a megabyte, and this is looked at on the way of every call: so nothing is parsed, and no more than
-//! [`WINDOW`] bytes of either end are looked at. Every server that is known writes `isError` first or last; one that puts it
+//! A result can be of a megabyte, and this is looked at on the way of every call: so nothing is parsed, and the
+//! key is looked for in [`WINDOW`] bytes of either end. Every server that is known writes `isError` first or last; one that puts it
 //! between two large members is taken for one that did not fail. It is for counting; nothing may be decided by it.
 
 use std::sync::LazyLock;

@@ -91,21 +91,12 @@ impl TraceContext {
         Some(self.parent?.trace_id())
     }
 
-    /// What the caller said, as it said it.
+    /// What the caller said, which is what the next hop is told: who has no spans of its own to show must not stand between
+    /// two that have (W3C Trace Context, section 4.3). `None`, if there is nothing to tell.
     #[must_use]
-    pub fn said(&self) -> Option<Trace> {
-        self.told(self.parent)
-    }
-
-    /// What the next hop is told, whose parent is our span of this number. `None`, if there is nothing to tell.
-    #[must_use]
-    pub fn next(&self, span: u64) -> Option<Trace> {
-        self.told(self.parent.and_then(|parent| parent.child(span)))
-    }
-
-    fn told(&self, parent: Option<TraceParent>) -> Option<Trace> {
+    pub fn told(&self) -> Option<Trace> {
         (!self.is_empty()).then(|| Trace {
-            parent: parent.map(|parent| parent.to_string()),
+            parent: self.parent.map(|parent| parent.to_string()),
             state: self.state.as_deref().map(ToOwned::to_owned),
             baggage: self.baggage.as_deref().map(ToOwned::to_owned),
         })

@@ -20,15 +20,15 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper::rt::Executor;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::way::Way;
 use super::web::located;
+use crate::tasks::Tasks;
 
 /// Common servers close an idle connection after 5 s; one that we close first is never found closed by a request.
 const IDLE: Duration = Duration::from_secs(4);
@@ -46,7 +46,16 @@ struct Pool {
     connector: HttpsConnector<Way>,
     /// Where connections go instead of where the address says.
     at: Option<SocketAddr>,
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Waiting>,
+    tasks: Tasks,
+}
+
+/// Connections that nobody uses.
+#[derive(Default)]
+struct Waiting {
+    all: Vec<Idle>,
+    /// Somebody closes those that are not used for long.
+    is_tidied: bool,
 }
 
 struct Idle {
@@ -62,7 +71,8 @@ struct Place(Option<Scheme>, Option<Authority>);
 /// A connection and its entrance.
 struct Lane {
     sender: SendRequest<Full<Bytes>>,
-    connection: Pin<Box<Connection<Io, Full<Bytes>>>>,
+    /// `None` once it is over.
+    connection: Option<Pin<Box<Connection<Io, Full<Bytes>>>>>,
 }
 
 /// The body of a response, which drives its connection and gives it back at the end.
@@ -99,8 +109,13 @@ impl fmt::Debug for HttpClient {
 // === impl HttpClient ===
 
 impl HttpClient {
-    pub(crate) fn new(connector: HttpsConnector<Way>, at: Option<SocketAddr>) -> Self {
-        Self(Arc::new(Pool { connector, at, idle: Mutex::default() }))
+    pub(crate) fn new(connector: HttpsConnector<Way>, at: Option<SocketAddr>, tasks: Tasks) -> Self {
+        Self(Arc::new(Pool { connector, at, idle: Mutex::default(), tasks }))
+    }
+
+    /// Where its tasks run.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
     }
 
     /// Sends a request and waits for the head of its response.
@@ -161,7 +176,7 @@ impl Pool {
         poll_fn(|cx| connector.poll_ready(cx)).await.map_err(broken)?;
         let io = connector.call(url).await.map_err(broken)?;
         let (sender, connection) = http1::handshake(io).await.map_err(|error| broken(error.into()))?;
-        Ok(Lane { sender, connection: Box::pin(connection) })
+        Ok(Lane { sender, connection: Some(Box::pin(connection)) })
     }
 
     /// The connection that was used last, if it still stands.
@@ -169,8 +184,8 @@ impl Pool {
         loop {
             let mut found = {
                 let mut idle = self.idle();
-                let at = idle.iter().rposition(|idle| idle.to == *to)?;
-                idle.remove(at)
+                let at = idle.all.iter().rposition(|idle| idle.to == *to)?;
+                idle.all.remove(at)
             };
             if found.since.elapsed() < IDLE && found.lane.stands() {
                 return Some(found.lane);
@@ -180,18 +195,21 @@ impl Pool {
 
     fn keep(self: &Arc<Self>, to: Place, lane: Lane) {
         let mut idle = self.idle();
-        let is_first = idle.is_empty();
-        if idle.iter().filter(|other| other.to == to).count() < KEPT {
-            idle.push(Idle { to, since: Instant::now(), lane });
+        if idle.all.iter().filter(|other| other.to == to).count() < KEPT {
+            idle.all.push(Idle { to, since: Instant::now(), lane });
         }
+        let was_tidied = std::mem::replace(&mut idle.is_tidied, true);
         drop(idle);
-        if is_first {
+        if !was_tidied {
             // It ends when nothing is idle, or nobody has this client any more.
-            TokioExecutor::new().execute(tidy(Arc::downgrade(self)));
+            let ending = self.tasks.ending().clone();
+            let (span, pool) = (tracing::debug_span!(parent: None, "tidy"), Arc::downgrade(self));
+            let tidying = async move { ending.run_until_cancelled(tidy(pool)).await };
+            drop(self.tasks.spawn(span, tidying));
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+    fn idle(&self) -> MutexGuard<'_, Waiting> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -202,11 +220,13 @@ async fn tidy(pool: Weak<Pool>) {
         tokio::time::sleep(IDLE).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut idle = pool.idle();
-        let old: Vec<Idle> = idle.extract_if(.., |idle| idle.since.elapsed() >= IDLE).collect();
-        let is_empty = idle.is_empty();
+        let old: Vec<Idle> = idle.all.extract_if(.., |idle| idle.since.elapsed() >= IDLE).collect();
+        // Under the lock: whoever keeps the next one sees that somebody is needed again.
+        idle.is_tidied = !idle.all.is_empty();
+        let goes_on = idle.is_tidied;
         drop(idle);
         drop(old);
-        if is_empty {
+        if !goes_on {
             return;
         }
     }
@@ -218,20 +238,29 @@ impl Lane {
     /// Whether a request can be sent on it.
     fn stands(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        self.connection.as_mut().poll(&mut cx).is_pending() && self.sender.is_ready()
+        self.drives(&mut cx) && self.sender.is_ready()
+    }
+
+    /// Drives the connection. False: it is over.
+    fn drives(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        let lives = connection.as_mut().poll(cx).is_pending();
+        if !lives {
+            self.connection = None;
+        }
+        lives
     }
 
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Sent {
         let mut sending = pin!(self.sender.try_send_request(request));
         let connection = &mut self.connection;
-        let mut is_over = false;
         let sent = poll_fn(|cx| {
             if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
                 return Poll::Ready(sent);
             }
-            if !is_over {
-                // How it ended, the request is told.
-                is_over = connection.as_mut().poll(cx).is_ready();
+            if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
+                // How it ended, the request is told: what it had not taken yet it gives back when it is dropped.
+                *connection = None;
             }
             sending.as_mut().poll(cx)
         });
@@ -252,7 +281,7 @@ impl Body {
     fn give_back(&mut self, cx: &mut Context<'_>) {
         let Some((mut lane, to)) = self.driven.take() else { return };
         let Some(pool) = self.pool.upgrade() else { return };
-        if lane.connection.as_mut().poll(cx).is_pending() && lane.sender.is_ready() {
+        if lane.drives(cx) && lane.sender.is_ready() {
             pool.keep(to, lane);
         }
     }
@@ -270,7 +299,7 @@ impl hyper::body::Body for Body {
         if frame.is_pending()
             && let Some((lane, _)) = &mut self.driven
         {
-            if lane.connection.as_mut().poll(cx).is_ready() {
+            if !lane.drives(cx) {
                 self.driven = None;
             }
             frame = Pin::new(&mut self.incoming).poll_frame(cx);

@@ -87,7 +87,7 @@ impl Endpoint {
     /// connections are its own: another plugin, or another launch of this one, may have the same address.
     pub(crate) fn connect_by(&mut self, at: SocketAddr, dial: Dial) {
         self.at = Some(at);
-        self.client = client(Way::Given(dial), Some(at));
+        self.client = client(Way::Given(dial), Some(at), self.client.tasks().clone());
         if let Some(named) = host(&self.url) {
             // What the server is called, not where it is.
             self.headers.entry(HOST).or_insert(named);
@@ -135,18 +135,18 @@ pub(crate) fn located(url: &Uri, at: SocketAddr) -> Uri {
 }
 
 /// The client of servers that run elsewhere.
-pub(crate) fn http_client() -> HttpClient {
+pub(crate) fn http_client(tasks: &Tasks) -> HttpClient {
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     tcp.enforce_http(false);
-    client(Way::Address(tcp), None)
+    client(Way::Address(tcp), None, tasks.clone())
 }
 
-fn client(way: Way, at: Option<SocketAddr>) -> HttpClient {
+fn client(way: Way, at: Option<SocketAddr>, tasks: Tasks) -> HttpClient {
     static TLS: LazyLock<Arc<rustls::ClientConfig>> =
         LazyLock::new(|| Arc::new(tls_config(rustls::crypto::ring::default_provider())));
-    HttpClient::new(HttpsConnector::from((way, Arc::clone(&TLS))), at)
+    HttpClient::new(HttpsConnector::from((way, Arc::clone(&TLS))), at, tasks)
 }
 
 /// Sends a request and waits for the head of its response.

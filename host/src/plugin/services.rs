@@ -89,6 +89,7 @@ impl Services {
     pub(crate) fn new(tasks: Tasks, data: PathBuf, machine: Arc<Machine>) -> Self {
         Self {
             clock: Clock::start(),
+            http: dialect::http_client(&tasks),
             tasks,
             events: Arc::default(),
             notices: Notices::default(),
@@ -101,7 +102,6 @@ impl Services {
             memory: Memory::default(),
             journal: Journal::default(),
             data,
-            http: dialect::http_client(),
             meters: HostMeters::default(),
             machine,
         }

@@ -86,7 +86,7 @@ impl Call {
         let _inside = routing.calls.enter().map_err(|full| self.overloaded(full))?;
         self.within_rate()?;
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
-        let context = self.spec.trace.as_ref().and_then(|trace| trace.next(span()));
+        let context = self.spec.trace.as_ref().and_then(|trace| trace.told());
         let upstream = self.tool.as_ref().map(|tool| tool.upstream.as_str());
         let request = request::build(&self.spec, upstream, context.as_ref()).map_err(|error| {
             self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
@@ -137,9 +137,4 @@ impl Call {
         let undeclared = scope.undeclared();
         Ok(Settled { call_id: self.id, instance, duration, reply, era, undeclared, replayed: false })
     }
-}
-
-/// The number of a new span of ours. Without randomness from the system the plugin is told of none.
-fn span() -> u64 {
-    getrandom::u64().unwrap_or_default()
 }

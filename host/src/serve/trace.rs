@@ -31,7 +31,7 @@ impl Traced {
 
     /// The params of a message with what the headers say, where its `_meta` says nothing: from here on it is found there.
     pub(super) fn put(&self, params: &mut Option<Arc<RawValue>>) {
-        if let Some(trace) = self.0.as_ref().and_then(|heard| heard.said())
+        if let Some(trace) = self.0.as_ref().and_then(|heard| heard.told())
             && let Some(with) = trace_context::with_default(params.as_deref(), &trace)
         {
             *params = Some(with.into());
@@ -81,7 +81,7 @@ mod tests {
     fn lists_may_stand_in_several_lines_and_a_parent_in_one() {
         let lines =
             [("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2"), ("baggage", "x=1")];
-        let said = of(&lines).with(None).unwrap().said().unwrap();
+        let said = of(&lines).with(None).unwrap().told().unwrap();
         assert_eq!(said.parent.as_deref(), Some(PARENT));
         assert_eq!((said.state.as_deref(), said.baggage.as_deref()), (Some("a=1,b=2"), Some("x=1")));
         assert!(of(&[("traceparent", PARENT), ("traceparent", OTHER)]).with(None).is_none());
@@ -93,11 +93,11 @@ mod tests {
     fn what_the_body_says_goes_before_it() {
         let meta = raw(&format!(r#"{{"traceparent":"{PARENT}"}}"#));
         let headers = [("traceparent", OTHER), ("tracestate", "a=1"), ("baggage", "x=1")];
-        let said = of(&headers).with(Some(&meta)).unwrap().said().unwrap();
+        let said = of(&headers).with(Some(&meta)).unwrap().told().unwrap();
         assert_eq!(said.parent.as_deref(), Some(PARENT));
         assert_eq!((said.state, said.baggage.as_deref()), (None, Some("x=1")));
         let broken = raw(r#"{"traceparent":"no"}"#);
-        let said = of(&headers).with(Some(&broken)).unwrap().said().unwrap();
+        let said = of(&headers).with(Some(&broken)).unwrap().told().unwrap();
         assert_eq!((said.parent.as_deref(), said.state.as_deref()), (Some(OTHER), Some("a=1")));
         assert!(of(&[]).with(Some(&broken)).unwrap().is_empty(), "to be taken out");
         let mut params = Some(Arc::from(raw(r#"{"name":"t"}"#)));

@@ -35,12 +35,6 @@ impl TraceParent {
         (trace != 0 && span != 0).then_some(Self { trace, span, flags })
     }
 
-    /// The same trace, with this span asking. `None` for a span of zero, which is none.
-    #[must_use]
-    pub fn child(self, span: u64) -> Option<Self> {
-        (span != 0).then_some(Self { span, ..self })
-    }
-
     /// The name of the trace: 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(self) -> String {

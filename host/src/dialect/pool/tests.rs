@@ -6,8 +6,9 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Body, HttpClient, Unanswered};
+use super::{Body, HttpClient, Place, Sent, Unanswered, path};
 use crate::dialect::http_client;
+use crate::tasks::Tasks;
 
 struct Server {
     listener: TcpListener,
@@ -53,7 +54,7 @@ async fn call(client: &HttpClient, server: &Server, stream: &mut TcpStream) -> S
 
 #[tokio::test]
 async fn a_connection_is_used_again_and_a_closed_one_is_not() {
-    let (client, server) = (http_client(), Server::new().await);
+    let (client, server) = (http_client(&Tasks::default()), Server::new().await);
     let (response, mut stream) = tokio::join!(client.request(server.request()), async {
         let mut stream = server.accept().await;
         let request = answer(&mut stream, "ok").await;
@@ -66,7 +67,7 @@ async fn a_connection_is_used_again_and_a_closed_one_is_not() {
     drop(stream);
     // Until the system tells of it.
     let told = async {
-        while client.0.idle().iter_mut().any(|idle| idle.lane.stands()) {
+        while client.0.idle().all.iter_mut().any(|idle| idle.lane.stands()) {
             tokio::task::yield_now().await;
         }
     };
@@ -79,7 +80,7 @@ async fn a_connection_is_used_again_and_a_closed_one_is_not() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_read_closes_its_connection() {
-    let (client, server) = (http_client(), Server::new().await);
+    let (client, server) = (http_client(&Tasks::default()), Server::new().await);
     let (response, mut stream) = tokio::join!(client.request(server.request()), async {
         let mut stream = server.accept().await;
         let head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabout a half";
@@ -90,7 +91,7 @@ async fn an_answer_that_is_not_read_closes_its_connection() {
     let mut rest = Vec::new();
     // It ends, or is reset: what was sent is not read.
     stream.read_to_end(&mut rest).await.ok();
-    assert!(client.0.idle().is_empty());
+    assert!(client.0.idle().all.is_empty());
 }
 
 #[tokio::test]
@@ -98,5 +99,44 @@ async fn where_nobody_listens_nothing_is_sent() {
     let server = Server::new().await;
     let request = server.request();
     drop(server);
-    assert!(matches!(http_client().request(request).await, Err(Unanswered::Connect(_))));
+    assert!(matches!(http_client(&Tasks::default()).request(request).await, Err(Unanswered::Connect(_))));
+}
+
+/// The server closes it at the very moment: the request comes back, or is told that it broke. It never waits.
+#[tokio::test]
+async fn a_request_on_a_connection_that_ends_is_never_left_alone() {
+    let (client, server) = (http_client(&Tasks::default()), Server::new().await);
+    for _ in 0..100 {
+        let (response, mut stream) = tokio::join!(client.request(server.request()), async {
+            let mut stream = server.accept().await;
+            answer(&mut stream, "ok").await;
+            stream
+        });
+        assert_eq!(text(response.unwrap().into_body()).await, "ok");
+        let request = server.request();
+        let to = Place(request.uri().scheme().cloned(), request.uri().authority().cloned());
+        let mut lane = client.0.take(&to).expect("it is kept");
+        stream.shutdown().await.unwrap();
+        drop(stream);
+        let mut request = server.request();
+        *request.uri_mut() = path(request.uri());
+        let sent = tokio::time::timeout(Duration::from_secs(10), lane.send(request)).await;
+        assert!(matches!(sent.expect("it ends"), Sent::Unsent(_) | Sent::Failed(_)));
+    }
+}
+
+#[tokio::test]
+async fn one_task_at_a_time_tidies() {
+    let tasks = Tasks::default();
+    let (client, server) = (http_client(&tasks), Server::new().await);
+    let (response, mut stream) = tokio::join!(client.request(server.request()), async {
+        let mut stream = server.accept().await;
+        answer(&mut stream, "ok").await;
+        stream
+    });
+    assert_eq!(text(response.unwrap().into_body()).await, "ok");
+    for _ in 0..50 {
+        call(&client, &server, &mut stream).await;
+    }
+    assert_eq!(tasks.count(), 1);
 }

@@ -92,7 +92,7 @@ impl Fake {
 pub(crate) fn endpoint(url: &str) -> Endpoint {
     let mut headers = HeaderMap::new();
     headers.insert(HeaderName::from_static("x-key"), HeaderValue::from_static("k"));
-    Endpoint { url: url.parse().expect("a URL"), headers, client: http_client(), at: None }
+    Endpoint { url: url.parse().expect("a URL"), headers, client: http_client(&Tasks::default()), at: None }
 }
 
 /// A plain connection to this address.

@@ -38,7 +38,7 @@ use super::trace::Traced;
 use crate::held::Taker;
 use crate::mcp::ladder::{self, Classified, ModernMessage};
 use crate::mcp::{Mcp, Visitor};
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, on_bytes};
 
 /// What these routes share.
 #[derive(Clone, Debug)]
@@ -110,7 +110,8 @@ pub(super) async fn posted(
         Err(refusal) => return Ok(refusal.into_response()),
     };
     let traced = Traced::of(headers);
-    let classified = match ladder::classify(Some(&head), &body.unwrap_or_default()) {
+    let body = body.unwrap_or_default();
+    let classified = match on_bytes(body.len(), || ladder::classify(Some(&head), &body)) {
         Ok(classified) => classified,
         Err(rejection) => return Ok(head::answered(rejection.answered())),
     };

@@ -34,6 +34,7 @@ use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse;
 use crate::serve::taking::taker_of;
 use crate::serve::trace::Traced;
+use crate::tasks::on_bytes;
 
 /// The method that both routes come to.
 const CALL: &str = "tools/call";
@@ -99,7 +100,10 @@ async fn run(
     (headers, tries, body): (&HeaderMap, Tries, Option<Bytes>),
     taker: &Arc<Taker>,
 ) -> Answer {
-    let mut wanted = parse(body.as_deref().unwrap_or(b"{}"))?;
+    let mut wanted = {
+        let body = body.as_deref().unwrap_or(b"{}");
+        on_bytes(body.len(), || parse(body))?
+    };
     let away = |failure| edge.host.turned_away(plugin, CALL, failure);
     let tool = match wanted.timeout_ms {
         None => edge.host.tool(plugin, tool).await.map_err(away)?,
@@ -202,7 +206,8 @@ pub(super) async fn facade(
     let durable = input::durable(&headers)?;
     let away = |failure| edge.host.turned_away(&plugin, CALL, failure);
     let tool = edge.host.tool(&plugin, &tool).await.map_err(away)?;
-    let arguments = body.as_deref().map(serde_json::from_slice::<&RawValue>).transpose();
+    let read = |body| on_bytes(<[u8]>::len(body), || serde_json::from_slice::<&RawValue>(body));
+    let arguments = body.as_deref().map(read).transpose();
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
     checked(&edge, &tool, arguments).await?;
