@@ -73,7 +73,7 @@ async fn keep(inner: Arc<Inner>, tasks: Tasks) {
 
 impl Inner {
     /// Closes what is old, and deletes what is too much. Blocks.
-    fn clear_away(&self) {
+    pub(super) fn clear_away(&self) {
         let now = SystemTime::now();
         let current = {
             let mut writer = self.writer();
@@ -92,7 +92,17 @@ impl Inner {
         let oldest = now.checked_sub(KEPT).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut surplus = closed.len().saturating_sub(SEGMENTS - 1);
         for segment in &closed {
-            let Ok(bytes) = segment.read() else { continue };
+            let bytes = match segment.read() {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    // Another would go in its place, again and again.
+                    if surplus > 0 {
+                        segment.put_aside(&error);
+                    }
+                    surplus = surplus.saturating_sub(1);
+                    continue;
+                }
+            };
             let begun = read_head(&bytes).map_or(now, |(begun, _)| of_millis(begun));
             if surplus == 0 && begun > oldest {
                 break;
