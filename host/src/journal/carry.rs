@@ -4,20 +4,26 @@
 
 use std::iter::Peekable;
 
-use wharf_core::journal::{Kept, kept};
+use wharf_core::journal::{Kept, NewestKeys, kept};
 
+use super::segment::Found;
 use super::{Inner, durable};
 
-/// Of one that goes, no more is carried to the newest, bytes.
-const CARRIED: usize = 1 << 20;
+/// Of the answers in one that goes, no more are carried, bytes.
+const ANSWERS: usize = 1 << 20;
+/// Keys that are carried, of all segments; as many as are known while the host lives.
+const KEYS: usize = 10_000;
 /// A record of what is carried ends with the entry that reaches this, bytes.
 const PIECE: usize = 64 << 10;
 
 impl Inner {
     /// Writes what must be kept of a segment to the newest. False: it could not be.
     pub(super) fn carry(&self, segment: &[u8], oldest: u64) -> bool {
-        let mut candidates = kept(segment, oldest, CARRIED);
-        candidates.retain(|kept| kept.entry.is_keyed() || self.still_open(kept));
+        let mut candidates = kept(segment, oldest, ANSWERS);
+        let has_keys = candidates.iter().any(|kept| kept.entry.is_keyed());
+        let since = if has_keys { self.keys_since() } else { 0 };
+        candidates
+            .retain(|kept| (kept.entry.is_keyed() && kept.entry.at() >= since) || self.still_open(kept));
         let mut left = candidates.iter().peekable();
         while left.peek().is_some() {
             if !self.carry_piece(&mut left) {
@@ -50,6 +56,16 @@ impl Inner {
     fn still_open(&self, kept: &Kept<'_>) -> bool {
         self.is_open.get().is_some_and(|is_open| is_open(kept.entry.call()))
     }
+
+    /// Keys that were taken before it have made room for others.
+    fn keys_since(&self) -> u64 {
+        let mut newest = NewestKeys::new(KEYS);
+        // What cannot be read makes nobody's room.
+        for bytes in Found::all(&self.folder).into_iter().flatten().flat_map(|segment| segment.read()) {
+            newest.look(&bytes);
+        }
+        newest.since()
+    }
 }
 
 #[cfg(test)]
@@ -58,11 +74,10 @@ mod tests {
     use std::time::SystemTime;
 
     use wharf_core::CallId;
-    use wharf_core::journal::{Answer, Entry, Keyed, Records, Sent, begin, head, read_head, seal};
+    use wharf_core::journal::{Answer, Entry, KeyState, Keyed, Records, Sent, begin, head, read_head, seal};
 
     use super::super::writer::Writer;
-    use super::super::millis;
-    use super::super::segment::Found;
+    use super::super::{millis, recover};
     use super::*;
 
     /// What one call with a key and one without leave, as a record.
@@ -92,10 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn it_is_chosen_without_the_lock_and_written_in_pieces() {
+    fn it_is_chosen_without_the_lock_and_written_in_pieces_the_newest_keys_all_of_them() {
         let home = tempfile::tempdir().unwrap();
         let begun = millis(SystemTime::now()) - 60_000;
-        let records = (0..10_500).flat_map(|n| record(n, begun + n));
+        let surplus = 500;
+        let records = (0..KEYS as u64 + surplus).flat_map(|n| record(n, begun + n));
         let old: Vec<u8> = head(begun).into_iter().chain(records).collect();
         let path = home.path().join("0000000000000001.journal");
         std::fs::write(&path, &old).unwrap();
@@ -114,5 +130,9 @@ mod tests {
         let new = Found::all(home.path()).unwrap()[0].read().unwrap();
         let lengths: Vec<_> = Records::new(read_head(&new).unwrap().1).map(<[u8]>::len).collect();
         assert!(lengths.len() > 10 && lengths.iter().all(|length| *length < 2 * PIECE), "{lengths:?}");
+        let (found, _) = recover::recover(home.path());
+        assert_eq!((found.keys.len(), found.keys[0].at, found.calls.len()), (KEYS, begun + surplus, 0));
+        let answered = found.keys.iter().filter(|key| matches!(key.state, KeyState::Answered(_))).count();
+        assert!((3_000..6_000).contains(&answered), "of answers what fits: {answered}");
     }
 }
