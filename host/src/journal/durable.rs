@@ -19,6 +19,13 @@ pub(super) struct Synced {
     failed: u64,
 }
 
+impl Synced {
+    /// Whether the disk has this record. One that was before a failure is not told from one that failed with it.
+    pub(super) fn has(&self, record: u64) -> bool {
+        self.done >= record && self.failed < record
+    }
+}
+
 /// Writes entries and waits for the disk.
 pub(super) async fn write(inner: &Inner, entries: &[u8]) -> Result<(), NotWritten> {
     // Before the write: what is synced meanwhile is seen.
@@ -27,7 +34,7 @@ pub(super) async fn write(inner: &Inner, entries: &[u8]) -> Result<(), NotWritte
     inner.work.notify_one();
     let known = synced.wait_for(|synced| synced.done >= record || synced.failed >= record);
     match tokio::time::timeout(PATIENCE, known).await {
-        Ok(Ok(synced)) if synced.done >= record => Ok(()),
+        Ok(Ok(synced)) if synced.has(record) => Ok(()),
         Ok(_) | Err(_) => Err(NotWritten),
     }
 }
@@ -44,17 +51,20 @@ pub(super) async fn sync(inner: &Arc<Inner>, tasks: &Tasks) {
 /// The same, at once. Blocks. False: the disk did not take it.
 pub(super) fn now(inner: &Inner) -> bool {
     let Some(work) = inner.writer().take_sync() else { return true };
-    let done = carry_out(&work, &inner.folder);
-    inner.synced.send_modify(|synced| match &done {
-        Ok(()) => synced.done = work.up_to,
-        Err(_) => synced.failed = work.up_to,
-    });
-    if let Err(error) = &done {
-        // After a failed sync nobody knows what the file holds.
-        inner.writer().give_up();
-        inner.health.ill(error, &inner.folder);
-    }
-    done.is_ok()
+    carried_out(inner, &work)
+}
+
+/// Does it and tells those who wait.
+pub(super) fn carried_out(inner: &Inner, work: &Sync) -> bool {
+    let Err(error) = carry_out(work, &inner.folder) else {
+        inner.synced.send_modify(|synced| synced.done = work.up_to);
+        return true;
+    };
+    // After a failed sync nobody knows what the file holds, what was written to it meanwhile included.
+    let failed = inner.writer().give_up();
+    inner.health.ill(&error, &inner.folder);
+    inner.synced.send_modify(|synced| synced.failed = failed);
+    false
 }
 
 fn carry_out(work: &Sync, folder: &Path) -> std::io::Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use wharf_core::journal::{Kept, kept, read_head};
+use wharf_core::journal::read_head;
 
 use super::segment::Found;
 use super::{GATHERED, Inner, KEPT, durable, millis, of_millis};
@@ -13,8 +13,6 @@ use crate::tasks::Tasks;
 
 /// Segments, the open one among them.
 const SEGMENTS: usize = 8;
-/// Of one that goes, no more is carried to the newest, bytes.
-const CARRIED: usize = 1 << 20;
 /// Between two tries while nothing can be written.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at what is old.
@@ -73,7 +71,7 @@ async fn keep(inner: Arc<Inner>, tasks: Tasks) {
 
 impl Inner {
     /// Closes what is old, and deletes what is too much. Blocks.
-    fn clear_away(&self) {
+    pub(super) fn clear_away(&self) {
         let now = SystemTime::now();
         let current = {
             let mut writer = self.writer();
@@ -92,7 +90,17 @@ impl Inner {
         let oldest = now.checked_sub(KEPT).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut surplus = closed.len().saturating_sub(SEGMENTS - 1);
         for segment in &closed {
-            let Ok(bytes) = segment.read() else { continue };
+            let bytes = match segment.read() {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    // Another would go in its place, again and again.
+                    if surplus > 0 {
+                        segment.put_aside(&error);
+                    }
+                    surplus = surplus.saturating_sub(1);
+                    continue;
+                }
+            };
             let begun = read_head(&bytes).map_or(now, |(begun, _)| of_millis(begun));
             if surplus == 0 && begun > oldest {
                 break;
@@ -105,33 +113,5 @@ impl Inner {
                 tracing::warn!(%error, path = %segment.path.display(), "an old file of the journal cannot be deleted");
             }
         }
-    }
-
-    /// Writes what must be kept of a segment to the newest. False: it could not be.
-    fn carry(&self, segment: &[u8], oldest: u64) -> bool {
-        let candidates = kept(segment, oldest, CARRIED);
-        if candidates.is_empty() {
-            return true;
-        }
-        let is_open = self.is_open.get();
-        let mut writer = self.writer();
-        let record = writer.begin();
-        // Under the lock: a call that ends after this writes that it did behind it.
-        let wanted = |kept: &&Kept<'_>| {
-            kept.entry.is_keyed() || is_open.is_some_and(|is_open| is_open(kept.entry.call()))
-        };
-        let empty = record.len();
-        for kept in candidates.iter().filter(wanted) {
-            record.extend_from_slice(kept.bytes);
-        }
-        if record.len() == empty {
-            return true;
-        }
-        let written = writer.write(&self.folder, true);
-        if self.wrote(writer, written).is_err() {
-            return false;
-        }
-        // Before the only other copy goes.
-        durable::now(self)
     }
 }

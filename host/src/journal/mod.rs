@@ -13,6 +13,7 @@
 //!
 //! It must not know what a call is beyond the entries it is given, nor when one may be tried again.
 
+mod carry;
 mod durable;
 mod health;
 mod keeper;

@@ -14,6 +14,8 @@ use super::millis;
 
 /// The ending of their names.
 const ENDING: &str = "journal";
+/// One that cannot be read is put aside under this name; there is one such, the last.
+const ASIDE: &str = "unreadable";
 /// A new one must have room for this much, bytes: else a full disk would look well after each try.
 const ROOM: i64 = 64 << 10;
 /// No more of one is read, bytes; none is written larger.
@@ -86,6 +88,20 @@ impl Found {
         let is_ours = path.extension().is_some_and(|ending| ending == ENDING);
         let number = u64::from_str_radix(path.file_stem()?.to_str()?, 16).ok()?;
         is_ours.then_some(Self { number, path })
+    }
+
+    /// Takes it out of the journal, as it cannot be read.
+    pub(super) fn put_aside(&self, why: &io::Error) {
+        let to = self.path.with_file_name(ASIDE);
+        let (path, aside) = (self.path.display(), to.display());
+        match fs::rename(&self.path, &to) {
+            Ok(()) => {
+                tracing::error!(%why, %path, %aside, "a file of the journal cannot be read and is put aside; what only it says is lost");
+            }
+            Err(error) => {
+                tracing::error!(%why, %error, %path, "a file of the journal can neither be read nor put aside");
+            }
+        }
     }
 
     /// All that is in it.

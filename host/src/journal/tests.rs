@@ -7,7 +7,8 @@ use wharf_core::CallId;
 use wharf_core::journal::{Answer, Entry, KeyState, Keyed, Outcome, Sent, Settled};
 
 use super::segment::Found;
-use super::{Journal, millis};
+use super::writer::Writer;
+use super::{Inner, Journal, millis};
 use crate::events::EventBus;
 use crate::tasks::Tasks;
 
@@ -222,6 +223,22 @@ fn a_start_without_calls_leaves_nothing_behind() {
         assert_eq!(journal.view().state, "ok");
     }
     assert_eq!(Found::all(home.path()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_costs_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    // Nobody reads a folder as a file, root neither.
+    std::fs::create_dir(home.path().join("0000000000000001.journal")).unwrap();
+    let inner = Inner::new(home.path().to_owned(), Writer::new(2));
+    let all: Vec<u64> = (2..=9).collect();
+    for _ in &all {
+        inner.writer().open(home.path()).unwrap();
+    }
+    inner.clear_away();
+    let left: Vec<_> = Found::all(home.path()).unwrap().iter().map(|file| file.number).collect();
+    assert_eq!(left, all);
+    assert!(home.path().join("unreadable").exists());
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Writer {
         let Some(segment) = &mut self.segment else { return Err(None) };
         seal(&mut self.record);
         if let Err(error) = segment.write(&self.record) {
-            self.segment = None;
+            self.close();
             return Err(Some(error));
         }
         self.written += 1;
@@ -98,11 +98,16 @@ impl Writer {
         {
             // What was written counts; what comes next does not.
             self.trouble = Some(error);
-            if let Some(full) = self.segment.take().filter(|_| self.wanted) {
-                self.closed.push(full.file);
-            }
+            self.close();
         }
         Ok(self.written)
+    }
+
+    /// Nothing more goes to the open segment. Who waits for what is in it still gets it synced.
+    fn close(&mut self) {
+        if let Some(segment) = self.segment.take().filter(|_| self.wanted) {
+            self.closed.push(segment.file);
+        }
     }
 
     /// Whether the open segment is one that ought to be closed for its age.
@@ -143,9 +148,65 @@ impl Writer {
         Some(Sync { files, folder: std::mem::take(&mut self.fresh), up_to: self.written })
     }
 
-    /// The disk did not take it: what is written now goes to another segment.
-    pub(super) fn give_up(&mut self) {
+    /// The disk did not take it: what is written now goes to another segment. Says how many records there are: nobody who
+    /// waits for one of them gets it.
+    pub(super) fn give_up(&mut self) -> u64 {
         self.segment = None;
         self.closed.clear();
+        self.wanted = false;
+        self.written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Inner, durable};
+    use super::*;
+
+    fn put(writer: &mut Writer, folder: &Path) -> Result<u64, Option<io::Error>> {
+        writer.begin().extend_from_slice(b"entry");
+        writer.write(folder, true)
+    }
+
+    /// The open segment becomes a device: `/dev/full` takes no write, `/dev/null` no sync.
+    fn put_in_place(writer: &mut Writer, device: &str) {
+        let file = File::options().append(true).open(device).unwrap();
+        writer.segment.as_mut().unwrap().file = Arc::new(file);
+    }
+
+    #[test]
+    fn a_segment_that_takes_no_more_is_synced_for_those_who_wait() {
+        let home = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(1);
+        writer.open(home.path()).unwrap();
+        assert_eq!(put(&mut writer, home.path()).unwrap(), 1);
+        put_in_place(&mut writer, "/dev/full");
+        assert!(put(&mut writer, home.path()).is_err() && !writer.is_open());
+        let sync = writer.take_sync().unwrap();
+        assert_eq!((sync.files.len(), sync.up_to), (1, 1));
+    }
+
+    #[test]
+    fn what_was_written_before_a_failed_sync_is_never_said_to_be_on_the_disk() {
+        let home = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(1);
+        writer.open(home.path()).unwrap();
+        put_in_place(&mut writer, "/dev/null");
+        let inner = Inner::new(home.path().to_owned(), writer);
+        assert_eq!(put(&mut inner.writer(), home.path()).unwrap(), 1);
+        let work = inner.writer().take_sync().unwrap();
+        // Written while the disk is at it.
+        assert_eq!(put(&mut inner.writer(), home.path()).unwrap(), 2);
+        assert!(!durable::carried_out(&inner, &work));
+        inner.try_again();
+        assert!(inner.writer().is_open());
+        assert!(durable::now(&inner), "nobody waits");
+        let synced = *inner.synced.borrow();
+        assert!(!synced.has(1) && !synced.has(2), "{synced:?}");
+        // What comes after it is.
+        assert_eq!(put(&mut inner.writer(), home.path()).unwrap(), 3);
+        assert!(durable::now(&inner));
+        let synced = *inner.synced.borrow();
+        assert!(!synced.has(2) && synced.has(3), "{synced:?}");
     }
 }

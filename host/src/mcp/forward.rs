@@ -17,7 +17,7 @@ use wharf_plugin_api::{Caller, RpcError};
 
 use super::failure;
 use crate::Host;
-use crate::route::{CallEvent, CallSpec, Failure};
+use crate::route::{CallEvent, CallSpec, Failure, durable};
 
 /// Notifications of one call that may wait for its client; what does not fit is dropped by the call.
 const EVENTS: usize = 256;
@@ -28,7 +28,8 @@ const CALL: &str = "tools/call";
 const KEY: &str = "wharf/idempotencyKey";
 
 /// What of `_meta` is between a client and us alone.
-const HOP: [&str; 7] = [
+const HOP: [&str; 8] = [
+    durable::KEY,
     KEY,
     "io.modelcontextprotocol/protocolVersion",
     "io.modelcontextprotocol/clientInfo",
@@ -108,10 +109,11 @@ pub(crate) fn to(
     let meta = params.as_deref().and_then(|params| splice::field(params, "_meta"));
     let token = meta.and_then(progress_token);
     let trace = meta.and_then(TraceContext::of_meta).map(Box::new);
-    let bare = params.as_deref().zip(meta).and_then(|(params, meta)| without_hop(params, meta));
+    let durable = meta.and_then(durable_said);
+    let bare = params.as_deref().zip(meta).and_then(|(params, meta)| without_hop(params, meta, durable));
     let params = bare.map(Into::into).or(params);
     let spec = CallSpec::new(plugin.clone(), method.to_owned(), params, caller);
-    Forwarded::listening(CallSpec { trace, ..spec }, token)
+    Forwarded::listening(CallSpec { trace, durable: durable == Some(true), ..spec }, token)
 }
 
 /// The plugin that owns a URI of a face, or linked it to this principal, and the URI there.
@@ -309,15 +311,28 @@ fn key(params: &RawValue) -> Result<Option<Key>, RpcError> {
     key.map(Some).ok_or_else(|| bad(format!("params._meta[{KEY:?}]: {BadKey}")))
 }
 
-/// The params without what `_meta` says of the client's own hop. `None`: it says nothing of it.
-fn without_hop(params: &RawValue, meta: &RawValue) -> Option<Box<RawValue>> {
+/// Whether the call is to be durable. `None`: it does not say, or neither yes nor no; who runs it refuses that.
+fn durable_said(meta: &RawValue) -> Option<bool> {
+    let bytes = meta.get().as_bytes();
+    let holds = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
+    if !holds("durable") && !holds("\\") {
+        return None;
+    }
+    splice::field(meta, durable::KEY)?.get().parse().ok()
+}
+
+/// The params without what `_meta` says of the client's own hop. `None`: it says nothing of it. Whether it says that the call
+/// is to be `durable` was read before.
+fn without_hop(params: &RawValue, meta: &RawValue, durable: Option<bool>) -> Option<Box<RawValue>> {
     // The way of nearly every legacy call: nothing to take out, nothing to copy. A key may be spelled with escapes.
     let bytes = meta.get().as_bytes();
     let holds = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
-    if !holds("io.modelcontextprotocol/") && !holds("idempotencyKey") && !holds("\\") {
+    if durable.is_none() && !holds("io.modelcontextprotocol/") && !holds("idempotencyKey") && !holds("\\") {
         return None;
     }
-    splice::with_field(params, "_meta", &splice::without_fields(meta, &HOP)?)
+    // The first is whether it is durable: what says neither stays, to be refused.
+    let hop = HOP.get(usize::from(durable.is_none())..)?;
+    splice::with_field(params, "_meta", &splice::without_fields(meta, hop)?)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::spec::{CallSpec, Payload};
 use super::trace::CallTrace;
 
 /// The key in `_meta` that asks for it.
-const KEY: &str = "wharf/durable";
+pub(crate) const KEY: &str = "wharf/durable";
 
 /// Whether a call is to be durable, by its spec or by its `_meta`.
 ///

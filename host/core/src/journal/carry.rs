@@ -2,7 +2,8 @@
 
 use super::entry::{Entry, entries};
 use super::frame::{Records, read_head};
-use std::collections::HashMap;
+use crate::id::CallId;
+use std::collections::{BTreeSet, HashMap};
 
 /// An entry that is worth keeping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +16,10 @@ pub struct Kept<'a> {
 
 /// The entries of a segment that a later one must have before this one goes: of calls with keys, what was written at
 /// `oldest` (milliseconds since 1970) or later, and what was sent and, in this segment, not settled. Whether such a call
-/// still runs the caller knows. The newest are kept, at most `most` bytes, in the order in which they stand.
+/// still runs the caller knows. They are in the order in which they stand. Of answers the newest are kept that fit into
+/// `answers` bytes; a key whose answer is not kept stays taken: its call has ended, and does not run again.
 #[must_use]
-pub fn kept(segment: &[u8], oldest: u64, most: usize) -> Vec<Kept<'_>> {
+pub fn kept(segment: &[u8], oldest: u64, answers: usize) -> Vec<Kept<'_>> {
     let Ok((_, records)) = read_head(segment) else { return Vec::new() };
     let mut kept: Vec<Option<Kept<'_>>> = Vec::new();
     let mut open = HashMap::new();
@@ -41,17 +43,54 @@ pub fn kept(segment: &[u8], oldest: u64, most: usize) -> Vec<Kept<'_>> {
         }
         kept.push(Some(Kept { entry, bytes }));
     }
-    let mut room = most;
-    let mut newest: Vec<Kept<'_>> = kept
-        .into_iter()
-        .flatten()
-        .rev()
-        .take_while(|kept| {
-            let fits = room >= kept.bytes.len();
-            room = room.saturating_sub(kept.bytes.len());
-            fits
-        })
-        .collect();
+    let mut room = answers;
+    let fits = |kept: &Kept<'_>| {
+        if !matches!(kept.entry, Entry::Answer(_)) {
+            return true;
+        }
+        // One that does not fit leaves the room to those that do.
+        let left = room.checked_sub(kept.bytes.len());
+        room = left.unwrap_or(room);
+        left.is_some()
+    };
+    let mut newest: Vec<Kept<'_>> = kept.into_iter().flatten().rev().filter(fits).collect();
     newest.reverse();
     newest
+}
+
+/// The newest keys of all segments. What is older makes room.
+#[derive(Clone, Debug)]
+pub struct NewestKeys {
+    most: usize,
+    taken: BTreeSet<(u64, CallId)>,
+    /// There were more.
+    full: bool,
+}
+
+impl NewestKeys {
+    /// Of none yet; `most` are counted.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { most, taken: BTreeSet::new(), full: false }
+    }
+
+    /// Looks at one more segment. One key may be in several.
+    pub fn look(&mut self, segment: &[u8]) {
+        let Ok((_, records)) = read_head(segment) else { return };
+        for (entry, _) in Records::new(records).flat_map(entries) {
+            if let Entry::Keyed(keyed) = entry {
+                self.taken.insert((keyed.at, keyed.call));
+            }
+            if self.taken.len() > self.most {
+                self.taken.pop_first();
+                self.full = true;
+            }
+        }
+    }
+
+    /// When the oldest of them was taken, milliseconds since 1970; 0 if there were no more.
+    #[must_use]
+    pub fn since(&self) -> u64 {
+        self.taken.first().filter(|_| self.full).map_or(0, |(at, _)| *at)
+    }
 }

@@ -12,7 +12,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
-pub use carry::{Kept, kept};
+pub use carry::{Kept, NewestKeys, kept};
 pub use entry::{Answer, Entry, Keyed, MAX_ANSWER, MAX_TEXT, Outcome, Sent, Settled, entries};
 pub use frame::{FRAME, HEAD, HeadError, MAX_RECORD, Records, Scanned, begin, head, read_head, seal};
 pub use replay::{KeyState, RecoveredCall, RecoveredKey, Recovery, Replay};

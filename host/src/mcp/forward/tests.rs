@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use wharf_plugin_api::RawValue;
+use wharf_core::{PluginId, splice};
+use wharf_plugin_api::{Caller, RawValue};
 
-use wharf_core::splice;
+use crate::route::Payload;
 
-use super::{key, progress_token, text, without_hop};
+use super::{durable_said, key, progress_token, text, to, without_hop};
 
 fn raw(json: &str) -> Arc<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap().into()
@@ -14,7 +15,8 @@ fn raw(json: &str) -> Arc<RawValue> {
 
 fn bare(params: &str) -> String {
     let params = raw(params);
-    let bare = splice::field(&params, "_meta").and_then(|meta| without_hop(&params, meta));
+    let bare =
+        splice::field(&params, "_meta").and_then(|meta| without_hop(&params, meta, durable_said(meta)));
     bare.map_or_else(|| params.get().to_owned(), |bare| bare.get().to_owned())
 }
 
@@ -40,6 +42,28 @@ fn the_hop_is_taken_out_and_all_else_stays() {
     ];
     for (given, expected) in table {
         assert_eq!(bare(given), expected);
+    }
+}
+
+#[test]
+fn that_a_call_is_to_be_durable_is_read_and_goes_no_further() {
+    let table = [
+        (r#"{"_meta":{"wharf/durable":true,"n":1.0}}"#, true, r#"{"_meta":{"n":1.0}}"#),
+        (r#"{"_meta":{"wharf\/d\u0075rable":true}}"#, true, r#"{"_meta":{}}"#),
+        (r#"{"_meta":{"wharf/durable":false}}"#, false, r#"{"_meta":{}}"#),
+        // It stays for the one who refuses it.
+        (r#"{"_meta":{"wharf/durable":"yes"}}"#, false, r#"{"_meta":{"wharf/durable":"yes"}}"#),
+        (
+            r#"{"arguments":{"wharf/durable":true},"_meta":{}}"#,
+            false,
+            r#"{"arguments":{"wharf/durable":true},"_meta":{}}"#,
+        ),
+    ];
+    for (given, durable, expected) in table {
+        let plugin = PluginId::new("p").unwrap();
+        let spec = to(&plugin, Caller::new("me"), "tools/call", Some(raw(given))).spec;
+        let Payload::Params(Some(params)) = &spec.payload else { panic!("no params") };
+        assert_eq!((spec.durable, params.get()), (durable, expected), "{given}");
     }
 }
 
