@@ -118,6 +118,7 @@ impl Drop for Known {
 mod tests {
     use std::io::{Read, Write};
     use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
 
     use super::{Known, Weight, of_tree, proc, weigh};
 
@@ -148,12 +149,22 @@ mod tests {
 
     #[test]
     fn a_tree_is_weighed_by_what_is_its_own() {
-        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-        let own = std::process::id() as i32;
-        let (fine, near) = (weigh(own, 1 << 40), weigh(own, proc::rss_below(own) + 1));
-        let over = weigh(own, 1);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        // A tree of its own: other tests start and end processes below this one all the time.
+        let script = "sleep 1000 & read line; kill $!; wait";
+        let mut root = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
+        let own = root.id() as i32;
+        let until = Instant::now() + Duration::from_secs(10);
+        let near = loop {
+            // While it begins it grows and shrinks.
+            let near = weigh(own, proc::rss_below(own) + 1);
+            if near != Weight::Fine || Instant::now() > until {
+                break near;
+            }
+            std::thread::yield_now();
+        };
+        let (fine, over) = (weigh(own, 1 << 40), weigh(own, 1));
+        drop(root.stdin.take());
+        root.wait().unwrap();
         assert_eq!(fine, Weight::Fine);
         assert!(matches!(near, Weight::Near(_) | Weight::Over(_)), "{near:?}");
         let Weight::Over(bytes) = over else { panic!("{over:?}") };
