@@ -1,15 +1,25 @@
 //! Tests of the tests' own tools: a search that finds nothing, or a reader that reads nothing, would let all else pass.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::support::fake::{Fake, OnCall};
 use crate::support::host::client;
 use crate::support::procs::{MARK, is_gone, kill9, left, peak_rss};
 use crate::support::servers::Servers;
-use crate::support::{Manifest, mock};
+use crate::support::{Manifest, eventually, mock};
 
-#[test]
-fn the_search_for_leftovers_finds_by_mark_folder_and_argument() {
+/// A process that ends with its test, however that ends.
+struct Kept(Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        kill9(self.0.id());
+        self.0.wait().ok();
+    }
+}
+
+#[tokio::test]
+async fn the_search_for_leftovers_finds_by_mark_folder_and_argument() {
     let home = tempfile::TempDir::new().unwrap();
     let nowhere = home.path().join("x");
     let sleep = || {
@@ -17,18 +27,21 @@ fn the_search_for_leftovers_finds_by_mark_folder_and_argument() {
         command.arg("600");
         command
     };
-    let mut marked = sleep().env(MARK, "selftest-mark").spawn().unwrap();
-    let mut inside = sleep().current_dir(home.path()).spawn().unwrap();
-    let mut named =
-        Command::new("sh").args(["-c", "read line"]).arg(&nowhere).stdin(Stdio::piped()).spawn().unwrap();
-    let found = left("selftest-mark", home.path());
-    for child in [&mut marked, &mut inside, &mut named] {
-        let seen = found.iter().any(|line| line.starts_with(&format!("{}:", child.id())));
-        kill9(child.id());
-        child.wait().unwrap();
-        assert!(seen, "not found: {child:?} in {found:?}");
-        assert!(is_gone(child.id()));
-    }
+    let mut read = Command::new("sh");
+    read.args(["-c", "read line"]).arg(&nowhere).stdin(Stdio::piped());
+    let marked = Kept(sleep().env(MARK, "selftest-mark").spawn().unwrap());
+    let inside = Kept(sleep().current_dir(home.path()).spawn().unwrap());
+    let named = Kept(read.spawn().unwrap());
+    let pids = [marked.0.id(), inside.0.id(), named.0.id()];
+    // A child that was only just spawned may not show an environment and arguments of its own yet.
+    eventually("all three to be found", async || {
+        let found = left("selftest-mark", home.path());
+        let is_found = |pid: &u32| found.iter().any(|line| line.starts_with(&format!("{pid}:")));
+        if pids.iter().all(is_found) { Ok(()) } else { Err(format!("of {pids:?} only {found:?}")) }
+    })
+    .await;
+    drop((marked, inside, named));
+    assert!(pids.into_iter().all(is_gone));
     assert_eq!(left("selftest-mark", home.path()), Vec::<String>::new());
 }
 

@@ -3,15 +3,19 @@
 //! ```text
 //! changed -> proving -> (ready, lists let pass) -> trial -> (its time) -> done
 //!               |                                    |
-//!               +-- fails, late, other lists --------+-- crashes --> rolled back: the old one serves, the new one ends
+//!               +-- fails, late, other lists --------+-- crashes, lets no call through --> rolled back: the old one serves,
+//!                                                                         the new one ends
 //! ```
 //! There are never more than two versions: another change while one proves itself takes that one's place, and another one
 //! during a trial ends the trial. What an operator says to the plugin ends either: from then on the newest contents count.
 //!
 //! Not here: what the instances of a version are, and how they are started.
 
+mod fare;
 #[cfg(test)]
 mod tests;
+
+pub use fare::{Fare, failed};
 
 use std::time::Duration;
 
@@ -79,7 +83,7 @@ pub enum Event {
     Ready(Revision),
     /// It cannot prove itself, or its lists are not let pass.
     Failed(Revision, Cause),
-    /// An instance of it has crashed. `old_serves`: the old version could take the calls.
+    /// It has [`failed`] on trial. `old_serves`: the old version could take the calls.
     Crashed {
         /// Which version.
         to: Revision,

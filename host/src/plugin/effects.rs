@@ -36,7 +36,7 @@ impl Supervisor {
                 self.tending = None;
                 self.serving = false;
                 (self.probe_at, self.sleep_at) = (None, None);
-                (self.relist_at, self.stale_at) = (None, None);
+                (self.relisting.at, self.relisting.stale_at) = (None, None);
             }
             Effect::Close(g) => self.close(g),
         }
@@ -92,8 +92,8 @@ impl Supervisor {
         self.link = None;
         self.proof = None;
         self.serving = false;
-        self.relisting = false;
-        (self.relist_at, self.stale_at) = (None, None);
+        self.relisting.under_way = false;
+        (self.relisting.at, self.relisting.stale_at) = (None, None);
     }
 
     /// Nothing is alive: what belonged to the generation goes.
@@ -105,8 +105,8 @@ impl Supervisor {
         self.proof = None;
         self.leave = None;
         self.probe_at = None;
-        (self.relist_at, self.stale_at, self.sleep_at) = (None, None, None);
-        self.relisting = false;
+        (self.relisting.at, self.relisting.stale_at, self.sleep_at) = (None, None, None);
+        self.relisting.under_way = false;
         self.closing = None;
         if !self.fuse.is_closed() {
             self.mend();
@@ -185,7 +185,7 @@ impl Supervisor {
     pub(super) fn relist(&mut self) {
         let g = self.machine.generation();
         let Some(link) = self.link.clone() else { return };
-        self.relisting = true;
+        self.relisting.under_way = true;
         let deadline = Instant::now() + self.setup.manifest.health.start_timeout.0;
         let core = Arc::clone(&self.core);
         self.effect(async move {

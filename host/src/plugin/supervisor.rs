@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 use wharf_core::breaker::State as Breaker;
 use wharf_core::lifecycle::{Context, Event, Machine, Policy, State};
-use wharf_core::manifest::Start;
-use wharf_core::{Generation, InstanceNo, Slot};
+use wharf_core::manifest::{Manifest, Start};
+use wharf_core::{Generation, InstanceNo, Moment, Slot};
 use wharf_plugin_api::{Cause, CauseKind, Hello, Link};
 
 use super::core::PluginCore;
@@ -72,7 +72,7 @@ pub(super) struct Supervisor {
     pub(super) probe_at: Option<Instant>,
     /// Signs of life by the last probe.
     pub(super) heard: u64,
-    pub(super) relist_at: Option<Instant>,
+    pub(super) relisting: Relisting,
     /// Rung by a call that wants it.
     pub(super) wake: Arc<Notify>,
     /// When it is looked at whether it may sleep.
@@ -81,10 +81,6 @@ pub(super) struct Supervisor {
     pub(super) woken_at: Instant,
     /// It was started only to learn what it offers.
     pub(super) learning: bool,
-    /// When the lists no longer hold, by the plugin's word.
-    pub(super) stale_at: Option<Instant>,
-    /// The lists are being read again.
-    pub(super) relisting: bool,
     /// The end of this generation's connection has been asked for.
     pub(super) closing: Option<Generation>,
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
@@ -94,6 +90,17 @@ pub(super) struct Supervisor {
     pub(super) visit: Option<Arc<Visit>>,
     /// Tells the plugin what its clients want, as long as it serves.
     pub(super) tending: Option<DropGuard>,
+}
+
+/// When the lists of a plugin are read again.
+#[derive(Default)]
+pub(super) struct Relisting {
+    /// It said that they changed, or they could not be read.
+    pub(super) at: Option<Instant>,
+    /// When they no longer hold, by the plugin's word.
+    pub(super) stale_at: Option<Instant>,
+    /// They are being read.
+    pub(super) under_way: bool,
 }
 
 /// Starts the supervisor of one instance. It waits for what had its place before, and then begins.
@@ -106,21 +113,15 @@ pub(super) fn supervise(
     before: Predecessors,
     visit: Option<Arc<Visit>>,
 ) -> InstanceHandle {
-    let (enabled, up) = (beginning != Beginning::Off, beginning == Beginning::Up);
-    let machine = Machine::new(Policy::from(&*setup.manifest), enabled, services.clock.now());
-    let machine = if beginning == Beginning::Asleep { machine.asleep() } else { machine };
-    // What is remembered of the plugin does for its sleep.
-    let record = core.record.load_full().filter(|_| beginning == Beginning::Asleep);
-    let hello = record.map(|record| Arc::clone(&record.hello));
-    let learning = up && visit.is_none() && setup.manifest.start == Start::Lazy;
-    let wake = Arc::<Notify>::default();
+    let up = beginning == Beginning::Up;
+    let (machine, hello) = begun(core, &setup.manifest, beginning, services.clock.now());
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (outcomes, outcomes_rx) = mpsc::channel(OUTCOMES);
     // A call that leaves one instance makes room for those that wait for the same.
-    let freed = if visit.is_none() { Arc::clone(&core.freed) } else { Arc::default() };
-    let (load, face, news) = (Load::new(freed), Arc::<Face>::default(), Arc::<Notify>::default());
-    let rules = setup.manifest.breaker.clone();
-    let fuse = Fuse::new(rules, services.clock, Arc::clone(&load), Arc::clone(&news));
+    let load = Load::new(if visit.is_none() { Arc::clone(&core.freed) } else { Arc::default() });
+    let (face, news, wake) = (Arc::<Face>::default(), Arc::<Notify>::default(), Arc::<Notify>::default());
+    let fuse =
+        Fuse::new(setup.manifest.breaker.clone(), services.clock, Arc::clone(&load), Arc::clone(&news));
     let (snapshot, snapshot_rx) =
         watch::channel(Arc::new(first_snapshot(&machine, setup.revision, up, hello.clone())));
     let supervisor = Supervisor {
@@ -129,6 +130,7 @@ pub(super) fn supervise(
         slot,
         n: slot.n,
         machine,
+        learning: up && visit.is_none() && setup.manifest.start == Start::Lazy,
         setup,
         next_setup: None,
         outcomes,
@@ -147,13 +149,10 @@ pub(super) fn supervise(
         fuse_told: (Breaker::Closed, 0),
         probe_at: None,
         heard: 0,
-        relist_at: None,
+        relisting: Relisting::default(),
         wake: Arc::clone(&wake),
         sleep_at: None,
         woken_at: Instant::now(),
-        learning,
-        stale_at: None,
-        relisting: false,
         closing: None,
         snapshot,
         exits: Exits::default(),
@@ -164,6 +163,20 @@ pub(super) fn supervise(
     let span = tracing::info_span!(parent: None, "instance", plugin = %core.id, n = slot.n.0);
     services.tasks.spawn(span, supervisor.run(commands_rx, outcomes_rx, before, up));
     InstanceHandle::new(Shared { n: slot.n, slot, snapshot: snapshot_rx, commands, load, face, fuse, wake })
+}
+
+/// The machine that it begins with; and what is remembered of the plugin, which does for its sleep.
+fn begun(
+    core: &PluginCore,
+    manifest: &Manifest,
+    beginning: Beginning,
+    now: Moment,
+) -> (Machine, Option<Arc<Hello>>) {
+    let machine = Machine::new(Policy::from(manifest), beginning != Beginning::Off, now);
+    if beginning != Beginning::Asleep {
+        return (machine, None);
+    }
+    (machine.asleep(), core.record.load_full().map(|record| Arc::clone(&record.hello)))
 }
 
 impl Supervisor {
@@ -266,11 +279,11 @@ impl Supervisor {
                 self.ended(told.unwrap_or_else(|| Cause::new(CauseKind::Requested, "closed")));
             }
             Outcome::Relisted(g, proof) if self.machine.generation() == g && self.serving => {
-                self.relisting = false;
+                self.relisting.under_way = false;
                 match proof {
                     Some(proof) => self.offer(proof, "relist"),
                     // The old lists stay, and the question is asked again.
-                    None => self.relist_at = Some(Instant::now() + RELIST_AGAIN),
+                    None => self.relisting.at = Some(Instant::now() + RELIST_AGAIN),
                 }
                 self.told();
             }
@@ -297,16 +310,16 @@ impl Supervisor {
         self.look_for_loss();
         self.look_at_fuse();
         // What is listed is what the shared instances list.
-        let may = self.serving && !self.relisting && self.visit.is_none();
+        let may = self.serving && !self.relisting.under_way && self.visit.is_none();
         if may && self.inbox.as_ref().is_some_and(|inbox| inbox.take_lists_changed()) {
-            self.relist_at.get_or_insert_with(|| Instant::now() + RELIST_AFTER);
+            self.relisting.at.get_or_insert_with(|| Instant::now() + RELIST_AFTER);
         }
         self.publish();
     }
 
     /// What it listed is what the plugin offers, for as long as it says.
     pub(super) fn offer(&mut self, proof: Proof, after: &'static str) {
-        self.stale_at = proof.ttl.map(|ttl| Instant::now() + ttl.clamp(HOLD.0, HOLD.1));
+        self.relisting.stale_at = proof.ttl.map(|ttl| Instant::now() + ttl.clamp(HOLD.0, HOLD.1));
         self.publish_proof(proof, after);
     }
 
@@ -320,9 +333,9 @@ impl Supervisor {
         if due(self.fuse_due()) {
             self.tick_fuse();
         }
-        if due(self.relist_at) || due(self.stale_at) {
-            (self.relist_at, self.stale_at) = (None, None);
-            if !self.relisting {
+        if due(self.relisting.at) || due(self.relisting.stale_at) {
+            (self.relisting.at, self.relisting.stale_at) = (None, None);
+            if !self.relisting.under_way {
                 self.relist();
             }
         }
@@ -338,10 +351,18 @@ impl Supervisor {
     fn next_wake(&self) -> Option<Instant> {
         let machine = self.machine.next_deadline().map(|at| self.services.clock.instant(at));
         let settled = self.settled_at.filter(|_| self.leave.is_some());
-        [machine, self.probe_at, self.relist_at, self.stale_at, self.sleep_at, settled, self.fuse_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            machine,
+            self.probe_at,
+            self.relisting.at,
+            self.relisting.stale_at,
+            self.sleep_at,
+            settled,
+            self.fuse_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use wharf_plugin_api::{Cause, CauseKind};
 
-use super::{Effect, Event, Step, Terms, Upgrade};
+use super::{Effect, Event, Fare, Step, Terms, Upgrade, failed};
 use crate::moment::Moment;
 use crate::slot::Revision;
 
@@ -80,6 +80,24 @@ fn a_crash_in_the_trial_gives_the_calls_back_if_there_is_somebody_to_take_them()
     assert_eq!(upgrade.on(crashed(2), at(3)), [Effect::TakeBack(to), Effect::Tell]);
     assert_eq!((upgrade.serving(), step(&upgrade)), (Revision(1), Some(Step::RolledBack)));
     assert!(upgrade.on(crashed(2), at(4)).is_empty());
+}
+
+#[test]
+fn a_trial_fails_by_breakers_only_when_nobody_takes_a_call() {
+    let shut = || Fare::Shut(Cause::new(CauseKind::Failing, "no answer"));
+    assert!(failed([]).is_none() && failed([Fare::Away, Fare::Takes]).is_none());
+    assert!(failed([shut(), Fare::Takes]).is_none(), "the others have its calls");
+    assert_eq!(failed([Fare::Away, shut(), shut()]).unwrap().kind, CauseKind::Failing);
+    assert_eq!(failed([shut(), Fare::Crashed(crash()), Fare::Takes]).unwrap().kind, CauseKind::Exited);
+    // As the course of a trial: the old one has the calls again, and does not end with the trial's time.
+    let (mut upgrade, to) = (Upgrade::default(), Revision(2));
+    upgrade.on(Event::Changed(BESIDE), at(0));
+    upgrade.on(Event::Ready(to), at(1));
+    let cause = failed([shut()]).unwrap();
+    let effects = upgrade.on(Event::Crashed { to, cause, old_serves: true }, at(2));
+    assert_eq!(effects, [Effect::TakeBack(to), Effect::Tell]);
+    assert!(upgrade.on(Event::Tick(None), at(100)).is_empty());
+    assert_eq!((upgrade.serving(), step(&upgrade)), (Revision(1), Some(Step::RolledBack)));
 }
 
 #[test]
@@ -219,7 +237,28 @@ impl World {
     }
 }
 
+fn fare() -> impl Strategy<Value = Fare> {
+    prop_oneof![
+        Just(Fare::Takes),
+        Just(Fare::Away),
+        Just(Fare::Shut(Cause::new(CauseKind::Failing, "no answer"))),
+        Just(Fare::Crashed(crash())),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn a_crash_fails_a_trial_and_shut_doors_do_if_no_other_is_open(
+        fares in prop::collection::vec(fare(), 0..8)
+    ) {
+        let any = |is: fn(&Fare) -> bool| fares.iter().any(is);
+        let (crashed, shut) = (any(|fare| matches!(fare, Fare::Crashed(_))), any(|fare| matches!(fare, Fare::Shut(_))));
+        let shut_out = shut && !any(|fare| matches!(fare, Fare::Takes));
+        let kind = failed(fares.clone()).map(|cause| cause.kind);
+        let wanted = if crashed { Some(CauseKind::Exited) } else { shut_out.then_some(CauseKind::Failing) };
+        prop_assert_eq!(kind, wanted);
+    }
+
     #[test]
     fn somebody_proven_always_takes_the_calls_and_every_upgrade_ends(
         actions in prop::collection::vec(action(), 1..80)

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio::time::sleep_until;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest;
-use wharf_core::upgrade::Event;
+use wharf_core::upgrade::{Event, Fare, failed};
 use wharf_core::{Moment, Revision};
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::{Upgrading, serves};
 use crate::plugin::drift::compare;
+use crate::plugin::fuse::Door;
 use crate::plugin::instance::InstanceHandle;
 use crate::plugin::memory::Record;
 use crate::plugin::prove::Proof;
@@ -99,26 +100,42 @@ impl PluginHandle {
 
     fn on_trial(&self, up: &Upgrading, to: Revision) -> Option<Event> {
         let roster = self.instances();
-        let cause = roster.iter().filter(|one| one.now().revision == to).find_map(|one| {
-            let (now, before) = (one.now(), up.restarts.iter().find(|(n, _)| *n == one.n));
-            let restarted = now.restarts > before.map_or(0, |(_, restarts)| *restarts);
+        let of_it = roster.iter().filter(|one| one.now().revision == to);
+        let cause = failed(of_it.map(|one| self.fare(up, one)))?;
+        // Where both let no call through, it is not the version.
+        let lets_through = |one: &InstanceHandle| takes_calls(one) && one.fuse.door() != Door::Shut;
+        let old_serves = match cause.kind {
+            CauseKind::Failing => up.warm.iter().any(lets_through),
+            _ => up.warm.iter().any(takes_calls),
+        };
+        Some(Event::Crashed { to, cause, old_serves })
+    }
+
+    fn fare(&self, up: &Upgrading, one: &InstanceHandle) -> Fare {
+        let (now, before) = (one.now(), up.restarts.iter().find(|(n, _)| *n == one.n));
+        let restarted = now.restarts > before.map_or(0, |(_, restarts)| *restarts);
+        let crashed = || {
             let unknown = || Cause::new(CauseKind::Exited, "it crashed and was started again");
-            match now.state {
-                State::Backoff | State::Quarantined | State::Fatal => {
-                    failure(&now).or_else(|| Some(unknown()))
-                }
-                State::Stopping => failure(&now),
-                State::Ready
-                | State::Degraded
-                | State::Draining
-                | State::Starting
-                | State::Preparing
-                | State::Misconfigured
-                | State::Stopped
-                | State::Disabled => restarted.then(|| failure(&now).unwrap_or_else(unknown)),
+            Fare::Crashed(failure(&now).unwrap_or_else(unknown))
+        };
+        match now.state {
+            State::Backoff | State::Quarantined | State::Fatal => crashed(),
+            State::Stopping => failure(&now).map_or(Fare::Away, Fare::Crashed),
+            _ if restarted => crashed(),
+            State::Ready | State::Degraded if one.fuse.door() == Door::Shut => {
+                let why = one.fuse.cause().map(|why| self.core.clean(&why)).unwrap_or_default();
+                Fare::Shut(Cause::new(CauseKind::Failing, format!("its breaker has opened: {why}")))
             }
-        })?;
-        Some(Event::Crashed { to, cause, old_serves: up.warm.iter().any(takes_calls) })
+            _ if takes_calls(one) => Fare::Takes,
+            State::Ready
+            | State::Degraded
+            | State::Draining
+            | State::Starting
+            | State::Preparing
+            | State::Misconfigured
+            | State::Stopped
+            | State::Disabled => Fare::Away,
+        }
     }
 }
 

@@ -10,8 +10,10 @@ use wharf_core::Revision;
 use wharf_core::lifecycle::{Event, State};
 use wharf_core::manifest::{Lists, Manifest, Span, Way};
 use wharf_core::upgrade::Step;
-use wharf_plugin_api::CauseKind;
+use wharf_plugin_api::{CallError, CallErrorKind, CauseKind, Delivery};
 
+use crate::plugin::fuse::{Door, Pass};
+use crate::plugin::instance::InstanceHandle;
 use crate::plugin::testkit::{Kit, Opening, Script, manifest, setup};
 use crate::plugin::{PluginHandle, UpgradeView};
 
@@ -169,6 +171,47 @@ async fn a_crash_in_the_trial_gives_the_calls_back_to_the_old_version() {
     *kit.script.tools.lock().unwrap() = Some(json!([tool("later")]));
     kit.script.crash();
     kit.until("restarted", |plugin| plugin.proof().unwrap().tools[0].name == "later").await;
+}
+
+/// Its calls fail until its breaker opens.
+fn break_down(one: &InstanceHandle) {
+    let error = CallError::new(CallErrorKind::Connection, Delivery::Unknown, "scripted");
+    for _ in 0..manifest("p").breaker.consecutive {
+        let pass = Pass::through(one).expect("it is closed until then");
+        pass.failed(one, &error, Duration::from_secs(60), Duration::from_secs(60));
+    }
+    assert_eq!(one.fuse.door(), Door::Shut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_ends_no_trial_while_another_instance_works_or_the_old_version_fails_too() {
+    let two = |n| Manifest { replicas: 2, ..version(n) };
+    let kit = Kit::new(Script::default(), two(0));
+    kit.until("two", |plugin| plugin.instances().iter().all(|one| one.now().state == State::Ready)).await;
+    let new = scripted(&[]);
+    kit.change(&new, two(1));
+    kit.step(Step::Trial).await;
+    let (on_trial, warm) = (kit.plugin.instances(), kit.plugin.beside());
+    // One of two takes what comes; and where the old one fails as well, it is not the version.
+    break_down(&on_trial[0]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(is(&kit.plugin, Step::Trial));
+    warm.iter().for_each(break_down);
+    break_down(&on_trial[1]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(is(&kit.plugin, Step::Trial));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_works_is_not_ended_for_what_answers_no_call() {
+    let (kit, new) = (serving().await, scripted(&[]));
+    kit.change(&new, version(1));
+    kit.step(Step::Trial).await;
+    break_down(&kit.plugin.instances()[0]);
+    let cause = kit.step(Step::RolledBack).await.cause.unwrap();
+    assert_eq!((cause.kind, kit.revision(), kit.openings()), (CauseKind::Failing, Revision(1), 1));
+    assert!(cause.detail.contains("scripted"), "{}", cause.detail);
+    kit.gone(&new).await;
 }
 
 #[tokio::test(start_paused = true)]
