@@ -25,6 +25,7 @@ mod containment;
 mod deaths;
 mod limits;
 mod noise;
+mod routing;
 mod starts;
 mod state;
 mod time;
