@@ -29,6 +29,7 @@ mod history;
 mod journal;
 mod limits;
 mod noise;
+mod routing;
 mod starts;
 mod state;
 mod time;
