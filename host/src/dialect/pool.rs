@@ -36,6 +36,7 @@ const IDLE: Duration = Duration::from_secs(4);
 const KEPT: usize = 256;
 
 type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Driven = Pin<Box<Connection<Io, Full<Bytes>>>>;
 type Reason = Box<dyn Error + Send + Sync>;
 
 /// The client of all HTTP dialects. Cheap to clone; clones share their connections.
@@ -72,7 +73,7 @@ struct Place(Option<Scheme>, Option<Authority>);
 struct Lane {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once it is over.
-    connection: Option<Pin<Box<Connection<Io, Full<Bytes>>>>>,
+    connection: Option<Driven>,
 }
 
 /// The body of a response, which drives its connection and gives it back at the end.

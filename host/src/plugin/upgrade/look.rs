@@ -104,10 +104,9 @@ impl PluginHandle {
         let cause = failed(of_it.map(|one| self.fare(up, one)))?;
         // Where both let no call through, it is not the version.
         let lets_through = |one: &InstanceHandle| takes_calls(one) && one.fuse.door() != Door::Shut;
-        let old_serves = match cause.kind {
-            CauseKind::Failing => up.warm.iter().any(lets_through),
-            _ => up.warm.iter().any(takes_calls),
-        };
+        let is_left_alone = cause.kind == CauseKind::Failing;
+        let old_serves =
+            if is_left_alone { up.warm.iter().any(lets_through) } else { up.warm.iter().any(takes_calls) };
         Some(Event::Crashed { to, cause, old_serves })
     }
 
