@@ -117,6 +117,9 @@ impl Wire {
             let dropped = match next {
                 Ok(Some(event)) if is_message(&event) => {
                     place.advanced();
+                    if scope.is_some_and(|scope| scope.listens()) {
+                        self.caught_up().await;
+                    }
                     match self.hear(&event, ticket, scope, messages.is_document()) {
                         Heard::Answer(answer) => {
                             messages.finish(&self.core.options.tasks);

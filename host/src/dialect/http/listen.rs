@@ -7,8 +7,10 @@
 
 use std::time::Duration;
 
+use std::sync::PoisonError;
+
 use http::StatusCode;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Wire;
 use super::session::Session;
@@ -19,6 +21,14 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long the first answer is waited for. A server may send the head of its answer together with the first event.
 pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(1);
+
+/// How long an answer waits at most for what was said before it on the other stream.
+const CATCHING_UP: Duration = Duration::from_millis(50);
+/// Those that wait for it at a time; who finds no room does not.
+const WAITING: usize = 64;
+
+/// Asks the listener to say when it has read what is there.
+pub(super) type Listener = mpsc::Sender<oneshot::Sender<()>>;
 
 /// How a stream ended.
 enum End {
@@ -98,9 +108,20 @@ async fn stream(
         return End::None;
     }
     let mut messages = Messages::of(response, core.options.max_message);
+    let (listener, mut waiting) = mpsc::channel(WAITING);
+    *core.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
     let mut heard = false;
     loop {
-        let next = messages.next().await;
+        let next = tokio::select! {
+            biased;
+            next = messages.next() => next,
+            // Nothing more is there.
+            Some(done) = waiting.recv() => {
+                // Whoever waited may have gone.
+                done.send(()).ok();
+                continue;
+            }
+        };
         let (id, retry) = messages.resume();
         if !id.is_empty() {
             *after = id;
@@ -116,6 +137,20 @@ async fn stream(
                 core.options.note("wharf", &format!("the HTTP stream of the plugin: {}", error.detail));
                 return End::Broken { heard, retry };
             }
+        }
+    }
+}
+
+impl Wire {
+    /// Resolves when what the server has said on its GET stream by now is read. Servers say there what belongs to a call, and
+    /// the call's answer, said later, would come first.
+    pub(super) async fn caught_up(&self) {
+        let listener = self.core.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(listener) = listener else { return };
+        let (done, read) = oneshot::channel();
+        if listener.try_send(done).is_ok() {
+            // A stream that ends drops it.
+            tokio::time::timeout(CATCHING_UP, read).await.ok();
         }
     }
 }

@@ -22,6 +22,7 @@ use wharf_plugin_api::{
 };
 
 pub(crate) use self::exchange::Trouble;
+use self::listen::Listener;
 pub(crate) use self::modern::connect_by_era;
 use self::session::Session;
 use super::handshake::{self, HostScope};
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     /// What the schemas of a modern server's tools say about headers.
     mirrored: Mirrored,
     lost: Mutex<Option<LostSender>>,
+    /// Asks the listener to say when it has read what is there.
+    listener: Mutex<Option<Listener>>,
 }
 
 /// One connection: the shared part, and where its messages go.
@@ -118,6 +121,7 @@ impl Wire {
             posts: posts::Queue::default(),
             mirrored: Mirrored::default(),
             lost: Mutex::new(Some(lost_sender)),
+            listener: Mutex::default(),
             options,
         });
         let outbox: Arc<dyn Outbox> = Arc::new(Posts(Arc::clone(&core)));
