@@ -20,9 +20,9 @@ pub struct Options {
     pub max_calls: usize,
 }
 
-/// Unless it is told: half of the connections that are taken over TCP, so that the other half finds out how things are; and
-/// more than the eight plugins run by default that are busy at the same time.
-pub(crate) const MAX_CALLS: usize = 512;
+/// Unless it is told: as many as there may be legacy sessions, each of which may have a call that waits for its client. What
+/// is more than a plugin can do is bounded at the plugin.
+pub(crate) const MAX_CALLS: usize = 4096;
 
 impl Options {
     /// A host on these folders, with defaults for all else.
