@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
-use wharf_core::Code;
 use wharf_core::lifecycle::{Event, State};
+use wharf_core::{Code, InstanceNo};
 
 use super::Inner;
 use super::registry::Ask;
 use super::scale;
-use crate::plugin::{OperationView, PluginHandle};
+use crate::plugin::{OperationView, PluginHandle, Snapshot};
 use crate::route::Failure;
 
 /// Operations that run at the same time.
@@ -129,22 +129,30 @@ fn came_up(plugin: &PluginHandle) -> Option<Result<(), String>> {
     }
     for instance in plugin.instances().iter() {
         let now = instance.now();
-        match now.state {
-            State::Ready | State::Degraded => {}
-            State::Starting | State::Preparing | State::Stopping | State::Draining => all = false,
-            State::Backoff
-            | State::Quarantined
-            | State::Fatal
-            | State::Misconfigured
-            | State::Stopped
-            | State::Disabled => {
-                let cause =
-                    now.cause.as_ref().map_or_else(|| now.state.as_str().to_owned(), ToString::to_string);
-                return Some(Err(format!("instance {}: {cause}", instance.n)));
-            }
+        match stands(instance.n, &now) {
+            Some(Ok(())) => {}
+            None => all = false,
+            failed @ Some(Err(_)) => return failed,
         }
     }
     all.then_some(Ok(()))
+}
+
+/// Whether an instance is up, or failed to come up. `None`: it is on its way.
+pub(super) fn stands(n: InstanceNo, now: &Snapshot) -> Option<Result<(), String>> {
+    match now.state {
+        State::Ready | State::Degraded => Some(Ok(())),
+        State::Starting | State::Preparing | State::Stopping | State::Draining => None,
+        State::Backoff
+        | State::Quarantined
+        | State::Fatal
+        | State::Misconfigured
+        | State::Stopped
+        | State::Disabled => {
+            let cause = now.cause.as_ref().map_or_else(|| now.state.as_str().to_owned(), ToString::to_string);
+            Some(Err(format!("instance {n}: {cause}")))
+        }
+    }
 }
 
 fn went_down(plugin: &PluginHandle) -> Option<Result<(), String>> {

@@ -1,8 +1,8 @@
 //! Whether a plugin can have another number of replicas, and when it has it.
 
-use wharf_core::lifecycle::State;
 use wharf_core::manifest::{Kind, Manifest, PortChoice};
 
+use super::operations::stands;
 use crate::plugin::PluginHandle;
 
 /// As many as a manifest may declare.
@@ -45,19 +45,11 @@ pub(super) fn done(plugin: &PluginHandle) -> Option<Result<(), String>> {
     let mut all = !plugin.has_surplus();
     for instance in plugin.instances().iter() {
         let now = instance.now();
-        match now.state {
-            _ if !now.wanted || now.asleep => {}
-            State::Ready | State::Degraded => {}
-            State::Starting | State::Preparing | State::Stopping | State::Draining => all = false,
-            State::Backoff
-            | State::Quarantined
-            | State::Fatal
-            | State::Misconfigured
-            | State::Stopped
-            | State::Disabled => {
-                let cause =
-                    now.cause.as_ref().map_or_else(|| now.state.as_str().to_owned(), ToString::to_string);
-                return Some(Err(format!("instance {}: {cause}", instance.n)));
+        if now.wanted && !now.asleep {
+            match stands(instance.n, &now) {
+                Some(Ok(())) => {}
+                None => all = false,
+                failed @ Some(Err(_)) => return failed,
             }
         }
     }
