@@ -20,6 +20,12 @@ const TREE: &str = r"
     while ! [ -s daemon ] || ! [ -s double ]; do :; done
 ";
 
+/// Waits until every process of the tree is seen. The files of its script are there before the last programs are, and between
+/// two programs a process has no environment.
+async fn whole(mark: &str) {
+    until("the whole tree is there", || marked(mark).len() >= 4).await;
+}
+
 /// Forks itself anew in new sessions for as long as it lives.
 const RESPAWNER: &str = r#"
     export SELF='setsid sh -c "$SELF" & setsid sh -c "$SELF" & sleep 0.02; exit'
@@ -61,7 +67,7 @@ async fn stop_ends_the_whole_tree() {
         let mut process = world.run(&format!("{TREE} echo up; wait")).await;
         line(&mut process).await;
         let mark = mark_of(&process.handle);
-        assert!(marked(&mark).len() >= 4, "{:?}", marked(&mark));
+        whole(&mark).await;
         within(process.handle.stop()).await.unwrap();
         assert_eq!(process.handle.rss_bytes(), None);
         assert_eq!(marked(&mark), [""; 0], "{:?}", world.machine.level());
@@ -198,7 +204,7 @@ async fn a_stopped_shim_does_not_save_its_tree() {
 async fn a_killed_host_leaves_nothing() {
     for world in World::each().await.into_iter().filter(|world| world.machine.level() != Level::ProcessGroup)
     {
-        let mut other = Other::start(&world);
+        let mut other = Other::start(&world).await;
         other.host.kill().unwrap();
         other.host.wait().unwrap();
         until("the tree is gone", || marked(&other.mark).is_empty()).await;
@@ -211,7 +217,7 @@ async fn a_killed_host_leaves_nothing() {
 async fn host_and_shim_killed_together_leave_nothing_or_the_next_host_ends_it() {
     for world in World::each().await {
         let level = world.machine.level();
-        let mut other = Other::start(&world);
+        let mut other = Other::start(&world).await;
         let host = i32::try_from(other.host.id()).unwrap();
         // Stopped first, so that neither sees the other's end.
         for name in ["STOP", "KILL"] {
@@ -238,7 +244,7 @@ struct Other {
 }
 
 impl Other {
-    fn start(world: &World) -> Self {
+    async fn start(world: &World) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut host = Command::new(program)
             .args(["--exact", "containment::host_program", "--ignored", "--nocapture"])
@@ -251,7 +257,7 @@ impl Other {
         let told = lines.map(Result::unwrap).find_map(|line| Some(line.split_once("MARK ")?.1.to_owned()));
         let told = told.unwrap();
         let (mark, shim) = told.split_once(' ').unwrap();
-        assert!(marked(mark).len() >= 4, "the whole tree is there");
+        whole(mark).await;
         Self { host, mark: mark.to_owned(), shim: shim.parse().unwrap() }
     }
 }
