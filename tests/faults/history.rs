@@ -1,7 +1,7 @@
 //! The history of all calls under random deaths, of replicas and of the host itself: what was told to the callers, against
 //! what ran. The mock appends each run to a file that outlives it.
 //!
-//! `WHARF_CHAOS_SEED` repeats a run's choices.
+//! `WHARF_CHAOS_SEED` repeats a run's choices, `WHARF_CHAOS_SECONDS` makes it longer.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use crate::support::host::Setup;
 use crate::support::procs::kill9;
 use crate::support::{Manifest, TestHost, mock};
 
-/// How long the deaths go on.
-const TIME: Duration = Duration::from_secs(20);
+/// How long the deaths go on, in seconds, if nothing else is said.
+const SECONDS: u64 = 20;
 /// Callers of each plugin.
 const CALLERS: usize = 3;
 /// Its calls must not run twice; every call has a key, and is sent again with it when the host was lost.
@@ -51,9 +51,9 @@ fn manifest(setup: &Setup, id: &str) -> Manifest {
 /// replica is always left.
 async fn kills(host: &mut TestHost, doors: &watch::Sender<Door>, mut seed: Seed) -> (usize, usize) {
     let (mut hosts, mut replicas) = (0, 0);
-    let begun = Instant::now();
+    let (begun, time) = (Instant::now(), Seed::time(SECONDS));
     for n in 1.. {
-        if begun.elapsed() > TIME {
+        if begun.elapsed() > time {
             break;
         }
         tokio::time::sleep(Duration::from_millis(300 + seed.below(600))).await;

@@ -3,7 +3,7 @@
 //!
 //! What a run measured is kept in the build's folder (`faults/`, one file a row); with `WHARF_BLESS=1` it is written to
 //! `RESULTS.md` beside this file. Figures are measured, not judged: a test waits for a state, within a generous bound.
-//! `WHARF_CHAOS_SECONDS` (60) and `WHARF_CHAOS_SEED` are for the random run, F72.
+//! `WHARF_CHAOS_SECONDS` and `WHARF_CHAOS_SEED` are for the random runs: F72 (60 s) and the history of calls (20 s).
 
 #![allow(
     clippy::unwrap_used,

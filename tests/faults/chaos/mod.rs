@@ -39,10 +39,9 @@ const MEMORY: u64 = 32 << 20;
 /// is left when it has ended: no process (and with it no namespace), file, socket, mount or control group.
 #[tokio::test]
 async fn f72_chaos() {
-    let seconds = std::env::var("WHARF_CHAOS_SECONDS").ok();
-    let seconds = seconds.map_or(60, |text| text.parse().expect("WHARF_CHAOS_SECONDS is a whole number"));
+    let time = Seed::time(60);
     let number = Seed::of_environment();
-    eprintln!("WHARF_CHAOS_SEED={number} WHARF_CHAOS_SECONDS={seconds}");
+    eprintln!("WHARF_CHAOS_SEED={number} WHARF_CHAOS_SECONDS={}", time.as_secs());
     let mut case = Case::heavy("F72", Kind::Process, "chaos").await;
     let mut log = acts::Log::new(number);
     let setup = Setup::new();
@@ -61,9 +60,9 @@ async fn f72_chaos() {
     let seed = Seed::new(number);
     let (stop, go) = watch::channel(true);
     let timer = async {
-        tokio::time::sleep(Duration::from_secs(seconds) / 4).await;
+        tokio::time::sleep(time / 4).await;
         let warm = Size::of(host.pid());
-        tokio::time::sleep(Duration::from_secs(seconds) * 3 / 4).await;
+        tokio::time::sleep(time * 3 / 4).await;
         stop.send_replace(false);
         warm
     };

@@ -15,6 +15,13 @@ impl Seed {
         told.map_or(72, |text| text.parse().expect("WHARF_CHAOS_SEED is a whole number"))
     }
 
+    /// How long a random run takes: what `WHARF_CHAOS_SECONDS` says, or so many seconds.
+    pub(crate) fn time(usual: u64) -> std::time::Duration {
+        let told = std::env::var("WHARF_CHAOS_SECONDS").ok();
+        let seconds = told.map_or(usual, |text| text.parse().expect("WHARF_CHAOS_SECONDS is a whole number"));
+        std::time::Duration::from_secs(seconds)
+    }
+
     /// Another sequence, for somebody who draws at their own pace.
     pub(crate) fn branch(&self, n: u64) -> Self {
         let mut branch = Self(self.0 ^ n.wrapping_mul(0xd6e8_feb8_6659_fd93));
