@@ -37,10 +37,6 @@ use std::time::Duration;
 use common::{BUILT, Outcome, Size};
 use report::Report;
 
-/// The host's own allocator, so that no difference of the two stands between it and the hop.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// This ends what hangs.
 const BUDGET: Duration = Duration::from_secs(1800);
 
