@@ -21,6 +21,9 @@ const DRAIN: Duration = Duration::from_secs(30);
 const ANSWERS: Duration = Duration::from_secs(20);
 /// For a start that has failed half way.
 pub(super) const UNDO: Duration = Duration::from_secs(10);
+/// After so long a thread without blocking work ends. A start has dozens of them, and each holds memory of its own; they would
+/// live on as long as there is a little work now and then, for they take turns.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
 /// For blocking work that does not end.
 pub(super) const RUNTIME: Duration = Duration::from_secs(1);
 
@@ -96,7 +99,8 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
     // One of two cores, and so on: the plugins and the callers need some as well, and a call that goes from one thread to
     // another costs two changes of context. Work that takes long is done elsewhere.
     let workers = (cores / 2).clamp(1, 4);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(workers).thread_keep_alive(IDLE_THREAD).enable_all().build();
     runtime.map_err(|error| Complaint::new(Exit::Failure, "no runtime").detail(error.to_string()))
 }
 
@@ -226,8 +230,35 @@ impl From<SetupError> for Complaint {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+    use std::sync::{Arc, Barrier};
+    use std::time::Duration;
 
-    use super::curl;
+    use super::{curl, runtime};
+
+    thread_local! {
+        /// Dropped when the thread ends.
+        static LIVES: std::cell::OnceCell<Sender<()>> = const { std::cell::OnceCell::new() };
+    }
+
+    #[test]
+    fn threads_that_the_start_needed_end_soon() {
+        const THREADS: usize = 8;
+        let Ok(runtime) = runtime() else { panic!("no runtime") };
+        let (lives, ended) = channel();
+        let together = Arc::new(Barrier::new(THREADS + 1));
+        for _ in 0..THREADS {
+            let (lives, together) = (lives.clone(), Arc::clone(&together));
+            let work = move || {
+                LIVES.with(|cell| cell.set(lives).unwrap());
+                together.wait();
+            };
+            drop(runtime.handle().spawn_blocking(work));
+        }
+        drop(lives);
+        together.wait();
+        assert_eq!(ended.recv_timeout(Duration::from_secs(5)), Err(RecvTimeoutError::Disconnected));
+    }
 
     #[test]
     fn the_line_to_copy_works_in_a_shell_and_shows_no_token() {

@@ -128,7 +128,8 @@ impl Reader {
 
     /// Reads until the connection is of no more use, and says why.
     async fn read<R: AsyncRead + Unpin>(&mut self, mut stdout: R) -> Cause {
-        let mut chunk = vec![0; CHUNK];
+        // Of its memory, only what was ever read into is held.
+        let mut chunk = Vec::with_capacity(CHUNK);
         let ending = self.options.tasks.ending().clone();
         let writer_done = self.wire.writer_done.clone();
         let (closing, cut) = (self.wire.closing.clone(), self.options.cut.clone());
@@ -142,16 +143,17 @@ impl Reader {
             tokio::time::sleep(LAST_WORDS).await;
         });
         loop {
+            chunk.clear();
             let read = tokio::select! {
                 biased;
                 () = &mut cut => return Cause::new(CauseKind::LinkLost, "nobody is left who could answer"),
-                read = stdout.read(&mut chunk) => read,
+                read = stdout.read_buf(&mut chunk) => read,
                 () = &mut ending => return Cause::new(CauseKind::Requested, "the host ends"),
                 () = &mut unwritable => return Cause::new(CauseKind::LinkLost, "the plugin closed its stdin"),
             };
             match read {
                 Ok(0) => return self.ended(),
-                Ok(n) => self.framer.push(chunk.get(..n).unwrap_or_default()),
+                Ok(_) => self.framer.push(&chunk),
                 Err(error) => {
                     return Cause::new(CauseKind::LinkLost, format!("stdout of the plugin failed: {error}"));
                 }

@@ -22,7 +22,7 @@ pub struct Options {
 
 /// Unless it is told: as many as there may be legacy sessions, each of which may have a call that waits for its client. What
 /// is more than a plugin can do is bounded at the plugin.
-pub(crate) const MAX_CALLS: usize = 4096;
+pub(crate) const MAX_CALLS: usize = 10_240;
 
 impl Options {
     /// A host on these folders, with defaults for all else.

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -64,7 +64,8 @@ pub struct LogBook {
     plugin: String,
     redactor: ArcSwap<Redactor>,
     ring: Mutex<Ring>,
-    live: broadcast::Sender<LogLine>,
+    /// Made for the first reader: most logs never have one.
+    live: OnceLock<broadcast::Sender<LogLine>>,
     file: FileSink,
     strays: AtomicU64,
     late: AtomicU64,
@@ -96,7 +97,7 @@ impl LogBook {
             plugin: plugin.to_owned(),
             redactor: ArcSwap::from_pointee(Redactor::new(secrets)),
             ring: Mutex::default(),
-            live: broadcast::channel(LIVE_LINES).0,
+            live: OnceLock::new(),
             file: FileSink::new(&dir, plugin),
             strays: AtomicU64::new(0),
             late: AtomicU64::new(0),
@@ -151,9 +152,9 @@ impl LogBook {
         let line = LogLine { seq: ring.last, at: SystemTime::now(), instance, generation, stream, text };
         // Under the lock, so that file and feed have the order of the ring. Neither waits.
         self.file.write(&line);
-        if self.live.receiver_count() > 0 {
+        if let Some(live) = self.live.get().filter(|live| live.receiver_count() > 0) {
             // A reader that has just left is fine.
-            self.live.send(line.clone()).ok();
+            live.send(line.clone()).ok();
         }
         ring.push(line);
     }
@@ -215,7 +216,7 @@ impl LogBook {
     /// What comes from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<LogLine> {
-        self.live.subscribe()
+        self.live.get_or_init(|| broadcast::channel(LIVE_LINES).0).subscribe()
     }
 
     /// Waits until what was appended stands in the files, at most `budget`. Blocks. False if it took longer.

@@ -34,10 +34,18 @@ impl Machine {
     /// surer containment than this is used. The caller owns the folder: no other host runs on it.
     pub async fn find_out(state: Option<&Path>, at_most: Option<Level>, tasks: &Tasks) -> Arc<Self> {
         // First: the processes of the probe would be others in our own group.
-        let groups = tasks.blocking(cgroup::find_out).await;
+        let place = tasks.blocking(cgroup::take_place).await;
+        let groups = async {
+            match place {
+                Ok(Ok(place)) => tasks.blocking(move || cgroup::find_out(place)).await,
+                Ok(Err(why)) => Ok(Cgroups::nothing(&why)),
+                Err(error) => Err(error),
+            }
+        };
+        let (groups, probe) = tokio::join!(groups, probe(at_most));
         // Only a panic, or the host's end.
         let groups = groups.unwrap_or_else(|error| Cgroups::nothing(&error.to_string()));
-        Self::with(probe(at_most).await, groups, state, tasks).await
+        Self::with(probe, groups, state, tasks).await
     }
 
     /// Likewise, but without control groups: where they are somebody else's business, and to see what holds without them.

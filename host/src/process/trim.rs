@@ -1,6 +1,7 @@
-//! Gives back the pages of the program that only its start needed: reading manifests, starting processes, tables of options.
+//! Gives back the pages of the program and of its libraries that only the start needed: reading manifests, starting processes,
+//! tables of options.
 //!
-//! They are of the file, unchanged, and come back from the system's memory of it when they are needed again. Nothing that the
+//! They are of files, unchanged, and come back from the system's memory of it when they are needed again. Nothing that the
 //! program has written is touched.
 
 #![allow(unsafe_code, reason = "advice on pages has no safe wrapper")]
@@ -34,16 +35,13 @@ pub(crate) fn after_the_start(tasks: &Tasks) {
     });
 }
 
-/// For the program's own file. What cannot be found out is left as it is.
+/// What cannot be found out is left as it is.
 fn trim() {
-    let (Ok(maps), Ok(own)) = (fs::read_to_string("/proc/self/maps"), std::env::current_exe()) else {
-        return;
-    };
-    for Part { from, to } in unwritten(&maps, &own.display().to_string()) {
+    let Ok(maps) = fs::read_to_string("/proc/self/smaps") else { return };
+    for Part { from, to } in unwritten(&maps) {
         let start = std::ptr::with_exposed_provenance_mut(from);
-        // SAFETY: the part is code, or the constants at the beginning of the file, where nothing has to be put right for the
-        // place of the program in memory: no byte of it was ever written. Whoever comes there next has the same bytes, read
-        // from the file.
+        // SAFETY: the part is a file's, nobody may write to it, and no page of it differs from the file: none was put right
+        // for its place in memory. Whoever comes there next has the same bytes, read from the file.
         let given = Errno::result(unsafe { libc::madvise(start, to - from, libc::MADV_DONTNEED) });
         if let Err(error) = given {
             tracing::debug!(%error, "pages of the program could not be given back");
@@ -51,18 +49,29 @@ fn trim() {
     }
 }
 
-/// The parts of the file that nothing writes: its code, and the constants at its beginning.
-fn unwritten(maps: &str, file: &str) -> Vec<Part> {
-    let part = |line: &str| {
-        let mut columns = line.splitn(6, ' ');
-        let (range, rights, offset) = (columns.next()?, columns.next()?, columns.next()?);
-        let named = columns.nth(2)?.trim_start();
-        let is_unwritten = rights == "r-xp" || (rights == "r--p" && offset.bytes().all(|b| b == b'0'));
-        let (from, to) = range.split_once('-')?;
-        let at = |text| usize::from_str_radix(text, 16).ok();
-        (is_unwritten && named == file).then_some(Part { from: at(from)?, to: at(to)? })
-    };
-    maps.lines().filter_map(part).collect()
+/// The parts that are as they stand in their files, and stay so: code and constants.
+fn unwritten(maps: &str) -> Vec<Part> {
+    let (mut parts, mut read_only) = (Vec::new(), None);
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        match (words.next(), words.next()) {
+            // Told of each part, after its head: how much of it is no longer the file's.
+            (Some("Anonymous:"), Some("0")) => parts.extend(read_only.take()),
+            (Some("Anonymous:"), _) => read_only = None,
+            (Some(range), Some("r--p" | "r-xp")) if words.nth(2).is_some_and(|inode| inode != "0") => {
+                read_only = part(range);
+            }
+            (Some(range), Some(_)) if part(range).is_some() => read_only = None,
+            _ => {}
+        }
+    }
+    parts
+}
+
+fn part(range: &str) -> Option<Part> {
+    let (from, to) = range.split_once('-')?;
+    let at = |text| usize::from_str_radix(text, 16).ok();
+    Some(Part { from: at(from)?, to: at(to)? })
 }
 
 #[cfg(test)]
@@ -71,20 +80,33 @@ mod tests {
 
     const MAPS: &str = "\
 000000001000-000000002000 r--p 00000000 fe:00 1234                       /opt/a b/wharf
+Size:                  4 kB
+Anonymous:             0 kB
+VmFlags: rd mr mw me
 000000002000-000000004000 r-xp 00001000 fe:00 1234                       /opt/a b/wharf
+Anonymous:             0 kB
 000000004000-000000005000 r--p 00003000 fe:00 1234                       /opt/a b/wharf
+Anonymous:             4 kB
 000000005000-000000006000 rw-p 00004000 fe:00 1234                       /opt/a b/wharf
+Anonymous:             0 kB
+000000007000-000000008000 r--p 00000000 00:00 0
+Anonymous:             0 kB
+000000009000-00000000a000 r-xp 00026000 fe:00 99                         /usr/lib/libc.so.6
+000000009000-00000000a000 rw-p 00026000 fe:00 99                         /usr/lib/libc.so.6
+Anonymous:             0 kB
 7fc22febc000-7fc230012000 r-xp 00026000 fe:00 99                         /usr/lib/libc.so.6
+Anonymous:             0 kB
 7ffd0e5fe000-7ffd0e600000 r-xp 00000000 00:00 0                          [vdso]
+Anonymous:             0 kB
 ";
 
     #[test]
-    fn only_the_programs_own_code_is_given_back() {
+    fn only_what_is_as_in_its_file_and_stays_so_is_given_back() {
         let part = |from, to| Part { from, to };
-        let own = [part(0x1000, 0x2000), part(0x2000, 0x4000)];
-        assert_eq!(unwritten(MAPS, "/opt/a b/wharf"), own);
-        for (maps, file) in [(MAPS, "/opt/other"), ("", "x"), ("1\nx y z", "x")] {
-            assert!(unwritten(maps, file).is_empty(), "{file}");
+        let whole = [part(0x1000, 0x2000), part(0x2000, 0x4000), part(0x7fc2_2feb_c000, 0x7fc2_3001_2000)];
+        assert_eq!(unwritten(MAPS), whole);
+        for maps in ["", "1\nx y z", "Anonymous: 0 kB", "1-2 r-xp 0 0 7"] {
+            assert!(unwritten(maps).is_empty(), "{maps}");
         }
     }
 

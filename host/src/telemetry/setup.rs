@@ -13,8 +13,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-/// Lines that may wait for each of the two writers.
-const QUEUE: usize = 16 * 1024;
+/// Lines that may wait for each of the two writers. Their places are made at the start, 32 bytes each.
+const QUEUE: usize = 4 * 1024;
 /// Days of files kept.
 const DAYS: usize = 14;
 /// The variables that may hold the filter, the first that is set wins.

@@ -19,8 +19,8 @@ use crate::mcp::failure::BUSY;
 use crate::mcp::forward::bad;
 use crate::mcp::tasks::TaskTable;
 
-/// Sessions of one host, at most.
-pub(super) const MOST: usize = 4096;
+/// Sessions of one host, at most. One that rests takes less than 10 KB.
+pub(super) const MOST: usize = 10_240;
 /// Questions of a session's own instances that wait to be taken up.
 const ASKS: usize = 16;
 

@@ -5,12 +5,14 @@
 //! where others are beside it, they are left in peace, and the controllers are not used. Below systemd a host that is root could
 //! take any group; it takes only one that was delegated to it.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 
+use super::attempt::{Aim, Attempts};
 use super::delegate::{CONTROLLERS, Delegated, LEAF, Own, delegated};
 use super::layout::{Mount, mounts};
-use super::{Cgroups, GroupPlan, Hierarchy, Setting, Version, attempt, stale};
+use super::{Cgroups, GroupPlan, Hierarchy, Setting, Version, stale};
 use crate::process::probe::Tried;
 
 /// The folders of groups begin so, and no other does.
@@ -32,16 +34,23 @@ struct Ground {
 }
 
 /// Whether a group can be made so, and how it can be killed.
-type Attempt<'a> = &'a dyn Fn(&GroupPlan, attempt::Aim) -> Tried;
+type Attempt<'a> = &'a dyn Fn(&GroupPlan, Aim) -> Tried;
 
-/// Tries everything. Blocks for a fraction of a second.
-pub(in crate::process) fn find_out() -> Cgroups {
-    let ground = match Ground::here() {
-        Ok(ground) => ground,
-        Err(error) => {
-            return Cgroups::nothing(&format!("the system does not tell its control groups: {error}"));
-        }
-    };
+/// The host's place among the groups is taken. Whatever it starts from now on is below it, and no stranger in its group.
+#[derive(Debug)]
+pub(in crate::process) struct Place {
+    mounts: Vec<Mount>,
+    delegated: Option<Delegated>,
+    name: String,
+}
+
+/// Takes the host's place. No other process of the host may run by then.
+///
+/// # Errors
+/// Why there is none.
+pub(in crate::process) fn take_place() -> Result<Place, String> {
+    let ground =
+        Ground::here().map_err(|error| format!("the system does not tell its control groups: {error}"))?;
     let is_gone = |pid: u32| !std::path::Path::new("/proc").join(pid.to_string()).exists();
     for mount in mounts(&ground.mountinfo, &ground.membership) {
         stale::remove_empty(&mount.own, is_gone);
@@ -51,18 +60,30 @@ pub(in crate::process) fn find_out() -> Cgroups {
             stale::remove_empty(base, is_gone);
         }
     }
-    find(&ground, &attempt::attempt)
+    Ok(place(&ground))
 }
 
-fn find(ground: &Ground, attempt: Attempt<'_>) -> Cgroups {
+fn place(ground: &Ground) -> Place {
     let mounts = mounts(&ground.mountinfo, &ground.membership);
     let unified = mounts.iter().find(|mount| mount.version == Version::V2);
     let delegated = unified
         .map(|mount| delegated(&Own { group: &mount.own, pid: ground.pid, marked_only: ground.marked_only }));
+    Place { mounts, delegated, name: ground.name.clone() }
+}
+
+/// Tries everything. Blocks for a fraction of a second.
+pub(in crate::process) fn find_out(place: Place) -> Cgroups {
+    let attempts = RefCell::new(Attempts::default());
+    find(place, &|plan, aim| attempts.borrow_mut().attempt(plan, aim))
+}
+
+fn find(place: Place, attempt: Attempt<'_>) -> Cgroups {
+    let Place { mounts, delegated, name } = place;
+    let unified = mounts.iter().find(|mount| mount.version == Version::V2);
     let one = |controller| {
-        let hierarchy = hierarchy(controller, &mounts, delegated.as_ref(), ground)?;
+        let hierarchy = hierarchy(controller, &mounts, delegated.as_ref(), &name)?;
         let plan = GroupPlan { hierarchy, settings: sample(controller, &mounts), kills: false };
-        attempt(&plan, attempt::Aim::Join).map(|()| plan.hierarchy)
+        attempt(&plan, Aim::Join).map(|()| plan.hierarchy)
     };
     let kill = || {
         let mount = unified.ok_or("no control groups of version 2 are mounted")?;
@@ -71,9 +92,9 @@ fn find(ground: &Ground, attempt: Attempt<'_>) -> Cgroups {
             Some(it) if !it.controllers.is_empty() => (it.base.as_path(), it.controllers.clone()),
             Some(_) | None => (mount.own.as_path(), Vec::new()),
         };
-        let hierarchy = Hierarchy { version: Version::V2, parent: base.join(&ground.name), controllers };
+        let hierarchy = Hierarchy { version: Version::V2, parent: base.join(&name), controllers };
         let plan = GroupPlan { hierarchy, settings: Vec::new(), kills: true };
-        attempt(&plan, attempt::Aim::Kill).map(|()| plan.hierarchy)
+        attempt(&plan, Aim::Kill).map(|()| plan.hierarchy)
     };
     let [memory, pids, cpu] = CONTROLLERS.map(one);
     let kill = kill();
@@ -86,17 +107,17 @@ fn hierarchy(
     controller: &'static str,
     mounts: &[Mount],
     delegated: Option<&Delegated>,
-    ground: &Ground,
+    name: &str,
 ) -> Result<Hierarchy, String> {
     if let Some(mount) = v1(controller, mounts) {
-        let parent = mount.own.join(&ground.name);
+        let parent = mount.own.join(name);
         return Ok(Hierarchy { version: Version::V1, parent, controllers: Vec::new() });
     }
     let delegated = delegated.ok_or("no control groups are mounted")?;
     if !delegated.controllers.contains(&controller) {
         return Err(delegated.why_not(controller));
     }
-    let (parent, controllers) = (delegated.base.join(&ground.name), delegated.controllers.clone());
+    let (parent, controllers) = (delegated.base.join(name), delegated.controllers.clone());
     Ok(Hierarchy { version: Version::V2, parent, controllers })
 }
 

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 pub(crate) use self::delegate::Changes;
 pub(super) use self::delegate::Stay;
 pub(super) use self::end::{clear, members_ended};
-pub(super) use self::find::find_out;
+pub(super) use self::find::{find_out, take_place};
 pub(super) use self::groups::Groups;
 
 /// Which of the two kinds.

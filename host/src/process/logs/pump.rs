@@ -69,11 +69,13 @@ impl Lines {
     }
 
     async fn read_all(&mut self, mut pipe: pipe::Receiver) {
-        let mut chunk = vec![0; CHUNK];
+        // Of its memory, only what was ever read into is held.
+        let mut chunk = Vec::with_capacity(CHUNK);
         loop {
-            match pipe.read(&mut chunk).await {
+            chunk.clear();
+            match pipe.read_buf(&mut chunk).await {
                 Ok(0) => break,
-                Ok(n) => self.take(chunk.get(..n).unwrap_or_default(), Instant::now()),
+                Ok(_) => self.take(&chunk, Instant::now()),
                 Err(error) => {
                     tracing::warn!(%error, "the plugin's output cannot be read any more");
                     break;

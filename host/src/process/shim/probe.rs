@@ -1,4 +1,5 @@
-//! Tries what the shim may want to do, each in a process of its own, and tells what came of it.
+//! Tries what the shim may want to do, each in a process of its own, and tells what came of it. All are tried at once: the
+//! kernel takes its time over some, and every start of a host waits for this.
 #![allow(unsafe_code, reason = "fork and the versions of kernel interfaces have no safe wrapper")]
 
 use std::fs;
@@ -6,7 +7,7 @@ use std::io::{self, Read, Write};
 
 use nix::libc;
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 
 use super::enter;
 use crate::process::cgroup::Cgroups;
@@ -16,10 +17,12 @@ use crate::process::probe::{Namespace, Probe, Tried};
 /// Runs the probe and ends the process.
 #[allow(clippy::exit, reason = "it is a whole program; nothing of the caller's may run in it")]
 pub(in crate::process) fn run() -> ! {
+    let (plain, user) = (Entering::begin(Level::PidNamespace), Entering::begin(Level::UserPidNamespace));
+    let subreaper = Trying::begin(|| Ok(nix::sys::prctl::set_child_subreaper(true)?));
     let probe = Probe {
-        plain: namespace(Level::PidNamespace),
-        user: namespace(Level::UserPidNamespace),
-        subreaper: apart(|| Ok(nix::sys::prctl::set_child_subreaper(true)?)),
+        plain: plain.end(),
+        user: user.end(),
+        subreaper: subreaper.end(),
         // The control groups are the host's to make: it tries them itself.
         cgroup_kill: Err("not tried".to_owned()),
         cgroups: Cgroups::default(),
@@ -32,55 +35,80 @@ pub(in crate::process) fn run() -> ! {
     std::process::exit(i32::from(told.is_err()))
 }
 
-fn namespace(level: Level) -> Namespace {
-    let made = inside(level, false, enter::private_mounts);
-    let if_made = |network: bool, what: fn() -> io::Result<()>| match &made {
-        Ok(()) => inside(level, network, what),
-        Err(why) => Err(why.clone()),
-    };
-    Namespace {
-        proc: if_made(false, || enter::private_mounts().and_then(|()| enter::own_proc())),
-        network: if_made(true, enter::loopback_up),
-        pid_max: if_made(false, || enter::set_pid_max(1000)),
-        made,
+/// What is tried of a kind of PID namespace.
+struct Entering {
+    made: Trying,
+    proc: Trying,
+    network: Trying,
+    pid_max: Trying,
+}
+
+impl Entering {
+    fn begin(level: Level) -> Self {
+        Self {
+            made: inside(level, false, enter::private_mounts),
+            proc: inside(level, false, || enter::private_mounts().and_then(|()| enter::own_proc())),
+            network: inside(level, true, enter::loopback_up),
+            pid_max: inside(level, false, || enter::set_pid_max(1000)),
+        }
+    }
+
+    fn end(self) -> Namespace {
+        let made = self.made.end();
+        let if_made = |tried: Trying| match (&made, tried.end()) {
+            (Ok(()), tried) => tried,
+            (Err(why), _) => Err(why.clone()),
+        };
+        let (proc, network, pid_max) = (if_made(self.proc), if_made(self.network), if_made(self.pid_max));
+        Namespace { made, proc, network, pid_max }
     }
 }
 
 /// Does something as the first process of a new PID namespace.
-fn inside(level: Level, network: bool, what: fn() -> io::Result<()>) -> Tried {
-    apart(move || {
+fn inside(level: Level, network: bool, what: fn() -> io::Result<()>) -> Trying {
+    Trying::begin(move || {
         enter::namespaces(level, network)?;
-        apart(what).map_err(io::Error::other)
+        Trying::begin(what).end().map_err(io::Error::other)
     })
 }
 
-/// Does something in a fork, since it cannot be undone.
-fn apart(what: impl FnOnce() -> io::Result<()>) -> Tried {
-    let tried = || -> io::Result<String> {
-        let (mut reader, mut writer) = io::pipe()?;
-        // SAFETY: this process has one thread, so the fork may do all that it may do.
-        match unsafe { fork() }? {
-            ForkResult::Parent { child } => {
-                drop(writer);
-                let mut said = String::new();
-                reader.read_to_string(&mut said)?;
-                waitpid(child, None)?;
-                Ok(said)
-            }
-            ForkResult::Child => {
-                let said = what().map_or_else(|error| error.to_string(), |()| "done".to_owned());
-                writer.write_all(said.as_bytes()).ok();
-                // SAFETY: ends this fork without running what the parent has registered for its own end.
-                unsafe { libc::_exit(0) }
-            }
+/// Something that is done in a fork, since it cannot be undone.
+struct Trying(io::Result<(Pid, io::PipeReader)>);
+
+impl Trying {
+    fn begin(what: impl FnOnce() -> io::Result<()>) -> Self {
+        Self(forked(what))
+    }
+
+    fn end(self) -> Tried {
+        let told = || -> io::Result<String> {
+            let (child, mut reader) = self.0?;
+            let mut said = String::new();
+            reader.read_to_string(&mut said)?;
+            waitpid(child, None)?;
+            Ok(said)
+        };
+        match told() {
+            Ok(said) if said == "done" => Ok(()),
+            // Killed by what it tried.
+            Ok(said) if said.is_empty() => Err("the process that tried it was killed".to_owned()),
+            Ok(said) => Err(said),
+            Err(error) => Err(error.to_string()),
         }
-    };
-    match tried() {
-        Ok(said) if said == "done" => Ok(()),
-        // Killed by what it tried.
-        Ok(said) if said.is_empty() => Err("the process that tried it was killed".to_owned()),
-        Ok(said) => Err(said),
-        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn forked(what: impl FnOnce() -> io::Result<()>) -> io::Result<(Pid, io::PipeReader)> {
+    let (reader, mut writer) = io::pipe()?;
+    // SAFETY: this process has one thread, so the fork may do all that it may do.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok((child, reader)),
+        ForkResult::Child => {
+            let said = what().map_or_else(|error| error.to_string(), |()| "done".to_owned());
+            writer.write_all(said.as_bytes()).ok();
+            // SAFETY: ends this fork without running what the parent has registered for its own end.
+            unsafe { libc::_exit(0) }
+        }
     }
 }
 

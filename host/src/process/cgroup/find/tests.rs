@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::attempt::Aim;
 use super::super::{Cgroups, GroupPlan, Version};
-use super::{Ground, LEAF, find};
+use super::{Ground, LEAF, find, place};
 
 const PID: u32 = 4242;
 
@@ -32,7 +32,7 @@ fn unified(root: &Path) -> Ground {
 /// Looks, with every attempt a success; returns what was tried too.
 fn look(ground: &Ground) -> (Cgroups, Vec<(GroupPlan, Aim)>) {
     let tried = RefCell::new(Vec::new());
-    let found = find(ground, &|plan, aim| {
+    let found = find(place(ground), &|plan, aim| {
         tried.borrow_mut().push((plan.clone(), aim));
         Ok(())
     });
@@ -124,7 +124,7 @@ fn what_an_attempt_says_is_the_reason() {
     let root = tempfile::tempdir().unwrap();
     let ground = unified(root.path());
     fs::write(root.path().join("ours/cgroup.subtree_control"), "cpu memory pids\n").unwrap();
-    let found = find(&ground, &|_, _| Err("read-only".to_owned()));
+    let found = find(place(&ground), &|_, _| Err("read-only".to_owned()));
     for hierarchy in [found.memory, found.pids, found.cpu, found.kill] {
         assert_eq!(hierarchy.unwrap_err(), "read-only");
     }
