@@ -232,10 +232,9 @@ pub fn response(id: &Id, reply: &Reply) -> Vec<u8> {
 /// Replaces every CR and LF by a space, in place. Legal on any validated JSON, whose strings hold neither as a byte; without
 /// it pretty-printed arguments would smuggle a second message into a line or an SSE frame.
 pub fn single_line(json: &mut [u8]) {
+    // Each byte is written, changed or not: so many are done at once.
     for byte in json {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
+        *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
     }
 }
 

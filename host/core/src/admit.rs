@@ -4,7 +4,9 @@
 //! every place; as soon as another one waits too, nobody has more than a share: a quarter of the queue, and of the places its
 //! part among those that wait. Knows no clock: who has waited for too long is taken out by whoever keeps the time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use crate::spread::ByNumber;
 
 /// One caller has at most this part of a queue while another one waits: a quarter.
 const SHARE: usize = 4;
@@ -21,10 +23,11 @@ pub enum Shed {
     },
 }
 
-/// Those that wait for a turn, in lines by caller. A caller is a number; who it stands for is not known here.
+/// Those that wait for a turn, in lines by caller. A caller is a number that nobody can choose; who it
+/// stands for is not known here.
 #[derive(Debug)]
 pub struct FairQueue<T> {
-    lines: HashMap<u64, VecDeque<(u64, T)>>,
+    lines: ByNumber<VecDeque<(u64, T)>>,
     /// Each caller that waits, once; who is served next stands first.
     turns: VecDeque<u64>,
     waiting: usize,
@@ -129,7 +132,7 @@ impl<T> FairQueue<T> {
 
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
-        Self { lines: HashMap::new(), turns: VecDeque::new(), waiting: 0, last: 0 }
+        Self { lines: ByNumber::default(), turns: VecDeque::new(), waiting: 0, last: 0 }
     }
 }
 

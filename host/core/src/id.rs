@@ -112,6 +112,23 @@ impl CallId {
     }
 }
 
+impl CallId {
+    /// Writes it, as `Display` does, for who writes one in every answer.
+    pub fn push_to(&self, out: &mut String) {
+        out.push_str("c-");
+        push_hex(out, u64::from(self.run), 8);
+        out.push('-');
+        push_hex(out, self.n(), 1);
+    }
+}
+
+/// Writes a number with at least so many digits.
+fn push_hex(out: &mut String, number: u64, least: u32) {
+    let digits = (64 - number.leading_zeros()).div_ceil(4).max(least);
+    let digit = |nth: u32| char::from_digit((number >> (4 * nth)) as u32 & 0xf, 16);
+    out.extend((0..digits).rev().filter_map(digit));
+}
+
 impl FromStr for CallId {
     type Err = BadCallId;
 
@@ -174,6 +191,9 @@ mod tests {
     fn a_call_id_is_read_as_it_is_written_and_in_no_other_way() {
         for id in [CallId::new(0, 0), CallId::new(0x1a2b, 255), CallId::new(u32::MAX, u64::MAX)] {
             assert_eq!(id.to_string().parse(), Ok(id));
+            let mut pushed = String::new();
+            id.push_to(&mut pushed);
+            assert_eq!(pushed, id.to_string());
         }
         assert_eq!(CallId::new(1, 0x5f).to_string(), "c-00000001-5f");
         for bad in [

@@ -28,6 +28,7 @@ pub mod pick;
 pub mod settle;
 pub mod slot;
 pub mod splice;
+pub mod spread;
 pub mod sse;
 pub mod tool_error;
 pub mod trace_context;

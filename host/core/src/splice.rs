@@ -9,7 +9,9 @@ mod scan;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -18,6 +20,8 @@ use serde_json::value::{RawValue, to_raw_value};
 const META: &str = "_meta";
 /// The key, in the metadata, under which a plugin reports progress.
 const PROGRESS_TOKEN: &str = "progressToken";
+/// Every request is searched for it: to make the finder anew costs more than to use it.
+static TOKEN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PROGRESS_TOKEN));
 
 /// The value of a top-level key. `None` if `object` is no object or has no such key; the last one if it has several.
 #[must_use]
@@ -35,6 +39,12 @@ pub fn field<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
     serde_json::from_str(text.get(found?)?).ok()
 }
 
+/// Tells `each` what stands between the quotes of each top-level key, and its value, in order. False: it is no object.
+pub fn each_member(object: &RawValue, mut each: impl FnMut(&str, &str)) -> bool {
+    let text = object.get();
+    scan::members(text, |name, value| each(name, text.get(value).unwrap_or_default()))
+}
+
 /// Whether what stands between the quotes of a key spells this one.
 fn is_key(name: &str, key: &str) -> bool {
     if memchr::memchr(b'\\', name.as_bytes()).is_none() {
@@ -47,12 +57,14 @@ fn is_key(name: &str, key: &str) -> bool {
 #[must_use]
 pub fn may_hold(object: &RawValue, key: &str) -> bool {
     let bytes = object.get().as_bytes();
-    // A letter of a key, or its slash, may be spelled with an escape, which begins like this.
-    let escapes =
-        || memchr::memchr_iter(b'\\', bytes).any(|at| matches!(bytes.get(at + 1), Some(b'u' | b'/')));
     // Some letters can be spelled in no other way.
     let always = key.bytes().any(|b| b < b' ' || matches!(b, b'"' | b'\\'));
-    always || memchr::memmem::find(bytes, key.as_bytes()).is_some() || escapes()
+    always || memchr::memmem::find(bytes, key.as_bytes()).is_some() || holds_escape(bytes)
+}
+
+/// Whether a letter, or a slash, may be spelled with an escape, which begins like this.
+fn holds_escape(json: &[u8]) -> bool {
+    memchr::memchr_iter(b'\\', json).any(|at| matches!(json.get(at + 1), Some(b'u' | b'/')))
 }
 
 /// The elements of an array of at most `most`. `None` if it is none, or has more.
@@ -123,7 +135,8 @@ pub fn with_meta_progress_token(params: Option<&RawValue>, token: u64) -> Option
 /// told without parsing.
 #[must_use]
 pub fn may_hold_progress_token(params: &RawValue) -> bool {
-    may_hold(params, PROGRESS_TOKEN)
+    let bytes = params.get().as_bytes();
+    TOKEN.find(bytes).is_some() || holds_escape(bytes)
 }
 
 /// The params of a `tools/call`. The pieces are JSON already and are not read again, however large they are.

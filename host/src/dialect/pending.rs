@@ -5,14 +5,13 @@
 
 mod given_up;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wharf_core::splice;
+use wharf_core::spread::ByNumber;
 use wharf_plugin_api::{CallError, CallErrorKind, Client, Delivery, Id, Reply, Request, Scope, jsonrpc};
 
 use self::given_up::GivenUp;
@@ -33,31 +32,10 @@ pub(crate) struct Pending {
 #[derive(Default)]
 struct Table {
     last: u64,
-    entries: HashMap<u64, Entry, BuildHasherDefault<Ours>>,
+    entries: ByNumber<Entry>,
     /// What the plugin may still work on though nobody waits for it.
     given_up: GivenUp,
     ended: Option<Arc<str>>,
-}
-
-/// Spreads ids that nobody else chooses.
-#[derive(Default)]
-struct Ours(u64);
-
-impl Hasher for Ours {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(self.0 ^ u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        // The golden ratio: neighbours come apart, in the high bits as well.
-        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
 }
 
 struct Entry {

@@ -60,8 +60,14 @@ impl Host {
 
     /// Sends a request to a plugin. The future owns all it needs; dropping it cancels the call at the plugin.
     pub fn call(&self, spec: CallSpec) -> impl Future<Output = Result<Settled, Failure>> + Send + 'static {
-        let call = self.resolve(spec);
-        async move { call?.run().await }
+        let mut call = self.resolve(spec);
+        // By reference: a call that is moved into another future is in memory twice.
+        async move {
+            match &mut call {
+                Ok(call) => call.run().await,
+                Err(failure) => Err(failure.clone()),
+            }
+        }
     }
 
     /// One look-up gives plugin and upstream name; nothing else is touched.

@@ -71,17 +71,27 @@ impl Asking {
     /// For a call that waits for a place: once it has waited for `patience`, the call that has asked longest is sent away, if
     /// it was left in peace for as long. One and no more. Never resolves.
     pub(crate) async fn press(&self, patience: Duration) -> Infallible {
-        let patience = patience.max(LEAST);
-        let mut at = Instant::now() + patience;
-        loop {
+        let mut next = Some(Self::first_press(Instant::now(), patience));
+        while let Some(at) = next {
             tokio::time::sleep_until(at).await;
-            if self.send_away(patience) {
-                return std::future::pending().await;
-            }
-            // Whoever begins to ask now is left in peace until then, too.
-            let longest = self.state().waiting.first().map(|wait| wait.since);
-            at = longest.unwrap_or_else(Instant::now) + patience;
+            next = self.press_once(patience);
         }
+        std::future::pending().await
+    }
+
+    /// When a call that waits since then presses for the first time.
+    pub(crate) fn first_press(since: Instant, patience: Duration) -> Instant {
+        since + patience.max(LEAST)
+    }
+
+    /// The time has come, for who keeps it: says when to come again. `None`: one was sent away, and it is enough.
+    pub(crate) fn press_once(&self, patience: Duration) -> Option<Instant> {
+        if self.send_away(patience) {
+            return None;
+        }
+        // Whoever begins to ask now is left in peace until then, too.
+        let longest = self.state().waiting.first().map(|wait| wait.since);
+        Some(longest.unwrap_or_else(Instant::now) + patience.max(LEAST))
     }
 
     /// Sends away the call that has asked longest, if it has for `patience`.

@@ -180,11 +180,20 @@ impl Gate {
                 return Err(refused);
             }
         };
-        tokio::select! {
-            biased;
-            turn = place.turn() => turn.map(|held| Pass::new(self, held, Some(since.elapsed()))),
-            () = tokio::time::sleep_until(until) => Err(Refused::Waited),
-            never = self.asking.press(patience) => match never {},
+        // One timer for both: when it presses, and when it has waited its time.
+        let mut press = Some(Asking::first_press(since, patience));
+        loop {
+            let next = press.map_or(until, |press| press.min(until));
+            tokio::select! {
+                biased;
+                turn = place.turn() => return turn.map(|held| Pass::new(self, held, Some(since.elapsed()))),
+                () = tokio::time::sleep_until(next) => {
+                    if next == until {
+                        return Err(Refused::Waited);
+                    }
+                    press = self.asking.press_once(patience);
+                }
+            }
         }
     }
 

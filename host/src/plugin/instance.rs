@@ -214,6 +214,11 @@ impl Load {
         self.born + Duration::from_millis(self.left.load(Ordering::Relaxed))
     }
 
+    fn leaves_now(&self) {
+        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.left.fetch_max(now, Ordering::Relaxed);
+    }
+
     /// Whether the plugin owes somebody an answer. A call whose client is asked waits for that client, not for the plugin, and
     /// a call past its deadline is none any more.
     pub(crate) fn is_busy(&self) -> bool {
@@ -254,9 +259,15 @@ impl Load {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let now = u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.left.fetch_max(now, Ordering::Relaxed);
+        // Who looks at the time does so where no call is in flight: only the last one has to tell it, and before it is gone.
+        let alone = self.0.inflight.load(Ordering::Acquire) == 1;
+        if alone {
+            self.0.leaves_now();
+        }
         if self.0.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if !alone {
+                self.0.leaves_now();
+            }
             self.0.idle.notify_waiters();
         }
         self.0.freed.notify_one();
@@ -275,5 +286,28 @@ impl std::fmt::Debug for InstanceHandle {
 impl std::fmt::Debug for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Setup").field("manifest", &self.manifest).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+    use tokio::time::{Instant, advance};
+
+    use super::Load;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_call_that_leaves_tells_when() {
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let load = Load::new(Arc::new(Notify::new()));
+        let (one, two) = (load.enter(2).unwrap(), load.enter(2).unwrap());
+        advance(second).await;
+        drop(one);
+        advance(second).await;
+        drop(two);
+        assert_eq!((load.inflight(), load.left_at()), (0, begun + 2 * second));
     }
 }

@@ -1,5 +1,6 @@
 //! A call from admission to answer, as one future that owns all it needs. Dropping it cancels the call at the plugin.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -32,20 +33,20 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Runs the call to its one end.
-    pub(crate) async fn run(self) -> Result<Settled, Failure> {
+    /// Runs the call to its one end. It stays where it is: what is handed on by value is kept once more by each step.
+    pub(crate) async fn run(&mut self) -> Result<Settled, Failure> {
         let taken = match self.claim() {
             None => None,
             Some(Begins::Runs(taken)) => Some(taken),
             Some(Begins::Ends(outcome)) => return *outcome,
         };
         let (routing, started) = (Arc::clone(&self.routing), Instant::now());
-        let entered = Entered::new(&self, started);
+        let entered = Entered::new(self, started);
         let trace = Arc::clone(entered.trace());
         let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
-        let outcome = match trace.unless_taken_back(self.settled(started, Arc::clone(&trace), taken)).await {
-            Some(outcome) => outcome,
-            None => Err(entered.taken_back()),
+        let outcome = {
+            let call = pin!(self.settled(started, Arc::clone(&trace), taken));
+            trace.unless_taken_back(call).await.unwrap_or_else(|| Err(entered.taken_back()))
         };
         timing.end(&outcome);
         entered.ends(&outcome).await;
@@ -64,7 +65,7 @@ impl Call {
     }
 
     async fn settled(
-        self,
+        &mut self,
         started: Instant,
         trace: Arc<CallTrace>,
         mut taken: Option<Taken>,
@@ -77,7 +78,7 @@ impl Call {
     }
 
     async fn answered(
-        mut self,
+        &mut self,
         started: Instant,
         trace: Arc<CallTrace>,
         taken: Option<&mut Taken>,

@@ -52,7 +52,7 @@ fn run_tool(
     spec: CallSpec,
     tool: Option<Arc<Tool>>,
 ) -> impl Future<Output = Result<Settled, Failure>> + use<> {
-    let call = Call {
+    let mut call = Call {
         id: CallId::new(0, 1),
         spec,
         plugin: Arc::clone(&kit.plugin),
@@ -60,7 +60,7 @@ fn run_tool(
         tool,
         routing: Routing::new(&kit.services, Arc::new(Book::new(0, Vec::new())), usize::MAX),
     };
-    call.run()
+    async move { call.run().await }
 }
 
 fn executions(kit: &Kit) -> usize {

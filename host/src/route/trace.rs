@@ -4,7 +4,7 @@
 //! Nothing here decides anything, but for one thing: an operator may take a call back.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -198,8 +198,7 @@ impl CallTrace {
     }
 
     /// Runs the call; `None`: it was taken back.
-    pub(super) async fn unless_taken_back<F: Future>(&self, call: F) -> Option<F::Output> {
-        let mut call = pin!(call);
+    pub(super) async fn unless_taken_back<F: Future>(&self, mut call: Pin<&mut F>) -> Option<F::Output> {
         std::future::poll_fn(|cx| {
             self.waker.register(cx.waker());
             if self.taken_back.load(Ordering::Acquire) {

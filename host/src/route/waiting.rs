@@ -50,11 +50,15 @@ impl Call {
         if let Some(picked) = self.plugin.pick_in(lane, &choice) {
             return Ok(picked);
         }
-        tokio::select! {
-            biased;
-            picked = self.freed(lane, &choice, until, deadline) => picked,
-            never = self.plugin.gate_of(lane).asking().press(self.peace()) => match never {},
-        }
+        // Rare, and larger than all that a call holds that need not wait here.
+        Box::pin(async {
+            tokio::select! {
+                biased;
+                picked = self.freed(lane, &choice, until, deadline) => picked,
+                never = self.plugin.gate_of(lane).asking().press(self.peace()) => match never {},
+            }
+        })
+        .await
     }
 
     pub(super) async fn freed(

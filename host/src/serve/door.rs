@@ -82,16 +82,16 @@ impl Door {
     {
         let serving = connection.verdict.serve();
         let began = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let id = self.request_id(&head);
-        let (method, uri) = (head.method.clone(), head.uri.clone());
-        let reader = self.guard.reader(&head.headers).map(|origin| cors(origin.clone(), &head.headers));
+        let reader =
+            self.guard.reader(&head.headers).map(|origin| Box::new(cors(origin.clone(), &head.headers)));
         let is_chunked = head.headers.contains_key(TRANSFER_ENCODING);
-        let route = AssertUnwindSafe(self.route(via, connection, head, body));
-        let mut response = match route.catch_unwind().await {
+        let route = AssertUnwindSafe(self.route(via, connection, &mut head, body)).catch_unwind();
+        let mut response = match route.await {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => problem.into_response(),
-            Err(panic) => panicked(&*panic, &method, uri.path()),
+            Err(panic) => panicked(&*panic, &head.method, head.uri.path()),
         };
         if is_chunked || connection.is_spare {
             // See `framing`: no second request follows a body whose end another reader could see elsewhere. And a spare
@@ -99,11 +99,11 @@ impl Door {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(headers) = reader {
-            response.headers_mut().extend(headers);
+            response.headers_mut().extend(*headers);
         }
         if let Some(began) = began {
             tracing::debug!(
-                %method, path = uri.path(), request_id = ?id, ?via, status = response.status().as_u16(),
+                method = %head.method, path = head.uri.path(), request_id = ?id, ?via, status = response.status().as_u16(),
                 elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), "request"
             );
         }
@@ -115,7 +115,7 @@ impl Door {
         &self,
         via: Via,
         connection: Connection<'_>,
-        mut head: Parts,
+        head: &mut Parts,
         body: B,
     ) -> Result<Response, Problem>
     where
@@ -128,21 +128,27 @@ impl Door {
                 "the request has both Content-Length and Transfer-Encoding",
             ));
         }
-        self.guard.check(&head)?;
-        if is_preflight(&head) && self.guard.reader(&head.headers).is_some() {
+        self.guard.check(head)?;
+        if is_preflight(head) && self.guard.reader(&head.headers).is_some() {
             return Ok(http::StatusCode::NO_CONTENT.into_response());
         }
-        let principal = self.auth.check(via, &head)?;
+        let principal = self.auth.check(via, head)?;
         if connection.is_spare && !spare::serves(&head.method, head.uri.path()) {
             return Err(spare::refused());
         }
-        if let Some((hot, way)) = self.hot.as_ref().zip(Way::of(&head)) {
-            return hot.answer(way, (&head, body), principal, connection.taker).await;
+        if let Some((hot, way)) = self.hot.as_ref().zip(Way::of(head)) {
+            return hot.answer(way, (head, body), principal, connection.taker).await;
         }
-        head.extensions.insert(principal);
-        head.extensions.insert(Arc::clone(connection.taker));
-        let answered: Result<Response, Infallible> =
-            self.router.call(Request::from_parts(head, Body::new(body))).await;
+        let mut request = Request::new(Body::new(body));
+        // What is left tells which request it was, should its route panic.
+        (*request.method_mut(), *request.uri_mut()) = (head.method.clone(), head.uri.clone());
+        *request.version_mut() = head.version;
+        *request.headers_mut() = std::mem::take(&mut head.headers);
+        *request.extensions_mut() = std::mem::take(&mut head.extensions);
+        request.extensions_mut().insert(principal);
+        request.extensions_mut().insert(Arc::clone(connection.taker));
+        // Apart: the router's future is larger than that of a call.
+        let answered: Result<Response, Infallible> = Box::pin(self.router.call(request)).await;
         answered.map_err(|never| match never {})
     }
 

@@ -5,12 +5,15 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use http::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 use wharf_core::Code;
 
 use super::problem::Problem;
+
+/// Where the page stands that sends a request.
+static SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What is let in besides loopback names.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +57,9 @@ impl Guard {
 
     /// The origin of a page that may read our answers: one of `--allow-origin`. Without any there is no CORS.
     pub(crate) fn reader<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        if self.origins.is_empty() {
+            return None;
+        }
         let origin = single(headers, &ORIGIN).ok()??;
         let allowed = self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
         headers.get(ORIGIN).filter(|_| allowed)
@@ -98,10 +104,7 @@ impl Guard {
                 return Err(Problem::new(Code::Forbidden, detail));
             }
         }
-        if headers
-            .get("sec-fetch-site")
-            .is_some_and(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site"))
-        {
+        if headers.get(&SITE).is_some_and(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site")) {
             let detail = "a page of another site may not use this host; allow its origin with --allow-origin";
             return Err(Problem::new(Code::Forbidden, detail));
         }
@@ -117,12 +120,12 @@ fn is_plain(head: &Parts) -> bool {
     };
     head.uri.authority().is_none()
         && !head.headers.contains_key(ORIGIN)
-        && !head.headers.contains_key("sec-fetch-site")
+        && !head.headers.contains_key(&SITE)
         && single(&head.headers, &HOST).is_ok_and(|host| host.is_some_and(port))
 }
 
 /// The only value of a header; an error if there are several, or if it is not visible ASCII.
-pub(super) fn single<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<&'a str>, ()> {
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ()> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),

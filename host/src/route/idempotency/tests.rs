@@ -68,7 +68,7 @@ impl Desk {
         let plugin = self.kit.plugin.core.id.clone();
         let mut spec = CallSpec::tool(plugin, "t", Some(arguments), Caller::new(who));
         spec.key = Some(Key::new(key).unwrap());
-        let call = Call {
+        let mut call = Call {
             id: CallId::new(1, self.calls.get()),
             spec,
             plugin: Arc::clone(&self.kit.plugin),
@@ -76,7 +76,7 @@ impl Desk {
             tool: None,
             routing: Arc::clone(&self.routing),
         };
-        call.run()
+        async move { call.run().await }
     }
 
     fn executions(&self) -> usize {

@@ -98,7 +98,7 @@ async fn no_more_calls_are_in_flight_than_the_host_allows() {
     kit.ready().await;
     let routing = Routing::new(&kit.services, Arc::new(Book::new(0, Vec::new())), 1);
     let call = || {
-        let call = Call {
+        let mut call = Call {
             id: CallId::new(0, 1),
             spec: CallSpec::tool(kit.plugin.core.id.clone(), "t", None, Caller::new("test")),
             plugin: Arc::clone(&kit.plugin),
@@ -106,7 +106,7 @@ async fn no_more_calls_are_in_flight_than_the_host_allows() {
             tool: None,
             routing: Arc::clone(&routing),
         };
-        call.run()
+        async move { call.run().await }
     };
     let mut hanging = Box::pin(call());
     assert!(futures_util::poll!(&mut hanging).is_pending());

@@ -275,18 +275,19 @@ fn spec(tool: &Tool, caller: Caller, arguments: Option<&RawValue>) -> CallSpec {
 
 /// The body of an answered call. The plugin's result is put in as it came.
 pub(super) fn answer(tool: &Tool, settled: Settled) -> Result<Vec<u8>, Problem> {
-    let (call_id, instance, duration) = (settled.call_id, settled.instance, settled.duration.as_millis());
+    let (call_id, instance, duration) = (settled.call_id, settled.instance, settled.duration);
+    let duration = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let result = match &settled.reply {
         Reply::Result(result) => result.get(),
         Reply::Error(error) => return Err(refused(about(tool, &settled), error.clone())),
     };
     let mut out = String::with_capacity(result.len() + tool.plugin.as_str().len() + 128);
     // Ids hold nothing that JSON would have to escape, and writing to a text does not fail.
-    let _: fmt::Result = write!(
-        out,
-        r#"{{"call_id":"{call_id}","plugin":"{}","instance":{instance},"duration_ms":{duration},"result":"#,
-        tool.plugin,
-    );
+    out.push_str(r#"{"call_id":""#);
+    call_id.push_to(&mut out);
+    out.push_str(r#"","plugin":""#);
+    out.push_str(tool.plugin.as_str());
+    let _: fmt::Result = write!(out, r#"","instance":{},"duration_ms":{duration},"result":"#, instance.0);
     out.push_str(result);
     out.push('}');
     Ok(out.into_bytes())

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::{RawValue, to_raw_value};
 use wharf_core::catalog::{Face, Tool};
 use wharf_core::{Code, splice};
@@ -23,6 +23,8 @@ const METHOD: &str = "rest/tools/call";
 const EVERYTHING: &str =
     r#"{"roots":{},"sampling":{"tools":{},"context":{}},"elicitation":{"form":{},"url":{}}}"#;
 
+static DURABLE: HeaderName = HeaderName::from_static("wharf-durable");
+
 static CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
     let nothing = Client::default();
     let capabilities = RawValue::from_string(EVERYTHING.to_owned()).map(Arc::from);
@@ -36,7 +38,7 @@ pub(super) fn caller(principal: &Principal) -> Caller {
 
 /// Whether the caller asks, by `Wharf-Durable`, that what is written down of the call survives the loss of power.
 pub(super) fn durable(headers: &HeaderMap) -> Result<bool, Problem> {
-    match headers.get("wharf-durable").map(HeaderValue::as_bytes) {
+    match headers.get(&DURABLE).map(HeaderValue::as_bytes) {
         None | Some(b"false") => Ok(false),
         Some(b"true") => Ok(true),
         Some(_) => Err(Problem::new(Code::BadRequest, "the header Wharf-Durable is either true or false")),

@@ -18,11 +18,12 @@ mod tries;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{StatusCode, Uri};
+use http::{HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 use wharf_core::Code;
 
@@ -110,5 +111,8 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 
 /// A JSON answer that is written already.
 fn raw_json(status: StatusCode, bytes: impl Into<Bytes>) -> Response {
-    (status, [(CONTENT_TYPE, "application/json")], bytes.into()).into_response()
+    let mut response = Response::new(Body::from(bytes.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
