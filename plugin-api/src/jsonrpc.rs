@@ -144,10 +144,26 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
 /// # Errors
 /// If the bytes are not exactly one JSON-RPC 2.0 request, notification or response. Batches are refused.
 pub fn parse(bytes: &[u8]) -> Result<Message<'_>, EnvelopeError> {
-    if let Some(answer) = plain_answer(bytes) {
-        return Ok(answer);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse_text(text),
+        Err(_) => message_of(serde_json::from_slice(bytes)?),
     }
-    let wire: Wire<'_> = serde_json::from_slice(bytes)?;
+}
+
+/// Reads one message of what is known to be text: that it is UTF-8 is not looked at again.
+///
+/// # Errors
+/// If the text is not exactly one JSON-RPC 2.0 request, notification or response. Batches are refused.
+pub fn parse_text(text: &str) -> Result<Message<'_>, EnvelopeError> {
+    if let Some((id, result)) = plain_answer(text)
+        && let Ok(result) = serde_json::from_str::<&RawValue>(result)
+    {
+        return Ok(Message::Response { id: Some(id), reply: Reply::Result(result.to_owned()) });
+    }
+    message_of(serde_json::from_str(text)?)
+}
+
+fn message_of(wire: Wire<'_>) -> Result<Message<'_>, EnvelopeError> {
     if wire.jsonrpc.is_none_or(|version| version.0 != "2.0") {
         return Err(EnvelopeError::Shape("\"jsonrpc\" is not \"2.0\""));
     }
@@ -177,18 +193,13 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, EnvelopeError> {
 
 /// The form of nearly every answer, told by its first letters: all that is left to read is the result. What is not exactly so
 /// is read key by key.
-fn plain_answer(bytes: &[u8]) -> Option<Message<'_>> {
-    let rest = bytes.strip_prefix(br#"{"jsonrpc":"2.0","id":"#)?;
-    let (digits, rest) = rest.split_at(rest.iter().position(|b| !b.is_ascii_digit())?);
-    let result = rest.strip_prefix(br#","result":"#)?.strip_suffix(b"}")?;
-    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    let id = Id::number(number);
+fn plain_answer(text: &str) -> Option<(Id, &str)> {
+    let rest = text.strip_prefix(r#"{"jsonrpc":"2.0","id":"#)?;
+    let (digits, rest) = rest.split_at(rest.bytes().position(|b| !b.is_ascii_digit())?);
+    let result = rest.strip_prefix(r#","result":"#)?.strip_suffix('}')?;
+    let id = Id::number(digits.parse().ok()?);
     // A zero before others is no JSON.
-    if id.as_str().as_bytes() != digits {
-        return None;
-    }
-    let result: &RawValue = serde_json::from_slice(result).ok()?;
-    Some(Message::Response { id: Some(id), reply: Reply::Result(result.to_owned()) })
+    (id.as_str() == digits).then_some((id, result))
 }
 
 /// What has an id and no method can only be an answer.

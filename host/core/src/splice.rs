@@ -9,6 +9,7 @@ mod scan;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
@@ -23,13 +24,16 @@ const PROGRESS_TOKEN: &str = "progressToken";
 /// Every request is searched for it: to make the finder anew costs more than to use it.
 static TOKEN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PROGRESS_TOKEN));
 
+/// Below this the members of an object are found as fast as it is told that it does not hold a key.
+const SMALL: usize = 1 << 10;
+
 /// The value of a top-level key. `None` if `object` is no object or has no such key; the last one if it has several.
 #[must_use]
 pub fn field<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
-    if !may_hold(object, key) {
+    let text = object.get();
+    if text.len() > SMALL && !may_hold(object, key) {
         return None;
     }
-    let text = object.get();
     let mut found = None;
     scan::members(text, |name, value| {
         if is_key(name, key) {
@@ -79,6 +83,30 @@ pub fn items(array: &[u8], most: usize) -> Option<Vec<&RawValue>> {
 #[must_use]
 pub fn with_field(object: &RawValue, key: &str, value: &RawValue) -> Option<Box<RawValue>> {
     edit(object, key, &|_| Some(value.to_owned()))
+}
+
+/// Writes the object with `key` set to `value`, which must be JSON, behind what `out` holds: replaced where it stands, else
+/// added at the end. False: it is no object, and nothing is written.
+pub fn write_with_field(out: &mut Vec<u8>, object: &RawValue, key: &str, value: &str) -> bool {
+    let text = object.get();
+    let (Some(places), Some(close)) = (Places::of(text, key), text.rfind('}')) else { return false };
+    let mut copied = 0;
+    for place in &places.of_key {
+        out.extend_from_slice(text.get(copied..place.start).unwrap_or_default().as_bytes());
+        out.extend_from_slice(value.as_bytes());
+        copied = place.end;
+    }
+    if copied == 0 {
+        out.extend_from_slice(text.get(..close).unwrap_or_default().as_bytes());
+        out.extend_from_slice(if places.is_empty { b"" } else { b"," });
+        // A text becomes JSON always.
+        out.extend_from_slice(&serde_json::to_vec(key).unwrap_or_default());
+        out.push(b':');
+        out.extend_from_slice(value.as_bytes());
+        copied = close;
+    }
+    out.extend_from_slice(text.get(copied..).unwrap_or_default().as_bytes());
+    true
 }
 
 /// The object without these keys, every other byte as it was. `None` if it is no object.
@@ -181,6 +209,13 @@ impl<'de> Visitor<'de> for Items {
     }
 }
 
+/// Where the values of a key stand in an object.
+struct Places {
+    of_key: Vec<Range<usize>>,
+    /// Whether the object has no members at all.
+    is_empty: bool,
+}
+
 /// The top-level members of an object, in order.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -194,20 +229,18 @@ fn edit(
     make: &dyn Fn(Option<&RawValue>) -> Option<Box<RawValue>>,
 ) -> Option<Box<RawValue>> {
     let text = object.get();
-    let members = Members::of(object)?;
+    let places = Places::of(text, key)?;
     let mut out = String::with_capacity(text.len() + key.len() + 48);
     let mut copied = 0;
-    for (_, value) in members.0.iter().filter(|(name, _)| name == key) {
-        // The value is a part of `text`, so this is its place in it.
-        let at = value.get().as_ptr() as usize - text.as_ptr() as usize;
-        out.push_str(text.get(copied..at)?);
-        out.push_str(make(Some(value))?.get());
-        copied = at + value.get().len();
+    for place in places.of_key {
+        out.push_str(text.get(copied..place.start)?);
+        out.push_str(make(serde_json::from_str(text.get(place.clone())?).ok())?.get());
+        copied = place.end;
     }
     let end = if copied == 0 { text.rfind('}')? } else { text.len() };
     out.push_str(text.get(copied..end)?);
     if copied == 0 {
-        if !members.0.is_empty() {
+        if !places.is_empty {
             out.push(',');
         }
         out.push_str(&serde_json::to_string(key).ok()?);
@@ -221,6 +254,22 @@ fn edit(
 /// Validates: whatever comes out of here is JSON, also if a rule above were wrong.
 fn raw(text: String) -> Option<Box<RawValue>> {
     RawValue::from_string(text).ok()
+}
+
+// === impl Places ===
+
+impl Places {
+    /// `None`: it is no object.
+    fn of(object: &str, key: &str) -> Option<Self> {
+        let mut places = Self { of_key: Vec::new(), is_empty: true };
+        let is_object = scan::members(object, |name, value| {
+            places.is_empty = false;
+            if is_key(name, key) {
+                places.of_key.push(value);
+            }
+        });
+        is_object.then_some(places)
+    }
 }
 
 // === impl Members ===

@@ -77,20 +77,20 @@ impl Incoming {
     /// Takes one message, or a batch where the revision has them. `call` is the call on whose stream it came, where a stream belongs to a call.
     ///
     /// # Errors
-    /// If the bytes are no message.
+    /// If the text is no message.
     pub(crate) fn take(
         self: &Arc<Self>,
-        bytes: &[u8],
+        text: &str,
         call: Option<&Arc<dyn Scope>>,
     ) -> Result<(), EnvelopeError> {
-        on_bytes(bytes.len(), || self.take_here(bytes, call))
+        on_bytes(text.len(), || self.take_here(text, call))
     }
 
-    fn take_here(self: &Arc<Self>, bytes: &[u8], call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
-        if self.batches.load(Ordering::Relaxed) && bytes.trim_ascii_start().starts_with(b"[") {
-            return self.batch(bytes, call);
+    fn take_here(self: &Arc<Self>, text: &str, call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
+        if self.batches.load(Ordering::Relaxed) && text.trim_ascii_start().starts_with('[') {
+            return self.batch(text, call);
         }
-        self.one(bytes, call)
+        self.one(text, call)
     }
 
     /// The handshake has settled on a revision.
@@ -100,15 +100,15 @@ impl Incoming {
     }
 
     /// Takes each message of a batch. An element that is no message is noted, and the others are taken all the same.
-    fn batch(self: &Arc<Self>, bytes: &[u8], call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
-        let messages = splice::items(bytes, MAX_BATCH).filter(|messages| !messages.is_empty());
+    fn batch(self: &Arc<Self>, text: &str, call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
+        let messages = splice::items(text.as_bytes(), MAX_BATCH).filter(|messages| !messages.is_empty());
         let messages =
             messages.ok_or(EnvelopeError::Shape("an empty batch, one that is too long, or no JSON"))?;
         let all = messages.len();
         let mut bad = None;
         let mut taken = 0;
         for message in messages {
-            match self.one(message.get().as_bytes(), call) {
+            match self.one(message.get(), call) {
                 Ok(()) => taken += 1,
                 Err(error) => bad = Some(error),
             }
@@ -124,10 +124,10 @@ impl Incoming {
         }
     }
 
-    fn one(self: &Arc<Self>, bytes: &[u8], call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
-        let message = match jsonrpc::parse(bytes) {
+    fn one(self: &Arc<Self>, text: &str, call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
+        let message = match jsonrpc::parse_text(text) {
             Ok(message) => message,
-            Err(error) => return self.broken(bytes, error),
+            Err(error) => return self.broken(text.as_bytes(), error),
         };
         self.inbox.heard();
         match message {

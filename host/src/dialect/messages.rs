@@ -11,7 +11,7 @@ use wharf_core::sse::{Event, Parser};
 use wharf_plugin_api::{CallError, CallErrorKind, Delivery};
 
 use super::pool::Body;
-use super::web::{self, media_type};
+use super::web;
 use crate::tasks::Tasks;
 
 /// Room that is made for a document before any of it is there.
@@ -42,7 +42,7 @@ impl Messages {
     }
 
     pub(crate) fn of(response: Response<Body>, max: usize) -> Self {
-        let events = media_type(&response).eq_ignore_ascii_case("text/event-stream");
+        let events = web::is_events(&response);
         // What it says it is long, as far as that is worth something.
         let room = response.body().size_hint().exact().unwrap_or(0).min(ROOM.min(max as u64));
         let document = Vec::with_capacity(usize::try_from(room).unwrap_or_default());

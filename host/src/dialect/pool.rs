@@ -1,22 +1,20 @@
-//! Connections to HTTP servers, kept for the next request.
+//! Connections to one HTTP server, kept for the next request.
 //!
 //! A connection has no task of its own: whoever waits for its answer drives it, and so no other task is woken between a
-//! request and its answer. In between it is looked after by nobody; one that its server has closed meanwhile is found out
-//! when it is taken. It must not know what is asked.
+//! request and its answer. In between it is looked after by nobody: one that its server has closed meanwhile gives back the
+//! request that is put on it, for it is read before anything is written. It must not know what is asked.
 
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
@@ -27,7 +25,6 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::way::Way;
-use super::web::located;
 use crate::tasks::Tasks;
 
 /// Common servers close an idle connection after 5 s; one that we close first is never found closed by a request.
@@ -39,35 +36,37 @@ type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Driven = Pin<Box<Connection<Io, Full<Bytes>>>>;
 type Reason = Box<dyn Error + Send + Sync>;
 
-/// The client of all HTTP dialects. Cheap to clone; clones share their connections.
+/// How connections come about, and whose tasks look after them. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct HttpClient(Arc<Pool>);
+pub(crate) struct HttpClient {
+    connector: HttpsConnector<Way>,
+    tasks: Tasks,
+}
+
+/// A server and the connections to it. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub(crate) struct Server(Arc<Pool>);
 
 struct Pool {
-    connector: HttpsConnector<Way>,
-    /// Where connections go instead of where the address says.
-    at: Option<SocketAddr>,
+    client: HttpClient,
+    /// Where connections lead.
+    place: Uri,
     idle: Mutex<Waiting>,
-    tasks: Tasks,
 }
 
 /// Connections that nobody uses.
 #[derive(Default)]
 struct Waiting {
+    /// The one that was used last is the last.
     all: Vec<Idle>,
     /// Somebody closes those that are not used for long.
     is_tidied: bool,
 }
 
 struct Idle {
-    to: Place,
     since: Instant,
     lane: Lane,
 }
-
-/// Whom a connection is to.
-#[derive(Clone, PartialEq, Eq)]
-struct Place(Option<Scheme>, Option<Authority>);
 
 /// A connection and its entrance.
 struct Lane {
@@ -80,7 +79,7 @@ struct Lane {
 pub(crate) struct Body {
     incoming: Incoming,
     /// `None` once the connection is over, or is given back.
-    driven: Option<(Lane, Place)>,
+    driven: Option<Lane>,
     pool: Weak<Pool>,
 }
 
@@ -110,37 +109,42 @@ impl fmt::Debug for HttpClient {
 // === impl HttpClient ===
 
 impl HttpClient {
-    pub(crate) fn new(connector: HttpsConnector<Way>, at: Option<SocketAddr>, tasks: Tasks) -> Self {
-        Self(Arc::new(Pool { connector, at, idle: Mutex::default(), tasks }))
+    pub(crate) fn new(connector: HttpsConnector<Way>, tasks: Tasks) -> Self {
+        Self { connector, tasks }
     }
 
+    /// The server of this address. Its connections are its own.
+    pub(crate) fn server(&self, place: Uri) -> Server {
+        Server(Arc::new(Pool { client: self.clone(), place, idle: Mutex::default() }))
+    }
+}
+
+// === impl Server ===
+
+impl Server {
     /// Where its tasks run.
     pub(crate) fn tasks(&self) -> &Tasks {
-        &self.0.tasks
+        &self.0.client.tasks
     }
 
-    /// Sends a request and waits for the head of its response.
+    /// Sends a request, whose headers say all that the server must be told, and waits for the head of its response.
     pub(crate) async fn request(
         &self,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Body>, Unanswered> {
-        let url = request.uri().clone();
-        let to = Place(url.scheme().cloned(), url.authority().cloned());
-        if !request.headers().contains_key(HOST)
-            && let Some(host) = host(&url)
-        {
-            request.headers_mut().insert(HOST, host);
+        if request.uri().authority().is_some() {
+            *request.uri_mut() = path(request.uri());
         }
-        *request.uri_mut() = path(&url);
         loop {
-            let (mut lane, is_new) = match self.0.take(&to) {
+            let (mut lane, is_new) = match self.0.take() {
                 Some(lane) => (lane, false),
-                None => (self.0.connect(url.clone()).await?, true),
+                // Rare, and large.
+                None => (Box::pin(self.0.connect()).await?, true),
             };
             match lane.send(request).await {
                 Sent::Answered(response) => {
                     let pool = Arc::downgrade(&self.0);
-                    return Ok(response.map(|incoming| Body { incoming, driven: Some((lane, to)), pool }));
+                    return Ok(response.map(|incoming| Body { incoming, driven: Some(lane), pool }));
                 }
                 Sent::Unsent(back) if !is_new => request = back,
                 Sent::Unsent(_) => {
@@ -152,17 +156,8 @@ impl HttpClient {
     }
 }
 
-/// The value of `Host`, without a port that goes without saying.
-fn host(url: &Uri) -> Option<HeaderValue> {
-    let host = url.host()?;
-    let default = if url.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
-    let port = url.port_u16().filter(|port| *port != default);
-    let named = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    HeaderValue::from_str(&named).ok()
-}
-
 /// What a server is sent of an address.
-fn path(url: &Uri) -> Uri {
+pub(crate) fn path(url: &Uri) -> Uri {
     let path = url.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     Uri::from(path)
 }
@@ -170,43 +165,36 @@ fn path(url: &Uri) -> Uri {
 // === impl Pool ===
 
 impl Pool {
-    async fn connect(&self, url: Uri) -> Result<Lane, Unanswered> {
-        let url = self.at.map_or_else(|| url.clone(), |at| located(&url, at));
-        let mut connector = self.connector.clone();
+    async fn connect(&self) -> Result<Lane, Unanswered> {
+        let mut connector = self.client.connector.clone();
         let broken = |error: Reason| Unanswered::Connect(error);
         poll_fn(|cx| connector.poll_ready(cx)).await.map_err(broken)?;
-        let io = connector.call(url).await.map_err(broken)?;
+        let io = connector.call(self.place.clone()).await.map_err(broken)?;
         let (sender, connection) = http1::handshake(io).await.map_err(|error| broken(error.into()))?;
         Ok(Lane { sender, connection: Some(Box::pin(connection)) })
     }
 
-    /// The connection that was used last, if it still stands.
-    fn take(&self, to: &Place) -> Option<Lane> {
-        loop {
-            let mut found = {
-                let mut idle = self.idle();
-                let at = idle.all.iter().rposition(|idle| idle.to == *to)?;
-                idle.all.remove(at)
-            };
-            if found.since.elapsed() < IDLE && found.lane.stands() {
-                return Some(found.lane);
-            }
-        }
+    /// The connection that was used last.
+    fn take(&self) -> Option<Lane> {
+        let Idle { since, lane } = self.idle().all.pop()?;
+        // Older ones are left to whoever tidies.
+        (since.elapsed() < IDLE).then_some(lane)
     }
 
-    fn keep(self: &Arc<Self>, to: Place, lane: Lane) {
+    fn keep(self: &Arc<Self>, lane: Lane) {
         let mut idle = self.idle();
-        if idle.all.iter().filter(|other| other.to == to).count() < KEPT {
-            idle.all.push(Idle { to, since: Instant::now(), lane });
+        if idle.all.len() < KEPT {
+            idle.all.push(Idle { since: Instant::now(), lane });
         }
         let was_tidied = std::mem::replace(&mut idle.is_tidied, true);
         drop(idle);
         if !was_tidied {
-            // It ends when nothing is idle, or nobody has this client any more.
-            let ending = self.tasks.ending().clone();
+            // It ends when nothing is idle, or nobody speaks to this server any more.
+            let tasks = &self.client.tasks;
+            let ending = tasks.ending().clone();
             let (span, pool) = (tracing::debug_span!(parent: None, "tidy"), Arc::downgrade(self));
             let tidying = async move { ending.run_until_cancelled(tidy(pool)).await };
-            drop(self.tasks.spawn(span, tidying));
+            drop(tasks.spawn(span, tidying));
         }
     }
 
@@ -236,17 +224,12 @@ async fn tidy(pool: Weak<Pool>) {
 // === impl Lane ===
 
 impl Lane {
-    /// Whether a request can be sent on it.
-    fn stands(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.drives(&mut cx) && self.sender.is_ready()
-    }
-
     /// Drives the connection. False: it is over.
     fn drives(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         let lives = connection.as_mut().poll(cx).is_pending();
         if !lives {
+            // How it ended, the request is told: what it had not taken yet it gives back when it is dropped.
             self.connection = None;
         }
         lives
@@ -254,15 +237,8 @@ impl Lane {
 
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Sent {
         let mut sending = pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
         let sent = poll_fn(|cx| {
-            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-                return Poll::Ready(sent);
-            }
-            if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
-                // How it ended, the request is told: what it had not taken yet it gives back when it is dropped.
-                *connection = None;
-            }
+            self.drives(cx);
             sending.as_mut().poll(cx)
         });
         match sent.await {
@@ -278,13 +254,19 @@ impl Lane {
 // === impl Body ===
 
 impl Body {
-    /// Nothing of the response is left to read: the connection can be used again.
+    /// Nothing of the response is left to read: the connection can be used again, if it is at rest.
     fn give_back(&mut self, cx: &mut Context<'_>) {
-        let Some((mut lane, to)) = self.driven.take() else { return };
+        let Some(mut lane) = self.driven.take() else { return };
         let Some(pool) = self.pool.upgrade() else { return };
-        if lane.drives(cx) && lane.sender.is_ready() {
-            pool.keep(to, lane);
+        // It mostly is; else it has not seen the end yet.
+        if lane.sender.is_ready() || (lane.drives(cx) && lane.sender.is_ready()) {
+            pool.keep(lane);
         }
+    }
+
+    /// Whether its connection is over or given back: nothing is to be done for it.
+    pub(super) fn is_done(&self) -> bool {
+        self.driven.is_none()
     }
 }
 
@@ -298,7 +280,7 @@ impl hyper::body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
         if frame.is_pending()
-            && let Some((lane, _)) = &mut self.driven
+            && let Some(lane) = &mut self.driven
         {
             if !lane.drives(cx) {
                 self.driven = None;

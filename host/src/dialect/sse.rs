@@ -99,15 +99,15 @@ async fn open(endpoint: Endpoint, inbox: Arc<dyn Inbox>, options: Options) -> Re
 
 /// Opens the stream and reads where to post.
 async fn subscribe(endpoint: &Endpoint, max: usize) -> Result<(Messages, Uri), Cause> {
-    let mut request = endpoint.request(Method::GET, &endpoint.url, Full::default());
+    let mut request = endpoint.request(Method::GET, &endpoint.target, Full::default());
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let response = web::send(&endpoint.client, request).await;
+    let response = web::send(&endpoint.server, request).await;
     let response = response.map_err(|error| handshake::failed(error, CauseKind::Unreachable))?;
     if !response.status().is_success() {
         return Err(web::refused(response).await.cause());
     }
     let refused = |detail: &str| Cause::new(CauseKind::HandshakeRefused, detail);
-    if !web::media_type(&response).eq_ignore_ascii_case("text/event-stream") {
+    if !web::is_events(&response) {
         return Err(refused("the server's answer to GET is no event stream"));
     }
     let mut messages = Messages::of(response, max);
@@ -155,7 +155,7 @@ impl Wire {
         let mut strikes = Strikes::default();
         loop {
             let dropped = match messages.next().await {
-                Ok(Some(event)) if is_message(&event) => match incoming.take(event.data.as_bytes(), None) {
+                Ok(Some(event)) if is_message(&event) => match incoming.take(&event.data, None) {
                     Ok(()) => {
                         strikes.message();
                         continue;
@@ -207,7 +207,7 @@ impl Wire {
         let mut request = self.endpoint.request(Method::POST, &self.target, Full::from(message));
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         web::trace(trace, request.headers_mut());
-        let response = web::send(&self.endpoint.client, request).await?;
+        let response = web::send(&self.endpoint.server, request).await?;
         if !response.status().is_success() {
             return Err(web::refused(response).await.call_error());
         }

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Uri};
 use http_body_util::Full;
 use serde_json::value::RawValue;
@@ -65,8 +64,8 @@ pub(crate) fn translated(request: Request) -> Asked {
 /// # Errors
 /// If it is not.
 pub(crate) async fn ping(endpoint: &Endpoint) -> Result<Reply, CallError> {
-    let request = endpoint.request(Method::GET, &root(&endpoint.url), Full::default());
-    let response = web::send(&endpoint.client, request).await?;
+    let request = endpoint.request(Method::GET, &Uri::from_static("/"), Full::default());
+    let response = web::send(&endpoint.server, request).await?;
     if !response.status().is_success() {
         return Err(web::refused(response).await.call_error());
     }
@@ -86,12 +85,6 @@ pub(crate) fn new_session_id() -> HeaderValue {
     let hex = format!("{n:032x}");
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| hex.get(part).unwrap_or_default());
     HeaderValue::from_str(&parts.join("-")).unwrap_or_else(|_| HeaderValue::from_static("wharf"))
-}
-
-fn root(url: &Uri) -> Uri {
-    let mut parts = url.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).unwrap_or_else(|_| url.clone())
 }
 
 #[cfg(test)]

@@ -168,7 +168,7 @@ impl Reader {
     fn lines(&mut self) -> Option<String> {
         while let Some(line) = self.framer.next_line() {
             let strike = match line {
-                Ok(line) => match self.incoming.take(line.as_bytes(), None) {
+                Ok(line) => match self.incoming.take(line, None) {
                     Ok(()) => {
                         self.strikes.message();
                         None

@@ -18,7 +18,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use wharf_plugin_api::jsonrpc::{self, Message};
 use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id, Reply, Trace};
 
-use super::pool::{Body, HttpClient, Unanswered};
+use super::pool::{self, Body, HttpClient, Server, Unanswered};
 use super::shortened;
 use super::way::{Dial, Way};
 use crate::tasks::Tasks;
@@ -37,8 +37,10 @@ pub(crate) struct Endpoint {
     pub(crate) url: Uri,
     /// Sent with every request. They may hold secrets: mark those sensitive, do not log them.
     pub(crate) headers: HeaderMap,
-    /// Whose connections are used.
-    pub(crate) client: HttpClient,
+    /// What a server is sent of the address.
+    pub(crate) target: Uri,
+    /// Its connections.
+    pub(crate) server: Server,
     /// Where connections go instead of where the address says, which stays what the server is called.
     pub(crate) at: Option<SocketAddr>,
 }
@@ -56,10 +58,10 @@ impl Endpoint {
     ///
     /// # Errors
     /// If the address or a header is none once its variables are put in. The error shows no value.
-    pub(crate) fn new(url: &str, headers: &[(String, String)], client: HttpClient) -> Result<Self, Cause> {
+    pub(crate) fn new(url: &str, headers: &[(String, String)], client: &HttpClient) -> Result<Self, Cause> {
         let invalid = |what: String| Cause::new(CauseKind::InvalidManifest, what);
         let url: Uri = url.parse().map_err(|error| invalid(format!("`url` is no address: {error}")))?;
-        let mut map = HeaderMap::with_capacity(headers.len());
+        let mut map = HeaderMap::with_capacity(headers.len() + 1);
         for (name, value) in headers {
             let key = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
@@ -69,7 +71,10 @@ impl Endpoint {
             value.set_sensitive(true);
             map.append(key, value);
         }
-        Ok(Self { url, headers: map, client, at: None })
+        if let Some(named) = host(&url) {
+            map.entry(HOST).or_insert(named);
+        }
+        Ok(Self { target: pool::path(&url), server: client.server(url.clone()), url, headers: map, at: None })
     }
 
     /// The host of the address: a name or an IP address, without brackets.
@@ -83,31 +88,31 @@ impl Endpoint {
         self.url.host().map(|_| self.url.port_u16().unwrap_or(default))
     }
 
-    /// Goes this way from now on, which leads where the plugin was seen to listen: not what a name may lead to. Its
-    /// connections are its own: another plugin, or another launch of this one, may have the same address.
+    /// Goes this way from now on, which leads where the plugin was seen to listen: not what a name may lead to. What the
+    /// server is called stays.
     pub(crate) fn connect_by(&mut self, at: SocketAddr, dial: Dial) {
         self.at = Some(at);
-        self.client = client(Way::Given(dial), Some(at), self.client.tasks().clone());
-        if let Some(named) = host(&self.url) {
-            // What the server is called, not where it is.
-            self.headers.entry(HOST).or_insert(named);
-        }
+        self.server = client(Way::Given(dial), self.server.tasks().clone()).server(located(&self.url, at));
     }
 
-    /// A request to `url`, which is one of this endpoint, with the endpoint's headers.
-    pub(crate) fn request(&self, method: Method, url: &Uri, body: Full<Bytes>) -> Request<Full<Bytes>> {
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = url.clone();
-        *request.headers_mut() = self.headers.clone();
-        if self.at.is_some()
-            && !request.headers().contains_key(HOST)
-            && let Some(named) = host(url)
-        {
-            request.headers_mut().insert(HOST, named);
-        }
-        request
+    /// A request to `target`, which is of this endpoint's origin, with the endpoint's headers.
+    pub(crate) fn request(&self, method: Method, target: &Uri, body: Full<Bytes>) -> Request<Full<Bytes>> {
+        with_headers(method, target, self.headers.clone(), body)
     }
+}
+
+/// A request that says this.
+pub(crate) fn with_headers(
+    method: Method,
+    target: &Uri,
+    headers: HeaderMap,
+    body: Full<Bytes>,
+) -> Request<Full<Bytes>> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = target.clone();
+    *request.headers_mut() = headers;
+    request
 }
 
 /// Says in the headers of which trace a request is part, as its `_meta` does.
@@ -119,10 +124,12 @@ pub(crate) fn trace(trace: Option<&Trace>, headers: &mut HeaderMap) {
     }
 }
 
-/// The value of `Host`: the authority without a user's name.
+/// The value of `Host`: the authority without a user's name, and without a port that goes without saying.
 fn host(url: &Uri) -> Option<HeaderValue> {
     let host = url.host()?;
-    let named = url.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let default = if url.scheme_str() == Some("https") { 443 } else { 80 };
+    let port = url.port_u16().filter(|port| *port != default);
+    let named = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     HeaderValue::from_str(&named).ok()
 }
 
@@ -140,13 +147,13 @@ pub(crate) fn http_client(tasks: &Tasks) -> HttpClient {
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     tcp.enforce_http(false);
-    client(Way::Address(tcp), None, tasks.clone())
+    client(Way::Address(tcp), tasks.clone())
 }
 
-fn client(way: Way, at: Option<SocketAddr>, tasks: Tasks) -> HttpClient {
+fn client(way: Way, tasks: Tasks) -> HttpClient {
     static TLS: LazyLock<Arc<rustls::ClientConfig>> =
         LazyLock::new(|| Arc::new(tls_config(rustls::crypto::ring::default_provider())));
-    HttpClient::new(HttpsConnector::from((way, Arc::clone(&TLS))), at, tasks)
+    HttpClient::new(HttpsConnector::from((way, Arc::clone(&TLS))), tasks)
 }
 
 /// Sends a request and waits for the head of its response.
@@ -154,10 +161,10 @@ fn client(way: Way, at: Option<SocketAddr>, tasks: Tasks) -> HttpClient {
 /// # Errors
 /// If there is none; it tells whether the request can have arrived.
 pub(crate) async fn send(
-    client: &HttpClient,
+    server: &Server,
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Body>, CallError> {
-    client.request(request).await.map_err(|error| {
+    server.request(request).await.map_err(|error| {
         let (delivery, what) = match &error {
             Unanswered::Connect(_) => (Delivery::NotDelivered, "cannot connect"),
             Unanswered::Broke(_) => (Delivery::Unknown, "the connection broke before the answer"),
@@ -178,6 +185,9 @@ pub(crate) async fn refused(response: Response<Body>) -> Refused {
 /// Reads the rest of a response of which nothing is wanted, so that its connection can be used again.
 pub(crate) fn finish(mut body: Body, tasks: &Tasks) {
     loop {
+        if body.is_done() {
+            return;
+        }
         match body.frame().now_or_never() {
             Some(Some(Ok(_))) => {}
             Some(Some(Err(_)) | None) => return,
@@ -191,11 +201,11 @@ pub(crate) fn finish(mut body: Body, tasks: &Tasks) {
     drop(tasks.spawn(tracing::debug_span!("drain"), rest));
 }
 
-/// The media type of a response, without its parameters.
-pub(crate) fn media_type(response: &Response<Body>) -> &str {
-    let value =
-        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim()
+/// Whether a response says that it is an event stream.
+pub(crate) fn is_events(response: &Response<Body>) -> bool {
+    let said = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let media_type = said.split(|byte| *byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// The innermost reason of an error: "Connection refused", not "client error (Connect)".

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
@@ -41,6 +42,9 @@ const FIRST_REPORT: Duration = Duration::from_secs(20);
 
 /// How long a failed launch is waited for until nothing of it is left; then that goes on in the background.
 const UNDONE: Duration = Duration::from_secs(5);
+
+/// How many bytes a plugin whose stdout we read may write there before it waits for us.
+const STDOUT_ROOM: i32 = 1 << 20;
 
 /// What to start.
 #[derive(Debug)]
@@ -313,6 +317,10 @@ fn begin(
         (std::fs::File::open("/dev/null").map_err(system("open /dev/null"))?.into(), None)
     };
     let (stdout, plugin_stdout) = pipe()?;
+    if with_stdin {
+        // A large answer then comes in few pieces. Where the system grants no more, it comes in more of them.
+        fcntl(&stdout, FcntlArg::F_SETPIPE_SZ(STDOUT_ROOM)).ok();
+    }
     let (stderr, plugin_stderr) = pipe()?;
     let (control, theirs) = UnixStream::pair().map_err(system("make a socket"))?;
     let over = draft.over();

@@ -2,7 +2,10 @@ use proptest::prelude::*;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::{call_params, field, items, may_hold_progress_token, with_field, with_meta_progress_token};
+use super::{
+    call_params, field, items, may_hold_progress_token, with_field, with_meta_progress_token,
+    write_with_field,
+};
 
 fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).expect("JSON")
@@ -116,6 +119,15 @@ proptest! {
         }
         let edited = with_meta_progress_token(Some(&spelled(&params, pretty)), token).expect("edited");
         prop_assert_eq!(parsed(&edited), expected);
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_edited(object in value(), pretty: bool, set in value(), key in "[_a-d\"é]{0,3}|_meta") {
+        let (object, set) = (spelled(&object, pretty), spelled(&set, pretty));
+        let edited = with_field(&object, &key, &set);
+        let mut out = b"before".to_vec();
+        prop_assert_eq!(write_with_field(&mut out, &object, &key, set.get()), edited.is_some());
+        prop_assert_eq!(String::from_utf8(out).unwrap(), format!("before{}", edited.as_deref().map_or("", RawValue::get)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::Full;
 use wharf_core::sse::Event;
 use wharf_plugin_api::jsonrpc::{self, Message};
@@ -12,8 +12,7 @@ use wharf_plugin_api::{CallError, CallErrorKind, Cause, CauseKind, Delivery, Id,
 
 use super::resume::Place;
 use super::session::Session;
-use super::{Core, Flavor, Posts, Wire, handshake, loss, session_error};
-use crate::dialect::Outbox;
+use super::{Core, Flavor, Wire, handshake, loss, session_error};
 use crate::dialect::messages::{Messages, is_message};
 use crate::dialect::modern::{DISCOVER, envelope, headers};
 use crate::dialect::pending::{Ticket, encode};
@@ -61,7 +60,7 @@ impl Wire {
     ) -> Result<Reply, Trouble> {
         let core = &self.core;
         let opening = request.method == handshake::INITIALIZE;
-        let outbox = (!opening).then(|| Arc::new(Posts(Arc::clone(core))) as Arc<dyn Outbox>);
+        let outbox = (!opening).then(|| Arc::clone(&self.outbox));
         let mut ticket = core.pending.open(Arc::clone(scope), outbox)?;
         let Some(message) = core.encoded(ticket.id(), request, &**scope) else {
             return Ok(Reply::Error(envelope::no_object()));
@@ -71,13 +70,14 @@ impl Wire {
         }
         let response = tokio::select! {
             biased;
-            response = web::send(&core.endpoint.client, core.call(session, request, (message, &**scope))) => {
+            response = web::send(&core.endpoint.server, core.call(session, request, (message, &**scope))) => {
                 response.inspect_err(|error| ticket.not_running(error))?
             }
             answer = ticket.answer() => return Ok(answer?),
         };
         if !response.status().is_success() {
-            let refused = web::refused(response).await;
+            // What is rare takes no room in what every call moves around.
+            let refused = Box::pin(web::refused(response)).await;
             ticket.not_running(&refused.call_error());
             if request.method == DISCOVER && refused.is_passing() {
                 // Whoever says so, in whatever words: it is not said of the era.
@@ -118,7 +118,7 @@ impl Wire {
                 Ok(Some(event)) if is_message(&event) => {
                     place.advanced();
                     if scope.is_some_and(|scope| scope.listens()) {
-                        self.caught_up().await;
+                        Box::pin(self.caught_up()).await;
                     }
                     match self.hear(&event, ticket, scope, messages.is_document()) {
                         Heard::Answer(answer) => {
@@ -134,37 +134,39 @@ impl Wire {
                 }
                 Ok(Some(_)) => continue,
                 Err(error) if error.kind == CallErrorKind::Protocol => {
-                    self.core
-                        .options
-                        .note("wharf", &format!("dropped from the HTTP response: {}", error.detail));
-                    if messages.take_dropped_answer() == Some(ticket.id()) {
-                        // It was this: what still comes of it is of no use, and may never end.
-                        ticket.settled();
-                        return Err(error);
-                    }
-                    error.detail
+                    self.unreadable(error, &mut messages, ticket)?
                 }
                 ended @ (Ok(None) | Err(_)) => {
                     let why = place.ended(ended.err());
                     messages = tokio::select! {
                         biased;
-                        resumed = self.resumed(session, &mut place, why) => resumed?,
+                        resumed = Box::pin(self.resumed(session, &mut place, why)) => resumed?,
                         answer = ticket.answer() => return answer,
                     };
                     continue;
                 }
             };
-            if messages.is_document() {
-                // Nothing comes any more: there is nothing to cancel.
-                let error = CallError::new(CallErrorKind::Protocol, Delivery::Unknown, dropped);
-                ticket.not_running(&error);
-                return Err(error);
-            }
-            place.dropped(&dropped);
-            if let Some(why) = strikes.unreadable(&dropped) {
-                return Err(CallError::new(CallErrorKind::Protocol, Delivery::Unknown, why));
-            }
+            goes_on(dropped, &messages, ticket, (&mut place, &mut strikes))?;
         }
+    }
+
+    /// Takes note of what could not be read, and says what it was.
+    ///
+    /// # Errors
+    /// If it was the answer.
+    fn unreadable(
+        &self,
+        error: CallError,
+        messages: &mut Messages,
+        ticket: &mut Ticket,
+    ) -> Result<String, CallError> {
+        self.core.options.note("wharf", &format!("dropped from the HTTP response: {}", error.detail));
+        if messages.take_dropped_answer() == Some(ticket.id()) {
+            // What still comes of it is of no use, and may never end.
+            ticket.settled();
+            return Err(error);
+        }
+        Ok(error.detail)
     }
 
     /// Takes an event from the stream of the ticket's request. `last` if nothing comes after it.
@@ -173,7 +175,7 @@ impl Wire {
         if let Some(answer) = ticket.arrived() {
             return Heard::Answer(answer);
         }
-        if let Some(reply) = nameless(event.data.as_bytes()) {
+        if let Some(reply) = nameless(&event.data) {
             ticket.settled();
             return Heard::Answer(Ok(reply));
         }
@@ -186,7 +188,7 @@ impl Wire {
 
     /// Takes the message of an event; returns why it is none.
     pub(super) fn take(&self, event: &Event, scope: Option<&Arc<dyn Scope>>) -> Option<String> {
-        let error = self.incoming.take(event.data.as_bytes(), scope).err()?;
+        let error = self.incoming.take(&event.data, scope).err()?;
         self.core.options.note("wharf", &format!("dropped from the HTTP response: {error}"));
         Some(error.to_string())
     }
@@ -219,16 +221,22 @@ impl Core {
 
     /// The POST of one message.
     pub(super) fn message(&self, session: &Session, message: Vec<u8>) -> http::Request<Full<Bytes>> {
+        let headers = session.posting.as_deref().cloned().unwrap_or_else(|| self.posting(session));
+        web::with_headers(Method::POST, &self.endpoint.target, headers, Full::from(message))
+    }
+
+    /// The headers of every POST of a session.
+    pub(super) fn posting(&self, session: &Session) -> HeaderMap {
         let accept = if self.flavor == Flavor::SsePost { EVENTS } else { EITHER };
-        let mut request = self.bare(Method::POST, session, Full::from(message));
-        request.headers_mut().insert(CONTENT_TYPE, JSON);
-        request.headers_mut().insert(ACCEPT, accept);
-        request
+        let mut headers = self.of(session);
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, accept);
+        headers
     }
 
     /// The GET of the stream for what belongs to no call, or of the stream that `after` is from.
     pub(super) fn listen(&self, session: &Session, after: &str) -> http::Request<Full<Bytes>> {
-        let mut request = self.bare(Method::GET, session, Full::default());
+        let mut request = self.bare(Method::GET, session);
         request.headers_mut().insert(ACCEPT, EVENTS);
         if !after.is_empty()
             && let Ok(after) = HeaderValue::from_str(after)
@@ -240,19 +248,23 @@ impl Core {
 
     /// The end of a session.
     pub(super) fn delete(&self, session: &Session) -> http::Request<Full<Bytes>> {
-        self.bare(Method::DELETE, session, Full::default())
+        self.bare(Method::DELETE, session)
     }
 
-    fn bare(&self, method: Method, session: &Session, body: Full<Bytes>) -> http::Request<Full<Bytes>> {
-        let mut request = self.endpoint.request(method, &self.endpoint.url, body);
-        let headers = request.headers_mut();
+    fn bare(&self, method: Method, session: &Session) -> http::Request<Full<Bytes>> {
+        web::with_headers(method, &self.endpoint.target, self.of(session), Full::default())
+    }
+
+    /// The headers of every request of a session.
+    fn of(&self, session: &Session) -> HeaderMap {
+        let mut headers = self.endpoint.headers.clone();
         if let Some(id) = &session.id {
             headers.insert(self.session_header(), id.clone());
         }
         if let Some(revision) = session.revision.as_ref().filter(|_| self.flavor != Flavor::SsePost) {
             headers.insert(MCP_PROTOCOL_VERSION, revision.clone());
         }
-        request
+        headers
     }
 
     fn session_header(&self) -> HeaderName {
@@ -317,9 +329,30 @@ impl From<Cause> for Trouble {
     }
 }
 
+/// Whether there is anything left to wait for after what was dropped.
+///
+/// # Errors
+/// If there is not.
+fn goes_on(
+    dropped: String,
+    messages: &Messages,
+    ticket: &mut Ticket,
+    (place, strikes): (&mut Place, &mut Strikes),
+) -> Result<(), CallError> {
+    let protocol = |why| CallError::new(CallErrorKind::Protocol, Delivery::Unknown, why);
+    if messages.is_document() {
+        // Nothing comes any more: there is nothing to cancel.
+        let error = protocol(dropped);
+        ticket.not_running(&error);
+        return Err(error);
+    }
+    place.dropped(&dropped);
+    strikes.unreadable(&dropped).map_or(Ok(()), |why| Err(protocol(why)))
+}
+
 /// An error without an id: on a response of its own it belongs to the request that was posted.
-fn nameless(message: &[u8]) -> Option<Reply> {
-    match jsonrpc::parse(message) {
+fn nameless(message: &str) -> Option<Reply> {
+    match jsonrpc::parse_text(message) {
         Ok(Message::Response { id: None, reply }) => Some(reply),
         Ok(_) | Err(_) => None,
     }

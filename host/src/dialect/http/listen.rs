@@ -91,7 +91,7 @@ async fn stream(
     answered: &mut Option<oneshot::Sender<()>>,
 ) -> End {
     let core = &wire.core;
-    let response = web::send(&core.endpoint.client, core.listen(session, after)).await;
+    let response = web::send(&core.endpoint.server, core.listen(session, after)).await;
     drop(answered.take());
     let Ok(response) = response else {
         return End::Broken { heard: false, retry: None };
@@ -104,7 +104,7 @@ async fn stream(
         }
         _ => return End::None,
     }
-    if !web::media_type(&response).eq_ignore_ascii_case("text/event-stream") {
+    if !web::is_events(&response) {
         return End::None;
     }
     let mut messages = Messages::of(response, core.options.max_message);
@@ -152,5 +152,55 @@ impl Wire {
             // A stream that ends drops it.
             tokio::time::timeout(CATCHING_UP, read).await.ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::oneshot;
+
+    use super::super::{Flavor, Wire};
+    use crate::dialect::testkit::fake::endpoint;
+    use crate::dialect::testkit::{Ear, options, within};
+
+    #[tokio::test]
+    async fn what_was_said_before_an_answer_is_heard_before_it() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = server.local_addr().expect("an address");
+        let (ear, options) = (Ear::default(), options());
+        let inbox = Arc::new(ear.clone());
+        let (wire, _lost) =
+            Wire::new(Flavor::Http, endpoint(&format!("http://{at}/mcp")), inbox, options.clone());
+        within(wire.caught_up()).await;
+
+        let (answering, answered) = oneshot::channel();
+        drop(options.tasks.spawn(tracing::Span::none(), super::run(wire.clone(), answering)));
+        let (mut stream, _) = within(server.accept()).await.expect("a connection");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            within(stream.read_buf(&mut head)).await.expect("a request");
+        }
+        let events = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        stream.write_all(events).await.expect("open");
+        within(answered).await.expect_err("it is dropped");
+
+        // Where the answer comes.
+        let mut other = TcpStream::connect(at).await.expect("connected");
+        let (mut answers, _) = within(server.accept()).await.expect("a connection");
+        let said = b"data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n";
+        for before in 0..5 {
+            stream.write_all(said).await.expect("open");
+            answers.write_all(b"x").await.expect("open");
+            within(other.read(&mut [0; 8])).await.expect("an answer");
+            // This one is told of it first: without more, it would go on.
+            assert_eq!(ear.heard.all().len(), before);
+            within(wire.caught_up()).await;
+            assert_eq!(ear.heard.all().len(), before + 1);
+        }
+        wire.core.closing.cancel();
     }
 }

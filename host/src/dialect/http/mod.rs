@@ -68,6 +68,8 @@ pub(crate) struct Core {
 pub(crate) struct Wire {
     core: Arc<Core>,
     incoming: Arc<Incoming>,
+    /// Takes cancellations.
+    outbox: Arc<dyn Outbox>,
 }
 
 struct HttpLink {
@@ -127,8 +129,8 @@ impl Wire {
         let outbox: Arc<dyn Outbox> = Arc::new(Posts(Arc::clone(&core)));
         let (pending, options, closing) =
             (Arc::clone(&core.pending), core.options.clone(), core.closing.clone());
-        let incoming = Arc::new(Incoming::new(pending, inbox, outbox, options, closing));
-        (Self { core, incoming }, lost)
+        let incoming = Arc::new(Incoming::new(pending, inbox, Arc::clone(&outbox), options, closing));
+        (Self { core, incoming, outbox }, lost)
     }
 
     /// The connection, once its handshake is done.
@@ -149,8 +151,11 @@ impl Wire {
         let session = self.core.session.borrow().clone();
         let first = self.exchange(&session, &request, &scope, None).await;
         let Err(Trouble::Session(_)) = first else { return first.map_err(Trouble::call_error) };
-        let session = self.restored(session.epoch).await?;
-        self.exchange(&session, &request, &scope, None).await.map_err(Trouble::call_error)
+        Box::pin(async {
+            let session = self.restored(session.epoch).await?;
+            self.exchange(&session, &request, &scope, None).await.map_err(Trouble::call_error)
+        })
+        .await
     }
 }
 
@@ -170,7 +175,7 @@ impl Core {
 
     /// Posts what wants no answer, and waits until the server has taken it.
     async fn post_on(&self, session: &Session, message: Vec<u8>) -> Result<(), CallError> {
-        let response = web::send(&self.endpoint.client, self.message(session, message)).await?;
+        let response = web::send(&self.endpoint.server, self.message(session, message)).await?;
         if !response.status().is_success() {
             return Err(web::refused(response).await.call_error());
         }
@@ -183,7 +188,7 @@ impl Core {
         if self.flavor != Flavor::Http || session.id.is_none() {
             return;
         }
-        let deleted = web::send(&self.endpoint.client, self.delete(session));
+        let deleted = web::send(&self.endpoint.server, self.delete(session));
         if let Ok(Ok(response)) = tokio::time::timeout(DELETE_TIMEOUT, deleted).await {
             web::finish(response.into_body(), &self.options.tasks);
         }
@@ -225,13 +230,13 @@ impl Link for HttpLink {
         &self.hello
     }
 
-    async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
+    async fn request(&self, mut request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
         if self.wire.core.flavor == Flavor::SsePost {
-            match sse_post::translated(request) {
-                sse_post::Asked::Call(request) => return self.wire.request(request, scope).await,
+            request = match sse_post::translated(request) {
+                sse_post::Asked::Call(request) => request,
                 sse_post::Asked::Health => {
                     scope.sent();
-                    return sse_post::ping(&self.wire.core.endpoint).await;
+                    return Box::pin(sse_post::ping(&self.wire.core.endpoint)).await;
                 }
                 sse_post::Asked::Unknown(error) => return Ok(Reply::Error(error)),
             }

@@ -114,9 +114,10 @@ fn neither(modern: &Cause, legacy: Trouble) -> Trouble {
 impl Wire {
     /// Asks the server which revisions it speaks; twice, if it says that it speaks ours.
     async fn discover(&self, until: Instant) -> Result<Discovery, Trouble> {
-        self.core.session.send_replace(Session::stateless(modern::REVISION));
+        self.core.session.send_replace(Session::stateless(&self.core, modern::REVISION));
         let ask = async || {
-            let asking = self.sessionless(modern::discover(), HostScope::until(until));
+            let (question, scope) = (modern::discover(), HostScope::until(until));
+            let asking = self.sessionless(&question, &scope);
             let reply = timeout_at(until, asking).await;
             let reply = reply.unwrap_or_else(|_| Err(handshake::too_late(modern::DISCOVER).into()))?;
             Ok::<_, Trouble>(modern::discovered(DIALECT, reply))
@@ -134,25 +135,26 @@ impl Wire {
         request: Request,
         scope: Arc<dyn Scope>,
     ) -> Result<Reply, CallError> {
-        let first = self.sessionless(request.clone(), Arc::clone(&scope)).await;
+        let first = self.sessionless(&request, &scope).await;
         let first = first.map_err(Trouble::call_error)?;
         let reply = match first {
             Reply::Error(error)
                 if error.code == modern::HEADER_MISMATCH && request.method == "tools/call" =>
             {
-                if !self.relisted(&*scope).await {
+                // In a place of its own: it is rare and large.
+                if !Box::pin(self.relisted(&*scope)).await {
                     return Ok(Reply::Error(error));
                 }
-                self.sessionless(request.clone(), scope).await.map_err(Trouble::call_error)?
+                Box::pin(self.sessionless(&request, &scope)).await.map_err(Trouble::call_error)?
             }
             answer @ (Reply::Result(_) | Reply::Error(_)) => answer,
         };
         Ok(if request.method == TOOLS_LIST { self.learned(reply) } else { reply })
     }
 
-    async fn sessionless(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, Trouble> {
+    async fn sessionless(&self, request: &Request, scope: &Arc<dyn Scope>) -> Result<Reply, Trouble> {
         let session = self.core.session.borrow().clone();
-        self.exchange(&session, &request, &scope, None).await
+        self.exchange(&session, request, scope, None).await
     }
 
     /// Learns from a page of tools, and takes out those that cannot be called over HTTP.
@@ -172,8 +174,9 @@ impl Wire {
         let until = Instant::from_std(call.deadline()).min(Instant::now() + RELIST);
         let listing = async {
             let mut request = Request::bare(TOOLS_LIST);
+            let scope = HostScope::until(until);
             for _ in 0..MAX_PAGES {
-                let Ok(Reply::Result(page)) = self.sessionless(request, HostScope::until(until)).await else {
+                let Ok(Reply::Result(page)) = self.sessionless(&request, &scope).await else {
                     return false;
                 };
                 let Reply::Result(page) = self.learned(Reply::Result(page)) else { return false };

@@ -80,12 +80,12 @@ impl Wire {
         while place.fruitless < FRUITLESS {
             place.fruitless += 1;
             tokio::time::sleep(place.retry.unwrap_or(WAIT).min(LONGEST_WAIT)).await;
-            let Ok(response) = web::send(&core.endpoint.client, core.listen(session, &place.last_id)).await
+            let Ok(response) = web::send(&core.endpoint.server, core.listen(session, &place.last_id)).await
             else {
                 continue;
             };
             let status = response.status();
-            if status.is_success() && web::media_type(&response).eq_ignore_ascii_case("text/event-stream") {
+            if status.is_success() && web::is_events(&response) {
                 return Ok(Messages::of(response, core.options.max_message));
             }
             if !status.is_server_error() {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use wharf_plugin_api::{CallError, Cause, CauseKind, Hello, jsonrpc};
 
@@ -23,6 +23,8 @@ pub(crate) struct Session {
     pub(crate) id: Option<HeaderValue>,
     /// The revision settled on, once it is.
     pub(crate) revision: Option<HeaderValue>,
+    /// The headers of its POSTs, made once when all of it is known.
+    pub(super) posting: Option<Arc<HeaderMap>>,
     /// Someone is opening the next one.
     restoring: bool,
     /// There will be no next one.
@@ -65,6 +67,7 @@ impl Wire {
         let hello = handshake::hello(dialect, reply, assumed)?;
         self.incoming.settled(&hello.revision);
         opening.session.revision = HeaderValue::from_str(&hello.revision).ok();
+        opening.session.posting = Some(Arc::new(core.posting(&opening.session)));
         if core.flavor == Flavor::Http {
             core.post_on(&opening.session, jsonrpc::notification(handshake::INITIALIZED, None)).await?;
         }
@@ -119,8 +122,9 @@ impl Wire {
 
 impl Session {
     /// What requests need where there are no sessions.
-    pub(super) fn stateless(revision: &'static str) -> Self {
-        Self { revision: Some(HeaderValue::from_static(revision)), ..Self::default() }
+    pub(super) fn stateless(core: &Core, revision: &'static str) -> Self {
+        let session = Self { revision: Some(HeaderValue::from_static(revision)), ..Self::default() };
+        Self { posting: Some(Arc::new(core.posting(&session))), ..session }
     }
 }
 

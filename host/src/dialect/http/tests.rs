@@ -78,7 +78,8 @@ async fn session_and_revision_travel_with_every_request_and_close_ends_the_sessi
     assert_eq!(within(lost).await.kind, CauseKind::Requested);
     let all = fake.seen();
     assert_eq!(all[0].header("mcp-session-id"), "");
-    assert!(all.iter().all(|seen| seen.header("x-key") == "k"));
+    let host = fake.base.trim_start_matches("http://");
+    assert!(all.iter().all(|seen| seen.header("x-key") == "k" && seen.header("host") == host));
     for seen in &all[1..] {
         assert_eq!(
             (seen.header("mcp-session-id"), seen.header("mcp-protocol-version")),

@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 use wharf_core::splice;
 use wharf_plugin_api::{Client, Id, Request, RpcError, Scope, jsonrpc};
 
-use super::REVISION;
-
 const META: &str = "_meta";
+/// The revision as JSON.
+const QUOTED_REVISION: &str = "\"2026-07-28\"";
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const INFO: &str = "io.modelcontextprotocol/clientInfo";
@@ -24,8 +24,12 @@ const WHARF: &str = concat!(r#"{"name":"wharf","version":""#, env!("CARGO_PKG_VE
 /// object, which a modern request must have.
 pub(crate) fn encode(id: u64, request: &Request, scope: &dyn Scope) -> Option<Vec<u8>> {
     let token = scope.wants_progress().then_some(id);
-    let params = stamped(request.params.as_deref(), &scope.caller().client, token)?;
-    let mut bytes = jsonrpc::request(&Id::number(id), &request.method, Some(&params));
+    let mut bytes = jsonrpc::request(&Id::number(id), &request.method, None);
+    // The params go before the brace at the end.
+    bytes.pop();
+    bytes.extend_from_slice(b",\"params\":");
+    stamp(&mut bytes, request.params.as_deref(), &scope.caller().client, token)?;
+    bytes.push(b'}');
     jsonrpc::single_line(&mut bytes);
     Some(bytes)
 }
@@ -35,12 +39,13 @@ pub(crate) fn no_object() -> RpcError {
     RpcError::new(RpcError::INVALID_PARAMS, "the params of a modern request must be an object")
 }
 
-/// The params with what the server must be told. A token of someone else is taken out: it must not be taken for ours.
-fn stamped(params: Option<&RawValue>, client: &Client, token: Option<u64>) -> Option<Box<RawValue>> {
+/// Writes the params with what the server must be told; `None` if they are no object. A token of someone else is taken out:
+/// it must not be taken for ours.
+fn stamp(out: &mut Vec<u8>, params: Option<&RawValue>, client: &Client, token: Option<u64>) -> Option<()> {
     let given = params.and_then(|params| splice::field(params, META));
     let kept = given.and_then(|meta| splice::without_fields(meta, &OURS));
     let kept = kept.as_deref().and_then(inside).unwrap_or_default();
-    let mut meta = String::with_capacity(kept.len() + client.capabilities.get().len() + 256);
+    let mut meta = String::with_capacity(kept.len() + client.capabilities.get().len() + 320);
     meta.push('{');
     meta.push_str(kept);
     let mut add = |key: &str, value: &str| {
@@ -49,7 +54,7 @@ fn stamped(params: Option<&RawValue>, client: &Client, token: Option<u64>) -> Op
         }
         meta.extend(["\"", key, "\":", value]);
     };
-    add(VERSION, &format!("\"{REVISION}\""));
+    add(VERSION, QUOTED_REVISION);
     add(CAPABILITIES, client.capabilities.get());
     add(INFO, client.info.as_deref().map_or(WHARF, RawValue::get));
     if let Some(level) = &client.log_level {
@@ -59,9 +64,15 @@ fn stamped(params: Option<&RawValue>, client: &Client, token: Option<u64>) -> Op
         add(PROGRESS_TOKEN, &token.to_string());
     }
     meta.push('}');
+    out.reserve(params.map_or(0, |params| params.get().len()) + meta.len() + 16);
     match params {
-        Some(params) => splice::with_field(params, META, &RawValue::from_string(meta).ok()?),
-        None => RawValue::from_string(format!("{{\"{META}\":{meta}}}")).ok(),
+        Some(params) => splice::write_with_field(out, params, META, &meta).then_some(()),
+        None => {
+            for part in ["{\"_meta\":", &meta, "}"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+            Some(())
+        }
     }
 }
 
@@ -79,7 +90,7 @@ mod tests {
     use serde_json::{Value, json};
     use wharf_plugin_api::Client;
 
-    use super::stamped;
+    use super::{QUOTED_REVISION, stamp};
 
     fn raw(json: &str) -> Box<RawValue> {
         RawValue::from_string(json.to_owned()).expect("JSON")
@@ -94,7 +105,14 @@ mod tests {
     }
 
     fn text(params: Option<&str>, client: &Client, token: Option<u64>) -> Option<String> {
-        stamped(params.map(raw).as_deref(), client, token).map(|params| params.get().to_owned())
+        let mut out = Vec::new();
+        stamp(&mut out, params.map(raw).as_deref(), client, token)?;
+        Some(String::from_utf8(out).expect("text"))
+    }
+
+    #[test]
+    fn the_revision_is_ours() {
+        assert_eq!(QUOTED_REVISION, json!(crate::dialect::modern::REVISION).to_string());
     }
 
     #[test]

@@ -82,6 +82,9 @@ impl Mirrored {
         let Some(params) = request.params.as_deref().filter(|_| request.method == "tools/call") else {
             return;
         };
+        if self.tools().is_empty() {
+            return;
+        }
         let name =
             splice::field(params, "name").and_then(|name| serde_json::from_str::<String>(name.get()).ok());
         let Some(arguments) = name.and_then(|name| self.tools().get(&name).map(Arc::clone)) else { return };

@@ -1,142 +1,228 @@
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Body, HttpClient, Place, Sent, Unanswered, path};
+use super::{Body, Sent, Server, Unanswered, path};
 use crate::dialect::http_client;
+use crate::dialect::testkit::within;
 use crate::tasks::Tasks;
 
-struct Server {
+/// The other end.
+struct Far {
     listener: TcpListener,
     url: String,
 }
 
-impl Server {
-    async fn new() -> Self {
+impl Far {
+    async fn new() -> (Self, Server) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/x?y=1", listener.local_addr().unwrap());
-        Self { listener, url }
+        let server = http_client(&Tasks::default()).server(url.parse().unwrap());
+        (Self { listener, url }, server)
     }
 
     async fn accept(&self) -> TcpStream {
-        self.listener.accept().await.unwrap().0
+        within(self.listener.accept()).await.unwrap().0
     }
 
     fn request(&self) -> Request<Full<Bytes>> {
-        Request::post(&self.url).body(Full::from("hello")).unwrap()
+        Request::post(&self.url).header("content-length", 5).body(Full::from("hello")).unwrap()
     }
+}
+
+async fn asked(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\nhello") {
+        assert_ne!(within(stream.read_buf(&mut request)).await.unwrap(), 0, "it is closed");
+    }
+    String::from_utf8(request).unwrap()
 }
 
 /// Reads one request and gives one answer.
 async fn answer(stream: &mut TcpStream, body: &str) -> String {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\nhello") {
-        assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
-    }
+    let request = asked(stream).await;
     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     stream.write_all(answer.as_bytes()).await.unwrap();
-    String::from_utf8(request).unwrap()
-}
-
-async fn text(body: Body) -> String {
-    String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
-}
-
-async fn call(client: &HttpClient, server: &Server, stream: &mut TcpStream) -> String {
-    let (response, request) = tokio::join!(client.request(server.request()), answer(stream, "ok"));
-    assert_eq!(text(response.unwrap().into_body()).await, "ok");
     request
 }
 
-#[tokio::test]
-async fn a_connection_is_used_again_and_a_closed_one_is_not() {
-    let (client, server) = (http_client(&Tasks::default()), Server::new().await);
-    let (response, mut stream) = tokio::join!(client.request(server.request()), async {
-        let mut stream = server.accept().await;
-        let request = answer(&mut stream, "ok").await;
-        assert!(request.starts_with("POST /x?y=1 HTTP/1.1\r\n"), "{request}");
-        assert!(request.contains(&format!("host: {}\r\n", server.listener.local_addr().unwrap())));
+async fn text(response: Result<Response<Body>, Unanswered>) -> String {
+    let body = within(response.expect("answered").into_body().collect()).await;
+    String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+/// One exchange on a connection that is there.
+async fn call(server: &Server, far: &Far, stream: &mut TcpStream) -> String {
+    let (response, request) = tokio::join!(within(server.request(far.request())), answer(stream, "ok"));
+    assert_eq!(text(response).await, "ok");
+    request
+}
+
+/// One exchange on a new connection.
+async fn first(server: &Server, far: &Far) -> TcpStream {
+    let (response, stream) = tokio::join!(within(server.request(far.request())), async {
+        let mut stream = far.accept().await;
+        answer(&mut stream, "ok").await;
         stream
     });
-    assert_eq!(text(response.unwrap().into_body()).await, "ok");
-    call(&client, &server, &mut stream).await;
-    drop(stream);
-    // Until the system tells of it.
-    let told = async {
-        while client.0.idle().all.iter_mut().any(|idle| idle.lane.stands()) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), told).await.expect("closed");
-    let (response, ()) = tokio::join!(client.request(server.request()), async {
-        answer(&mut server.accept().await, "new").await;
-    });
-    assert_eq!(text(response.unwrap().into_body()).await, "new");
+    assert_eq!(text(response).await, "ok");
+    stream
+}
+
+/// Returns when the system has told of all that was sent and closed here before.
+async fn told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut far, _) = listener.accept().await.unwrap();
+    far.write_all(b"x").await.unwrap();
+    assert_eq!(within(near.read(&mut [0; 8])).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_and_one_that_was_closed_is_not() {
+    let (far, server) = Far::new().await;
+    let mut stream = first(&server, &far).await;
+    for _ in 0..50 {
+        let request = call(&server, &far, &mut stream).await;
+        assert!(request.starts_with("POST /x?y=1 HTTP/1.1\r\n"), "{request}");
+        drop(stream);
+        told().await;
+        assert_eq!(server.0.idle().all.len(), 1, "nobody has looked after it");
+        // The request comes back from it, and goes over a new one: it arrives once.
+        stream = first(&server, &far).await;
+    }
+}
+
+#[tokio::test]
+async fn who_asks_at_the_same_time_has_a_connection_of_its_own() {
+    let (far, server) = Far::new().await;
+    let mut one = first(&server, &far).await;
+    let (a, b, _other) =
+        tokio::join!(within(server.request(far.request())), within(server.request(far.request())), async {
+            let mut other = far.accept().await;
+            // Both are under way before either is answered.
+            asked(&mut one).await;
+            asked(&mut other).await;
+            for (stream, body) in [(&mut other, "other"), (&mut one, "one")] {
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            other
+        });
+    let mut said = [text(a).await, text(b).await];
+    said.sort();
+    assert_eq!(said, ["one", "other"]);
 }
 
 #[tokio::test]
 async fn an_answer_that_is_not_read_closes_its_connection() {
-    let (client, server) = (http_client(&Tasks::default()), Server::new().await);
-    let (response, mut stream) = tokio::join!(client.request(server.request()), async {
-        let mut stream = server.accept().await;
+    let (far, server) = Far::new().await;
+    let (response, mut stream) = tokio::join!(within(server.request(far.request())), async {
+        let mut stream = far.accept().await;
         let head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabout a half";
         stream.write_all(head.as_bytes()).await.unwrap();
         stream
     });
     drop(response.unwrap());
-    let mut rest = Vec::new();
     // It ends, or is reset: what was sent is not read.
-    stream.read_to_end(&mut rest).await.ok();
-    assert!(client.0.idle().all.is_empty());
+    within(stream.read_to_end(&mut Vec::new())).await.ok();
+    assert!(server.0.idle().all.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_closes_its_connection() {
+    let (far, server) = Far::new().await;
+    for is_new in [true, false] {
+        let mut stream = if is_new { None } else { Some(first(&server, &far).await) };
+        let mut request = Box::pin(server.request(far.request()));
+        let sent = async {
+            let stream = match &mut stream {
+                Some(stream) => stream,
+                none => none.insert(far.accept().await),
+            };
+            asked(stream).await;
+        };
+        tokio::select! {
+            _ = &mut request => panic!("nobody answers"),
+            () = sent => {}
+        }
+        drop(request);
+        assert_eq!(within(stream.unwrap().read(&mut [0; 8])).await.unwrap(), 0, "new: {is_new}");
+        assert!(server.0.idle().all.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_response_may_be_waited_for_by_another_task() {
+    let tasks = Tasks::default();
+    let (far, server) = Far::new().await;
+    let mut stream = first(&server, &far).await;
+    for _ in 0..10 {
+        let (server, request) = (server.clone(), far.request());
+        let mut waits = Box::pin(async move { text(server.request(request).await).await });
+        // Here it is sent, and here it is waited for first.
+        poll_fn(|cx| {
+            assert!(waits.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        let elsewhere = tasks.spawn(tracing::Span::none(), waits);
+        let body = "long ".repeat(100_000);
+        answer(&mut stream, &body).await;
+        assert_eq!(within(elsewhere).await.unwrap(), body);
+    }
 }
 
 #[tokio::test]
 async fn where_nobody_listens_nothing_is_sent() {
-    let server = Server::new().await;
-    let request = server.request();
-    drop(server);
-    assert!(matches!(http_client(&Tasks::default()).request(request).await, Err(Unanswered::Connect(_))));
+    let (far, server) = Far::new().await;
+    let request = far.request();
+    drop(far);
+    assert!(matches!(within(server.request(request)).await, Err(Unanswered::Connect(_))));
 }
 
 /// The server closes it at the very moment: the request comes back, or is told that it broke. It never waits.
 #[tokio::test]
 async fn a_request_on_a_connection_that_ends_is_never_left_alone() {
-    let (client, server) = (http_client(&Tasks::default()), Server::new().await);
+    let (far, server) = Far::new().await;
     for _ in 0..100 {
-        let (response, mut stream) = tokio::join!(client.request(server.request()), async {
-            let mut stream = server.accept().await;
-            answer(&mut stream, "ok").await;
-            stream
-        });
-        assert_eq!(text(response.unwrap().into_body()).await, "ok");
-        let request = server.request();
-        let to = Place(request.uri().scheme().cloned(), request.uri().authority().cloned());
-        let mut lane = client.0.take(&to).expect("it is kept");
+        let mut stream = first(&server, &far).await;
+        let mut lane = server.0.take().expect("it is kept");
         stream.shutdown().await.unwrap();
         drop(stream);
-        let mut request = server.request();
+        let mut request = far.request();
         *request.uri_mut() = path(request.uri());
-        let sent = tokio::time::timeout(Duration::from_secs(10), lane.send(request)).await;
-        assert!(matches!(sent.expect("it ends"), Sent::Unsent(_) | Sent::Failed(_)));
+        let sent = within(lane.send(request)).await;
+        assert!(matches!(sent, Sent::Unsent(_) | Sent::Failed(_)));
     }
+}
+
+/// It broke after the request was handed over: nobody may send it again.
+#[tokio::test]
+async fn a_request_that_was_read_is_not_sent_again() {
+    let (far, server) = Far::new().await;
+    let mut stream = first(&server, &far).await;
+    let (response, ()) = tokio::join!(within(server.request(far.request())), async {
+        asked(&mut stream).await;
+        drop(stream);
+    });
+    assert!(matches!(response, Err(Unanswered::Broke(_))));
+    told().await;
+    assert!(tokio::time::timeout(Duration::ZERO, far.listener.accept()).await.is_err(), "it was sent again");
 }
 
 #[tokio::test]
 async fn one_task_at_a_time_tidies() {
-    let tasks = Tasks::default();
-    let (client, server) = (http_client(&tasks), Server::new().await);
-    let (response, mut stream) = tokio::join!(client.request(server.request()), async {
-        let mut stream = server.accept().await;
-        answer(&mut stream, "ok").await;
-        stream
-    });
-    assert_eq!(text(response.unwrap().into_body()).await, "ok");
+    let (far, server) = Far::new().await;
+    let mut stream = first(&server, &far).await;
     for _ in 0..50 {
-        call(&client, &server, &mut stream).await;
+        call(&server, &far, &mut stream).await;
     }
-    assert_eq!(tasks.count(), 1);
+    assert_eq!(server.tasks().count(), 1);
 }

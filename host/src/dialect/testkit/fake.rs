@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use bytes::Bytes as Chunk;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
@@ -90,9 +90,8 @@ impl Fake {
 }
 
 pub(crate) fn endpoint(url: &str) -> Endpoint {
-    let mut headers = HeaderMap::new();
-    headers.insert(HeaderName::from_static("x-key"), HeaderValue::from_static("k"));
-    Endpoint { url: url.parse().expect("a URL"), headers, client: http_client(&Tasks::default()), at: None }
+    let headers = [("x-key".to_owned(), "k".to_owned())];
+    Endpoint::new(url, &headers, &http_client(&Tasks::default())).expect("a URL")
 }
 
 /// A plain connection to this address.

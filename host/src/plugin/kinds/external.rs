@@ -272,7 +272,7 @@ impl External {
             return Ok((dialect::stdio::connect(stdout, stdin, inbox, options).await?, None));
         }
         let url = self.command.url.as_ref().map(|url| url.render(late)).unwrap_or_default();
-        let mut endpoint = Endpoint::new(&url, &[], self.common.services.http.clone())?;
+        let mut endpoint = Endpoint::new(&url, &[], &self.common.services.http)?;
         let Some(port) = late.port.or_else(|| endpoint.port()) else {
             // Never of a manifest that was checked. Without it nobody knows whom an address leads to.
             return Err(Cause::new(CauseKind::InvalidManifest, "`url` has no host"));

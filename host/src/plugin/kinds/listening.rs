@@ -30,7 +30,7 @@ pub(super) fn lease(command: &Command, apart: bool, instance: u32) -> Result<Opt
 pub(super) fn port(common: &Common, command: &Command, late: Late) -> Option<u16> {
     let of_url = || {
         let url = command.url.as_ref()?.render(late);
-        Endpoint::new(&url, &[], common.services.http.clone()).ok()?.port()
+        Endpoint::new(&url, &[], &common.services.http).ok()?.port()
     };
     late.port.or_else(of_url)
 }

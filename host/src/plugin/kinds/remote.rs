@@ -50,7 +50,7 @@ impl RemoteServer {
         let url = url.render(late);
         let headers: Vec<(String, String)> =
             self.remote.headers.iter().map(|(name, value)| (name.clone(), value.render(late))).collect();
-        let endpoint = Endpoint::new(&url, &headers, self.common.services.http.clone())?;
+        let endpoint = Endpoint::new(&url, &headers, &self.common.services.http)?;
         if let (Some(host), Some(port)) = (endpoint.host(), endpoint.port()) {
             inbox.stage(Stage::Listening { host: host.to_owned(), port });
         }
