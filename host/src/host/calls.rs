@@ -15,6 +15,11 @@ impl Host {
         self.0.routing.book.list(wanted)
     }
 
+    /// How many are in flight.
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.0.routing.calls.in_flight()
+    }
+
     /// One call.
     ///
     /// # Errors

@@ -203,7 +203,6 @@ impl Park {
     }
 
     /// How many calls wait.
-    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.0.seats().len()
     }
