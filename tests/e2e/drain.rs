@@ -127,7 +127,8 @@ async fn answered_and_refused(host: &TestHost) {
     }
     let answer = old.until(3).await;
     assert_eq!(text_of(&answer["result"]), "in flight");
-    assert_eq!(pipe.close().1, Some(1), "the host has closed it, not the client");
+    // Who closes it first, host or client, is open.
+    pipe.close();
 }
 
 /// What a client is told that comes by a connection of its own while the host ends.
@@ -151,6 +152,46 @@ async fn new_is_refused(host: &TestHost, session: &str) {
     assert_eq!(health.status, 200, "it lives, and ends");
     // Whoever looks for a host by its socket finds none.
     command::on(host, &["ps"]).await.expect(3);
+}
+
+#[tokio::test]
+async fn what_a_plugin_asks_its_client_is_answered_while_the_host_ends() {
+    // Of two calls at one of them a plugin of this era cannot say which it asks for.
+    let mut host = TestHost::with([("mock", mock()), ("other", mock())]).await;
+    host.until_state("mock", "ready").await;
+    host.until_state("other", "ready").await;
+    let mut can_be_asked = hello(LEGACY);
+    can_be_asked["capabilities"] = json!({ "elicitation": {} });
+    let opened = Answer::of(host.message("/mcp", &request(0, "initialize", can_be_asked.clone()))).await;
+    let id = opened.header("mcp-session-id").to_owned();
+    let send = |message: &Value| {
+        let post = client().post(format!("{}/mcp", host.base)).bearer_auth(&host.token);
+        let post = post.header("mcp-session-id", &id).header("mcp-protocol-version", LEGACY);
+        post.header("accept", BOTH).json(message)
+    };
+    let ready = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    assert_eq!(Answer::of(send(&ready)).await.status, 202);
+    let asks = |tool: &str| call(tool, json!({ "method": "elicitation" }));
+    let answer = |question: &Value| {
+        let said = json!({ "action": "accept", "content": { "name": "me" } });
+        json!({ "jsonrpc": "2.0", "id": question["id"], "result": said })
+    };
+    let said = |result: &Value| result["structuredContent"]["reply"]["result"]["content"]["name"].clone();
+    {
+        let mut pipe = pipe(&host, can_be_asked);
+        let mut events = Events::open(send(&request("c", "tools/call", asks("mock__ask")))).await;
+        let by_http = events.until("a question", |event| event.data.contains("elicitation/create")).await;
+        pipe.send(&request(1, "tools/call", asks("other__ask")));
+        let by_pipe = pipe.next();
+        assert_eq!(by_pipe["method"], "elicitation/create", "{by_pipe}");
+        terminate(&host).await;
+        assert_eq!(Answer::of(send(&answer(&by_http.json()))).await.status, 202);
+        let ended = events.until("the answer", |event| event.data.contains("structuredContent")).await.json();
+        assert_eq!(said(&ended["result"]), "me", "{ended}");
+        pipe.send(&answer(&by_pipe));
+        assert_eq!(said(&pipe.answer(1)["result"]), "me");
+    }
+    assert!(host.wait().success());
 }
 
 /// A call by each way in that does not end.
@@ -220,10 +261,31 @@ async fn what_takes_longer_than_the_end_may_is_told_so_and_reads_as_unknown() {
             last.push(stream.all().await.pop().expect("an answer").json());
         }
         assert_eq!((&last[0]["code"], &last[0]["delivery"]), (&json!("outcome_unknown"), &json!("unknown")));
-        of_mcp(&last[1]);
-        of_mcp(&pipe.answer(1));
-        of_mcp(&pipe.answer(2));
     }
     assert!(host.wait().success(), "it exits with 0");
+    are_unknown(&mut host, 6).await;
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_and_leaves_nothing() {
+    let mut host =
+        TestHost::with([("mock", mock().args(["--ignore-sigterm", "--ignore-stdin-close"]))]).await;
+    let plugin = host.pid_of("mock").await;
+    {
+        let mut pipe = pipe(&host, hello(LEGACY));
+        let (calls, streams) = endless(&host, &mut pipe).await;
+        terminate(&host).await;
+        let begun = std::time::Instant::now();
+        procs::signal(host.pid(), Signal::SIGTERM);
+        assert!(host.wait().success());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        drop((calls, streams));
+        pipe.close();
+    }
+    eventually("the plugin to be gone", async || {
+        if procs::is_gone(plugin) { Ok(()) } else { Err(plugin.to_string()) }
+    })
+    .await;
+    procs::assert_none_left(host.mark(), host.home());
     are_unknown(&mut host, 6).await;
 }

@@ -216,6 +216,7 @@ async fn own(args: &Args, state: &Path, host: Host, signals: &mut Signals) -> Re
             () = &mut to_the_end => break,
             signal = signals.next() => {
                 if ending.is_cancelled() {
+                    closing.cut_off();
                     tracing::warn!(signal, "ended at once; calls in flight were cut off");
                     break;
                 }

@@ -138,7 +138,10 @@ async fn live(args: Args, state: PathBuf) -> Result<(), Complaint> {
     tracing::info!(signal = signals.next().await, "ending; a second signal ends at once");
     tokio::select! {
         () = drain(&server, &host, args.host.drain) => {}
-        second = signals.next() => tracing::warn!(signal = second, "ended at once; calls in flight were cut off"),
+        second = signals.next() => {
+            host.cut_off();
+            tracing::warn!(signal = second, "ended at once; calls in flight were cut off");
+        }
     }
     Ok(())
 }
