@@ -188,6 +188,13 @@ async fn an_operator_is_served_when_every_connection_is_taken() {
     let refused = Answer::of(echo).await;
     refused.problem(503, "overloaded");
     assert!(retry_after(&refused) >= 1);
+    // It can be seen, and is told once.
+    let page = Answer::of(ask(Method::GET, "/metrics")).await.text();
+    assert!(page.contains("host_connections_full_total{socket=\"tcp\"} 1\n"), "{page}");
+    let open = page.lines().find_map(|line| line.strip_prefix("host_connections_open{socket=\"tcp\"} "));
+    assert!(open.and_then(|open| open.parse::<f64>().ok()).is_some_and(|open| open >= 1024.0), "{open:?}");
+    let said = host.said();
+    assert_eq!(said.matches("all connections are in use").count(), 1, "{said}");
     drop(crowd);
     eventually("room again", async || {
         let echo = ask(Method::POST, "/tools/mock/echo").json(&json!({ "message": "x" }));

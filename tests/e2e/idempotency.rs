@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::host::Setup;
 use crate::support::ledger::runs;
 use crate::support::mcp::{LEGACY, reply};
+use crate::support::sse::Events;
 use crate::support::{Answer, TestHost, mock};
 
 async fn keyed(host: &TestHost, key: &str, tool: &str, arguments: &Value) -> Answer {
@@ -50,6 +51,71 @@ async fn a_call_with_a_key_runs_once_by_every_way_in() {
     let conflict = session.ask("tools/call", params).await;
     assert_eq!(conflict["error"]["code"], -32017, "{conflict}");
     assert_eq!(conflict["error"]["data"]["code"], "idempotency_conflict", "{conflict}");
+    assert_eq!(runs(&ledger, "count"), 1);
+}
+
+/// What the calls of a tool that really ran had in their metadata.
+fn metadata(ledger: &std::path::Path, tool: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(ledger).unwrap_or_default();
+    let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let begun = entries.filter(|entry| entry["tool"] == tool && entry["phase"] == "begin");
+    begun.map(|entry| entry["meta"].clone()).collect()
+}
+
+#[tokio::test]
+async fn what_meta_says_to_the_host_is_as_good_as_a_header_and_goes_no_further() {
+    let setup = Setup::new();
+    let ledger = setup.scratch("ledger");
+    let host = setup.plugin("mock", &mock().arg("--ledger").path(&ledger)).start().await;
+    host.until_state("mock", "ready").await;
+    let path = "/api/v1/plugins/mock/tools/count/call";
+    let meta = json!({ "wharf/idempotencyKey": "k", "wharf/durable": true, "theirs": 1 });
+    let first = host.post(path, &json!({ "arguments": {}, "meta": meta })).await.expect(200);
+    let again = host.post(path, &json!({ "arguments": {}, "meta": meta })).await;
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.expect(200)["result"], first["result"]);
+    assert_eq!(keyed(&host, "k", "count", &json!({})).await.header("idempotency-replayed"), "true");
+    let view = host.get(&format!("/api/v1/calls/{}", first["call_id"].as_str().unwrap())).await.expect(200);
+    assert_eq!(view["durable"], true, "{view}");
+    let heard = metadata(&ledger, "count");
+    assert_eq!(heard.len(), 1, "it ran once");
+    assert_eq!(heard[0]["theirs"], 1);
+    assert!(!heard[0].to_string().contains("wharf/"), "{heard:?}");
+    // Both say the same, or one is wrong.
+    let both = |key: &str| {
+        let body = json!({ "arguments": {}, "meta": { "wharf/idempotencyKey": key } });
+        host.request(Method::POST, path).header("idempotency-key", "k").json(&body)
+    };
+    assert_eq!(Answer::of(both("k")).await.header("idempotency-replayed"), "true");
+    Answer::of(both("other")).await.problem(400, "bad_request");
+    for wrong in [json!({ "wharf/idempotencyKey": "a b" }), json!({ "wharf/durable": "yes" })] {
+        let refused = host.post(path, &json!({ "arguments": {}, "meta": wrong })).await;
+        let problem = refused.problem(400, "bad_request");
+        assert!(problem["detail"].as_str().unwrap().contains("wharf/"), "{problem}");
+    }
+    assert_eq!(runs(&ledger, "count"), 1);
+}
+
+#[tokio::test]
+async fn a_stream_says_in_its_head_that_nothing_ran_for_it() {
+    let setup = Setup::new();
+    let ledger = setup.scratch("ledger");
+    let host = setup.plugin("mock", &mock().arg("--ledger").path(&ledger)).start().await;
+    host.until_state("mock", "ready").await;
+    let path = "/api/v1/plugins/mock/tools/count/call";
+    let asked = || {
+        let asked = host.request(Method::POST, path).header("idempotency-key", "k");
+        asked.header("accept", "text/event-stream").json(&json!({ "arguments": {} }))
+    };
+    let mut results = Vec::new();
+    for replayed in [false, true] {
+        let opened = asked().send().await.unwrap();
+        assert_eq!(opened.headers().contains_key("idempotency-replayed"), replayed);
+        let last = Events::of(opened).all().await.pop().unwrap();
+        assert_eq!(last.name, "result", "{last:?}");
+        results.push(last.json()["result"].clone());
+    }
+    assert_eq!(results[0], results[1]);
     assert_eq!(runs(&ledger, "count"), 1);
 }
 

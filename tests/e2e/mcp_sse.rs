@@ -28,6 +28,11 @@ impl<'a> Old<'a> {
 
     pub(crate) async fn ask(&mut self, id: u64, method: &str, params: Value) -> Value {
         assert_eq!(self.post(&request(id, method, params)).await, 202);
+        self.until(id).await
+    }
+
+    /// Reads on to the answer with this id.
+    pub(crate) async fn until(&mut self, id: u64) -> Value {
         let answer = self.events.until("the answer", |event| event.json()["id"] == id).await;
         assert_eq!(answer.name, "message");
         answer.json()

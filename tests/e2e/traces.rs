@@ -7,9 +7,10 @@ use std::path::Path;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use crate::mcp_sse::Old;
 use crate::support::fake::{Fake, OnCall};
 use crate::support::host::Setup;
-use crate::support::mcp::{LEGACY, call, reply, request};
+use crate::support::mcp::{LEGACY, call, enveloped, hello, reply, request};
 use crate::support::{Answer, Manifest, TestHost, mock};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -63,6 +64,20 @@ async fn it_reaches_a_plugin_over_a_pipe_from_every_edge() {
             assert!(meta.get(key).is_none(), "nobody named a trace: {meta}");
         }
     }
+    // The old way in: it is the POST that says it, and the answer comes elsewhere.
+    let mut old = Old::open(&host, "/sse").await;
+    old.ask(1, "initialize", hello("2024-11-05")).await;
+    for (id, params) in [(2, params()), (3, enveloped(params()))] {
+        let message = request(id, "tools/call", params);
+        let post = with_headers(host.request(Method::POST, &old.endpoint)).json(&message);
+        assert_eq!(Answer::of(post).await.status, 202);
+        assert!(old.until(id).await["result"].is_object());
+        let meta = heard(&ledger);
+        goes_on(meta["traceparent"].as_str());
+        assert_eq!((&meta["tracestate"], &meta["baggage"]), (&json!("a=1"), &json!("user=me")), "{meta}");
+    }
+    old.ask(4, "tools/call", params()).await;
+    assert!(heard(&ledger).get("traceparent").is_none(), "nobody named a trace");
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn journal(host: &TestHost) -> Value {
 
 /// Fault: the disk of the state folder is full: the journal, the logs and the switches cannot be written. Expected: calls
 /// are served; those marked durable are refused with 507 and run nothing; it is told, once; and when there is room again all
-/// is as before, by itself.
+/// is as before, by itself. (A disk that fails otherwise, with EIO, is tried at the journal itself: `host::tests`, `journal::tests`.)
 #[tokio::test]
 async fn f65_a_full_disk() {
     let mut case = Case::begin("F65", Kind::Rights, "the disk of the state folder is full");

@@ -1,14 +1,13 @@
 //! Nothing of a tree is left, at each level of containment: whoever dies, and whatever the tree does to stay.
 
-use std::io::BufRead;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use wharf::process::Level;
 use wharf_core::manifest::Span;
 
-use crate::harness::{World, kill_hard, line, lives, mark_of, marked, shim_of, signal, until, within};
+use crate::harness::{World, kill_hard, line, lives, mark_of, marked, shim_of, signal, tells, until, within};
 
 /// A tree with everything that escapes from simpler ways of killing: a child, a daemon in a session of its own that has
 /// closed its streams, and one that has forked twice. Goes on once all of it runs.
@@ -245,17 +244,10 @@ struct Other {
 
 impl Other {
     async fn start(world: &World) -> Self {
-        let program = std::env::current_exe().unwrap();
-        let mut host = Command::new(program)
-            .args(["--exact", "containment::host_program", "--ignored", "--nocapture"])
-            .env("WHARF_TEST_LEVEL", world.machine.level().as_str())
-            .env("WHARF_TEST_DIR", &world.folder)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = std::io::BufReader::new(host.stdout.take().unwrap()).lines();
-        let told = lines.map(Result::unwrap).find_map(|line| Some(line.split_once("MARK ")?.1.to_owned()));
-        let told = told.unwrap();
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.env("WHARF_TEST_LEVEL", world.machine.level().as_str());
+        program.env("WHARF_TEST_DIR", &world.folder);
+        let (host, told) = tells(&mut program, "containment::host_program", "MARK ");
         let (mark, shim) = told.split_once(' ').unwrap();
         whole(mark).await;
         Self { host, mark: mark.to_owned(), shim: shim.parse().unwrap() }

@@ -1,13 +1,12 @@
 //! The control groups of a launch are there while it runs, hold it together, and are gone after it, whatever ended it.
 
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use wharf::process::{InForce, Level, Process};
 use wharf_core::manifest::{ByteSize, Limits};
 
-use crate::harness::{World, kill_hard, line, lives, mark_of, shim_of, skipped, until, within};
+use crate::harness::{World, kill_hard, line, lives, mark_of, shim_of, skipped, tells, until, within};
 
 fn limits() -> Limits {
     Limits { memory: Some(ByteSize::mib(256)), cpu: Some(1.0), pids: 50, ..Limits::default() }
@@ -182,16 +181,9 @@ async fn each_launch_tells_what_it_goes_without_itself() {
 
 /// A host of its own, with the number of its shim, that of the plugin, and its groups.
 fn host(world: &World) -> (std::process::Child, i32, String, Vec<PathBuf>) {
-    let program = std::env::current_exe().unwrap();
-    let mut host = Command::new(program)
-        .args(["--exact", "groups::host_program", "--ignored", "--nocapture"])
-        .env("WHARF_TEST_STATE", &world.folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = std::io::BufReader::new(host.stdout.take().unwrap()).lines();
-    let told =
-        lines.map(Result::unwrap).find_map(|line| Some(line.split_once("GROUPS ")?.1.to_owned())).unwrap();
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.env("WHARF_TEST_STATE", &world.folder);
+    let (host, told) = tells(&mut program, "groups::host_program", "GROUPS ");
     let mut told = told.split(' ');
     let shim: i32 = told.next().unwrap().parse().unwrap();
     let main = told.next().unwrap().to_owned();

@@ -1,7 +1,10 @@
 //! What the tests share: a launch with defaults, waiting with a bound, and looking for processes.
 
 use std::future::Future;
+use std::io::BufRead;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -195,11 +198,69 @@ pub(crate) fn mark_of(handle: &ProcessHandle) -> String {
     }
 }
 
+/// The parent of a process; `None` if it is gone.
+pub(crate) fn parent_of(pid: &str) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(1)?.parse().ok()
+}
+
 /// The shim of a process: its parent.
 pub(crate) fn shim_of(handle: &ProcessHandle) -> i32 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", handle.pid())).unwrap();
-    let (_, rest) = stat.rsplit_once(") ").unwrap();
-    rest.split(' ').nth(1).unwrap().parse().unwrap()
+    parent_of(&handle.pid().to_string()).unwrap()
+}
+
+/// One test of ours, which is ignored otherwise, as a program of its own. What is started may be a program that starts it.
+pub(crate) fn alone<'a>(program: &'a mut Command, test: &str) -> &'a mut Command {
+    program.args(["--exact", test, "--ignored", "--nocapture"])
+}
+
+/// Runs it to its end; it must pass.
+#[allow(clippy::print_stderr, reason = "it is for whoever looks at the run: it may have skipped something")]
+pub(crate) fn passes(program: &mut Command, test: &str) {
+    let output = alone(program, test).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let all = format!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    eprintln!("{all}");
+    assert!(output.status.success() && said.contains("1 passed"), "{all}");
+}
+
+/// Starts it and waits for the line with this word; what stands behind the word.
+pub(crate) fn tells(program: &mut Command, test: &str, word: &str) -> (Child, String) {
+    let mut child = alone(program, test).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let told = lines.map(Result::unwrap).find_map(|line| Some(line.split_once(word)?.1.trim().to_owned()));
+    (child, told.unwrap())
+}
+
+/// This program, for the user nobody, who may not look where it was built.
+pub(crate) struct OfNobody(tempfile::TempDir);
+
+impl OfNobody {
+    /// Its number on every Linux.
+    pub(crate) const USER: &str = "65534";
+
+    pub(crate) fn new() -> Self {
+        let this = Self(tempfile::tempdir().unwrap());
+        std::fs::set_permissions(this.0.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::copy(std::env::current_exe().unwrap(), this.at("host")).unwrap();
+        std::fs::copy(env!("CARGO_BIN_EXE_wharf"), this.at("wharf")).unwrap();
+        this
+    }
+
+    /// A path in the folder of what was copied.
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// It, with these further arguments of `setpriv`.
+    pub(crate) fn program(&self, with: &[&str]) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", Self::USER, "--regid", Self::USER, "--clear-groups"]).args(with);
+        command.arg(self.at("host")).current_dir("/");
+        command.env("WHARF_TEST_SHIM", self.at("wharf")).env("PATH", "/usr/bin:/bin");
+        command
+    }
 }
 
 pub(crate) fn kill_hard(pid: i32) {
@@ -209,5 +270,5 @@ pub(crate) fn kill_hard(pid: i32) {
 /// Sends a signal by its name to a process that must be there.
 pub(crate) fn signal(pid: i32, name: &str) {
     let arguments = [format!("-{name}"), pid.to_string()];
-    assert!(std::process::Command::new("kill").args(arguments).status().unwrap().success());
+    assert!(Command::new("kill").args(arguments).status().unwrap().success());
 }

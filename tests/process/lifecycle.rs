@@ -8,7 +8,7 @@ use wharf::process::Level;
 use wharf_core::manifest::Span;
 use wharf_plugin_api::{Cause, CauseKind};
 
-use crate::harness::{World, line, lives, read, within};
+use crate::harness::{OfNobody, World, line, lives, passes, read, within};
 
 #[tokio::test]
 async fn an_exit_code_is_reported() {
@@ -172,23 +172,11 @@ fn what_the_host_was_handed_down_is_not_handed_on() {
         eprintln!("SKIPPED: it takes root to hand capabilities down");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let at = |name: &str| folder.path().join(name);
-    std::fs::copy(std::env::current_exe().unwrap(), at("host")).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_wharf"), at("wharf")).unwrap();
-    let output = std::process::Command::new("setpriv")
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-        .args(["--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"])
-        .arg(at("host"))
-        .args(["--exact", "lifecycle::privileged_program", "--ignored", "--nocapture"])
-        .current_dir("/")
-        .env("WHARF_TEST_SHIM", at("wharf"))
-        .env("PATH", "/usr/bin:/bin")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let host = OfNobody::new();
+    passes(
+        &mut host.program(&["--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"]),
+        "lifecycle::privileged_program",
+    );
 }
 
 /// A host of another user that was given a capability for what it executes.

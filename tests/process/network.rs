@@ -11,7 +11,7 @@ use wharf::process::ports::{Door, lease, lease_apart, wait_listening};
 use wharf::process::{Launch, Level, Process};
 use wharf_core::manifest::{Limits, Net, PortChoice, Sandbox};
 
-use crate::harness::{BOUND, World, kill_hard, line, shim_of, until, within};
+use crate::harness::{BOUND, World, kill_hard, line, passes, shim_of, until, within};
 
 mod numbers;
 
@@ -222,11 +222,8 @@ async fn a_shim_that_is_killed_ends_what_waits_for_it() {
 /// In a process of its own: other tests open and close descriptors too.
 #[test]
 fn connections_leave_no_descriptors() {
-    let program = std::env::current_exe().unwrap();
-    let mut run = std::process::Command::new(program);
-    run.args(["--exact", "network::descriptor_program", "--ignored", "--nocapture"]);
-    let output = run.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    passes(&mut program, "network::descriptor_program");
 }
 
 #[tokio::test]

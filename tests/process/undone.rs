@@ -6,21 +6,16 @@ use std::process::{Command, Stdio};
 use wharf::process::{self, SpawnError};
 use wharf_plugin_api::Cause;
 
-use crate::harness::{World, lives, signal, until, within};
+use crate::harness::{World, lives, parent_of, passes, signal, until, within};
 
 /// In a program of its own: which executable is the shim is fixed once.
 #[test]
 fn a_shim_that_says_nothing_is_ended() {
-    let output = Command::new("timeout")
-        .args(["-s", "KILL", "90"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "undone::silent_program", "--ignored", "--nocapture"])
-        // It reads its stdin and says nothing.
-        .env("WHARF_TEST_SHIM", "/usr/bin/xargs")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let mut program = Command::new("timeout");
+    program.args(["-s", "KILL", "90"]).arg(std::env::current_exe().unwrap());
+    // It reads its stdin and says nothing.
+    program.env("WHARF_TEST_SHIM", "/usr/bin/xargs");
+    passes(&mut program, "undone::silent_program");
 }
 
 /// Stopped, so that the end of its socket does not end it.
@@ -28,23 +23,19 @@ fn a_shim_that_says_nothing_is_ended() {
 #[ignore = "a program for another test"]
 async fn silent_program() {
     let world = World::new().await;
-    let stopped = async {
+    let stopped = async || {
         until("the shim runs", || !shims().is_empty()).await;
         shims().iter().for_each(|pid| signal(*pid, "STOP"));
     };
     // Nobody waits for it any more.
     tokio::select! {
         started = process::spawn(world.sh("exit 0"), &world.machine, &world.tasks) => panic!("{started:?}"),
-        () = stopped => {}
+        () = stopped() => {}
     }
     until("it is ended", || shims().is_empty()).await;
     until("it is struck out", || ledger(&world.folder).is_empty()).await;
     // Somebody waits for as long as it may take.
-    let stopped = async {
-        until("the shim runs", || !shims().is_empty()).await;
-        shims().iter().for_each(|pid| signal(*pid, "STOP"));
-    };
-    let (started, ()) = tokio::join!(world.spawn(world.sh("exit 0")), stopped);
+    let (started, ()) = tokio::join!(world.spawn(world.sh("exit 0")), stopped());
     assert_eq!(shims(), [0; 0], "it has ended before the next launch can begin");
     assert_eq!(ledger(&world.folder), [""; 0]);
     let error = started.unwrap_err();
@@ -80,13 +71,11 @@ fn ledger(folder: &Path) -> Vec<String> {
 
 /// The shims of this host that are executed and live.
 fn shims() -> Vec<i32> {
-    let own = std::process::id().to_string();
+    let own = i32::try_from(std::process::id()).unwrap();
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
     let is_one = |pid: &String| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        parent == Some(&own) && command.starts_with(b"wharf\0__shim\0") && lives(pid)
+        parent_of(pid) == Some(own) && command.starts_with(b"wharf\0__shim\0") && lives(pid)
     };
     let pids = pids.filter_map(|entry| entry.file_name().into_string().ok()).filter(is_one);
     pids.filter_map(|pid| pid.parse().ok()).collect()

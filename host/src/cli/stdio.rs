@@ -194,19 +194,29 @@ async fn own(args: &Args, state: &Path, host: Host, signals: &mut Signals) -> Re
     let visitor = Visitor { principal: PRINCIPAL.into(), face: args.face() };
     let known = mcp.has(&visitor.face);
     let (ending, closing) = (tasks.ending().clone(), host.clone());
+    let (ends, answers) = (ending.clone(), args.host.drain);
     let mut to_the_end = std::pin::pin!(async {
-        if known {
-            let peer = Peer::of(io::stdout());
-            edge_stdio::serve(mcp, visitor, (input, output), peer, tasks).await;
-            tracing::info!("the pipe has ended");
+        let mut served = std::pin::pin!(async {
+            if known {
+                let peer = Peer::of(io::stdout());
+                edge_stdio::serve(mcp, visitor, (input, output), peer, tasks).await;
+                tracing::info!("the pipe has ended");
+            }
+        });
+        tokio::select! {
+            () = &mut served => up::drain(&server, &host, answers).await,
+            // The calls of the pipe are among those that the end waits for.
+            () = ends.cancelled() => {
+                tokio::join!(served, up::drain(&server, &host, answers));
+            }
         }
-        up::drain(server, &host).await;
     });
     loop {
         tokio::select! {
             () = &mut to_the_end => break,
             signal = signals.next() => {
                 if ending.is_cancelled() {
+                    closing.cut_off();
                     tracing::warn!(signal, "ended at once; calls in flight were cut off");
                     break;
                 }

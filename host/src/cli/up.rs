@@ -15,10 +15,12 @@ use crate::process::Level;
 use crate::serve::{Listening, ServeError, Server, Settings};
 use crate::telemetry::{self, LogFormat, SetupError};
 
-/// For calls in flight and plugins, from the first signal to the end.
-const DRAIN: Duration = Duration::from_secs(30);
-/// Of it, for answers in flight; the rest is the plugins'.
-const ANSWERS: Duration = Duration::from_secs(20);
+/// The longest that an end may wait for answers.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// For the plugins, when the answers in flight have had their time.
+const PLUGINS: Duration = Duration::from_secs(10);
+/// For the word to those whose calls have ended with their plugins.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// For a start that has failed half way.
 pub(super) const UNDO: Duration = Duration::from_secs(10);
 /// After so long a thread without blocking work ends. A start has dozens of them, and each holds memory of its own; they would
@@ -60,6 +62,9 @@ pub(super) struct HostArgs {
     /// Calls of all plugins together that may be in flight; one more is refused at once
     #[arg(long, value_name = "N", default_value_t = MAX_CALLS, value_parser = at_least_one)]
     max_calls: usize,
+    /// How long calls in flight may go on once a signal ends the host; after that they end with their plugins
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = at_most_an_hour)]
+    pub(super) drain: Duration,
     /// How log lines on stderr look
     #[arg(long, value_enum, default_value_t)]
     pub(super) log_format: LogFormat,
@@ -79,6 +84,11 @@ impl HostArgs {
 fn at_least_one(text: &str) -> Result<usize, String> {
     let most: usize = text.parse().map_err(|error| format!("{error}"))?;
     if most == 0 { Err("at least 1".to_owned()) } else { Ok(most) }
+}
+
+fn at_most_an_hour(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if span > LONGEST { Err("at most 1h".to_owned()) } else { Ok(span) }
 }
 
 pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
@@ -131,8 +141,11 @@ async fn live(args: Args, state: PathBuf) -> Result<(), Complaint> {
     crate::process::trim::after_the_start(host.tasks());
     tracing::info!(signal = signals.next().await, "ending; a second signal ends at once");
     tokio::select! {
-        () = drain(server, &host) => {}
-        second = signals.next() => tracing::warn!(signal = second, "ended at once; calls in flight were cut off"),
+        () = drain(&server, &host, args.host.drain) => {}
+        second = signals.next() => {
+            host.cut_off();
+            tracing::warn!(signal = second, "ended at once; calls in flight were cut off");
+        }
     }
     Ok(())
 }
@@ -150,15 +163,19 @@ impl HostArgs {
     }
 }
 
-/// Lets no further call in and answers in flight go out, then ends the plugins.
-pub(super) async fn drain(server: Server, host: &Host) {
+/// Lets no further call in and answers in flight go out, at most for `answers`, then ends the plugins. A call that still runs
+/// ends with its plugin, and its caller is told.
+pub(super) async fn drain(server: &Server, host: &Host, answers: Duration) {
     host.close();
-    let until = Instant::now() + DRAIN;
-    let left = server.stop(ANSWERS).await;
+    let until = Instant::now() + answers + PLUGINS;
+    let left = server.stop(answers).await;
     if left > 0 {
-        tracing::warn!(connections = left, "still busy at the end");
+        tracing::warn!(left, after = ?answers, "still busy when the time for answers was over (--drain); what still runs is ended");
     }
     host.shutdown(until.saturating_duration_since(Instant::now())).await;
+    if left > 0 {
+        server.stop(LAST_WORDS).await;
+    }
 }
 
 /// One line for programs on stdout, and one to copy for people on stderr. The token itself is not shown: terminals and

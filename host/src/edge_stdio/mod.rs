@@ -36,9 +36,10 @@ const CHUNK: usize = 64 << 10;
 const QUEUE: usize = 32;
 /// A client that takes nothing for so long is gone, or will never read.
 const STALL: Duration = Duration::from_secs(300);
-/// For answers in flight: after the end of the input (a script sends its calls and closes), and when the host ends.
+/// For answers in flight after the end of the input: a script sends its calls and closes.
 const DRAIN: Duration = Duration::from_secs(30);
-pub(crate) const DRAIN_AT_END: Duration = Duration::from_secs(10);
+/// And when the host ends. It is the host that has a limit: it ends the plugins then, and with them each call, which says so.
+pub(crate) const DRAIN_AT_END: Duration = Duration::from_secs(2 * 3600);
 /// For what stands in the queue after that.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -60,17 +61,26 @@ pub(crate) async fn serve<R, W>(
     let writing = write(writer, queue, Arc::clone(&taker), over.clone());
     let writing = tasks.spawn(tracing::debug_span!("pipe writer"), writing);
     let talked = async {
-        let drain = tokio::select! {
-            () = read(reader, &talk) => {
-                talk.falls_silent();
-                DRAIN
-            }
-            () = tasks.ending().cancelled() => DRAIN_AT_END,
+        let mut reading = std::pin::pin!(async {
+            read(reader, &talk).await;
+            talk.falls_silent();
+        });
+        let (drain, reads) = tokio::select! {
+            () = &mut reading => (DRAIN, false),
+            () = tasks.ending().cancelled() => (DRAIN_AT_END, true),
             // Nobody reads what would be waited for.
-            () = over.cancelled() => Duration::ZERO,
+            () = over.cancelled() => (Duration::ZERO, false),
+        };
+        // The host ends and the client does not: what it asks for now is refused, and what it was asked it can answer.
+        let meanwhile = async {
+            if reads {
+                reading.await;
+            }
+            std::future::pending().await
         };
         tokio::select! {
             () = talk.finish(drain) => {}
+            () = meanwhile => {}
             () = peer.gone() => {
                 tracing::debug!("a client is gone; what it asked for is cancelled");
                 talk.end();

@@ -66,14 +66,27 @@ impl Talk {
     /// Takes a message, or several. Waits for the begin of a session, and for room: a client that sends more than is done
     /// is not read on.
     pub(crate) async fn take(&self, bytes: &[u8]) {
+        self.take_with(bytes, |_| ()).await;
+    }
+
+    /// The same, where what came with the message says more of its requests: `put` adds it to their params.
+    pub(crate) async fn take_with(&self, bytes: &[u8], put: impl Fn(&mut Option<Arc<RawValue>>)) {
         match ladder::classify(None, bytes) {
             Err(rejection) => self.reject(&rejection).await,
-            Ok(Classified::Modern(ModernMessage::Request(request))) => self.modern(request).await,
+            Ok(Classified::Modern(ModernMessage::Request(mut request))) => {
+                put(&mut request.params);
+                self.modern(request).await;
+            }
             Ok(Classified::Modern(ModernMessage::Notification { method, params })) => {
                 self.cancel(&method, params.as_deref());
             }
-            Ok(Classified::Legacy(LegacyBody::One(message))) => self.legacy(message).await,
-            Ok(Classified::Legacy(LegacyBody::Batch(messages))) => self.batch(messages).await,
+            Ok(Classified::Legacy(mut body)) => {
+                body.requests().for_each(put);
+                match body {
+                    LegacyBody::One(message) => self.legacy(message).await,
+                    LegacyBody::Batch(messages) => self.batch(messages).await,
+                }
+            }
         }
     }
 

@@ -15,6 +15,18 @@ impl Host {
         self.0.routing.book.list(wanted)
     }
 
+    /// Says that the program ends without waiting for the calls in flight: to the next host they are unknown, and not
+    /// cancelled by their callers.
+    pub fn cut_off(&self) {
+        self.close();
+        self.0.routing.calls.cut_off();
+    }
+
+    /// How many are in flight.
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.0.routing.calls.in_flight()
+    }
+
     /// One call.
     ///
     /// # Errors

@@ -193,7 +193,8 @@ impl Page {
     }
 
     fn of_host(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Inner { services, held, .. } = &*self.inner;
+        let Inner { services, held, connections, .. } = &*self.inner;
+        let sockets = [("tcp", &connections.tcp), ("unix", &connections.unix)];
         family(to, &all::RELOADS, |all| {
             services.meters.reloads().try_for_each(|(result, count)| all.counter(&[result], count))
         })?;
@@ -204,6 +205,12 @@ impl Page {
                 .try_for_each(|state| all.gauge(&[state], truth(state == now)))
         })?;
         family(to, &all::SESSIONS, |all| all.gauge(&[], number(services.visits.count())))?;
+        family(to, &all::CONNECTIONS, |all| {
+            sockets.iter().try_for_each(|(socket, crowd)| all.gauge(&[socket], number(crowd.open())))
+        })?;
+        family(to, &all::FULL, |all| {
+            sockets.iter().try_for_each(|(socket, crowd)| all.counter(&[socket], crowd.full()))
+        })?;
         family(to, &all::WAITING, |all| all.gauge(&[], number(held.bytes())))?;
         family(to, &all::CUT_OFF, |all| all.counter(&[], held.cut_off()))?;
         family(to, &all::BUILD, |all| all.gauge(&[env!("CARGO_PKG_VERSION")], 1.0))?;

@@ -5,6 +5,7 @@ mod calling;
 mod calls;
 mod catalog;
 pub(crate) mod clients;
+pub(crate) mod connections;
 mod info;
 mod links;
 mod metrics;
@@ -32,6 +33,7 @@ use wharf_core::catalog::Catalog;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Manifest;
 
+use self::connections::Connections;
 pub use self::info::{Info, ReloadView};
 use self::links::Links;
 pub use self::operations::Command;
@@ -76,6 +78,8 @@ struct Inner {
     operations: Operations,
     /// What waits for clients.
     held: Held,
+    /// How many clients are there.
+    connections: Connections,
     /// What plugins linked and do not list.
     links: Links,
     /// Names this run of the host in call ids.
@@ -132,6 +136,7 @@ impl Host {
             registry: asks,
             operations: Operations::default(),
             held: Held::default(),
+            connections: Connections::default(),
             links: Links::default(),
             run,
             calls: AtomicU64::new(0),
@@ -219,6 +224,11 @@ impl Host {
         &self.0.held
     }
 
+    /// How many connections clients have.
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
     /// What plugins linked and do not list.
     pub(crate) fn links(&self) -> &Links {
         &self.0.links
@@ -227,8 +237,11 @@ impl Host {
     /// Whether there is room for one more call, of whatever plugin.
     ///
     /// # Errors
-    /// If as many are in flight as may be.
+    /// If as many are in flight as may be, or no call is let in any more.
     pub(crate) fn has_room(&self) -> Result<(), Failure> {
+        if self.is_closed() {
+            return Err(Failure::ending());
+        }
         self.0.routing.calls.has_room().map_err(Into::into)
     }
 

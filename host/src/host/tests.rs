@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use serde_json::value::RawValue;
-use wharf_core::PluginId;
 use wharf_core::catalog::Face;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::{Isolation, Manifest};
-use wharf_plugin_api::{Caller, Plugin, Reply};
+use wharf_core::{Code, PluginId};
+use wharf_plugin_api::{Caller, Delivery, Plugin, Reply};
 
 use super::{Host, Options, RegisterError};
 use crate::dialect::testkit::fake;
@@ -71,6 +71,32 @@ async fn a_registered_plugin_is_called_and_survives_readings_of_the_folder() {
         "a wrong file is not its manifest"
     );
     assert!(host.call(call()).await.is_ok());
+    assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
+}
+
+/// F65, with a disk that does not even say that it is full.
+#[tokio::test]
+async fn a_journal_whose_disk_breaks_is_shown_and_refuses_durable_calls_until_it_is_written_again() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path()).await;
+    host.register(manifest()).await.unwrap();
+    listed(&host).await;
+    let durable = || CallSpec { durable: true, ..call() };
+    host.call(durable()).await.unwrap();
+    host.0.services.journal.breaks();
+    let refused = host.call(durable()).await.unwrap_err();
+    assert_eq!((refused.code, refused.delivery), (Code::NotDurable, Some(Delivery::Queued)), "{refused}");
+    assert!(refused.retry_after.is_some() && refused.detail.contains("os error 5"), "{refused}");
+    host.call(call()).await.unwrap();
+    assert_eq!(host.info().journal.state, "failing");
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let well = async {
+        while host.info().journal.state != "ok" {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), well).await.expect("it is written again");
+    host.call(durable()).await.unwrap();
     assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
 }
 

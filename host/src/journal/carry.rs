@@ -74,8 +74,9 @@ mod tests {
     use std::time::SystemTime;
 
     use wharf_core::CallId;
-    use wharf_core::journal::{Answer, Entry, KeyState, Keyed, Records, Sent, begin, head, read_head, seal};
+    use wharf_core::journal::{Answer, Entry, KeyState, Records, head, read_head};
 
+    use super::super::testkit::{self, keyed_at, sent_at};
     use super::super::writer::Writer;
     use super::super::{millis, recover};
     use super::*;
@@ -83,27 +84,8 @@ mod tests {
     /// What one call with a key and one without leave, as a record.
     fn record(n: u64, at: u64) -> Vec<u8> {
         let (call, other) = (CallId::new(7, n), CallId::new(8, n));
-        let (principal, plugin, tool) = ("me", "p", "t");
-        let entries = [
-            Entry::Keyed(Keyed { call, at, principal, key: "key", plugin, tool, digest: &[1; 32] }),
-            Entry::Answer(Answer { call, at, result: &[b'x'; 200] }),
-            Entry::Sent(Sent {
-                call: other,
-                at,
-                keyed: false,
-                plugin,
-                tool,
-                method: "tools/call",
-                instance: 1,
-                generation: 1,
-                principal,
-            }),
-        ];
-        let mut record = Vec::new();
-        begin(&mut record);
-        entries.iter().for_each(|entry| entry.put(&mut record));
-        seal(&mut record);
-        record
+        let answer = Entry::Answer(Answer { call, at, result: &[b'x'; 200] });
+        testkit::record(&[keyed_at(&call, at), answer, sent_at(&other, at)])
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Health {
     pub(super) fn ill(&self, error: &std::io::Error, folder: &Path) {
         let detail = format!(
             "{}: {error}. Calls are served, but what runs now is not known after a crash, and calls marked durable are refused; \
-             make room, or make the folder writable: it is tried again each second",
+             make room, make the folder writable, or see to the disk: it is tried again each second",
             folder.display()
         );
         self.becomes("failing", Some(detail));

@@ -20,6 +20,8 @@ mod keeper;
 mod recover;
 mod segment;
 #[cfg(test)]
+mod testkit;
+#[cfg(test)]
 mod tests;
 mod writer;
 

@@ -4,35 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_core::CallId;
-use wharf_core::journal::{Answer, Entry, KeyState, Keyed, Outcome, Sent, Settled};
+use wharf_core::journal::{Answer, Entry, KeyState, Outcome};
 
 use super::segment::Found;
+use super::testkit::{keyed_at, now, sent, settled};
 use super::writer::Writer;
-use super::{Inner, Journal, millis};
+use super::{Inner, Journal};
 use crate::events::EventBus;
 use crate::tasks::Tasks;
-
-fn now() -> u64 {
-    millis(std::time::SystemTime::now())
-}
-
-fn sent(call: &CallId) -> Entry<'static> {
-    Entry::Sent(Sent {
-        call: *call,
-        at: now(),
-        keyed: false,
-        plugin: "p",
-        tool: "t",
-        method: "tools/call",
-        instance: 1,
-        generation: 2,
-        principal: "me",
-    })
-}
-
-fn settled(call: &CallId) -> Settled {
-    Settled { call: *call, at: now(), keyed: false, outcome: Outcome::Answered, code: None }
-}
 
 /// Waits until it holds; the tasks of the journal have a bounded time for all they do.
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -97,16 +76,7 @@ async fn the_folder_is_bounded_and_what_must_be_kept_is_carried() {
     journal.keep(&tasks, &events, move |call| *call == runs);
     journal.write(&sent(&open)).unwrap();
     let keyed = CallId::new(7, 2);
-    let taken = Keyed {
-        call: keyed,
-        at: now(),
-        principal: "me",
-        key: "k",
-        plugin: "p",
-        tool: "t",
-        digest: b"digest",
-    };
-    journal.write(&Entry::Keyed(taken)).unwrap();
+    journal.write(&keyed_at(&keyed, now())).unwrap();
     let answer = Answer { call: keyed, at: now(), result: b"{\"content\":[]}" };
     journal.write(&Entry::Answer(answer)).unwrap();
     // Many segments of calls that have ended.
@@ -185,10 +155,42 @@ async fn a_folder_that_takes_nothing_is_told_once_and_tried_again() {
     std::fs::remove_file(&folder).unwrap();
     until("it is written again", || journal.is_well()).await;
     journal.durably(&bytes).await.unwrap();
-    let told = events.subscribe(Some(0)).missed;
-    let states: Vec<_> = told.iter().map(|event| event.data["state"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(states, ["failing", "ok"]);
+    assert_eq!(told(&events), ["failing", "ok"]);
     assert_eq!(outcomes(&folder), [(1, Outcome::Unknown)]);
+    tasks.end(Duration::from_secs(5)).await;
+}
+
+/// The states that were told, in order.
+fn told(events: &EventBus) -> Vec<String> {
+    let missed = events.subscribe(Some(0)).missed;
+    missed.iter().map(|event| event.data["state"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_disk_that_breaks_is_told_once_and_what_comes_later_goes_to_another_file() {
+    let home = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(home.path());
+    let (tasks, events) = (Tasks::default(), Arc::new(EventBus::default()));
+    journal.keep(&tasks, &events, |_| false);
+    let mut bytes = Vec::new();
+    sent(&CallId::new(7, 1)).put(&mut bytes);
+    journal.durably(&bytes).await.unwrap();
+    journal.breaks();
+    assert!(journal.write(&sent(&CallId::new(7, 2))).is_err());
+    let view = journal.view();
+    let detail = view.detail.unwrap();
+    assert!(
+        view.state == "failing" && detail.contains("os error 5") && detail.contains("the disk"),
+        "{detail}"
+    );
+    assert!(journal.durably(&bytes).await.is_err(), "refused, and not waited for");
+    until("it is written again", || journal.is_well()).await;
+    bytes.clear();
+    sent(&CallId::new(7, 3)).put(&mut bytes);
+    journal.durably(&bytes).await.unwrap();
+    assert_eq!(told(&events), ["failing", "ok"]);
+    let known = outcomes(home.path());
+    assert_eq!(known, [(1, Outcome::Unknown), (3, Outcome::Unknown)], "what was written before and after");
     tasks.end(Duration::from_secs(5)).await;
 }
 

@@ -118,6 +118,14 @@ impl Writer {
         self.segment.as_ref().is_some_and(old)
     }
 
+    /// What is written goes to this file instead of the open segment.
+    #[cfg(test)]
+    pub(super) fn divert(&mut self, file: File) {
+        if let Some(segment) = &mut self.segment {
+            segment.file = Arc::new(file);
+        }
+    }
+
     /// The number of the open segment, or of the next: all below it are closed.
     pub(super) fn number(&self) -> u64 {
         if self.segment.is_some() { self.next.saturating_sub(1) } else { self.next }
@@ -160,6 +168,7 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testkit::{FULL_DISK, NO_SYNC, put_in_place};
     use super::super::{Inner, durable};
     use super::*;
 
@@ -168,19 +177,13 @@ mod tests {
         writer.write(folder, true)
     }
 
-    /// The open segment becomes a device: `/dev/full` takes no write, `/dev/null` no sync.
-    fn put_in_place(writer: &mut Writer, device: &str) {
-        let file = File::options().append(true).open(device).unwrap();
-        writer.segment.as_mut().unwrap().file = Arc::new(file);
-    }
-
     #[test]
     fn a_segment_that_takes_no_more_is_synced_for_those_who_wait() {
         let home = tempfile::tempdir().unwrap();
         let mut writer = Writer::new(1);
         writer.open(home.path()).unwrap();
         assert_eq!(put(&mut writer, home.path()).unwrap(), 1);
-        put_in_place(&mut writer, "/dev/full");
+        put_in_place(&mut writer, FULL_DISK);
         assert!(put(&mut writer, home.path()).is_err() && !writer.is_open());
         let sync = writer.take_sync().unwrap();
         assert_eq!((sync.files.len(), sync.up_to), (1, 1));
@@ -191,7 +194,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let mut writer = Writer::new(1);
         writer.open(home.path()).unwrap();
-        put_in_place(&mut writer, "/dev/null");
+        put_in_place(&mut writer, NO_SYNC);
         let inner = Inner::new(home.path().to_owned(), writer);
         assert_eq!(put(&mut inner.writer(), home.path()).unwrap(), 1);
         let work = inner.writer().take_sync().unwrap();

@@ -25,7 +25,7 @@ const EVENTS: usize = 256;
 /// The method that names a tool.
 const CALL: &str = "tools/call";
 /// The member of `_meta` under which a call runs at most once.
-const KEY: &str = "wharf/idempotencyKey";
+pub(crate) const KEY: &str = "wharf/idempotencyKey";
 
 /// What of `_meta` is between a client and us alone.
 const HOP: [&str; 8] = [

@@ -98,6 +98,11 @@ impl Mcp {
         self.host.has_room()
     }
 
+    /// Calls in flight, without those that wait for their clients to come back.
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.host.calls_in_flight().saturating_sub(self.park().waiting())
+    }
+
     /// Opens a legacy session by the params of its `initialize`. The reply is the answer to it.
     ///
     /// # Errors

@@ -90,6 +90,15 @@ pub(crate) fn bad_state() -> RpcError {
     )
 }
 
+// === impl Passed ===
+
+impl Passed {
+    /// Whether it is the answer of an earlier call with the same key.
+    pub(crate) fn is_replayed(&self) -> bool {
+        matches!(self, Self::Ended(Ok(settled)) if settled.replayed)
+    }
+}
+
 // === impl Park ===
 
 impl Park {
@@ -194,7 +203,6 @@ impl Park {
     }
 
     /// How many calls wait.
-    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.0.seats().len()
     }

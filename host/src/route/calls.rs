@@ -1,7 +1,7 @@
 //! The calls of all plugins together: so many are in flight, whatever the bounds of each plugin add up to. One more is turned
 //! away, by whoever knows first that it is a call. What is no call is not counted, and is never turned away here.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use wharf_core::Code;
@@ -18,6 +18,8 @@ pub(crate) struct Calls {
     pub(crate) pace: Pace,
     /// Calls that were turned away since the start.
     turned_away: AtomicU64,
+    /// It is not their callers who leave those that are in flight.
+    cut_off: AtomicBool,
 }
 
 /// A call in flight; dropped, it is none any more.
@@ -37,7 +39,18 @@ const UNKNOWN: Duration = Duration::from_secs(1);
 
 impl Calls {
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, now: AtomicUsize::new(0), pace: Pace::default(), turned_away: AtomicU64::new(0) }
+        let (now, turned_away, cut_off) = Default::default();
+        Self { most, now, pace: Pace::default(), turned_away, cut_off }
+    }
+
+    /// The host ends in the middle of them: what was handed over is not known to have ended, and nobody took it back.
+    pub(crate) fn cut_off(&self) {
+        self.cut_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    pub(crate) fn are_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Relaxed)
     }
 
     /// Counts a call in until the guard is dropped.

@@ -117,7 +117,9 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        // That of a host which does not wait is left open: the next one finds it unknown.
         if !self.ended
+            && !self.routing.calls.are_cut_off()
             && let Some(settled) = self.close(self.failed(Code::Cancelled, self.delivery()))
         {
             self.routing.journal.settled(settled);

@@ -20,6 +20,7 @@ use super::failure::{Failure, FieldError};
 use super::scope::CallScope;
 use super::spec::{Payload, Settled};
 use crate::journal::{Journal, millis};
+use crate::tasks::on_bytes;
 
 /// The largest answer that is kept, bytes.
 pub(crate) const LARGEST: usize = 64 << 10;
@@ -176,7 +177,7 @@ impl Call {
         let what = What {
             plugin: self.spec.plugin.clone(),
             tool: self.spec.tool.as_deref().unwrap_or_default().into(),
-            digest: digest(&self.spec.payload),
+            digest: digest(&self.spec.payload, sha256),
         };
         let now = millis(SystemTime::now());
         let ends = |outcome| Some(Begins::Ends(Box::new(outcome)));
@@ -265,13 +266,17 @@ impl Settled {
 }
 
 /// Of the arguments as they came: the same call is the same to the byte. Absent ones are none.
-fn digest(payload: &Payload) -> [u8; 32] {
+fn digest(payload: &Payload, hash: impl FnOnce(&[u8]) -> [u8; 32]) -> [u8; 32] {
     let arguments = match payload {
         Payload::Call { arguments, .. } => arguments.as_deref(),
         Payload::Params(params) => params.as_deref().and_then(|params| splice::field(params, "arguments")),
     };
-    let bytes = arguments.map_or("", RawValue::get);
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes.as_bytes());
+    let bytes = arguments.map_or("", RawValue::get).as_bytes();
+    on_bytes(bytes.len(), || hash(bytes))
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     // It is that long.
     digest.as_ref().try_into().unwrap_or_default()
 }

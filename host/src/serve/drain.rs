@@ -1,7 +1,7 @@
-//! The end of the edge: nothing new is accepted, what is in flight is answered, and a connection that a client keeps for
-//! later is open until that is done. What comes on it meanwhile is refused in order, and not by a broken connection.
+//! The end of the edge: what is in flight is answered, and until that is done connections are kept and accepted. What comes on
+//! them meanwhile is refused in order, and not by a broken connection; and a client can still answer what a plugin asks it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -10,23 +10,30 @@ use tokio_util::sync::CancellationToken;
 
 use crate::tasks::Tasks;
 
+/// Between two looks whether calls are still in flight.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The requests in flight.
 #[derive(Debug, Default)]
 pub(super) struct Drain {
     busy: AtomicUsize,
     left: Notify,
+    /// What comes now is not waited for.
+    ends: AtomicBool,
     /// Cancelled when idle connections are closed too.
     quiet: CancellationToken,
 }
 
-/// A request in flight, until this is dropped.
+/// A request in flight, until this is dropped. One that came after the end began is none.
 #[derive(Debug)]
-pub(super) struct Busy<'a>(&'a Drain);
+pub(super) struct Busy<'a>(Option<&'a Drain>);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        if self.0.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.left.notify_waiters();
+        if let Some(drain) = self.0
+            && drain.busy.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            drain.left.notify_waiters();
         }
     }
 }
@@ -34,8 +41,12 @@ impl Drop for Busy<'_> {
 impl Drain {
     /// Counts a request in.
     pub(super) fn enter(&self) -> Busy<'_> {
+        // Who is told that the host ends, again and again, must not keep it from ending.
+        if self.ends.load(Ordering::Acquire) {
+            return Busy(None);
+        }
         self.busy.fetch_add(1, Ordering::AcqRel);
-        Busy(self)
+        Busy(Some(self))
     }
 
     /// Resolves when connections are to be closed.
@@ -43,18 +54,28 @@ impl Drain {
         self.quiet.cancelled().await;
     }
 
-    /// Ends the edge: waits until no request is in flight, has all connections closed then, and waits for the tasks; at most
-    /// `budget` for all. Returns how many tasks were left.
-    pub(super) async fn end(&self, tasks: &Tasks, budget: Duration) -> usize {
+    /// Cancelled then.
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.quiet
+    }
+
+    /// Ends the edge: waits until no request is in flight, nor any of the `calls` whose requests have their heads or came by
+    /// a pipe; has all connections closed then, and waits for the tasks; at most `budget` for all. Returns how many tasks were
+    /// left.
+    pub(super) async fn end(&self, tasks: &Tasks, budget: Duration, calls: impl Fn() -> usize) -> usize {
         let end = Instant::now() + budget;
+        self.ends.store(true, Ordering::Release);
         tasks.ending().cancel();
         let idle = async {
             loop {
                 let left = self.left.notified();
                 if self.busy.load(Ordering::Acquire) == 0 {
-                    return;
+                    break;
                 }
                 left.await;
+            }
+            while calls() > 0 {
+                tokio::time::sleep(LOOK).await;
             }
         };
         // Whatever is left has its connection's time.

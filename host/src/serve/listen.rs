@@ -33,6 +33,7 @@ use super::token::{self};
 use crate::Host;
 use crate::aside::Aside;
 use crate::held::{Held, STUCK};
+use crate::host::connections::Connections;
 use crate::mcp::Mcp;
 use crate::tasks::Tasks;
 
@@ -70,6 +71,8 @@ pub struct Server {
     tasks: Tasks,
     drain: Arc<Drain>,
     socket: PathBuf,
+    /// Whose calls are waited for at the end.
+    mcp: Option<Mcp>,
 }
 
 /// What both accept loops share.
@@ -77,6 +80,7 @@ pub struct Server {
 struct Shared {
     door: Door,
     held: Held,
+    connections: Connections,
     tasks: Tasks,
     drain: Arc<Drain>,
 }
@@ -140,21 +144,21 @@ impl Listening {
 
     /// Likewise, beside another edge of the same MCP side.
     pub(crate) fn serve_beside(self, host: Host, mcp: Mcp, tasks: Tasks) -> Result<Server, ServeError> {
-        let held = host.held().clone();
-        let (routes, hot) = rest::routes(host, mcp, tasks.clone());
-        self.serve_all(tasks, held, routes, Some(hot))
+        let told = (host.held().clone(), host.connections().clone());
+        let (routes, hot) = rest::routes(host, mcp.clone(), tasks.clone());
+        Ok(Server { mcp: Some(mcp), ..self.serve_all(tasks, told, routes, Some(hot))? })
     }
 
     /// Likewise, for any routes.
     #[cfg(test)]
     pub(crate) fn serve_routes(self, tasks: Tasks, held: Held, routes: Router) -> Result<Server, ServeError> {
-        self.serve_all(tasks, held, routes, None)
+        self.serve_all(tasks, (held, Connections::default()), routes, None)
     }
 
     fn serve_all(
         self,
         tasks: Tasks,
-        held: Held,
+        (held, connections): (Held, Connections),
         routes: Router,
         hot: Option<Hot>,
     ) -> Result<Server, ServeError> {
@@ -162,24 +166,27 @@ impl Listening {
             bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
         let door = Door::new(self.guard, self.auth, routes, hot);
         let drain = Arc::<Drain>::default();
-        let shared = Arc::new(Shared { door, held, tasks: tasks.clone(), drain: Arc::clone(&drain) });
+        let shared =
+            Arc::new(Shared { door, held, connections, tasks: tasks.clone(), drain: Arc::clone(&drain) });
         if let Some(tcp) = self.tcp {
             tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(tcp, Arc::clone(&shared)));
         }
         tasks.spawn(tracing::debug_span!("unix"), accept_unix(unix, shared));
-        Ok(Server { tasks, drain, socket: self.socket })
+        Ok(Server { tasks, drain, socket: self.socket, mcp: None })
     }
 }
 
 // === impl Server ===
 
 impl Server {
-    /// Stops accepting, ends the streams of events and logs, and waits for the requests in flight, at most `budget`.
-    /// Returns how many connections were left.
-    pub async fn stop(self, budget: Duration) -> usize {
+    /// Ends the streams that have no end of their own, waits for the calls in flight, and closes all connections; at most
+    /// `budget` for all. Until the calls are answered TCP is listened on: who comes then is told, if the host is
+    /// [closed](Host::close). Returns how many connections and requests were left; asked again, it waits for those.
+    pub async fn stop(&self, budget: Duration) -> usize {
         // A new start replaces a file that could not be removed.
         std::fs::remove_file(&self.socket).ok();
-        self.drain.end(&self.tasks, budget).await
+        let calls = || self.mcp.as_ref().map_or(0, Mcp::calls_in_flight);
+        self.drain.end(&self.tasks, budget, calls).await
     }
 }
 
@@ -205,8 +212,9 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 // === accepting ===
 
 async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
-    let ending = shared.tasks.ending().clone();
-    let rooms = Rooms::new(CONNECTIONS, SPARE);
+    // Not before: who looks whether the host is ready, or answers a plugin, may come by a connection of its own.
+    let ending = shared.drain.closing().clone();
+    let rooms = Rooms::new((CONNECTIONS, SPARE), "TCP", &shared.connections.tcp);
     while let Some(seat) = seat(&rooms, &ending).await {
         tokio::select! {
             () = ending.cancelled() => return,
@@ -227,7 +235,7 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
     let ending = shared.tasks.ending().clone();
-    let rooms = Rooms::new(LOCAL_CONNECTIONS, SPARE);
+    let rooms = Rooms::new((LOCAL_CONNECTIONS, SPARE), "the unix socket", &shared.connections.unix);
     while let Some(seat) = seat(&rooms, &ending).await {
         tokio::select! {
             () = ending.cancelled() => return,

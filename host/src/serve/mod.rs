@@ -65,7 +65,8 @@ mod tests {
     fn the_reference_names_every_code_and_every_cause() {
         let code = |code: &Code| {
             let status = super::problem::status(*code).as_u16();
-            format!("| `{}` | {status} | {} |", code.as_str(), code.title())
+            let number = crate::mcp::failure::error(&crate::route::Failure::new(*code, "")).code;
+            format!("| `{}` | {status} | {number} | {} |", code.as_str(), code.title())
         };
         assert_eq!(rows("Codes"), Code::ALL.iter().map(code).collect::<Vec<_>>());
         let cause =

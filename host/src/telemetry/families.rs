@@ -62,6 +62,10 @@ families! {
     JOURNAL = "host_journal_state" Gauge ["state"]
         "1 for the state of the journal of calls (ok, failing, off), 0 for the others";
     SESSIONS = "host_sessions_open" Gauge [] "MCP sessions of clients of the legacy era";
+    CONNECTIONS = "host_connections_open" Gauge ["socket"]
+        "Connections of clients: of 1024 over `tcp` and 128 over `unix`, and 64 more on each for health and administration";
+    FULL = "host_connections_full_total" Counter ["socket"]
+        "How often all connections came to be in use, so that calls over further ones were refused";
     WAITING = "host_waiting_bytes" Gauge [] "Answers and messages that wait for clients to take them";
     CUT_OFF = "host_clients_cut_off_total" Counter [] "Clients that were cut off because too much waited for them";
     BUILD = "host_build_info" Gauge ["version"] "1, with the version of the host";
@@ -89,7 +93,7 @@ mod tests {
     use super::{ALL, Kind, rows};
 
     /// What is counted in things, and is no total.
-    const THINGS: [&str; 8] = [
+    const THINGS: [&str; 9] = [
         "host_journal_state",
         "host_plugin_state",
         "host_plugin_up",
@@ -97,6 +101,7 @@ mod tests {
         "host_instance_inflight",
         "host_queue_depth",
         "host_sessions_open",
+        "host_connections_open",
         "process_open_fds",
     ];
 

@@ -2,16 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use wharf::process::Level;
 use wharf_core::manifest::{Sandbox, Seccomp};
 use wharf_plugin_api::{Cause, CauseKind};
 
 use super::{Ground, files, off};
-
-/// Nobody's number on every Linux.
-const NOBODY: &str = "65534";
+use crate::harness::{OfNobody, passes};
 
 #[test]
 fn an_unprivileged_host_enforces_the_same() {
@@ -19,28 +16,11 @@ fn an_unprivileged_host_enforces_the_same() {
         eprintln!("SKIPPED: the tests do not run as root, so all of them show this, but for setuid programs");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    // Where these were built another user may not look.
-    std::fs::copy(std::env::current_exe().unwrap(), at("host")).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_wharf"), at("wharf")).unwrap();
-    std::fs::copy("/usr/bin/id", at("id")).unwrap();
-    std::fs::set_permissions(at("id"), PermissionsExt::from_mode(0o4755)).unwrap();
-    let output = Command::new("setpriv")
-        .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"])
-        .arg(at("host"))
-        .args(["--exact", "sandbox::unprivileged::program", "--ignored", "--nocapture"])
-        .current_dir("/")
-        .env("WHARF_TEST_SHIM", at("wharf"))
-        .env("WHARF_TEST_SETUID", at("id"))
-        .env("PATH", "/usr/bin:/bin")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    eprintln!("{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"));
+    let host = OfNobody::new();
+    let id = host.at("id");
+    std::fs::copy("/usr/bin/id", &id).unwrap();
+    std::fs::set_permissions(&id, PermissionsExt::from_mode(0o4755)).unwrap();
+    passes(host.program(&[]).env("WHARF_TEST_SETUID", id), "sandbox::unprivileged::program");
 }
 
 /// A host of another user.
@@ -81,5 +61,5 @@ async fn program() {
     assert!(Path::new(&id).metadata().unwrap().permissions().mode() & 0o4000 != 0);
     let gains = Sandbox { no_new_privs: false, ..off() };
     assert_eq!(ground.said(ground.launch(&id, &["-u"], gains)).await, "0\n");
-    assert_eq!(ground.said(ground.launch(&id, &["-u"], off())).await, format!("{NOBODY}\n"));
+    assert_eq!(ground.said(ground.launch(&id, &["-u"], off())).await, format!("{}\n", OfNobody::USER));
 }

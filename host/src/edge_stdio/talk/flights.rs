@@ -178,6 +178,9 @@ impl Flights {
         if table.contains_key(id) {
             return Err(RpcError::new(INVALID_REQUEST, "a request with this id is in flight already"));
         }
+        if lane == Lane::Listen && self.open.is_closed() {
+            return Err(RpcError::new(BUSY, "the host is ending; another one may take its place"));
+        }
         if lane == Lane::Listen && self.listens.available_permits() == 0 {
             let text = format!(
                 "{LISTENS} listens of this connection are open; close one, or ask for more in one of them"

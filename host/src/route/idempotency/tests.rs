@@ -10,13 +10,13 @@ use wharf_core::idempotency::Key;
 use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Caller, Delivery, Reply};
 
-use super::{Keys, LARGEST};
+use super::{Keys, LARGEST, digest};
 use crate::journal::Journal;
 use crate::plugin::testkit::{Answer, Kit, Script, manifest, raw};
 use crate::route::book::Book;
 use crate::route::call::Call;
 use crate::route::routing::Routing;
-use crate::route::{CallSpec, Failure, Settled};
+use crate::route::{CallSpec, Failure, Payload, Settled};
 
 const DIED: Answer = Answer::Fails(CallErrorKind::Connection, Delivery::Unknown);
 const REFUSED: Answer = Answer::Fails(CallErrorKind::Connection, Delivery::NotDelivered);
@@ -210,4 +210,25 @@ async fn a_key_that_would_be_forgotten_is_refused() {
     assert_eq!((failure.code, failure.delivery), (Code::Overloaded, Some(Delivery::Queued)));
     assert!(failure.detail.contains("journal"), "{}", failure.detail);
     assert_eq!(desk.executions(), 0);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "there is no host whose tasks these could be")]
+fn large_arguments_are_read_beside_the_worker() {
+    let large = RawValue::from_string(format!("\"{}\"", "x".repeat(3 << 20))).unwrap();
+    let payload = Payload::Call { arguments: Some(large.into()), meta: None };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let told = runtime.block_on(async {
+        tokio::spawn(async move {
+            let (tell, told) = std::sync::mpsc::channel();
+            tokio::spawn(async move { tell.send(()) });
+            // The only worker is free for the other task.
+            digest(&payload, |_| {
+                told.recv_timeout(Duration::from_secs(20)).expect("it holds up the others");
+                [7; 32]
+            })
+        })
+        .await
+    });
+    assert_eq!(told.unwrap(), [7; 32]);
 }

@@ -60,6 +60,7 @@ fn stub_of(held: Held, connections: usize) -> Stub {
         drain: Arc::default(),
         door: Door::new(Guard::default(), Auth::Open, router, None),
         held,
+        connections: Default::default(),
         tasks: Tasks::default(),
     });
     Stub { shared, room: Arc::new(Semaphore::new(connections)), dropped, entered }
@@ -251,7 +252,8 @@ async fn the_end_waits_for_a_slow_reader_and_not_for_one_that_takes_nothing() {
             }
         }
     };
-    let (left, ()) = tokio::join!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(600)), read);
+    let (left, ()) =
+        tokio::join!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(600), || 0), read);
     assert!(taken > 4 << 20, "the answer in flight came to its end, {taken} bytes");
     assert_eq!((left, stub.room.available_permits()), (0, 2));
     drop(stopped);
@@ -260,7 +262,7 @@ async fn the_end_waits_for_a_slow_reader_and_not_for_one_that_takes_nothing() {
     stopped.write_all(BIG).await.unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
     let began = Instant::now();
-    assert_eq!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(600)).await, 0);
+    assert_eq!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(600), || 0).await, 0);
     assert!(began.elapsed() < 2 * STUCK, "{:?}", began.elapsed());
     drop(stopped);
 }
@@ -273,7 +275,7 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     let mut first = [0; 12];
     stream.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    assert_eq!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(10)).await, 0);
+    assert_eq!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(10), || 0).await, 0);
 }
 
 fn settings(state: &std::path::Path, listen: &str, auth: bool) -> Settings {

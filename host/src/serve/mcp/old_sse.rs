@@ -24,6 +24,7 @@ use crate::serve::body::JsonBody;
 use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
 use crate::serve::taking::taker_of;
+use crate::serve::trace::Traced;
 use crate::tasks::Tasks;
 
 /// Connections at a time; each is one of the edge's connections anyway.
@@ -72,13 +73,15 @@ pub(super) async fn message(
     State(edge): State<McpEdge>,
     Visit(visitor): Visit,
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Answer {
     let Query(Which { session }) =
         which.map_err(|error| Problem::new(Code::BadRequest, error.to_string()))?;
     let talk = edge.old.find(&session).filter(|talk| *talk.visitor() == visitor);
     let Some(talk) = talk else { return Ok(Refusal::no_session(None).into_response()) };
-    talk.take(&body.unwrap_or_default()).await;
+    let traced = Traced::of(&headers);
+    talk.take_with(&body.unwrap_or_default(), |params| traced.put(params)).await;
     let response: Response = accepted();
     Ok(response)
 }

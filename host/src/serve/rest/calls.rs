@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
-use axum::response::IntoResponse as _;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -18,6 +19,7 @@ use wharf_core::catalog::Tool;
 use wharf_core::{Code, Outcome, PluginId};
 use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
+use super::input::Own;
 use super::params::Names;
 use super::room::Room;
 use super::tries::{Tries, marked};
@@ -25,7 +27,7 @@ use super::{Edge, input, progress, raw_json};
 use crate::held::{Events, Taker};
 use crate::mcp::forward::Forwarded;
 use crate::mcp::modern::{Brought, MISSING_CAPABILITY, open_to_questions};
-use crate::mcp::park::{Live, Passed};
+use crate::mcp::park::{Live, Origin, Passed};
 use crate::route::{CallEvent, CallSpec, Edge as EdgeKind, Failure, Settled};
 use crate::serve::auth::Principal;
 use crate::serve::body::{self, JsonBody};
@@ -118,29 +120,52 @@ async fn run(
         }
     };
     checked(edge, &tool, wanted.arguments).await?;
-    let (streams, durable) = (sse::wanted(headers), input::durable(headers)?);
-    let said = (durable, Traced::of(headers), tries);
-    let live = live(edge, &tool, principal, &wanted, (streams, said)).await?;
-    let park = edge.mcp.park();
+    let own = Own::of(headers, tries, wanted.meta)?;
+    let (streams, keyed) = (sse::wanted(headers), own.tries.key.is_some());
+    let live = live(edge, &tool, principal, &wanted, (streams, own, Traced::of(headers))).await?;
     if streams {
         let origin = input::origin(principal, &tool, wanted.arguments);
-        let (sender, events) = Events::new(edge.host.held(), progress::QUEUE);
-        let (park, taker) = (park.clone(), Arc::clone(taker));
-        let call = async move {
-            // The router drops what a slow client has no room for; this is the same queue, one step on.
-            let mut hear = |event| {
-                sender.try_send(progress::event_frame(event));
-            };
-            let passed = park.pass(live, || origin.clone(), &mut hear).await;
-            passed_answer(&tool, passed).map(|body| taker.hold(body.into()))
-        };
-        return Ok(sse::respond(progress::stream(&edge.tasks, call, events)));
+        return Ok(streamed(edge, tool, live, (origin, keyed), taker));
     }
     let origin = || input::origin(principal, &tool, wanted.arguments);
-    let passed = park.pass(live, origin, &mut drop).await;
-    let replayed = matches!(&passed, Passed::Ended(Ok(settled)) if settled.replayed);
+    let passed = edge.mcp.park().pass(live, origin, &mut drop).await;
+    let replayed = passed.is_replayed();
     let response = passed_answer(&tool, passed).map(|body| raw_json(StatusCode::OK, body));
     Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+}
+
+/// The answer as a stream of events.
+fn streamed(
+    edge: &Edge,
+    tool: Arc<Tool>,
+    live: Live,
+    (origin, keyed): (Origin, bool),
+    taker: &Arc<Taker>,
+) -> Response {
+    let (sender, events) = Events::new(edge.host.held(), progress::QUEUE);
+    let (park, taker) = (edge.mcp.park().clone(), Arc::clone(taker));
+    let call = async move {
+        // The router drops what a slow client has no room for; this is the same queue, one step on.
+        let mut hear = |event| {
+            sender.try_send(progress::event_frame(event));
+        };
+        let passed = park.pass(live, || origin.clone(), &mut hear).await;
+        let replayed = passed.is_replayed();
+        (replayed, passed_answer(&tool, passed).map(|body| taker.hold(body.into())))
+    };
+    if !keyed {
+        let call = async { call.await.1 };
+        return sse::respond(progress::stream(&edge.tasks, call, events));
+    }
+    let mut call = Box::pin(call);
+    // An answer that is kept is there at once, and so before the head of the stream.
+    match call.as_mut().now_or_never() {
+        Some((replayed, outcome)) => {
+            let call = std::future::ready(outcome);
+            marked(sse::respond(progress::stream(&edge.tasks, call, events)), replayed)
+        }
+        None => sse::respond(progress::stream(&edge.tasks, async { call.await.1 }, events)),
+    }
 }
 
 /// What does not fit the tool's schema is counted, and goes no further.
@@ -155,7 +180,7 @@ async fn live(
     tool: &Tool,
     principal: &Principal,
     wanted: &Wanted<'_>,
-    (streams, (durable, traced, tries)): (bool, (bool, Traced, Tries)),
+    (streams, own, traced): (bool, Own, Traced),
 ) -> Result<Live, Problem> {
     if let Some(token) = wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
         let origin = input::origin(principal, tool, wanted.arguments);
@@ -166,12 +191,13 @@ async fn live(
         }
         return Ok(live);
     }
-    let payload = input::payload(tool, wanted)?;
+    let meta = own.rest(wanted.meta);
+    let payload = input::payload(tool, wanted, meta)?;
     let mut spec = CallSpec { payload, ..spec(tool, input::caller(principal), None) };
-    spec.durable = durable;
+    spec.durable = own.durable;
     spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
-    spec.trace = traced.with(wanted.meta);
-    tries.put(&mut spec);
+    spec.trace = traced.with(meta);
+    own.tries.put(&mut spec);
     let events = streams.then(|| {
         let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
         spec.events = Some(sender);

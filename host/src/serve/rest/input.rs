@@ -8,12 +8,15 @@ use std::sync::{Arc, LazyLock};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::{RawValue, to_raw_value};
 use wharf_core::catalog::{Face, Tool};
+use wharf_core::idempotency::{BadKey, Key};
 use wharf_core::{Code, splice};
 use wharf_plugin_api::{Caller, Client};
 
 use super::calls::Wanted;
+use super::tries::Tries;
+use crate::mcp::forward::KEY;
 use crate::mcp::park::Origin;
-use crate::route::Payload;
+use crate::route::{Payload, durable};
 use crate::serve::auth::Principal;
 use crate::serve::problem::Problem;
 
@@ -45,6 +48,47 @@ pub(super) fn durable(headers: &HeaderMap) -> Result<bool, Problem> {
     }
 }
 
+/// What a call says to us, by headers or by `meta`, and not to the plugin.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) tries: Tries,
+    pub(super) durable: bool,
+    /// What is left of `meta` without it; `None`: all of it.
+    rest: Option<Box<RawValue>>,
+}
+
+impl Own {
+    /// Headers and `meta` say the same or one of them says nothing; that a call is to be durable, one of them says.
+    pub(super) fn of(headers: &HeaderMap, tries: Tries, meta: Option<&RawValue>) -> Result<Self, Problem> {
+        let own = Self { tries, durable: durable(headers)?, rest: None };
+        let holds = |meta: &&RawValue| splice::may_hold(meta, KEY) || splice::may_hold(meta, durable::KEY);
+        // The way of nearly every call: nothing is said there.
+        let Some(meta) = meta.filter(holds) else { return Ok(own) };
+        let wrong = |key: &str, why: &dyn std::fmt::Display| {
+            Problem::new(Code::BadRequest, format!("\"meta\"[{key:?}]: {why}"))
+        };
+        let Self { mut tries, mut durable, .. } = own;
+        if let Some(given) = splice::field(meta, KEY) {
+            let text = serde_json::from_str::<String>(given.get()).map_err(|_| wrong(KEY, &BadKey))?;
+            let key = Key::new(&text).map_err(|error| wrong(KEY, &error))?;
+            if tries.key.as_ref().is_some_and(|other| *other != key) {
+                return Err(wrong(KEY, &"the header Idempotency-Key says another; send one of them"));
+            }
+            tries.key = Some(key);
+        }
+        if let Some(given) = splice::field(meta, durable::KEY) {
+            let said = given.get().parse::<bool>();
+            durable |= said.map_err(|_| wrong(durable::KEY, &"it is either true or false"))?;
+        }
+        Ok(Self { tries, durable, rest: splice::without_fields(meta, &[KEY, durable::KEY]) })
+    }
+
+    /// What the plugin gets of this `meta`.
+    pub(super) fn rest<'a>(&'a self, meta: Option<&'a RawValue>) -> Option<&'a RawValue> {
+        self.rest.as_deref().or(meta)
+    }
+}
+
 /// The request that a call comes from.
 pub(super) fn origin(principal: &Principal, tool: &Tool, arguments: Option<&RawValue>) -> Origin {
     Origin {
@@ -57,12 +101,12 @@ pub(super) fn origin(principal: &Principal, tool: &Tool, arguments: Option<&RawV
 }
 
 /// What goes to the plugin. Only who brings answers needs more than the pieces of a call.
-pub(super) fn payload(tool: &Tool, wanted: &Wanted<'_>) -> Result<Payload, Problem> {
+pub(super) fn payload(tool: &Tool, wanted: &Wanted<'_>, meta: Option<&RawValue>) -> Result<Payload, Problem> {
     let owned = |raw: Option<&RawValue>| raw.map(|raw| Arc::from(raw.to_owned()));
     if wanted.answers.is_none() && wanted.state.is_none() {
-        return Ok(Payload::Call { arguments: owned(wanted.arguments), meta: owned(wanted.meta) });
+        return Ok(Payload::Call { arguments: owned(wanted.arguments), meta: owned(meta) });
     }
-    let params = splice::call_params(&tool.name, wanted.arguments, wanted.meta);
+    let params = splice::call_params(&tool.name, wanted.arguments, meta);
     let mut params = params.map_err(|error| unwritten(&error))?;
     let state = wanted.state.as_ref().map(to_raw_value).transpose().map_err(|error| unwritten(&error))?;
     for (key, value) in [("inputResponses", wanted.answers), ("requestState", state.as_deref())] {

@@ -40,10 +40,15 @@ fn everything_can_be_asked() {
 #[test]
 fn answers_go_along_as_they_came_and_nothing_does_without_them() {
     let plain = br#"{"arguments":{ "a":1.0}}"#;
-    assert!(matches!(payload(&tool(), &wanted(plain)), Ok(Payload::Call { arguments: Some(_), meta: None })));
+    assert!(matches!(
+        payload(&tool(), &wanted(plain), None),
+        Ok(Payload::Call { arguments: Some(_), meta: None })
+    ));
     let body =
         br#"{"arguments":{ "a":1.0},"meta":{"x":1},"inputResponses":{"k" : 1.0},"requestState":"s\""}"#;
-    let Ok(Payload::Params(Some(params))) = payload(&tool(), &wanted(body)) else { panic!() };
+    let Ok(Payload::Params(Some(params))) = payload(&tool(), &wanted(body), wanted(body).meta) else {
+        panic!()
+    };
     let expected = r#"{"name":"t","arguments":{ "a":1.0},"_meta":{"x":1},"inputResponses":{"k" : 1.0},"requestState":"s\""}"#;
     assert_eq!(params.get(), expected);
 }
