@@ -260,6 +260,8 @@ async fn what_takes_longer_than_the_end_may_is_told_so_and_reads_as_unknown() {
         for stream in streams {
             last.push(stream.all().await.pop().expect("an answer").json());
         }
+        of_mcp(&pipe.answer(1));
+        of_mcp(&pipe.answer(2));
         assert_eq!((&last[0]["code"], &last[0]["delivery"]), (&json!("outcome_unknown"), &json!("unknown")));
     }
     assert!(host.wait().success(), "it exits with 0");

@@ -193,13 +193,16 @@ impl Talk {
     /// Lets out the answer that opens the session, and then what it says beside its requests. Its end is the end of the
     /// talk.
     fn follow(&self, session: Arc<Session>, opened: Option<Bytes>) {
-        let (out, over) = (self.out.clone(), self.over().clone());
+        let (out, over, ending) = (self.out.clone(), self.over().clone(), self.tasks.ending().clone());
         self.tasks.spawn(tracing::debug_span!("feed"), async move {
             tokio::select! {
                 () = drain(opened, session.feed(), &out) => {}
                 () = over.cancelled() => {}
             }
-            over.cancel();
+            // With the host a session ends before its last answers are out: they are waited for elsewhere.
+            if !ending.is_cancelled() {
+                over.cancel();
+            }
         });
     }
 
