@@ -3,9 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use serde_json::value::RawValue;
 use wharf_core::trace_context::{self, KEYS, TraceContext};
+
+/// The names of the headers: the keys.
+const NAMES: [HeaderName; 3] =
+    [HeaderName::from_static(KEYS[0]), HeaderName::from_static(KEYS[1]), HeaderName::from_static(KEYS[2])];
 
 /// What the headers say of a trace; nothing, of nearly every request, and then nothing was looked at but that.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +17,7 @@ pub(super) struct Traced(Option<Box<TraceContext>>);
 
 impl Traced {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        if !KEYS.iter().any(|key| headers.contains_key(*key)) {
+        if !NAMES.iter().any(|name| headers.contains_key(name)) {
             return Self(None);
         }
         let heard = TraceContext::of_headers(|name| joined(headers, name));
