@@ -21,6 +21,8 @@
 mod envelope;
 mod head;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -117,6 +117,13 @@ impl<'a> Meta<'a> {
         }))
     }
 
+    /// Likewise, by the strict reader alone.
+    #[cfg(test)]
+    pub(super) fn strict(params: &'a RawValue) -> Result<Option<Self>, RpcError> {
+        let meta = read::<Params<'_>>(params)?.meta.filter(|meta| is_object(meta));
+        meta.map(read).transpose()
+    }
+
     /// What the message claims to be; `None` if it has no key of an envelope.
     pub(super) fn claim(&self) -> Result<Option<Claim<'a>>, RpcError> {
         if let Some(version) = self.version {
