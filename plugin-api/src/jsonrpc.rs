@@ -223,9 +223,8 @@ pub fn notification(method: &str, params: Option<&RawValue>) -> Vec<u8> {
 #[must_use]
 pub fn response(id: &Id, reply: &Reply) -> Vec<u8> {
     let room = if let Reply::Result(raw) = reply { raw.get().len() } else { 0 };
-    let mut out = Vec::with_capacity(room + id.as_str().len() + 64);
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    out.extend_from_slice(id.as_str().as_bytes());
+    let mut out = Vec::with_capacity(room + id.as_bytes().len() + 64);
+    begin_response(&mut out, id);
     match reply {
         Reply::Result(raw) => {
             out.extend_from_slice(b",\"result\":");
@@ -240,22 +239,57 @@ pub fn response(id: &Id, reply: &Reply) -> Vec<u8> {
     out
 }
 
+/// Writes a response whose result has more members at its end than this one: `more` is them, without braces. What is no
+/// object gets none.
+#[must_use]
+pub fn response_with(id: &Id, result: &RawValue, more: &str) -> Vec<u8> {
+    let text = result.get();
+    let inside = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).filter(|_| !more.is_empty());
+    let mut out = Vec::with_capacity(text.len() + more.len() + id.as_bytes().len() + 64);
+    begin_response(&mut out, id);
+    out.extend_from_slice(b",\"result\":");
+    match inside {
+        None => out.extend_from_slice(text.as_bytes()),
+        Some(inside) => {
+            out.push(b'{');
+            out.extend_from_slice(inside.as_bytes());
+            if !inside.trim_ascii().is_empty() {
+                out.push(b',');
+            }
+            out.extend_from_slice(more.as_bytes());
+            out.push(b'}');
+        }
+    }
+    out.push(b'}');
+    out
+}
+
+fn begin_response(out: &mut Vec<u8>, id: &Id) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    out.extend_from_slice(id.as_bytes());
+}
+
 /// Replaces every CR and LF by a space, in place. Legal on any validated JSON, whose strings hold neither as a byte; without
 /// it pretty-printed arguments would smuggle a second message into a line or an SSE frame.
 pub fn single_line(json: &mut [u8]) {
-    // Each byte is written, changed or not: so many are done at once.
-    for byte in json {
-        *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+    let mut rest = json;
+    // Nearly every message is one line already, and some are long.
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        let (line, behind) = rest.split_at_mut(at + 1);
+        if let Some(end) = line.last_mut() {
+            *end = b' ';
+        }
+        rest = behind;
     }
 }
 
 fn message(id: Option<&Id>, method: &str, params: Option<&RawValue>) -> Vec<u8> {
-    let room = method.len() + params.map_or(0, |p| p.get().len()) + id.map_or(0, |id| id.as_str().len());
+    let room = method.len() + params.map_or(0, |p| p.get().len()) + id.map_or(0, |id| id.as_bytes().len());
     let mut out = Vec::with_capacity(64 + room);
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",");
     if let Some(id) = id {
         out.extend_from_slice(b"\"id\":");
-        out.extend_from_slice(id.as_str().as_bytes());
+        out.extend_from_slice(id.as_bytes());
         out.push(b',');
     }
     out.extend_from_slice(b"\"method\":");

@@ -1,10 +1,12 @@
 //! Edits of raw JSON that touch only what is ours: every other byte stays as it was.
 //!
-//! Nothing here builds a tree. An object is read for the places of its top-level values; an edit copies the text around
-//! one of them. A key that stands twice is edited at both places, since two readers could choose differently.
+//! Nothing here builds a tree. An object is looked through for the places of its top-level values; an edit copies the text
+//! around one of them. What comes in is JSON already, and so is what goes out: neither is read again, however large it is.
+//! A key that stands twice is edited at both places, since two readers could choose differently.
 //!
 //! What is not here: what the keys mean, but for the one that every request of ours carries (`_meta.progressToken`).
 
+mod known;
 mod scan;
 
 use std::borrow::Cow;
@@ -13,8 +15,8 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// The key of a message's metadata.
@@ -24,23 +26,59 @@ const PROGRESS_TOKEN: &str = "progressToken";
 /// Every request is searched for it: to make the finder anew costs more than to use it.
 static TOKEN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PROGRESS_TOKEN));
 
-/// Below this the members of an object are found as fast as it is told that it does not hold a key.
-const SMALL: usize = 1 << 10;
+/// An object that is longer is searched for the letters of a key before its members are told apart.
+const LONG: usize = 1 << 10;
 
 /// The value of a top-level key. `None` if `object` is no object or has no such key; the last one if it has several.
 #[must_use]
 pub fn field<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
-    let text = object.get();
-    if text.len() > SMALL && !may_hold(object, key) {
+    if object.get().len() > LONG && !may_hold(object, key) {
         return None;
     }
-    let mut found = None;
+    let [found] = fields(object, [key]);
+    found
+}
+
+/// The values of several keys, found in one look; each as [`field`] finds it.
+#[must_use]
+pub fn fields<'a, const N: usize>(object: &'a RawValue, keys: [&str; N]) -> [Option<&'a RawValue>; N] {
+    let text = object.get();
+    let mut found = [const { None }; N];
     scan::members(text, |name, value| {
-        if is_key(name, key) {
-            found = Some(value);
+        let place = keys.iter().zip(&mut found).find(|(key, _)| is_key(name, key));
+        if let Some((_, place)) = place {
+            *place = Some(value);
         }
     });
-    serde_json::from_str(text.get(found?)?).ok()
+    found.map(|value| known::part(text.get(value?)?))
+}
+
+/// Likewise, where every reader finds the same. `None` if one might not, and a stricter one has to decide: a key stands twice,
+/// any of the object's keys is spelled with an escape, or it is no object.
+#[must_use]
+pub fn plain_fields<'a, const N: usize>(
+    object: &'a RawValue,
+    keys: [&str; N],
+) -> Option<[Option<&'a RawValue>; N]> {
+    let text = object.get();
+    let (mut found, mut plain) = ([const { None }; N], true);
+    let is_object = scan::members(text, |name, value| {
+        plain &= memchr::memchr(b'\\', name.as_bytes()).is_none();
+        if let Some((_, place)) = keys.iter().zip(&mut found).find(|(key, _)| **key == name) {
+            plain &= place.replace(value).is_none();
+        }
+    });
+    (is_object && plain).then(|| found.map(|value| known::part(text.get(value?)?)))
+}
+
+/// What a string says. `None` if it is none.
+#[must_use]
+pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let said = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    if memchr::memchr(b'\\', said.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(said));
+    }
+    serde_json::from_str(value.get()).ok().map(Cow::Owned)
 }
 
 /// Tells `each` what stands between the quotes of each top-level key, and its value, in order. False: it is no object.
@@ -66,7 +104,7 @@ pub fn may_hold(object: &RawValue, key: &str) -> bool {
     always || memchr::memmem::find(bytes, key.as_bytes()).is_some() || holds_escape(bytes)
 }
 
-/// Whether a letter, or a slash, may be spelled with an escape, which begins like this.
+/// Whether a letter of a key, or its slash, may be spelled with an escape.
 fn holds_escape(json: &[u8]) -> bool {
     memchr::memchr_iter(b'\\', json).any(|at| matches!(json.get(at + 1), Some(b'u' | b'/')))
 }
@@ -82,23 +120,31 @@ pub fn items(array: &[u8], most: usize) -> Option<Vec<&RawValue>> {
 /// The object with `key` set to `value`: replaced where it stands, else added at the end. `None` if it is no object.
 #[must_use]
 pub fn with_field(object: &RawValue, key: &str, value: &RawValue) -> Option<Box<RawValue>> {
-    edit(object, key, &|_| Some(value.to_owned()))
+    with_fields(object, &[(key, value)])
+}
+
+/// Likewise, with several at once, no key of which stands there twice.
+#[must_use]
+pub fn with_fields(object: &RawValue, set: &[(&str, &RawValue)]) -> Option<Box<RawValue>> {
+    let value = |n: usize, _: Option<&RawValue>| set.get(n).map(|(_, value)| Cow::Borrowed(*value));
+    let keys: Vec<&str> = set.iter().map(|(key, _)| *key).collect();
+    edit(object, &keys, set.iter().map(|(_, value)| value.get().len()).sum(), &value)
 }
 
 /// Writes the object with `key` set to `value`, which must be JSON, behind what `out` holds: replaced where it stands, else
 /// added at the end. False: it is no object, and nothing is written.
 pub fn write_with_field(out: &mut Vec<u8>, object: &RawValue, key: &str, value: &str) -> bool {
     let text = object.get();
-    let (Some(places), Some(close)) = (Places::of(text, key), text.rfind('}')) else { return false };
+    let (Some(members), Some(close)) = (members(text), text.rfind('}')) else { return false };
     let mut copied = 0;
-    for place in &places.of_key {
+    for (_, place) in members.iter().filter(|(name, _)| is_key(name, key)) {
         out.extend_from_slice(text.get(copied..place.start).unwrap_or_default().as_bytes());
         out.extend_from_slice(value.as_bytes());
         copied = place.end;
     }
     if copied == 0 {
         out.extend_from_slice(text.get(..close).unwrap_or_default().as_bytes());
-        out.extend_from_slice(if places.is_empty { b"" } else { b"," });
+        out.extend_from_slice(if members.is_empty() { b"" } else { b"," });
         // A text becomes JSON always.
         out.extend_from_slice(&serde_json::to_vec(key).unwrap_or_default());
         out.push(b':');
@@ -113,8 +159,9 @@ pub fn write_with_field(out: &mut Vec<u8>, object: &RawValue, key: &str, value: 
 #[must_use]
 pub fn without_fields(object: &RawValue, keys: &[&str]) -> Option<Box<RawValue>> {
     let text = object.get();
-    let members = Members::of(object)?.0;
-    if !members.iter().any(|(name, _)| keys.contains(&name.as_ref())) {
+    let members = members(text)?;
+    let goes = |name: &str| keys.iter().any(|key| is_key(name, key));
+    if !members.iter().any(|(name, _)| goes(name)) {
         return Some(object.to_owned());
     }
     // A member reaches from the end of the one before it (or the brace) to the end of its value.
@@ -124,8 +171,8 @@ pub fn without_fields(object: &RawValue, keys: &[&str]) -> Option<Box<RawValue>>
     let open = text.find('{')? + 1;
     let mut from = open;
     for (name, value) in &members {
-        let end = value.get().as_ptr() as usize - text.as_ptr() as usize + value.get().len();
-        if keys.contains(&name.as_ref()) {
+        let end = value.end;
+        if goes(name) {
             out.push_str(text.get(copied..from)?);
             copied = end;
         } else if !kept && copied > open {
@@ -139,22 +186,22 @@ pub fn without_fields(object: &RawValue, keys: &[&str]) -> Option<Box<RawValue>>
         from = end;
     }
     out.push_str(text.get(copied..)?);
-    raw(out)
+    known::whole(out)
 }
 
 /// `params` whose `_meta.progressToken` is `token`. Unknown keys of `_meta` stay. What is no object stays as it is,
 /// since no token can be added to it.
 #[must_use]
 pub fn with_meta_progress_token(params: Option<&RawValue>, token: u64) -> Option<Box<RawValue>> {
-    let token = raw(token.to_string())?;
+    let token = known::whole(token.to_string())?;
     let Some(params) = params else {
-        return raw(format!("{{\"{META}\":{{\"{PROGRESS_TOKEN}\":{token}}}}}"));
+        return known::whole(format!("{{\"{META}\":{{\"{PROGRESS_TOKEN}\":{token}}}}}"));
     };
-    let edited = edit(params, META, &|meta| match meta {
+    let edited = edit(params, &[META], 2 * PROGRESS_TOKEN.len() + 20, &|_, meta| match meta {
         Some(meta) if meta.get() != "null" => {
-            Some(with_field(meta, PROGRESS_TOKEN, &token).unwrap_or_else(|| meta.to_owned()))
+            Some(Cow::Owned(with_field(meta, PROGRESS_TOKEN, &token).unwrap_or_else(|| meta.to_owned())))
         }
-        Some(_) | None => raw(format!("{{\"{PROGRESS_TOKEN}\":{token}}}")),
+        Some(_) | None => known::whole(format!("{{\"{PROGRESS_TOKEN}\":{token}}}")).map(Cow::Owned),
     });
     Some(edited.unwrap_or_else(|| params.to_owned()))
 }
@@ -209,97 +256,46 @@ impl<'de> Visitor<'de> for Items {
     }
 }
 
-/// Where the values of a key stand in an object.
-struct Places {
-    of_key: Vec<Range<usize>>,
-    /// Whether the object has no members at all.
-    is_empty: bool,
+/// The top-level members of an object, in order: what stands between the quotes of each key, and where its value does. `None`
+/// if it is no object.
+fn members(text: &str) -> Option<Vec<(&str, Range<usize>)>> {
+    let mut members = Vec::with_capacity(8);
+    scan::members(text, |name, value| members.push((name, value))).then_some(members)
 }
 
-/// The top-level members of an object, in order.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// Makes the value of one of the keys that are edited, by its number, of what stands there.
+type Make<'m, 'v> = dyn Fn(usize, Option<&RawValue>) -> Option<Cow<'v, RawValue>> + 'm;
 
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Replaces the value of each `key`, or adds one at the end; `make` gets what stands there. `None` if it is no object.
-fn edit(
-    object: &RawValue,
-    key: &str,
-    make: &dyn Fn(Option<&RawValue>) -> Option<Box<RawValue>>,
-) -> Option<Box<RawValue>> {
+/// Replaces the value of each of the keys where it stands, or adds it at the end; `room` is about what is added in bytes.
+/// `None` if it is no object.
+fn edit(object: &RawValue, keys: &[&str], room: usize, make: &Make<'_, '_>) -> Option<Box<RawValue>> {
     let text = object.get();
-    let places = Places::of(text, key)?;
-    let mut out = String::with_capacity(text.len() + key.len() + 48);
+    let members = members(text)?;
+    let key_room: usize = keys.iter().map(|key| key.len() + 4).sum();
+    let mut out = String::with_capacity(text.len() + key_room + room);
     let mut copied = 0;
-    for place in places.of_key {
-        out.push_str(text.get(copied..place.start)?);
-        out.push_str(make(serde_json::from_str(text.get(place.clone())?).ok())?.get());
-        copied = place.end;
+    let mut found = vec![false; keys.len()];
+    for (name, value) in &members {
+        let Some(n) = keys.iter().position(|key| is_key(name, key)) else { continue };
+        out.push_str(text.get(copied..value.start)?);
+        out.push_str(make(n, Some(known::part(text.get(value.clone())?)?))?.get());
+        copied = value.end;
+        *found.get_mut(n)? = true;
     }
-    let end = if copied == 0 { text.rfind('}')? } else { text.len() };
+    let end = text.rfind('}')?;
     out.push_str(text.get(copied..end)?);
-    if copied == 0 {
-        if !places.is_empty {
+    let mut is_first = members.is_empty();
+    for (n, key) in keys.iter().enumerate().filter(|(n, _)| found.get(*n) == Some(&false)) {
+        if !is_first {
             out.push(',');
         }
+        is_first = false;
         out.push_str(&serde_json::to_string(key).ok()?);
         out.push(':');
-        out.push_str(make(None)?.get());
-        out.push_str(text.get(end..)?);
+        out.push_str(make(n, None)?.get());
     }
-    raw(out)
-}
-
-/// Validates: whatever comes out of here is JSON, also if a rule above were wrong.
-fn raw(text: String) -> Option<Box<RawValue>> {
-    RawValue::from_string(text).ok()
-}
-
-// === impl Places ===
-
-impl Places {
-    /// `None`: it is no object.
-    fn of(object: &str, key: &str) -> Option<Self> {
-        let mut places = Self { of_key: Vec::new(), is_empty: true };
-        let is_object = scan::members(object, |name, value| {
-            places.is_empty = false;
-            if is_key(name, key) {
-                places.of_key.push(value);
-            }
-        });
-        is_object.then_some(places)
-    }
-}
-
-// === impl Members ===
-
-impl<'a> Members<'a> {
-    fn of(object: &'a RawValue) -> Option<Self> {
-        serde_json::from_str(object.get()).ok()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(8);
-                while let Some((Key(key), value)) = map.next_entry()? {
-                    members.push((key, value));
-                }
-                Ok(Members(members))
-            }
-        }
-        from.deserialize_map(Collect)
-    }
+    out.push_str(text.get(end..)?);
+    known::whole(out)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use wharf_plugin_api::{Id, Reply, RpcError, jsonrpc};
 
@@ -64,7 +65,15 @@ impl Answered {
             Reply::Result(_) => AnswerKind::Handled,
             Reply::Error(error) => AnswerKind::of(error.code),
         };
-        let mut message = jsonrpc::response(id, reply);
+        Self::written(jsonrpc::response(id, reply), kind)
+    }
+
+    /// A result with more members at its end; see [`jsonrpc::response_with`].
+    pub(crate) fn with(id: &Id, result: &RawValue, more: &str) -> Self {
+        Self::written(jsonrpc::response_with(id, result, more), AnswerKind::Handled)
+    }
+
+    fn written(mut message: Vec<u8>, kind: AnswerKind) -> Self {
         jsonrpc::single_line(&mut message);
         Self { message: Some(message.into()), kind }
     }

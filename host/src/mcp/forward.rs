@@ -3,41 +3,31 @@
 //! Names become those of the plugin, and the client's own hop leaves `_meta`; every other byte stays. Both eras come through
 //! here; what an answer means to a client is not known here.
 
+mod said;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use wharf_core::catalog::{Face, Item, Kind};
-use wharf_core::idempotency::{BadKey, Key};
-use wharf_core::splice;
-use wharf_core::trace_context::TraceContext;
-use wharf_core::{Code, PluginId};
+use wharf_core::{Code, PluginId, splice};
 use wharf_plugin_api::{Caller, RpcError};
 
+pub(crate) use self::said::KEY;
+use self::said::Said;
 use super::failure;
 use crate::Host;
-use crate::route::{CallEvent, CallSpec, Failure, durable};
+use crate::route::{CallEvent, CallSpec, Failure};
 
 /// Notifications of one call that may wait for its client; what does not fit is dropped by the call.
 const EVENTS: usize = 256;
 
 /// The method that names a tool.
 const CALL: &str = "tools/call";
-/// The member of `_meta` under which a call runs at most once.
-pub(crate) const KEY: &str = "wharf/idempotencyKey";
-
-/// What of `_meta` is between a client and us alone.
-const HOP: [&str; 8] = [
-    durable::KEY,
-    KEY,
-    "io.modelcontextprotocol/protocolVersion",
-    "io.modelcontextprotocol/clientInfo",
-    "io.modelcontextprotocol/clientCapabilities",
-    "io.modelcontextprotocol/logLevel",
-    "io.modelcontextprotocol/serverInfo",
-    "io.modelcontextprotocol/subscriptionId",
-];
 
 /// A request that knows its way.
 #[derive(Debug)]
@@ -53,8 +43,16 @@ pub(crate) struct Forwarded {
 /// Whose a request is, and its params as that plugin knows them.
 struct Way {
     plugin: PluginId,
-    tool: Option<String>,
+    tool: Option<Named>,
     params: Option<Arc<RawValue>>,
+}
+
+/// A tool's names.
+struct Named {
+    /// Under which the plugin offers it.
+    own: String,
+    /// At the plugin, if that is known here.
+    upstream: Option<String>,
 }
 
 impl Forwarded {
@@ -89,13 +87,12 @@ pub(crate) async fn forward(
         "completion/complete" => completion(host, face, &caller.principal, params).await?,
         other => alone(host, face, other, params).await?,
     };
-    let key = match (&way.tool, &way.params) {
-        (Some(_), Some(params)) => key(params)?,
-        // What only reads may come twice.
-        (_, _) => None,
-    };
-    let mut forwarded = to(&way.plugin, caller, method, way.params);
-    (forwarded.spec.tool, forwarded.spec.key) = (way.tool, key);
+    let said = Said::of(way.params.as_deref());
+    // What only reads may come twice.
+    let key = if way.tool.is_some() { said.key()? } else { None };
+    let (tool, name) = way.tool.map_or((None, None), |named| (Some(named.own), named.upstream));
+    let mut forwarded = told(&way.plugin, caller, method, (way.params.as_ref(), said, name.as_deref()));
+    (forwarded.spec.tool, forwarded.spec.key) = (tool, key);
     Ok(forwarded)
 }
 
@@ -106,14 +103,31 @@ pub(crate) fn to(
     method: &str,
     params: Option<Arc<RawValue>>,
 ) -> Forwarded {
-    let meta = params.as_deref().and_then(|params| splice::field(params, "_meta"));
-    let token = meta.and_then(progress_token);
-    let trace = meta.and_then(TraceContext::of_meta).map(Box::new);
-    let durable = meta.and_then(durable_said);
-    let bare = params.as_deref().zip(meta).and_then(|(params, meta)| without_hop(params, meta, durable));
-    let params = bare.map(Into::into).or(params);
-    let spec = CallSpec::new(plugin.clone(), method.to_owned(), params, caller);
-    Forwarded::listening(CallSpec { trace, durable: durable == Some(true), ..spec }, token)
+    told(plugin, caller, method, (params.as_ref(), Said::of(params.as_deref()), None))
+}
+
+/// Likewise, with what its `_meta` says, and the name of its tool at the plugin: where a byte has to be changed at all, both
+/// are at once.
+fn told(
+    plugin: &PluginId,
+    caller: Caller,
+    method: &str,
+    (params, said, name): (Option<&Arc<RawValue>>, Said<'_>, Option<&str>),
+) -> Forwarded {
+    let bare = params.and_then(|params| said.without_hop(params, name));
+    let spec = CallSpec::new(
+        plugin.clone(),
+        known(method),
+        bare.map(Into::into).or_else(|| params.cloned()),
+        caller,
+    );
+    let (trace, durable) = (said.trace().map(Box::new), said.durable() == Some(true));
+    Forwarded::listening(CallSpec { trace, durable, ..spec }, said.token())
+}
+
+/// The name of a method, of which the usual one is kept.
+fn known(method: &str) -> Cow<'static, str> {
+    if method == CALL { Cow::Borrowed(CALL) } else { Cow::Owned(method.to_owned()) }
 }
 
 /// The plugin that owns a URI of a face, or linked it to this principal, and the URI there.
@@ -149,7 +163,7 @@ pub(crate) fn no_resource(uri: &str) -> RpcError {
 /// That it is missing, or no string.
 pub(crate) fn text(params: Option<&RawValue>, key: &str) -> Result<String, RpcError> {
     let value = params.and_then(|params| splice::field(params, key));
-    let text = value.and_then(|value| serde_json::from_str(value.get()).ok());
+    let text = value.and_then(splice::text).map(Cow::into_owned);
     text.ok_or_else(|| bad(format!("params.{key} must be a string")))
 }
 
@@ -160,14 +174,17 @@ pub(crate) fn bad(message: impl Into<String>) -> RpcError {
 
 async fn tool(host: &Host, face: &Face, params: Option<Arc<RawValue>>) -> Result<Way, RpcError> {
     let name = text(params.as_deref(), "name")?;
-    let found = |item: &Item| (item.plugin.clone(), item.own.clone());
+    let found = |item: &Item| {
+        let named = Named { own: item.own.clone(), upstream: Some(item.upstream.clone()) };
+        (item.plugin.clone(), named)
+    };
     let offered = || find(host, face, Kind::Tool, &name).as_deref().map(found);
-    let (plugin, own) = match (offered(), face) {
+    let (plugin, named) = match (offered(), face) {
         (Some(found), _) => found,
         (None, Face::Plugin(plugin)) => {
             let found = host.tool(plugin.as_str(), &name).await;
             found.map_err(|failure| failure::error(&host.turned_away(plugin.as_str(), CALL, failure)))?;
-            (plugin.clone(), name)
+            (plugin.clone(), Named { own: name, upstream: None })
         }
         (None, Face::All | Face::Group(_)) => {
             expected(host, face, &name).await?;
@@ -177,7 +194,7 @@ async fn tool(host: &Host, face: &Face, params: Option<Arc<RawValue>>) -> Result
             })?
         }
     };
-    Ok(Way { plugin, tool: Some(own), params })
+    Ok(Way { plugin, tool: Some(named), params })
 }
 
 async fn prompt(host: &Host, face: &Face, params: Option<Arc<RawValue>>) -> Result<Way, RpcError> {
@@ -289,51 +306,3 @@ fn replaced(params: Option<Arc<RawValue>>, key: &str, from: &str, to: &str) -> O
     let value = to_raw_value(to).ok()?;
     splice::with_field(params.as_deref()?, key, &value).map(Into::into)
 }
-
-/// The client's progress token: a string or an integer. Anything else is none.
-fn progress_token(meta: &RawValue) -> Option<Box<RawValue>> {
-    let token = splice::field(meta, "progressToken")?;
-    wharf_plugin_api::Id::from_raw(token).map(|_| token.to_owned())
-}
-
-/// The key of a call.
-fn key(params: &RawValue) -> Result<Option<Key>, RpcError> {
-    let bytes = params.get().as_bytes();
-    let holds = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
-    // As below.
-    if !holds("idempotencyKey") && !holds("\\") {
-        return Ok(None);
-    }
-    let Some(given) = splice::field(params, "_meta").and_then(|meta| splice::field(meta, KEY)) else {
-        return Ok(None);
-    };
-    let key = serde_json::from_str::<String>(given.get()).ok().and_then(|text| Key::new(&text).ok());
-    key.map(Some).ok_or_else(|| bad(format!("params._meta[{KEY:?}]: {BadKey}")))
-}
-
-/// Whether the call is to be durable. `None`: it does not say, or neither yes nor no; who runs it refuses that.
-fn durable_said(meta: &RawValue) -> Option<bool> {
-    let bytes = meta.get().as_bytes();
-    let holds = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
-    if !holds("durable") && !holds("\\") {
-        return None;
-    }
-    splice::field(meta, durable::KEY)?.get().parse().ok()
-}
-
-/// The params without what `_meta` says of the client's own hop. `None`: it says nothing of it. Whether it says that the call
-/// is to be `durable` was read before.
-fn without_hop(params: &RawValue, meta: &RawValue, durable: Option<bool>) -> Option<Box<RawValue>> {
-    // The way of nearly every legacy call: nothing to take out, nothing to copy. A key may be spelled with escapes.
-    let bytes = meta.get().as_bytes();
-    let holds = |needle: &str| memchr::memmem::find(bytes, needle.as_bytes()).is_some();
-    if durable.is_none() && !holds("io.modelcontextprotocol/") && !holds("idempotencyKey") && !holds("\\") {
-        return None;
-    }
-    // The first is whether it is durable: what says neither stays, to be refused.
-    let hop = HOP.get(usize::from(durable.is_none())..)?;
-    splice::with_field(params, "_meta", &splice::without_fields(meta, hop)?)
-}
-
-#[cfg(test)]
-mod tests;

@@ -21,6 +21,8 @@
 mod envelope;
 mod head;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use wharf_plugin_api::jsonrpc::{self, EnvelopeError, Message};
 use wharf_plugin_api::{Era, Id, Reply, RpcError};
 
 pub(crate) use self::envelope::Envelope;
+use self::envelope::Meta;
 pub(crate) use self::head::{Head, decoded};
 use super::ModernRequest;
 use super::exchange::{AnswerKind, Answered};
@@ -99,18 +102,22 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
     if body.trim_ascii_start().first() == Some(&b'[') {
         return batch(head, body).map(|batch| Classified::Legacy(LegacyBody::Batch(batch)));
     }
-    let message = jsonrpc::parse(body).map_err(|error| unreadable(body, &error))?;
+    let message = match plain(body) {
+        Some(message) => message,
+        None => jsonrpc::parse(body).map_err(|error| unreadable(body, &error))?,
+    };
     match message {
         Message::Request { id, method, params } => {
             let refused = |error| Rejection { id: Some(id.clone()), error };
-            if era(head, params).map_err(refused)? == Era::Legacy {
+            let meta = Meta::of(params).map_err(refused)?;
+            if era(head, meta.as_ref()).map_err(refused)? == Era::Legacy {
                 return Ok(legacy(LegacyMessage::Request {
                     id,
                     method: method.into_owned(),
                     params: owned(params),
                 }));
             }
-            let envelope = request(head, &method, params).map_err(refused)?;
+            let envelope = request(head, &method, params, meta).map_err(refused)?;
             let param_headers = head.map(Head::owned_params);
             let (method, params) = (method.into_owned(), owned(params));
             Ok(Classified::Modern(ModernMessage::Request(ModernRequest {
@@ -123,7 +130,8 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
         }
         Message::Notification { method, params } => {
             let refused = |error| Rejection { id: None, error };
-            let era = era(head, params).map_err(refused)?;
+            let meta = Meta::of(params).map_err(refused)?;
+            let era = era(head, meta.as_ref()).map_err(refused)?;
             if let (Era::Modern, Some(head)) = (era, head) {
                 head.must_not_differ(&method).map_err(refused)?;
             }
@@ -140,6 +148,22 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
             Ok(legacy(LegacyMessage::Response { id, reply }))
         }
     }
+}
+
+/// The form of nearly every request and notification: its own keys once each and spelled as they are. It is read once, and
+/// then only looked through. `None`: whatever else it is, or is not, the strict reader tells.
+fn plain(body: &[u8]) -> Option<Message<'_>> {
+    let whole: &RawValue = serde_json::from_slice(body).ok()?;
+    let keys = ["jsonrpc", "id", "method", "params", "result", "error"];
+    let [version, id, method, params, None, None] = splice::plain_fields(whole, keys)? else { return None };
+    if version?.get() != "\"2.0\"" {
+        return None;
+    }
+    let method = splice::text(method?)?;
+    Some(match id {
+        Some(id) => Message::Request { id: Id::from_raw(id)?, method, params },
+        None => Message::Notification { method, params },
+    })
 }
 
 fn legacy(message: LegacyMessage) -> Classified {
@@ -188,7 +212,12 @@ fn element(message: Message<'_>) -> Result<LegacyMessage, Rejection> {
         Message::Request { params, .. } | Message::Notification { params, .. } => *params,
         Message::Response { .. } => None,
     };
-    if !matches!(envelope::claim(params_of), Ok(None)) && !matches!(era(None, params_of), Ok(Era::Legacy)) {
+    let meta = Meta::of(params_of);
+    let is_legacy = meta.is_ok_and(|meta| {
+        let is_plain = meta.as_ref().is_none_or(|meta| matches!(meta.claim(), Ok(None)));
+        is_plain || matches!(era(None, meta.as_ref()), Ok(Era::Legacy))
+    });
+    if !is_legacy {
         return Err(invalid("a message of a modern revision stands in a batch; send it by itself"));
     }
     Ok(match message {
@@ -203,8 +232,8 @@ fn element(message: Message<'_>) -> Result<LegacyMessage, Rejection> {
 }
 
 /// Rules 3 and 5: the era that the message claims; what claims none is of the era that its head names.
-fn era(head: Option<&Head<'_>>, params: Option<&RawValue>) -> Result<Era, RpcError> {
-    let Some(claim) = envelope::claim(params)? else {
+fn era(head: Option<&Head<'_>>, meta: Option<&Meta<'_>>) -> Result<Era, RpcError> {
+    let Some(claim) = meta.map_or(Ok(None), Meta::claim)? else {
         return Ok(if head.is_some_and(Head::is_modern) { Era::Modern } else { Era::Legacy });
     };
     // An envelope that was begun without a revision is judged as what it began to be (rule 4).
@@ -216,12 +245,17 @@ fn era(head: Option<&Head<'_>>, params: Option<&RawValue>) -> Result<Era, RpcErr
             "MCP-Protocol-Version is {named:?} and the envelope says {claimed:?}; send the same in both"
         )));
     }
-    Ok(if LEGACY.contains(&claimed.as_str()) { Era::Legacy } else { Era::Modern })
+    Ok(if LEGACY.contains(&&*claimed) { Era::Legacy } else { Era::Modern })
 }
 
 /// Rules 4 and 6, for a modern request.
-fn request(head: Option<&Head<'_>>, method: &str, params: Option<&RawValue>) -> Result<Envelope, RpcError> {
-    let envelope = Envelope::read(params)?;
+fn request(
+    head: Option<&Head<'_>>,
+    method: &str,
+    params: Option<&RawValue>,
+    meta: Option<Meta<'_>>,
+) -> Result<Envelope, RpcError> {
+    let envelope = Envelope::of(meta)?;
     if !MODERN.contains(&envelope.revision.as_str()) {
         return Err(unsupported(&envelope.revision));
     }

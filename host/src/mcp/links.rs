@@ -1,14 +1,16 @@
 //! Looks for what an answer links: who can be asked for it later is noted by the host.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 use wharf_core::PluginId;
 use wharf_core::catalog::Shelf;
 
 use super::translate;
 use crate::Host;
+
+static LINK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("resource_link"));
 
 /// Notes what an answer links that the face would not find by its lists. With one plugin on the face there is nobody else
 /// to ask.
@@ -19,7 +21,7 @@ pub(in crate::mcp) fn learn(
     (method, result): (&str, &RawValue),
 ) {
     // Told without parsing, for nearly no answer links anything.
-    let links = || memmem::find(result.get().as_bytes(), b"resource_link").is_some();
+    let links = || LINK.find(result.get().as_bytes()).is_some();
     if shelf.plugins.len() < 2 || !links() {
         return;
     }

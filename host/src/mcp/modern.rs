@@ -143,13 +143,13 @@ impl Brought {
     /// # Errors
     /// -32602, if either is not what it must be.
     pub(crate) fn of(params: Option<&RawValue>) -> Result<Self, RpcError> {
-        let given =
-            |key| params.and_then(|params| splice::field(params, key)).filter(|value| value.get() != "null");
-        let answers = given("inputResponses");
+        let found =
+            params.map_or([None; 2], |params| splice::fields(params, ["inputResponses", "requestState"]));
+        let [answers, state] = found.map(|found| found.filter(|value| value.get() != "null"));
         if answers.is_some_and(|answers| !answers.get().starts_with('{')) {
             return Err(bad("params.inputResponses must be an object"));
         }
-        let state = given("requestState").map(|state| serde_json::from_str(state.get())).transpose();
+        let state = state.map(|state| serde_json::from_str(state.get())).transpose();
         let state = state.map_err(|_| bad("params.requestState must be a string"))?;
         Ok(Self { answers: answers.map(ToOwned::to_owned), state })
     }
@@ -198,8 +198,7 @@ pub(crate) fn open_to_questions(
 impl Asking {
     async fn answered(self) -> Answered {
         let id = self.request.id.clone();
-        let Answer { reply, kind } = self.answer().await.unwrap_or_else(Answer::refused);
-        Answered { kind, ..Answered::new(&id, &reply) }
+        self.answer().await.unwrap_or_else(Answer::refused).answered(&id)
     }
 
     /// # Errors
@@ -273,10 +272,12 @@ impl Asking {
             Passed::Asked(result) => return Ok(Answer::result(result)),
             Passed::Ended(outcome) => outcome,
         };
-        let uri = forward::text(origin.params.as_deref(), "uri").ok();
-        let mut answer = Answer::of(outcome, &method, uri.as_deref());
+        let uri = || forward::text(origin.params.as_deref(), "uri").ok();
+        let mut answer = Answer::of(outcome, &method, uri);
         if let Reply::Result(result) = answer.reply {
-            self.note_task(&plugin, &result);
+            if answer.is_task {
+                self.note_task(&plugin, &result);
+            }
             answer.reply = Reply::Result(self.with_uris(&plugin, &method, result));
         }
         Ok(answer)
@@ -295,9 +296,7 @@ impl Asking {
 
     /// A task that was begun is this principal's.
     fn note_task(&self, plugin: &PluginId, result: &RawValue) {
-        if splice::field(result, "resultType").map(RawValue::get) == Some("\"task\"")
-            && let Ok(task) = forward::text(Some(result), "taskId")
-        {
+        if let Ok(task) = forward::text(Some(result), "taskId") {
             self.mcp.tasks.note(&self.visitor.principal, plugin, &task);
         }
     }
@@ -363,7 +362,6 @@ impl Asking {
         let name = forward::text(params, "name")?;
         let catalog = self.mcp.host.catalog();
         let tool = catalog.shelf(&self.visitor.face).and_then(|shelf| shelf.find(Kind::Tool, &name));
-        let arguments = params.and_then(|params| splice::field(params, "arguments"));
-        tool.map_or(Ok(()), |tool| params::check(&tool.definition, arguments, headers))
+        tool.map_or(Ok(()), |tool| params::check(&tool.definition, params, headers))
     }
 }

@@ -4,6 +4,9 @@
 //! alone. Nothing is kept between calls: nearly no tool has an annotation, which one search of its definition tells, and
 //! the schema of one that has is read again faster than a table of them would have to be guarded.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use wharf_core::splice;
@@ -13,6 +16,8 @@ use super::ladder::{decoded, mismatch};
 
 /// The annotation.
 const KEY: &str = "x-mcp-header";
+static ANNOTATION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
+static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
 
 /// An argument that a header repeats.
 struct Repeated {
@@ -22,19 +27,20 @@ struct Repeated {
     path: Vec<String>,
 }
 
-/// Checks the headers of a call (lower-case names without the prefix) against its arguments.
+/// Checks the headers of a call (lower-case names without the prefix) against the arguments in its params.
 ///
 /// # Errors
 /// -32020, naming the header and the argument.
 pub(crate) fn check(
     definition: &RawValue,
-    arguments: Option<&RawValue>,
+    params: Option<&RawValue>,
     headers: &[(String, String)],
 ) -> Result<(), RpcError> {
     let annotated = annotated(definition);
     if annotated.is_empty() {
         return Ok(());
     }
+    let arguments = params.and_then(|params| splice::field(params, "arguments"));
     let arguments = arguments.map_or(Ok(Value::Null), |raw| serde_json::from_str(raw.get()));
     let arguments: Value = arguments.map_err(|error| {
         RpcError::new(RpcError::INVALID_PARAMS, format!("the arguments cannot be read: {error}"))
@@ -47,10 +53,10 @@ pub(crate) fn check(
 
 /// What the definition annotates. An annotation that cannot be a header is none: no client sends it.
 fn annotated(definition: &RawValue) -> Vec<Repeated> {
-    let holds = |needle: &str| memchr::memmem::find(definition.get().as_bytes(), needle.as_bytes()).is_some();
+    let holds = |needle: &Finder<'_>| needle.find(definition.get().as_bytes()).is_some();
     let mut found = Vec::new();
     // A key may be spelled with escapes.
-    if (holds(KEY) || holds("\\u"))
+    if (holds(&ANNOTATION) || holds(&ESCAPE))
         && let Some(schema) = splice::field(definition, "inputSchema")
         && let Ok(schema) = serde_json::from_str::<Value>(schema.get())
     {
@@ -155,7 +161,8 @@ mod tests {
 
     fn checked(arguments: &Value, headers: &[(&str, &str)]) -> bool {
         let headers: Vec<_> = headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let result = check(&tool(), Some(&to_raw_value(arguments).unwrap()), &headers);
+        let params = to_raw_value(&json!({"name": "t", "arguments": arguments})).unwrap();
+        let result = check(&tool(), Some(&params), &headers);
         assert!(result.as_ref().err().is_none_or(|error| error.code == -32020));
         result.is_ok()
     }
@@ -208,8 +215,8 @@ mod tests {
     #[test]
     fn a_tool_without_annotations_needs_none() {
         let plain = to_raw_value(&json!({"inputSchema": {"properties": {"a": {"type": "string"}}}})).unwrap();
-        let arguments = to_raw_value(&json!({"a": "x"})).unwrap();
-        assert!(check(&plain, Some(&arguments), &[]).is_ok());
+        let params = to_raw_value(&json!({"arguments": {"a": "x"}})).unwrap();
+        assert!(check(&plain, Some(&params), &[]).is_ok());
         assert!(check(&tool(), None, &[]).is_ok());
     }
 

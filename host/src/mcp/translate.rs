@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows who asked or answered; a result that is no object passes as it is.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,7 +11,10 @@ use wharf_core::splice;
 use wharf_plugin_api::{Era, RpcError};
 
 /// What a result of a modern server has beside what was asked for, and no legacy client knows.
-const MODERN_ONLY: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
+const MODERN_ONLY: [&str; 3] = [TYPE, TTL, SCOPE];
+const TYPE: &str = "resultType";
+const TTL: &str = "ttlMs";
+const SCOPE: &str = "cacheScope";
 /// Who answered, in the metadata of a modern result.
 const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 /// The elements of one list that are looked into for URIs; what has more passes as it is.
@@ -18,36 +22,50 @@ const MOST_ITEMS: usize = 100_000;
 
 /// A modern plugin's result, for a legacy client.
 pub(crate) fn to_legacy(result: Box<RawValue>) -> Box<RawValue> {
-    let Some(bare) = splice::without_fields(&result, &MODERN_ONLY) else { return result };
-    let Some(meta) = splice::field(&bare, "_meta") else { return bare };
-    if splice::field(meta, SERVER_INFO).is_none() {
-        return bare;
-    }
+    let [of_type, ttl, scope, meta] = splice::fields(&result, [TYPE, TTL, SCOPE, "_meta"]);
+    let has_own = [of_type, ttl, scope].iter().any(Option::is_some);
+    let named = meta.filter(|meta| splice::field(meta, SERVER_INFO).is_some());
+    let Some(meta) = named else {
+        let bare = has_own.then(|| splice::without_fields(&result, &MODERN_ONLY)).flatten();
+        return bare.unwrap_or(result);
+    };
     let edited = splice::without_fields(meta, &[SERVER_INFO]).and_then(|rest| {
         // Metadata that held nothing else was put there for it.
         let empty = rest.get().bytes().all(|byte| matches!(byte, b'{' | b'}') || byte.is_ascii_whitespace());
         if empty {
-            splice::without_fields(&bare, &["_meta"])
-        } else {
-            splice::with_field(&bare, "_meta", &rest)
+            return splice::without_fields(&result, &[TYPE, TTL, SCOPE, "_meta"]);
         }
+        let bare = splice::without_fields(&result, &MODERN_ONLY)?;
+        splice::with_field(&bare, "_meta", &rest)
     });
-    edited.unwrap_or(bare)
+    edited.unwrap_or(result)
 }
 
-/// A plugin's result, for a modern client: what every result must say is added, where it does not say it. For how long a
-/// result holds is added to those of a legacy plugin, which cannot say so, and only to what is the answer: a request for
-/// input holds for no time at all.
-pub(crate) fn to_modern(result: Box<RawValue>, era: Era, method: &str) -> Box<RawValue> {
-    let kind = splice::field(&result, "resultType").map(RawValue::get);
+/// What a plugin's result lacks for a modern client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lacking {
+    /// The members that every result must have and this one has not, as they are to be written at its end.
+    pub(crate) members: Cow<'static, str>,
+    /// It says that a task was begun.
+    pub(crate) is_task: bool,
+}
+
+/// What every result must say is added, where it does not say it. For how long a result holds is added to those of a legacy
+/// plugin, which cannot say so, and only to what is the answer: a request for input holds for no time at all.
+pub(crate) fn to_modern(result: &RawValue, era: Era, method: &str) -> Lacking {
+    let [kind, ttl, scope] = splice::fields(result, [TYPE, TTL, SCOPE]);
+    let kind = kind.map(RawValue::get);
+    let is_task = kind == Some("\"task\"");
     let is_complete = kind.is_none_or(|kind| kind == "\"complete\"");
-    let mut out = with_default(result, "resultType", "\"complete\"");
-    if era == Era::Legacy && is_complete && is_cacheable(method) {
-        // What a legacy server reads may differ with the next call and with the caller.
-        out = with_default(out, "ttlMs", "0");
-        out = with_default(out, "cacheScope", "\"private\"");
+    let complete = kind.is_none().then_some(r#""resultType":"complete""#);
+    if era == Era::Modern || !is_complete || !is_cacheable(method) {
+        return Lacking { members: complete.unwrap_or_default().into(), is_task };
     }
-    out
+    // What a legacy server reads may differ with the next call and with the caller.
+    let ttl = ttl.is_none().then_some(r#""ttlMs":0"#);
+    let scope = scope.is_none().then_some(r#""cacheScope":"private""#);
+    let members: Vec<&str> = [complete, ttl, scope].into_iter().flatten().collect();
+    Lacking { members: members.join(",").into(), is_task }
 }
 
 /// Whether results of this method must say for how long they hold.
@@ -128,15 +146,6 @@ fn block_uris(block: &RawValue, note: &mut dyn FnMut(&RawValue)) {
         }
         Some(_) | None => {}
     }
-}
-
-fn with_default(object: Box<RawValue>, key: &str, value: &str) -> Box<RawValue> {
-    if splice::field(&object, key).is_some() {
-        return object;
-    }
-    let value = RawValue::from_string(value.to_owned()).ok();
-    let edited = value.and_then(|value| splice::with_field(&object, key, &value));
-    edited.unwrap_or(object)
 }
 
 /// Where a part of a text stands in it.

@@ -7,7 +7,7 @@ use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Era, Reply};
 /// The key by which a modern result says what it is.
 const TYPE: &str = "resultType";
 /// What it may be. A revision or an extension that adds one is none that we have agreed to.
-const TYPES: [&str; 3] = ["\"complete\"", "\"input_required\"", "\"task\""];
+const TYPES: [&str; 3] = ["complete", "input_required", "task"];
 
 /// How the methods begin that MCP defines, and whose results are objects. What a vendor's method of the legacy era answers
 /// with is the vendor's business.
@@ -32,12 +32,11 @@ pub(super) fn proper(reply: Reply, era: Era, method: &str) -> Result<Reply, Call
     }
 }
 
-/// What says nothing is complete.
+/// What says nothing is complete. Nearly every result says it, so it is looked through once, and not searched before. One that
+/// says it twice is taken as its readers take it: the last one counts.
 fn is_known(result: &RawValue) -> bool {
-    splice::field(result, TYPE).is_none_or(|kind| {
-        let plain = serde_json::from_str::<String>(kind.get()).map(|kind| format!("\"{kind}\""));
-        plain.is_ok_and(|kind| TYPES.contains(&kind.as_str()))
-    })
+    let [kind] = splice::fields(result, [TYPE]);
+    kind.is_none_or(|kind| splice::text(kind).is_some_and(|kind| TYPES.contains(&&*kind)))
 }
 
 #[cfg(test)]
@@ -88,6 +87,28 @@ mod tests {
             let json = format!(r#"{{"content":[],"resultType":{kind}}}"#);
             assert_eq!(is_proper(Era::Modern, &json), good, "{kind}");
             assert!(is_proper(Era::Legacy, &json), "a member that the era does not know");
+        }
+    }
+
+    #[test]
+    fn no_result_hides_its_type() {
+        let long = "\\\"resultType\\\":\\\"other\\\" ".repeat(1000);
+        for (json, good) in [
+            (format!(r#"{{"content":[{{"text":"{long}"}}],"resultType":"complete"}}"#), true),
+            (
+                format!(
+                    r#"{{"resultType":"complete","content":[{{"text":"{long}"}}],"resultType":"other"}}"#
+                ),
+                false,
+            ),
+            (format!(r#"{{"resultType":"complete","x":"{long}","result\u0054ype":"other"}}"#), false),
+            (r#"{"resultType":"other","resultType":"complete"}"#.to_owned(), true),
+            (r#"{"structuredContent":{"resultType":"other"}}"#.to_owned(), true),
+            (r#"{"x":"\"resultType\":\"other\""}"#.to_owned(), true),
+            (r#"{"resultType":{"complete":1}}"#.to_owned(), false),
+            (r#"{"resultType":["complete"]}"#.to_owned(), false),
+        ] {
+            assert_eq!(is_proper(Era::Modern, &json), good, "{json}");
         }
     }
 }

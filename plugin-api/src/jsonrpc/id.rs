@@ -64,10 +64,17 @@ impl Id {
     pub fn as_str(&self) -> &str {
         match &self.0 {
             // It was copied whole from a text.
-            Text::Short { length, bytes } => {
-                bytes.get(..usize::from(*length)).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("null")
-            }
+            Text::Short { .. } => std::str::from_utf8(self.as_bytes()).unwrap_or("null"),
             Text::Long(text) => text,
+        }
+    }
+
+    /// Likewise, as bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or(b"null"),
+            Text::Long(text) => text.as_bytes(),
         }
     }
 
@@ -91,7 +98,7 @@ impl Id {
 
 impl PartialEq for Id {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -99,7 +106,7 @@ impl Eq for Id {}
 
 impl std::hash::Hash for Id {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
+        self.as_bytes().hash(state);
     }
 }
 
@@ -139,6 +146,7 @@ mod tests {
     fn an_id_of_any_length_keeps_its_letters() {
         for n in [0, 1, 9, 10, 12345, u64::MAX] {
             let id = Id::number(n);
+            assert_eq!(id.as_bytes(), n.to_string().as_bytes());
             assert_eq!((id.as_str(), id.as_u64()), (n.to_string().as_str(), Some(n)));
         }
         for length in 0..60 {

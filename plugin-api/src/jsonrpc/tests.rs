@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{
     EnvelopeError, Id, Message, Notification, Reply, Request, RpcError, notification, parse, request,
-    response, single_line,
+    response, response_with, single_line,
 };
 
 fn raw(json: &str) -> Box<RawValue> {
@@ -258,4 +258,25 @@ fn a_plain_answer_is_read_as_any_other() {
         assert!(parse(bad.as_bytes()).is_err(), "{bad}");
     }
     assert!(parse(br#"{"jsonrpc":"2.0","id":17,"result":{},"x":1}"#).is_ok(), "an unknown key means nothing");
+}
+
+#[test]
+fn members_are_added_to_a_result_as_it_is_written() {
+    let with =
+        |result: &str, more| String::from_utf8(response_with(&Id::number(1), &raw(result), more)).unwrap();
+    for (result, more, written) in [
+        (r#"{"a":[1.0]}"#, r#""b":2"#, r#"{"a":[1.0],"b":2}"#),
+        ("{}", r#""b":2"#, r#"{"b":2}"#),
+        ("{ }", r#""b":2"#, r#"{ "b":2}"#),
+        ("{ \"a\" : \"}\" }", r#""b":2"#, r#"{ "a" : "}" ,"b":2}"#),
+        (r#"{"a":1}"#, "", r#"{"a":1}"#),
+        ("[1]", r#""b":2"#, "[1]"),
+        ("null", r#""b":2"#, "null"),
+    ] {
+        assert_eq!(
+            with(result, more),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{written}}}"#),
+            "{result} {more}"
+        );
+    }
 }

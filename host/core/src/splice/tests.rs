@@ -3,8 +3,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::{
-    call_params, field, items, may_hold_progress_token, with_field, with_meta_progress_token,
-    write_with_field,
+    LONG, call_params, field, fields, items, may_hold_progress_token, plain_fields, text, with_field,
+    with_fields, with_meta_progress_token, write_with_field,
 };
 
 fn raw(text: &str) -> Box<RawValue> {
@@ -140,6 +140,35 @@ proptest! {
     }
 
     #[test]
+    fn several_keys_are_found_and_set_at_once(object in value(), new in value(), pretty: bool) {
+        let (spelled, new) = (spelled(&object, pretty), to_raw_value(&new).expect("JSON"));
+        let keys = ["_meta", "progressToken", "a"];
+        let expected = keys.map(|key| object.get(key).cloned());
+        prop_assert_eq!(fields(&spelled, keys).map(|found| found.map(parsed)), expected.clone());
+        if let Some(found) = plain_fields(&spelled, keys) {
+            prop_assert_eq!(found.map(|found| found.map(parsed)), expected);
+        }
+        let set = with_fields(&spelled, &[("_meta", &new), ("a", &new)]).map(|set| parsed(&set));
+        let mut tree = object.clone();
+        prop_assert_eq!(set.is_some(), tree.is_object());
+        if let (Some(set), Value::Object(tree)) = (set, &mut tree) {
+            tree.insert("_meta".to_owned(), parsed(&new));
+            tree.insert("a".to_owned(), parsed(&new));
+            prop_assert_eq!(set, Value::Object(tree.clone()));
+        }
+    }
+
+    #[test]
+    fn what_a_string_says_is_what_a_reader_reads(said in ".{0,12}", escaped: bool) {
+        let spelled = if escaped { format!("\"\\u0041{}\"", said.replace(['"', '\\'], "")) } else { json!(said).to_string() };
+        let spelled = RawValue::from_string(spelled);
+        // A bare control character is no JSON.
+        if let Ok(spelled) = spelled {
+            prop_assert_eq!(text(&spelled).map(|said| said.into_owned()), serde_json::from_str::<String>(spelled.get()).ok());
+        }
+    }
+
+    #[test]
     fn a_call_is_the_same_as_one_built_as_a_tree(name in ".{0,8}", arguments in value(), meta in value()) {
         let made = call_params(&name, Some(&to_raw_value(&arguments).expect("JSON")), Some(&spelled(&meta, true)));
         prop_assert_eq!(parsed(&made.expect("made")), json!({"name": name, "arguments": arguments, "_meta": meta}));
@@ -204,5 +233,52 @@ proptest! {
         let object = raw(&format!("{{ {} }}", members.join(" ,")));
         let expected = entries.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| value.to_string());
         prop_assert_eq!(field(&object, &key).map(|value| value.get().to_owned()), expected);
+    }
+}
+
+#[test]
+fn what_two_readers_could_read_differently_is_not_plain() {
+    let plain = |object: &str| {
+        plain_fields(&raw(object), ["a", "b"]).map(|found| found.map(|raw| raw.map(RawValue::to_string)))
+    };
+    assert_eq!(plain(r#"{"c":{"a":1},"b": "\\" }"#), Some([None, Some(r#""\\""#.to_owned())]));
+    assert_eq!(plain(r#"{"c":1,"c":2}"#), Some([None, None]), "it is not asked for");
+    assert_eq!(plain("{}"), Some([None, None]));
+    for object in [
+        r#"{"a":1,"a":1}"#,
+        r#"{"\u0061":1}"#,
+        r#"{"a":1,"\u0061":2}"#,
+        r#"{"c\n":1}"#,
+        r#"{"c":1,"\ud800":2}"#,
+        "[]",
+        "null",
+        "\"a\"",
+    ] {
+        assert!(plain(object).is_none(), "{object}");
+    }
+}
+
+#[test]
+fn a_string_is_read_and_nothing_else_is() {
+    for (json, said) in
+        [(r#""x""#, Some("x")), (r#""\u0078""#, Some("x")), (r#""""#, Some("")), (r#""a\"""#, Some("a\""))]
+    {
+        assert_eq!(text(&raw(json)).as_deref(), said, "{json}");
+    }
+    for json in ["1", "null", "[\"x\"]", r#"{"x":"y"}"#, r#""\ud800""#] {
+        assert!(text(&raw(json)).is_none(), "{json}");
+    }
+}
+
+#[test]
+fn a_long_object_is_searched_like_a_short_one() {
+    let long = "x".repeat(2 * LONG);
+    for (object, found) in [
+        (format!(r#"{{"a":"{long}","key":1}}"#), Some("1")),
+        (format!(r#"{{"a":"{long}","k\u0065y":1}}"#), Some("1")),
+        (format!(r#"{{"a":{{"key":"{long}"}}}}"#), None),
+        (format!(r#"{{"a":"{long}"}}"#), None),
+    ] {
+        assert_eq!(field(&raw(&object), "key").map(RawValue::get), found);
     }
 }

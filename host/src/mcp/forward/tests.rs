@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use wharf_core::{PluginId, splice};
+use wharf_core::PluginId;
 use wharf_plugin_api::{Caller, RawValue};
 
 use crate::route::Payload;
 
-use super::{durable_said, key, progress_token, text, to, without_hop};
+use super::said::Said;
+use super::{text, to};
 
 fn raw(json: &str) -> Arc<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap().into()
@@ -15,8 +16,7 @@ fn raw(json: &str) -> Arc<RawValue> {
 
 fn bare(params: &str) -> String {
     let params = raw(params);
-    let bare =
-        splice::field(&params, "_meta").and_then(|meta| without_hop(&params, meta, durable_said(meta)));
+    let bare = Said::of(Some(&params)).without_hop(&params, None);
     bare.map_or_else(|| params.get().to_owned(), |bare| bare.get().to_owned())
 }
 
@@ -46,6 +46,21 @@ fn the_hop_is_taken_out_and_all_else_stays() {
 }
 
 #[test]
+fn a_tools_name_is_changed_where_something_else_is() {
+    let named = |params: &str, name| {
+        let params = raw(params);
+        Said::of(Some(&params)).without_hop(&params, Some(name)).map(|bare| bare.get().to_owned())
+    };
+    let hop = r#""io.modelcontextprotocol/clientInfo":{}"#;
+    assert_eq!(
+        named(&format!(r#"{{ "_meta":{{{hop}}},"name" : "p__t","arguments":{{"name":1.0}}}}"#), "t")
+            .as_deref(),
+        Some(r#"{ "_meta":{},"name" : "t","arguments":{"name":1.0}}"#)
+    );
+    assert_eq!(named(r#"{"name":"p__t","_meta":{"v/k":1}}"#, "t"), None, "nothing else is");
+}
+
+#[test]
 fn that_a_call_is_to_be_durable_is_read_and_goes_no_further() {
     let table = [
         (r#"{"_meta":{"wharf/durable":true,"n":1.0}}"#, true, r#"{"_meta":{"n":1.0}}"#),
@@ -72,10 +87,11 @@ fn a_progress_token_is_a_string_or_an_integer() {
     for (token, taken) in
         [("1", true), ("\"1\"", true), ("1.0", false), ("null", false), ("{}", false), ("true", false)]
     {
-        let found = progress_token(&raw(&format!(r#"{{"progressToken":{token}}}"#)));
+        let params = raw(&format!(r#"{{"_meta":{{"progressToken":{token}}}}}"#));
+        let found = Said::of(Some(&params)).token();
         assert_eq!(found.map(|found| found.get().to_owned()), taken.then(|| token.to_owned()));
     }
-    assert!(progress_token(&raw(r#"{"_meta":{"progressToken":1}}"#)).is_none());
+    assert!(Said::of(Some(&raw(r#"{"progressToken":1}"#))).token().is_none());
 }
 
 #[test]
@@ -87,7 +103,7 @@ fn a_member_that_must_be_a_string_is_said_to() {
 
 #[test]
 fn a_key_is_read_from_the_metadata_alone_and_checked() {
-    let read = |json: &str| key(&raw(json)).map(|key| key.map(|key| key.to_string()));
+    let read = |json: &str| Said::of(Some(&raw(json))).key().map(|key| key.map(|key| key.to_string()));
     for given in [
         r#"{"name":"t","_meta":{"wharf/idempotencyKey":"k-1"}}"#,
         r#"{"_meta":{"wharf\/idempotency\u004bey":"k\u002d1"}}"#,

@@ -16,6 +16,8 @@ const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const INFO: &str = "io.modelcontextprotocol/clientInfo";
 const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 const PROGRESS_TOKEN: &str = "progressToken";
+/// Longer params are searched for `_meta` before they are looked through.
+const LONG: usize = 1 << 10;
 
 /// What a modern request says of its client.
 #[derive(Clone, Debug)]
@@ -28,9 +30,9 @@ pub(crate) struct Envelope {
 
 /// What makes a message one of a client that speaks by envelopes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(super) struct Claim<'a> {
     /// The revision; `None` if it is not among the keys.
-    pub(super) revision: Option<String>,
+    pub(super) revision: Option<Cow<'a, str>>,
 }
 
 /// A key that stands twice is an error: two readers could choose differently.
@@ -40,8 +42,9 @@ struct Params<'a> {
     meta: Option<&'a RawValue>,
 }
 
+/// What of `_meta` makes an envelope. Likewise.
 #[derive(Default, Deserialize)]
-struct Meta<'a> {
+pub(super) struct Meta<'a> {
     #[serde(
         borrow,
         default,
@@ -69,30 +72,14 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawV
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// The metadata; `None` if there is no object of it.
-fn meta(params: Option<&RawValue>) -> Result<Option<Meta<'_>>, RpcError> {
-    let is_object = |raw: &&RawValue| raw.get().starts_with('{');
-    let read =
-        |error: serde_json::Error| RpcError::new(RpcError::INVALID_PARAMS, format!("in _meta: {error}"));
-    let may_hold = |params: &&RawValue| splice::may_hold(params, "_meta");
-    let Some(params) = params.filter(is_object).filter(may_hold) else { return Ok(None) };
-    let params: Params<'_> = serde_json::from_str(params.get()).map_err(read)?;
-    params.meta.filter(is_object).map(|meta| serde_json::from_str(meta.get()).map_err(read)).transpose()
+fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
 }
 
-/// What the message claims to be; `None` if it has no key of an envelope.
-pub(super) fn claim(params: Option<&RawValue>) -> Result<Option<Claim>, RpcError> {
-    let Some(meta) = meta(params)? else { return Ok(None) };
-    if let Some(version) = meta.version {
-        let revision = text(version).ok_or_else(|| bad(&[VERSION], "is not a string"))?;
-        return Ok(Some(Claim { revision: Some(revision.into_owned()) }));
-    }
-    let begun = meta.capabilities.or(meta.info).or(meta.log_level);
-    Ok(begun.map(|_| Claim { revision: None }))
-}
-
-fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Cow<'_, str>>(raw.get()).ok()
+/// Reads strictly: the error names what is wrong.
+fn read<'a, T: Deserialize<'a>>(object: &'a RawValue) -> Result<T, RpcError> {
+    serde_json::from_str(object.get())
+        .map_err(|error| RpcError::new(RpcError::INVALID_PARAMS, format!("in _meta: {error}")))
 }
 
 /// The answer to an envelope that is not right. `data.keys` names the keys, for programs.
@@ -104,6 +91,50 @@ fn bad(keys: &[&str], what: &str) -> RpcError {
     }
 }
 
+// === impl Meta ===
+
+impl<'a> Meta<'a> {
+    /// The metadata; `None` if there is no object of it.
+    ///
+    /// # Errors
+    /// If a key stands twice.
+    pub(super) fn of(params: Option<&'a RawValue>) -> Result<Option<Self>, RpcError> {
+        let may_hold = |params: &&RawValue| params.get().len() <= LONG || splice::may_hold(params, "_meta");
+        let Some(params) = params.filter(|params| is_object(params)).filter(may_hold) else {
+            return Ok(None);
+        };
+        let meta = match splice::plain_fields(params, ["_meta"]) {
+            Some([meta]) => meta,
+            None => read::<Params<'_>>(params)?.meta,
+        };
+        let Some(meta) = meta.filter(|meta| is_object(meta)) else { return Ok(None) };
+        let keys = [VERSION, CAPABILITIES, INFO, LOG_LEVEL, PROGRESS_TOKEN];
+        Ok(Some(match splice::plain_fields(meta, keys) {
+            Some([version, capabilities, info, log_level, progress_token]) => {
+                Self { version, capabilities, info, log_level, progress_token }
+            }
+            None => read(meta)?,
+        }))
+    }
+
+    /// Likewise, by the strict reader alone.
+    #[cfg(test)]
+    pub(super) fn strict(params: &'a RawValue) -> Result<Option<Self>, RpcError> {
+        let meta = read::<Params<'_>>(params)?.meta.filter(|meta| is_object(meta));
+        meta.map(read).transpose()
+    }
+
+    /// What the message claims to be; `None` if it has no key of an envelope.
+    pub(super) fn claim(&self) -> Result<Option<Claim<'a>>, RpcError> {
+        if let Some(version) = self.version {
+            let revision = splice::text(version).ok_or_else(|| bad(&[VERSION], "is not a string"))?;
+            return Ok(Some(Claim { revision: Some(revision) }));
+        }
+        let begun = self.capabilities.or(self.info).or(self.log_level);
+        Ok(begun.map(|_| Claim { revision: None }))
+    }
+}
+
 // === impl Envelope ===
 
 impl Envelope {
@@ -112,23 +143,24 @@ impl Envelope {
     /// # Errors
     /// -32602, if a key that must be there is not, or one has a value that it cannot have.
     pub(crate) fn read(params: Option<&RawValue>) -> Result<Self, RpcError> {
-        let meta = meta(params)?.unwrap_or_default();
+        Self::of(Meta::of(params)?)
+    }
+
+    /// Likewise, of what was looked for already.
+    pub(super) fn of(meta: Option<Meta<'_>>) -> Result<Self, RpcError> {
+        let meta = meta.unwrap_or_default();
         let (version, capabilities) = match (meta.version, meta.capabilities) {
             (Some(version), Some(capabilities)) => (version, capabilities),
             (Some(_), None) => return Err(bad(&[CAPABILITIES], "is required")),
             (None, Some(_)) => return Err(bad(&[VERSION], "is required")),
             (None, None) => return Err(bad(&[VERSION, CAPABILITIES], "are required")),
         };
-        let revision = text(version).ok_or_else(|| bad(&[VERSION], "is not a string"))?.into_owned();
+        let revision = splice::text(version).ok_or_else(|| bad(&[VERSION], "is not a string"))?.into_owned();
         let object = |key, raw: &RawValue| {
-            if raw.get().starts_with('{') {
-                Ok(Arc::from(raw.to_owned()))
-            } else {
-                Err(bad(&[key], "is not an object"))
-            }
+            if is_object(raw) { Ok(Arc::from(raw.to_owned())) } else { Err(bad(&[key], "is not an object")) }
         };
         let level = |raw| {
-            let level = text(raw).and_then(|level| Level::named(&level));
+            let level = splice::text(raw).and_then(|level| Level::named(&level));
             let level = level.map(|level| Arc::from(level.as_str()));
             level.ok_or_else(|| bad(&[LOG_LEVEL], "is none of the levels from debug to emergency"))
         };

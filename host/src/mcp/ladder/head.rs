@@ -101,9 +101,7 @@ impl Head<'_> {
         }
         self.must_not_differ(method)?;
         let Some(key) = naming(method) else { return Ok(()) };
-        let named = params
-            .and_then(|params| splice::field(params, key))
-            .and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok());
+        let named = params.and_then(|params| splice::field(params, key)).and_then(splice::text);
         let header = self.name.map(|name| {
             decoded(name).ok_or_else(|| mismatch(format!("the header Mcp-Name {name:?} cannot be decoded")))
         });

@@ -63,14 +63,18 @@ async fn at_the_plugin(
     let plugin = spec.plugin.clone();
     let (asks, mut asked) = asks();
     let mut call = Box::pin(session.host.call(CallSpec { asks: Some(asks), edge: Edge::Legacy, ..spec }));
-    let mut open = FuturesUnordered::new();
+    // Made when the plugin asks; nearly none does.
+    let mut open = None;
     let say = |event| said(session, &plugin, token.as_deref(), event, out);
     let outcome = loop {
         tokio::select! {
             biased;
             Some(event) = next(&mut events) => say(event),
-            ask = asked.next() => open.push(relay(Arc::clone(&session.asks), out.clone(), ask)),
-            Some(()) = open.next(), if !open.is_empty() => {}
+            ask = asked.next() => {
+                let relayed = relay(Arc::clone(&session.asks), out.clone(), ask);
+                open.get_or_insert_with(FuturesUnordered::new).push(relayed);
+            }
+            () = relayed(&mut open) => {}
             outcome = &mut call => break outcome,
         }
     };
@@ -78,6 +82,14 @@ async fn at_the_plugin(
         say(event);
     }
     outcome
+}
+
+/// Resolves when one of the questions that are open is answered.
+async fn relayed<F: Future<Output = ()>>(open: &mut Option<FuturesUnordered<F>>) {
+    match open {
+        Some(open) if !open.is_empty() => open.next().await.unwrap_or_default(),
+        Some(_) | None => std::future::pending().await,
+    }
 }
 
 async fn next(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEvent> {

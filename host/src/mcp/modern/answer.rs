@@ -1,16 +1,18 @@
 //! What a call came to, in the words of the modern era.
 
+use std::borrow::Cow;
+
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use wharf_core::ask::Capability;
 use wharf_core::splice;
-use wharf_plugin_api::{Era, Reply, RpcError};
+use wharf_plugin_api::{Era, Id, Reply, RpcError};
 
-use super::super::exchange::AnswerKind;
+use super::super::exchange::{AnswerKind, Answered};
 use super::super::failure::{self, NO_RESOURCE};
 use super::super::forward::no_resource;
 use super::super::park::Outcome;
-use super::super::translate;
+use super::super::translate::{self, Lacking};
 use crate::route::Settled;
 
 /// The client lacks a capability that the request needs.
@@ -22,18 +24,34 @@ const URL_NEEDED: i64 = -32042;
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) reply: Reply,
+    /// Members that are written at the end of a result.
+    pub(super) more: Cow<'static, str>,
+    /// The result says that a task was begun.
+    pub(super) is_task: bool,
     pub(super) kind: AnswerKind,
 }
 
 impl Answer {
     pub(super) fn result(result: Box<RawValue>) -> Self {
-        Self { reply: Reply::Result(result), kind: AnswerKind::Handled }
+        Self::new(Reply::Result(result), AnswerKind::Handled)
+    }
+
+    fn new(reply: Reply, kind: AnswerKind) -> Self {
+        Self { reply, more: Cow::Borrowed(""), is_task: false, kind }
+    }
+
+    /// As it goes out.
+    pub(super) fn answered(self, id: &Id) -> Answered {
+        match self.reply {
+            Reply::Result(result) => Answered { kind: self.kind, ..Answered::with(id, &result, &self.more) },
+            error @ Reply::Error(_) => Answered { kind: self.kind, ..Answered::new(id, &error) },
+        }
     }
 
     /// An error of ours, which is of the kind that its code says.
     pub(super) fn refused(error: RpcError) -> Self {
         let kind = AnswerKind::of(error.code);
-        Self { reply: Reply::Error(error), kind }
+        Self::new(Reply::Error(error), kind)
     }
 
     /// An error that somebody made who looked at the request. Only a method that is not there, and a capability that is
@@ -43,11 +61,11 @@ impl Answer {
             kind @ (AnswerKind::UnknownMethod | AnswerKind::MissingCapability) => kind,
             AnswerKind::Handled | AnswerKind::BadRequest => AnswerKind::Handled,
         };
-        Self { reply: Reply::Error(error), kind }
+        Self::new(Reply::Error(error), kind)
     }
 
-    /// The end of a call. `uri` is what it was about, if it was about one.
-    pub(super) fn of(outcome: Outcome, method: &str, uri: Option<&str>) -> Self {
+    /// The end of a call. `uri` tells what it was about, if it was about one.
+    pub(super) fn of(outcome: Outcome, method: &str, uri: impl FnOnce() -> Option<String>) -> Self {
         let Settled { reply, era, undeclared, .. } = match outcome {
             Ok(settled) => settled,
             Err(failure) => return Self::told(failure::error(&failure)),
@@ -57,9 +75,12 @@ impl Answer {
             return Self::told(missing(&undeclared));
         }
         match (reply, era) {
-            (Reply::Result(result), era) => Self::result(translate::to_modern(result, era, method)),
+            (Reply::Result(result), era) => {
+                let Lacking { members, is_task } = translate::to_modern(&result, era, method);
+                Self { more: members, is_task, ..Self::result(result) }
+            }
             (Reply::Error(error), Era::Modern) => Self::told(error),
-            (Reply::Error(error), Era::Legacy) => Self::told(modern_error(error, uri)),
+            (Reply::Error(error), Era::Legacy) => Self::told(modern_error(error, uri().as_deref())),
         }
     }
 }
@@ -117,7 +138,7 @@ mod tests {
     use serde_json::{Value, json};
     use wharf_core::ask::Capability;
     use wharf_core::{CallId, Code, InstanceNo};
-    use wharf_plugin_api::{Era, Reply, RpcError};
+    use wharf_plugin_api::{Era, Id, Reply, RpcError};
 
     use super::{Answer, missing};
     use crate::mcp::AnswerKind;
@@ -133,15 +154,15 @@ mod tests {
             undeclared: undeclared.to_vec(),
             replayed: false,
         };
-        shown(Answer::of(Ok(settled), "resources/read", Some("a://b")))
+        shown(Answer::of(Ok(settled), "resources/read", || Some("a://b".into())))
     }
 
     fn shown(answer: Answer) -> (Value, AnswerKind) {
-        let shown = match answer.reply {
-            Reply::Result(result) => serde_json::from_str(result.get()).unwrap(),
-            Reply::Error(error) => serde_json::to_value(&error).unwrap(),
-        };
-        (shown, answer.kind)
+        let kind = answer.kind;
+        let message = answer.answered(&Id::number(1)).message.unwrap();
+        let mut message: Value = serde_json::from_slice(&message).unwrap();
+        let message = message.as_object_mut().unwrap();
+        (message.remove("result").or_else(|| message.remove("error")).unwrap(), kind)
     }
 
     fn result(json: &str) -> Reply {
@@ -204,7 +225,8 @@ mod tests {
 
     #[test]
     fn our_own_failure_is_told_in_band() {
-        let (shown, kind) = shown(Answer::of(Err(Failure::new(Code::Deadline, "late")), "tools/call", None));
+        let (shown, kind) =
+            shown(Answer::of(Err(Failure::new(Code::Deadline, "late")), "tools/call", || None));
         assert_eq!((shown["code"].as_i64(), kind), (Some(-32015), AnswerKind::Handled));
     }
 }

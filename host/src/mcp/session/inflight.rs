@@ -1,6 +1,5 @@
 //! The requests of a session that are under way, by the client's own ids.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wharf_plugin_api::{Id, RpcError};
@@ -11,7 +10,8 @@ use crate::word::Word;
 /// Requests of one session at a time, at most.
 pub(crate) const MOST: usize = 64;
 
-type Table = Arc<Mutex<HashMap<Id, Arc<Word>>>>;
+/// So few that looking through them is the fastest way to find one.
+type Table = Arc<Mutex<Vec<(Id, Arc<Word>)>>>;
 
 /// The requests that are under way. An id keeps its type: `1` is not `"1"`.
 #[derive(Debug, Default)]
@@ -21,7 +21,6 @@ pub(in crate::mcp) struct Inflight(Table);
 #[derive(Debug)]
 pub(in crate::mcp) struct Ticket {
     table: Table,
-    id: Id,
     cancelled: Arc<Word>,
 }
 
@@ -32,7 +31,7 @@ impl Inflight {
     /// If its id is in use, or too many are under way.
     pub(in crate::mcp) fn begin(&self, id: &Id) -> Result<Ticket, RpcError> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.contains_key(id) {
+        if table.iter().any(|(other, _)| other == id) {
             let text = format!("the id {id} belongs to a request that is still under way");
             return Err(RpcError::new(INVALID_REQUEST, text));
         }
@@ -41,13 +40,16 @@ impl Inflight {
             return Err(RpcError::new(BUSY, text));
         }
         let cancelled = Arc::<Word>::default();
-        table.insert(id.clone(), Arc::clone(&cancelled));
-        Ok(Ticket { table: Arc::clone(&self.0), id: id.clone(), cancelled })
+        table.push((id.clone(), Arc::clone(&cancelled)));
+        Ok(Ticket { table: Arc::clone(&self.0), cancelled })
     }
 
     /// The client wants no answer to it any more. One that is answered already is none of our business.
     pub(in crate::mcp) fn cancel(&self, id: &Id) {
-        let cancelled = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cancelled = table.iter().find(|(other, _)| other == id).map(|(_, word)| Arc::clone(word));
+        // Who hears it may drop its ticket at once.
+        drop(table);
         if let Some(cancelled) = cancelled {
             cancelled.say();
         }
@@ -63,7 +65,10 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = table.iter().position(|(_, word)| Arc::ptr_eq(word, &self.cancelled)) {
+            table.swap_remove(at);
+        }
     }
 }
 

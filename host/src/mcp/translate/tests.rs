@@ -3,12 +3,22 @@
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use wharf_plugin_api::jsonrpc::{self, Message};
-use wharf_plugin_api::{Era, Reply, RpcError};
+use wharf_plugin_api::{Era, Id, Reply, RpcError};
 
-use super::{to_legacy, to_modern, with_code, with_data, with_token, with_uris};
+use super::{to_legacy, with_code, with_data, with_token, with_uris};
 
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
+}
+
+/// A result as it is written for a modern client.
+fn to_modern(result: Box<RawValue>, era: Era, method: &str) -> Box<RawValue> {
+    let lacking = super::to_modern(&result, era, method);
+    let written = jsonrpc::response_with(&Id::number(1), &result, &lacking.members);
+    let Ok(Message::Response { reply: Reply::Result(result), .. }) = jsonrpc::parse(&written) else {
+        panic!("{}", String::from_utf8_lossy(&written))
+    };
+    result
 }
 
 /// Results that hold nothing of either era's own.

@@ -28,6 +28,10 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// What the headers begin with that repeat arguments.
 const PARAM: &str = "mcp-param-";
 
+/// The names of a kind of answer in `Accept`: its own, and that of its group.
+const JSON: [&[u8]; 2] = [b"application/json", b"application/*"];
+const STREAM: [&[u8]; 2] = [b"text/event-stream", b"text/*"];
+
 /// No such session: the client is to open a new one.
 const NO_SESSION: i64 = -32001;
 /// What the specification gives no code for.
@@ -132,7 +136,7 @@ pub(super) fn legacy_version(headers: &HeaderMap, id: Option<&Id>) -> Result<(),
 
 /// An answer comes as the one or the other, and which is not known before.
 pub(super) fn accepts_both(headers: &HeaderMap, id: &Id) -> Result<(), Refusal> {
-    if accepts(headers, "application/json") && accepts(headers, "text/event-stream") {
+    if accepted_kinds(headers) == [true, true] {
         return Ok(());
     }
     let text = "send `Accept: application/json, text/event-stream`: the answer may be either";
@@ -140,21 +144,25 @@ pub(super) fn accepts_both(headers: &HeaderMap, id: &Id) -> Result<(), Refusal> 
 }
 
 pub(super) fn accepts_stream(headers: &HeaderMap) -> Result<(), Refusal> {
-    if accepts(headers, "text/event-stream") {
+    let [_, stream] = accepted_kinds(headers);
+    if stream {
         return Ok(());
     }
     Err(Refusal::other(StatusCode::NOT_ACCEPTABLE, None, "send `Accept: text/event-stream`"))
 }
 
-fn accepts(headers: &HeaderMap, kind: &str) -> bool {
-    let all = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|list| list.split(',')).any(|range| {
-        let range = range.split(';').next().unwrap_or_default().trim();
-        let group = range.strip_suffix("/*").zip(kind.split_once('/'));
-        range == "*/*"
-            || range.eq_ignore_ascii_case(kind)
-            || group.is_some_and(|(range, (group, _))| range.eq_ignore_ascii_case(group))
-    })
+/// What a client takes: JSON, and a stream of events.
+fn accepted_kinds(headers: &HeaderMap) -> [bool; 2] {
+    let mut taken = [false; 2];
+    let all = headers.get_all(ACCEPT).iter().filter(|value| value.to_str().is_ok());
+    for range in all.flat_map(|list| list.as_bytes().split(|byte| *byte == b',')) {
+        let range = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let is_any = range == b"*/*";
+        for (taken, names) in taken.iter_mut().zip([JSON, STREAM]) {
+            *taken |= is_any || names.iter().any(|name| range.eq_ignore_ascii_case(name));
+        }
+    }
+    taken
 }
 
 /// An answer as JSON, with the status of its kind.

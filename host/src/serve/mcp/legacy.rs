@@ -115,8 +115,7 @@ async fn initialize(
 async fn one(edge: &McpEdge, session: &Arc<Session>, message: LegacyMessage) -> Result<Response, Refusal> {
     match message {
         LegacyMessage::Request { id, method, params } => {
-            let tracks = edge.streams.of(session);
-            let mut held = Held::new(session.request(id, &method, params), Arc::clone(&tracks));
+            let mut held = Held::new(session.request(id, &method, params), &edge.streams, session);
             Ok(match held.first(tokio::time::sleep(PATIENCE)).await {
                 First::Answered(Answered { message: Some(message), kind: _ }) => {
                     // The errors of a session are answers as good as results.
@@ -127,7 +126,7 @@ async fn one(edge: &McpEdge, session: &Arc<Session>, message: LegacyMessage) -> 
                     sse::respond(futures_util::stream::empty())
                 }
                 First::Streams(event) => {
-                    let track = held.stream(event);
+                    let (tracks, track) = held.stream(event);
                     stream(tracks.read(&track))
                 }
             })
@@ -171,8 +170,7 @@ fn batch(
     if exchanges.is_empty() {
         return Ok(accepted());
     }
-    let tracks = edge.streams.of(session);
-    let track = Held::new(merged(exchanges), Arc::clone(&tracks)).stream(None);
+    let (tracks, track) = Held::new(merged(exchanges), &edge.streams, session).stream(None);
     Ok(stream(tracks.read(&track)))
 }
 

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use super::streams::Tracks;
+use super::streams::{Streams, Tracks};
 use super::track::Track;
-use crate::mcp::{AnswerKind, Answered, Exchange};
+use crate::mcp::{AnswerKind, Answered, Exchange, Session};
 
 /// Messages of a batch between its exchanges and its stream.
 const QUEUE: usize = 64;
@@ -16,9 +16,11 @@ const QUEUE: usize = 64;
 /// An exchange that is waited for by its request. Dropped before its end, it goes on in a task of its own; nobody can join
 /// it then, since no event told its client how.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Held<'a> {
     exchange: Option<Exchange>,
-    tracks: Arc<Tracks>,
+    /// Those of its session are looked up when it becomes one.
+    streams: &'a Streams,
+    session: &'a Arc<Session>,
 }
 
 /// What an exchange did first.
@@ -30,9 +32,9 @@ pub(super) enum First {
     Streams(Option<Bytes>),
 }
 
-impl Held {
-    pub(super) fn new(exchange: Exchange, tracks: Arc<Tracks>) -> Self {
-        Self { exchange: Some(exchange), tracks }
+impl<'a> Held<'a> {
+    pub(super) fn new(exchange: Exchange, streams: &'a Streams, session: &'a Arc<Session>) -> Self {
+        Self { exchange: Some(exchange), streams, session }
     }
 
     /// Waits for the answer, for something before it, or for `patience` to end.
@@ -63,36 +65,38 @@ impl Held {
     }
 
     /// Lets it go on by itself and write into a track.
-    pub(super) fn stream(mut self, first: Option<Bytes>) -> Arc<Track> {
-        let track = self.tracks.open();
+    pub(super) fn stream(mut self, first: Option<Bytes>) -> (Arc<Tracks>, Arc<Track>) {
+        let tracks = self.streams.of(self.session);
+        let track = tracks.open();
         if let Some(event) = first {
             track.push(&event);
         }
         if let Some(exchange) = self.exchange.take() {
-            self.go_on(exchange, Some(Arc::clone(&track)));
+            go_on(&tracks, exchange, Some(Arc::clone(&track)));
         }
-        track
-    }
-
-    fn go_on(&self, exchange: Exchange, track: Option<Arc<Track>>) {
-        let (tracks, ended) = (Arc::clone(&self.tracks), self.tracks.session().ended().clone());
-        self.tracks.tasks().spawn(tracing::debug_span!("exchange"), async move {
-            tokio::select! {
-                () = run(exchange, track.as_deref()) => {}
-                () = ended.cancelled() => {}
-            }
-            if let Some(track) = track {
-                tracks.finish(&track);
-            }
-        });
+        (tracks, track)
     }
 }
 
-impl Drop for Held {
+fn go_on(tracks: &Arc<Tracks>, exchange: Exchange, track: Option<Arc<Track>>) {
+    let (tracks, ended) = (Arc::clone(tracks), tracks.session().ended().clone());
+    let tasks = tracks.tasks().clone();
+    tasks.spawn(tracing::debug_span!("exchange"), async move {
+        tokio::select! {
+            () = run(exchange, track.as_deref()) => {}
+            () = ended.cancelled() => {}
+        }
+        if let Some(track) = track {
+            tracks.finish(&track);
+        }
+    });
+}
+
+impl Drop for Held<'_> {
     fn drop(&mut self) {
         if let Some(exchange) = self.exchange.take() {
             tracing::debug!("a client left before its answer; the request goes on");
-            self.go_on(exchange, None);
+            go_on(&self.streams.of(self.session), exchange, None);
         }
     }
 }
