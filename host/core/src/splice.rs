@@ -89,10 +89,12 @@ pub fn each_member(object: &RawValue, mut each: impl FnMut(&str, &str)) -> bool 
 
 /// Whether what stands between the quotes of a key spells this one.
 fn is_key(name: &str, key: &str) -> bool {
-    if memchr::memchr(b'\\', name.as_bytes()).is_none() {
-        return name == key;
+    // An escape is longer than what it stands for.
+    if name.len() <= key.len() {
+        return name == key && !key.contains('\\');
     }
-    serde_json::from_str::<String>(&format!("\"{name}\"")).is_ok_and(|name| name == key)
+    memchr::memchr(b'\\', name.as_bytes()).is_some()
+        && serde_json::from_str::<String>(&format!("\"{name}\"")).is_ok_and(|name| name == key)
 }
 
 /// Whether `object` may have a key, at any depth. False is certain; true may be a false alarm, for it is told without parsing.

@@ -46,7 +46,8 @@ impl Way<'_> {
             return is_plain(plugin).then_some(Way::Message(Some(plugin)));
         }
         let rest = path.strip_prefix("/api/v1/plugins/")?.strip_suffix("/call")?;
-        let (plugin, tool) = rest.split_once("/tools/")?;
+        let (plugin, rest) = rest.split_once('/')?;
+        let tool = rest.strip_prefix("tools/")?;
         (is_plain(plugin) && is_plain(tool)).then_some(Way::Call { plugin, tool })
     }
 }

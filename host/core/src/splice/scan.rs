@@ -36,9 +36,20 @@ fn past_blanks(bytes: &[u8], from: usize) -> usize {
     from + blanks.take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count()
 }
 
+/// So many words of a string are looked at here: to begin a wide search costs more than these.
+const WORDS: usize = 6;
+
 /// Behind the closing quote of the string that begins here.
 fn past_string(bytes: &[u8], from: usize) -> usize {
     let mut at = from + 1;
+    for _ in 0..WORDS {
+        let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
+        if let Some(found) = quote_or_escape(u64::from_le_bytes(*word)) {
+            at += found;
+            break;
+        }
+        at += size_of::<u64>();
+    }
     while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
         at += found + 1;
         if bytes.get(at - 1) == Some(&b'"') {
@@ -48,6 +59,15 @@ fn past_string(bytes: &[u8], from: usize) -> usize {
         at += 1;
     }
     bytes.len()
+}
+
+/// The first byte of eight that ends a string or begins an escape.
+fn quote_or_escape(word: u64) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The lowest mark is that of the first byte that is zero; higher ones may be false.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let marks = zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c));
+    (marks != 0).then(|| marks.trailing_zeros() as usize / 8)
 }
 
 fn past_value(bytes: &[u8], from: usize) -> usize {
@@ -106,6 +126,18 @@ mod tests {
         assert_eq!(all("{}"), Some(Vec::new()));
         for none in ["[]", "\"{\"", "1", "null", ""] {
             assert_eq!(all(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_string_of_any_length_ends_at_its_quote() {
+        for length in 0..80 {
+            for tail in ["", "\\\"", "\\\\", "\\\"x\\\\"] {
+                let (text, more) = (format!("{}!#[]{tail}", "x".repeat(length)), "y".repeat(length % 9));
+                let json = format!(r#"{{"{text}":"{text}{more}","b":1}}"#);
+                let value = format!("\"{text}{more}\"");
+                assert_eq!(all(&json).unwrap(), [(&*text, &*value), ("b", "1")], "{json}");
+            }
         }
     }
 
