@@ -118,6 +118,7 @@ async fn who_asks_at_the_same_time_has_a_connection_of_its_own() {
     let mut said = [text(a).await, text(b).await];
     said.sort();
     assert_eq!(said, ["one", "other"]);
+    assert_eq!(server.0.idle().all.len(), 2, "both are kept");
 }
 
 #[tokio::test]
