@@ -1,12 +1,18 @@
 //! The calls of the host, looked at and taken back.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use tokio::time::{Instant, sleep, timeout_at};
 use wharf_core::journal::Recovery;
 use wharf_core::{CallId, Code};
 
 use super::Host;
 use crate::route::{CallView, Failure, Wanted};
+
+/// How long the calls of plugins that are gone may take to tell so. One that waits for its client tells it when that asks.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Between two looks whether they have.
+const LOOK: Duration = Duration::from_millis(5);
 
 impl Host {
     /// Calls that run, the last that ended, and those of earlier runs that the journal told of; newest first.
@@ -25,6 +31,16 @@ impl Host {
     /// How many are in flight.
     pub(crate) fn calls_in_flight(&self) -> usize {
         self.0.routing.calls.in_flight()
+    }
+
+    /// Waits, for a moment and until `end` at most, until the calls whose plugins are gone have told their callers.
+    pub(super) async fn settled(&self, end: Instant) {
+        let settled = async {
+            while self.calls_in_flight() > 0 {
+                sleep(LOOK).await;
+            }
+        };
+        timeout_at(end.min(Instant::now() + SETTLE), settled).await.ok();
     }
 
     /// One call.

@@ -185,6 +185,8 @@ impl Host {
         };
         // Past the budget the processes are killed as their handles drop.
         tokio::time::timeout_at(end, ending).await.ok();
+        // Those who tell callers how their calls ended are among the tasks.
+        self.settled(end).await;
         let left = end.saturating_duration_since(tokio::time::Instant::now());
         let left = self.0.services.tasks.end(left.max(Duration::from_secs(1))).await;
         self.0.services.machine.close();

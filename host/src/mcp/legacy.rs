@@ -46,10 +46,11 @@ pub(super) fn request(
         let reply = tokio::select! {
             biased;
             () = ticket.cancelled() => return Answered { message: None, kind: AnswerKind::Handled },
+            // An answer that is there is told, also when the session has ended with the host.
+            reply = answer(&session, &method, params, Outlet::Call(out)) => reply,
             () = session.ended().cancelled() => {
                 Reply::Error(RpcError::new(INVALID_REQUEST, "the session has ended"))
             }
-            reply = answer(&session, &method, params, Outlet::Call(out)) => reply,
         };
         Answered::new(&id, &reply)
     };

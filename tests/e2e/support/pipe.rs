@@ -91,6 +91,19 @@ impl Pipe {
         }
     }
 
+    /// Reads on until each of these ids is answered; the answers as they came.
+    pub(crate) fn answers<const N: usize>(&self, ids: [u64; N]) -> Vec<Value> {
+        let mut answers: Vec<Value> = Vec::new();
+        while answers.len() < N {
+            let message = self.next();
+            let awaited = message["id"].as_u64().is_some_and(|id| ids.contains(&id));
+            if awaited && message.get("method").is_none() {
+                answers.push(message);
+            }
+        }
+        answers
+    }
+
     pub(crate) fn ask(&mut self, id: impl Into<Value>, method: &str, params: Value) -> Value {
         let id = id.into();
         self.send(&super::mcp::request(id.clone(), method, params));

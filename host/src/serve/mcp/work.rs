@@ -83,6 +83,8 @@ fn go_on(tracks: &Arc<Tracks>, exchange: Exchange, track: Option<Arc<Track>>) {
     let tasks = tracks.tasks().clone();
     tasks.spawn(tracing::debug_span!("exchange"), async move {
         tokio::select! {
+            biased;
+            // An answer that is there is told, also when the session has ended with the host.
             () = run(exchange, track.as_deref()) => {}
             () = ended.cancelled() => {}
         }
