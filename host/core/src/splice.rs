@@ -45,8 +45,10 @@ pub fn fields<'a, const N: usize>(object: &'a RawValue, keys: [&str; N]) -> [Opt
     let text = object.get();
     let mut found = [const { None }; N];
     scan::members(text, |name, value| {
-        let place = keys.iter().zip(&mut found).find(|(key, _)| is_key(name, key));
-        if let Some((_, place)) = place {
+        let same = |name: &str| keys.iter().position(|key| *key == name);
+        // Its escapes are read once, however many keys are looked for.
+        let at = spelled(name).map_or_else(|| same(name), |spelled| same(&spelled));
+        if let Some(place) = at.and_then(|at| found.get_mut(at)) {
             *place = Some(value);
         }
     });
@@ -93,8 +95,13 @@ fn is_key(name: &str, key: &str) -> bool {
     if name.len() <= key.len() {
         return name == key && !key.contains('\\');
     }
-    memchr::memchr(b'\\', name.as_bytes()).is_some()
-        && serde_json::from_str::<String>(&format!("\"{name}\"")).is_ok_and(|name| name == key)
+    spelled(name).is_some_and(|spelled| spelled == key)
+}
+
+/// What stands between the quotes of a key without its escapes. `None`: it has none, or means nothing.
+fn spelled(name: &str) -> Option<String> {
+    memchr::memchr(b'\\', name.as_bytes())?;
+    serde_json::from_str(&format!("\"{name}\"")).ok()
 }
 
 /// Whether `object` may have a key, at any depth. False is certain; true may be a false alarm, for it is told without parsing.

@@ -207,7 +207,12 @@ async fn own(args: &Args, state: &Path, host: Host, signals: &mut Signals) -> Re
             () = &mut served => up::drain(&server, &host, answers).await,
             // The calls of the pipe are among those that the end waits for.
             () = ends.cancelled() => {
-                tokio::join!(served, up::drain(&server, &host, answers));
+                let mut drained = std::pin::pin!(up::drain(&server, &host, answers));
+                tokio::select! {
+                    () = &mut served => drained.await,
+                    // A client that asks on and on is not waited for: its plugins are gone.
+                    () = &mut drained => drop(tokio::time::timeout(up::LAST_WORDS, served).await),
+                }
             }
         }
     });

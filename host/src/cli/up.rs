@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// For the plugins, when the answers in flight have had their time.
 const PLUGINS: Duration = Duration::from_secs(10);
 /// For the word to those whose calls have ended with their plugins.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// For a start that has failed half way.
 pub(super) const UNDO: Duration = Duration::from_secs(10);
 /// After so long a thread without blocking work ends. A start has dozens of them, and each holds memory of its own; they would

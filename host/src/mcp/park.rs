@@ -21,7 +21,7 @@ mod question;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ struct Seat {
     plugin: PluginId,
     /// Who came earlier has the smaller number.
     number: u64,
+    /// False once the plugin has answered.
+    runs: Arc<AtomicBool>,
     /// Takes who goes on with the call.
     door: oneshot::Sender<oneshot::Sender<Live>>,
 }
@@ -142,7 +144,7 @@ impl Park {
     }
 
     /// Keeps a call that has asked, and makes its client's answer.
-    fn leave(&self, live: Live, origin: &Origin) -> Result<Box<RawValue>, Box<Live>> {
+    fn leave(&self, mut live: Live, origin: &Origin) -> Result<Box<RawValue>, Box<Live>> {
         let Some((token, asked)) = token().and_then(|token| live.asked(&token).map(|asked| (token, asked)))
         else {
             tracing::error!(
@@ -166,7 +168,10 @@ impl Park {
                 give_way(&mut seats, &live.plugin);
             }
             let number = self.0.last.fetch_add(1, Ordering::Relaxed);
-            seats.insert(token.clone(), Seat { binding, plugin: live.plugin.clone(), number, door });
+            seats.insert(
+                token.clone(),
+                Seat { binding, plugin: live.plugin.clone(), number, runs: live.runs(), door },
+            );
         }
         let seated = Seated(Arc::clone(&self.0), token);
         let ending = self.0.tasks.ending().clone();
@@ -202,9 +207,9 @@ impl Park {
         live.await.map_err(|_| bad_state())
     }
 
-    /// How many calls wait.
+    /// How many calls run and wait for their clients: those whose plugins have answered by now run no more.
     pub(crate) fn waiting(&self) -> usize {
-        self.0.seats().len()
+        self.0.seats().values().filter(|seat| seat.runs.load(Ordering::Relaxed)).count()
     }
 
     /// Whether a call waits under this token, for whomever.

@@ -259,13 +259,14 @@ impl Load {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        // Who looks at the time does so where no call is in flight: only the last one has to tell it, and before it is gone.
-        let alone = self.0.inflight.load(Ordering::Acquire) == 1;
-        if alone {
+        // Who looks at the time does so where no call is in flight: only the last one has to tell it, before it is gone. Of
+        // three that leave at once it may tell it just after; then the plugin goes to sleep a call too early, at worst.
+        let few = self.0.inflight.load(Ordering::Acquire) <= 2;
+        if few {
             self.0.leaves_now();
         }
         if self.0.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            if !alone {
+            if !few {
                 self.0.leaves_now();
             }
             self.0.idle.notify_waiters();

@@ -43,8 +43,9 @@ const FIRST_REPORT: Duration = Duration::from_secs(20);
 /// How long a failed launch is waited for until nothing of it is left; then that goes on in the background.
 const UNDONE: Duration = Duration::from_secs(5);
 
-/// How many bytes a plugin whose stdout we read may write there before it waits for us.
-const STDOUT_ROOM: i32 = 1 << 20;
+/// How many bytes a plugin whose stdout we read may write there before it waits for us. A user has 64 MiB for all pipes, and
+/// gets small ones beyond that (pipe(7)): 200 plugins must fit.
+const STDOUT_ROOM: i32 = 256 << 10;
 
 /// What to start.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! Gives back the pages of the program and of its libraries that only the start needed: reading manifests, starting processes,
-//! tables of options.
+//! Gives back the pages of the program that only the start needed: reading manifests, starting processes, tables of options.
+//! Those of its libraries stay: a library may be about to be loaded, or unloaded, in another thread.
 //!
 //! They are of files, unchanged, and come back from the system's memory of it when they are needed again. Nothing that the
 //! program has written is touched.
@@ -37,11 +37,15 @@ pub(crate) fn after_the_start(tasks: &Tasks) {
 
 /// What cannot be found out is left as it is.
 fn trim() {
-    let Ok(maps) = fs::read_to_string("/proc/self/smaps") else { return };
-    for Part { from, to } in unwritten(&maps) {
+    let Ok(program) = fs::read_link("/proc/self/exe") else { return };
+    let (Some(program), Ok(maps)) = (program.to_str(), fs::read_to_string("/proc/self/smaps")) else {
+        return;
+    };
+    for Part { from, to } in unwritten(&maps, program) {
         let start = std::ptr::with_exposed_provenance_mut(from);
-        // SAFETY: the part is a file's, nobody may write to it, and no page of it differs from the file: none was put right
-        // for its place in memory. Whoever comes there next has the same bytes, read from the file.
+        // SAFETY: the part is the running program's own, which is mapped for as long as it runs; nobody may write to it, and
+        // no page of it differs from the file: none was put right for its place in memory. Whoever comes there next has the
+        // same bytes, read from the file.
         let given = Errno::result(unsafe { libc::madvise(start, to - from, libc::MADV_DONTNEED) });
         if let Err(error) = given {
             tracing::debug!(%error, "pages of the program could not be given back");
@@ -49,8 +53,8 @@ fn trim() {
     }
 }
 
-/// The parts that are as they stand in their files, and stay so: code and constants.
-fn unwritten(maps: &str) -> Vec<Part> {
+/// The parts of this file that are as they stand in it, and stay so: code and constants.
+fn unwritten(maps: &str, program: &str) -> Vec<Part> {
     let (mut parts, mut read_only) = (Vec::new(), None);
     for line in maps.lines() {
         let mut words = line.split_ascii_whitespace();
@@ -58,14 +62,17 @@ fn unwritten(maps: &str) -> Vec<Part> {
             // Told of each part, after its head: how much of it is no longer the file's.
             (Some("Anonymous:"), Some("0")) => parts.extend(read_only.take()),
             (Some("Anonymous:"), _) => read_only = None,
-            (Some(range), Some("r--p" | "r-xp")) if words.nth(2).is_some_and(|inode| inode != "0") => {
-                read_only = part(range);
-            }
+            (Some(range), Some("r--p" | "r-xp")) if is_of(line, program) => read_only = part(range),
             (Some(range), Some(_)) if part(range).is_some() => read_only = None,
             _ => {}
         }
     }
     parts
+}
+
+/// Whether a part is of this file: its path is the last column, and may have blanks in it.
+fn is_of(line: &str, program: &str) -> bool {
+    line.strip_suffix(program).is_some_and(|rest| rest.ends_with(' '))
 }
 
 fn part(range: &str) -> Option<Part> {
@@ -91,10 +98,11 @@ Anonymous:             4 kB
 Anonymous:             0 kB
 000000007000-000000008000 r--p 00000000 00:00 0
 Anonymous:             0 kB
-000000009000-00000000a000 r-xp 00026000 fe:00 99                         /usr/lib/libc.so.6
-000000009000-00000000a000 rw-p 00026000 fe:00 99                         /usr/lib/libc.so.6
+7fc22febc000-7fc230012000 r-xp 00026000 fe:00 1234                       /opt/a b/wharf
 Anonymous:             0 kB
-7fc22febc000-7fc230012000 r-xp 00026000 fe:00 99                         /usr/lib/libc.so.6
+7fc231000000-7fc231012000 r-xp 00026000 fe:00 99                         /usr/lib/libc.so.6
+Anonymous:             0 kB
+000000009000-00000000a000 r-xp 00026000 fe:00 77                         /x/opt/a b/wharf
 Anonymous:             0 kB
 7ffd0e5fe000-7ffd0e600000 r-xp 00000000 00:00 0                          [vdso]
 Anonymous:             0 kB
@@ -104,9 +112,9 @@ Anonymous:             0 kB
     fn only_what_is_as_in_its_file_and_stays_so_is_given_back() {
         let part = |from, to| Part { from, to };
         let whole = [part(0x1000, 0x2000), part(0x2000, 0x4000), part(0x7fc2_2feb_c000, 0x7fc2_3001_2000)];
-        assert_eq!(unwritten(MAPS), whole);
-        for maps in ["", "1\nx y z", "Anonymous: 0 kB", "1-2 r-xp 0 0 7"] {
-            assert!(unwritten(maps).is_empty(), "{maps}");
+        assert_eq!(unwritten(MAPS, "/opt/a b/wharf"), whole);
+        for maps in ["", "1\nx y z", "Anonymous: 0 kB", "1-2 r-xp 0 0 7 /opt/a b/wharf"] {
+            assert!(unwritten(maps, "/opt/a b/wharf").is_empty(), "{maps}");
         }
     }
 

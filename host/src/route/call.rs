@@ -10,6 +10,7 @@ use wharf_core::manifest::Manifest;
 use wharf_core::{CallId, Code};
 
 use super::allowance::Allowance;
+use super::calls::Inside;
 use super::entered::Entered;
 use super::failure::Failure;
 use super::idempotency::{Begins, Taken};
@@ -44,12 +45,15 @@ impl Call {
         let entered = Entered::new(self, started);
         let trace = Arc::clone(entered.trace());
         let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
+        // In flight until its end is written down, too: who waits for the calls waits for that.
+        let mut inside = None;
         let outcome = {
-            let call = pin!(self.settled(started, Arc::clone(&trace), taken));
+            let call = pin!(self.settled(&routing, started, Arc::clone(&trace), taken, &mut inside));
             trace.unless_taken_back(call).await.unwrap_or_else(|| Err(entered.taken_back()))
         };
         timing.end(&outcome);
         entered.ends(&outcome).await;
+        drop(inside);
         routing.events.tell("call.finished", || {
             let (instance, failed) = match &outcome {
                 Ok(settled) => (Some(settled.instance), None),
@@ -64,12 +68,15 @@ impl Call {
         outcome
     }
 
-    async fn settled(
+    async fn settled<'r>(
         &mut self,
+        routing: &'r Arc<Routing>,
         started: Instant,
         trace: Arc<CallTrace>,
         mut taken: Option<Taken>,
+        inside: &mut Option<Inside<'r>>,
     ) -> Result<Settled, Failure> {
+        *inside = Some(routing.calls.enter().map_err(|full| self.overloaded(full))?);
         let outcome = self.answered(started, trace, taken.as_mut()).await;
         if let Some(taken) = taken {
             taken.ends(&outcome);
@@ -83,8 +90,6 @@ impl Call {
         trace: Arc<CallTrace>,
         taken: Option<&mut Taken>,
     ) -> Result<Settled, Failure> {
-        let routing = Arc::clone(&self.routing);
-        let _inside = routing.calls.enter().map_err(|full| self.overloaded(full))?;
         self.within_rate()?;
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
         let context = self.spec.trace.as_ref().and_then(|trace| trace.told());

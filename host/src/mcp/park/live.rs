@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
@@ -40,6 +41,8 @@ pub(crate) struct Live {
     call: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
     /// How it ended while nobody was there.
     outcome: Option<Outcome>,
+    /// Whether it still runs, for who counts the calls that wait.
+    runs: Option<Arc<AtomicBool>>,
     /// Its place among the answers that are kept.
     kept: Option<OwnedSemaphorePermit>,
     asks: Asked,
@@ -75,6 +78,7 @@ impl Live {
             presence,
             call: Some(Box::pin(call)),
             outcome: None,
+            runs: None,
             kept: None,
             asks,
             events,
@@ -147,8 +151,16 @@ impl Live {
         }
     }
 
+    /// Becomes false when it has ended.
+    pub(super) fn runs(&mut self) -> Arc<AtomicBool> {
+        Arc::clone(self.runs.get_or_insert_with(|| Arc::new(AtomicBool::new(self.call.is_some()))))
+    }
+
     fn ended(&mut self, outcome: Outcome) {
         self.call = None;
+        if let Some(runs) = &self.runs {
+            runs.store(false, Ordering::Relaxed);
+        }
         self.open.clear();
         self.outcome = Some(outcome);
     }

@@ -312,8 +312,10 @@ async fn a_call_that_ends_while_its_client_is_away_is_told_when_it_comes() {
     let (_, token) = asked(pass(&park, live).await);
     let progress = Notification { method: "notifications/progress".into(), params: None };
     events.try_send(CallEvent::Notification(progress)).unwrap();
+    assert_eq!(park.waiting(), 1);
     plugin.end.send("{\"gave\":\"up\"}").unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(park.waiting(), 0, "what the host still waits for at its end");
     let live = park.resume(&token, &origin()).await.unwrap();
     let mut heard = 0;
     let passed = park.pass(live, origin, &mut |_| heard += 1).await;

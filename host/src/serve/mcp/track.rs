@@ -241,8 +241,10 @@ impl Reader {
                 return None;
             }
             tokio::select! {
+                biased;
                 changed = self.log.changed() => changed.ok()?,
-                () = ended.cancelled() => return None,
+                // What was said just before the end is still told.
+                () = ended.cancelled() => return self.ready(),
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(PULSE),
             }
         }
