@@ -7,6 +7,7 @@
 //! What is not here: what the keys mean, but for the one that every request of ours carries (`_meta.progressToken`).
 
 mod known;
+mod places;
 mod scan;
 
 use std::borrow::Cow;
@@ -18,6 +19,8 @@ use memchr::memmem::Finder;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
+
+pub use self::places::Places;
 
 /// The key of a message's metadata.
 const META: &str = "_meta";

@@ -269,7 +269,9 @@ impl Settled {
 fn digest(payload: &Payload, hash: impl FnOnce(&[u8]) -> [u8; 32]) -> [u8; 32] {
     let arguments = match payload {
         Payload::Call { arguments, .. } => arguments.as_deref(),
-        Payload::Params(params) => params.as_deref().and_then(|params| splice::field(params, "arguments")),
+        Payload::Params(params) | Payload::Named(params) => {
+            params.as_deref().and_then(|params| splice::field(params, "arguments"))
+        }
     };
     let bytes = arguments.map_or("", RawValue::get).as_bytes();
     on_bytes(bytes.len(), || hash(bytes))

@@ -3,8 +3,6 @@
 
 use std::ops::Range;
 
-use memchr::memchr2;
-
 /// Tells `each` the text between the quotes of each key, and where its value stands, in order. False: it is no object.
 pub(super) fn members<'a>(json: &'a str, mut each: impl FnMut(&'a str, Range<usize>)) -> bool {
     let bytes = json.as_bytes();
@@ -36,33 +34,43 @@ fn past_blanks(bytes: &[u8], from: usize) -> usize {
     from + blanks.take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count()
 }
 
-/// So many words of a string are looked at here: to begin a wide search costs more than these.
-const WORDS: usize = 6;
-
 /// Behind the closing quote of the string that begins here.
 fn past_string(bytes: &[u8], from: usize) -> usize {
     let mut at = from + 1;
-    for _ in 0..WORDS {
-        let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
-        if let Some(found) = quote_or_escape(u64::from_le_bytes(*word)) {
-            at += found;
+    loop {
+        at = quote_or_escape(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => return at + 1,
+            // Whatever is escaped, its first byte ends no string.
+            Some(_) => at += 2,
+            None => return bytes.len(),
+        }
+    }
+}
+
+/// The next byte that ends a string or begins an escape. Most strings are short, and to begin a search of the library's costs
+/// more than to look at a few words of one.
+fn quote_or_escape(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<32>()) {
+        // Without a branch, so that it is done for all of them at once.
+        let found = block.iter().fold(false, |found, byte| found | (*byte == b'"') | (*byte == b'\\'));
+        if found {
             break;
         }
-        at += size_of::<u64>();
+        at += block.len();
     }
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
-        at += found + 1;
-        if bytes.get(at - 1) == Some(&b'"') {
-            return at;
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        match in_word(u64::from_le_bytes(*word)) {
+            Some(found) => return at + found,
+            None => at += size_of::<u64>(),
         }
-        // Whatever is escaped, its first byte ends no string.
-        at += 1;
     }
-    bytes.len()
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
 }
 
 /// The first byte of eight that ends a string or begins an escape.
-fn quote_or_escape(word: u64) -> Option<usize> {
+fn in_word(word: u64) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // The lowest mark is that of the first byte that is zero; higher ones may be false.
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);

@@ -15,6 +15,7 @@ use wharf_plugin_api::{Era, Notification, Reply, RpcError, jsonrpc};
 use super::rounds::{self, Rounds};
 use crate::mcp::failure;
 use crate::mcp::forward::{Forwarded, forward};
+use crate::mcp::params::Params;
 use crate::mcp::session::{Outlet, Session, relay};
 use crate::mcp::{links, translate};
 use crate::route::{CallEvent, CallSpec, Edge, Failure, Settled, asks};
@@ -26,7 +27,7 @@ use crate::route::{CallEvent, CallSpec, Edge, Failure, Settled, asks};
 pub(super) async fn run(
     session: &Arc<Session>,
     method: &str,
-    params: Option<Arc<RawValue>>,
+    params: Option<Params>,
     out: Outlet,
 ) -> Result<Reply, RpcError> {
     let forwarded = forward(&session.host, &session.visitor.face, session.caller(), method, params).await?;
@@ -59,7 +60,7 @@ async fn at_the_plugin(
     forwarded: Forwarded,
     out: &Outlet,
 ) -> Result<Settled, Failure> {
-    let Forwarded { spec, mut events, token } = forwarded;
+    let Forwarded { spec, mut events, token, tool: _ } = forwarded;
     let plugin = spec.plugin.clone();
     let (asks, mut asked) = asks();
     let mut call = Box::pin(session.host.call(CallSpec { asks: Some(asks), edge: Edge::Legacy, ..spec }));

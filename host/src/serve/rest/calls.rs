@@ -203,8 +203,9 @@ async fn live(
         spec.events = Some(sender);
         events
     });
-    let brought = Brought { answers: wanted.answers.map(ToOwned::to_owned), state: wanted.state.clone() };
-    open_to_questions(Forwarded { spec, events, token: None }, &edge.host, brought)
+    let answers = wanted.answers.map(ToOwned::to_owned);
+    let brought = Brought { answers, state: wanted.state.clone(), task: false };
+    open_to_questions(Forwarded { spec, events, token: None, tool: None }, &edge.host, brought)
         .map_err(|error| Problem::new(Code::BadRequest, error.message))
 }
 
