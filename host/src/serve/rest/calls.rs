@@ -14,7 +14,6 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use wharf_core::catalog::Tool;
 use wharf_core::{CallId, Code, Outcome, PluginId};
 use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
@@ -25,6 +24,7 @@ use super::room::Room;
 use super::tries::{Tries, marked};
 use super::{Edge, input, progress, raw_json};
 use crate::held::{Events, Taker};
+use crate::late;
 use crate::mcp::forward::Forwarded;
 use crate::mcp::modern::{Brought, open_to_questions};
 use crate::mcp::park::{Live, Origin, Passed};
@@ -202,7 +202,7 @@ async fn live(
     spec.trace = traced.with(meta);
     own.tries.put(&mut spec);
     let events = streams.then(|| {
-        let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
+        let (sender, events) = late::queue::<CallEvent>(progress::QUEUE);
         spec.events = Some(sender);
         events
     });
