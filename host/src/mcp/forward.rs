@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::mpsc;
 use wharf_core::catalog::{Face, Item, Kind};
 use wharf_core::{Code, PluginId, splice};
 use wharf_plugin_api::{Caller, RpcError};
@@ -21,6 +20,7 @@ use self::said::Said;
 use super::failure;
 use super::params::{Member, Params};
 use crate::Host;
+use crate::late;
 use crate::route::{CallEvent, CallSpec, Failure, Payload};
 
 /// Notifications of one call that may wait for its client; what does not fit is dropped by the call.
@@ -35,7 +35,7 @@ pub(crate) struct Forwarded {
     /// What goes to the host. Who can be asked sets `asks`.
     pub(crate) spec: CallSpec,
     /// What the plugin says on the way, if the client wants any of it.
-    pub(crate) events: Option<mpsc::Receiver<CallEvent>>,
+    pub(crate) events: Option<late::Receiver<CallEvent>>,
     /// The client's progress token, as it wrote it.
     pub(crate) token: Option<Box<RawValue>>,
     /// The tool that it calls, as the face lists it.
@@ -63,7 +63,7 @@ impl Forwarded {
         if token.is_none() && spec.caller.client.log_level.is_none() {
             return Self { spec, events: None, token, tool: None };
         }
-        let (sender, receiver) = mpsc::channel(EVENTS);
+        let (sender, receiver) = late::queue(EVENTS);
         let progress = token.is_some();
         let spec = CallSpec { events: Some(sender), progress, ..spec };
         Self { spec, events: Some(receiver), token, tool: None }

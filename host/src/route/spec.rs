@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use wharf_core::ask::Capability;
 use wharf_core::idempotency::Key;
 use wharf_core::trace_context::TraceContext;
 use wharf_core::{CallId, InstanceNo, PluginId, splice};
 use wharf_plugin_api::{Caller, Era, Notification, Reply};
 
+use crate::late;
 use crate::plugin::asks::Asks;
 
 /// A request on its way to a plugin.
@@ -31,7 +31,7 @@ pub struct CallSpec {
     /// Who calls.
     pub caller: Caller,
     /// Where progress and log notifications of this call go, if the caller wants them. Bounded; what does not fit is dropped.
-    pub events: Option<mpsc::Sender<CallEvent>>,
+    pub events: Option<late::Sender<CallEvent>>,
     /// Whether progress is wanted among them; if not, the plugin is not asked for any.
     pub progress: bool,
     /// Where the plugin's questions to the caller go. `None`: nobody can be asked.

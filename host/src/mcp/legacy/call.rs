@@ -7,12 +7,12 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use wharf_core::catalog::{Collision, Kind, Shelf};
 use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Era, Notification, Reply, RpcError, jsonrpc};
 
 use super::rounds::{self, Rounds};
+use crate::late;
 use crate::mcp::failure;
 use crate::mcp::forward::{Forwarded, forward};
 use crate::mcp::params::Params;
@@ -79,7 +79,7 @@ async fn at_the_plugin(
             outcome = &mut call => break outcome,
         }
     };
-    while let Some(Ok(event)) = events.as_mut().map(mpsc::Receiver::try_recv) {
+    while let Some(Ok(event)) = events.as_mut().map(late::Receiver::try_recv) {
         say(event);
     }
     outcome
@@ -93,7 +93,7 @@ async fn relayed<F: Future<Output = ()>>(open: &mut Option<FuturesUnordered<F>>)
     }
 }
 
-async fn next(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEvent> {
+async fn next(events: &mut Option<late::Receiver<CallEvent>>) -> Option<CallEvent> {
     match events {
         Some(events) => events.recv().await,
         None => std::future::pending().await,

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
 use wharf_core::catalog::Face;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
+use crate::late;
 use crate::mcp::exchange::{Answered, Exchange};
 use crate::mcp::testkit::{Actor, id, mcp, of_request, params, raw, visitor};
 use crate::mcp::{Mcp, Session, Visitor};
@@ -90,13 +90,13 @@ fn begin(
     session: &Arc<Session>,
     id: Id,
     tool: &str,
-) -> (mpsc::Receiver<Bytes>, tokio::task::JoinHandle<Answered>) {
+) -> (late::Receiver<Bytes>, tokio::task::JoinHandle<Answered>) {
     let call = format!(r#"{{"name":"p__{tool}"}}"#);
     let Exchange { events, answer } = session.request(id, "tools/call", of_request(&call));
     (events, crate::tasks::Tasks::default().spawn(tracing::Span::none(), answer))
 }
 
-async fn said(events: &mut mpsc::Receiver<Bytes>) -> Value {
+async fn said(events: &mut late::Receiver<Bytes>) -> Value {
     let next = tokio::time::timeout(Duration::from_secs(3600), events.recv()).await;
     value(&next.expect("something is said").unwrap())
 }
