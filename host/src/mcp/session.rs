@@ -204,8 +204,8 @@ impl Session {
     }
 
     pub(super) fn opened(self: &Arc<Self>) -> Open {
+        // When it was used is told at the end: while anything is open, nobody asks.
         self.open.fetch_add(1, Ordering::AcqRel);
-        self.touch();
         Open(Arc::clone(self))
     }
 
