@@ -127,6 +127,8 @@ pub struct Target {
     pub priority: u32,
     /// Its share among those of the same priority.
     pub weight: u32,
+    /// Sent to this one only, after those that all get.
+    pub headers: Vec<(String, Template)>,
 }
 
 /// A plugin that the embedding program made. Here it is only carried; two are the same if they are one object.
@@ -227,7 +229,8 @@ impl Manifest {
         let templates: Vec<&Template> = match &self.kind {
             Kind::Command(c) => c.argv.iter().chain(c.env.iter().map(|(_, t)| t)).chain(&c.url).collect(),
             Kind::Remote(r) => {
-                r.headers.iter().map(|(_, t)| t).chain(r.targets.iter().map(|target| &target.url)).collect()
+                let headers = r.headers.iter().chain(r.targets.iter().flat_map(|target| &target.headers));
+                headers.map(|(_, t)| t).chain(r.targets.iter().map(|target| &target.url)).collect()
             }
             Kind::Embedded(_) => Vec::new(),
         };
