@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wharf_plugin_api::Plugin;
 
+use super::audit::Audit;
 use super::routing::{Balance, Breaker, Retry, Upgrade};
 use super::sandbox::Sandbox;
 use super::sections::{Dialect, EraChoice, Health, Isolation, Limits, Restart, Start, Stop, ToolFilter};
@@ -66,6 +67,8 @@ pub struct Manifest {
     pub stop: Stop,
     /// What a launched plugin may do to the machine. Its paths are absolute.
     pub sandbox: Sandbox,
+    /// What is remembered of calls.
+    pub audit: Audit,
 }
 
 /// What a plugin is made of.
@@ -180,6 +183,7 @@ impl Manifest {
             upgrade: Upgrade::default(),
             stop: Stop::default(),
             sandbox: Sandbox::default(),
+            audit: Audit::default(),
         }
     }
 

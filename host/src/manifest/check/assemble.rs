@@ -80,6 +80,7 @@ pub(super) fn assemble(
         upgrade: file.upgrade,
         stop: file.stop,
         sandbox,
+        audit: file.audit,
     })
 }
 
