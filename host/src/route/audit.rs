@@ -59,8 +59,10 @@ impl Remembered {
         }
         let held = match payload {
             Payload::Call { arguments: Some(arguments), .. } => Held::Arguments(Arc::clone(arguments)),
-            Payload::Params(Some(params)) => Held::Params(Arc::clone(params)),
-            Payload::Call { arguments: None, .. } | Payload::Params(None) => return Self::Nothing,
+            Payload::Params(Some(params)) | Payload::Named(Some(params)) => Held::Params(Arc::clone(params)),
+            Payload::Call { arguments: None, .. } | Payload::Params(None) | Payload::Named(None) => {
+                return Self::Nothing;
+            }
         };
         if held.bytes() <= LONGEST {
             return Self::Held(held, shown);
