@@ -196,13 +196,12 @@ pub(crate) fn open_to_questions(
 
 impl Asking {
     async fn answered(self) -> Answered {
-        let id = self.request.id.clone();
-        self.answer().await.unwrap_or_else(Answer::refused).answered(&id)
+        self.answer().await.unwrap_or_else(Answer::refused).answered(&self.request.id)
     }
 
     /// # Errors
     /// What we refuse by ourselves, whoever is behind the request.
-    async fn answer(self) -> Result<Answer, RpcError> {
+    async fn answer(&self) -> Result<Answer, RpcError> {
         let method = self.request.method.as_str();
         if is_removed(method) {
             return Err(no_method(method));
@@ -253,7 +252,7 @@ impl Asking {
         lists::list(host, face, Era::Modern, kind, self.request.params.as_deref()).await
     }
 
-    async fn forward(self) -> Result<Answer, RpcError> {
+    async fn forward(&self) -> Result<Answer, RpcError> {
         let method = self.request.method.as_str();
         let live = self.live().await?;
         let plugin = live.plugin.clone();
