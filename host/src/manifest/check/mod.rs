@@ -6,6 +6,7 @@ mod env_names;
 mod expand;
 mod findings;
 mod later;
+mod remote;
 mod rules;
 mod sandbox;
 mod shape;
