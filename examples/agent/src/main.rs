@@ -1,6 +1,7 @@
 //! Reads the command line, connects, and answers.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -13,7 +14,9 @@ use wharf_agent::counts::Counts;
 use wharf_agent::failure::Failure;
 use wharf_agent::mcp::Server;
 use wharf_agent::model::ChatModel;
+use wharf_agent::model::hosted::Speech;
 use wharf_agent::model::mock::Mock;
+use wharf_agent::model::provider;
 use wharf_agent::model::script::Script;
 use wharf_agent::screen::Screen;
 use wharf_agent::tools::Allowed;
@@ -60,8 +63,19 @@ fn model(args: &Args) -> Result<Box<dyn ChatModel>, Failure> {
             let script = args.script.as_deref().map(Script::load).transpose()?;
             Ok(Box::new(Mock::new(script)))
         }
-        Provider::OpenAi | Provider::Anthropic | Provider::Bedrock => {
-            Err(Failure::Usage("only the mock model is there yet".to_owned()))
-        }
+        Provider::OpenAi => hosted(args, Speech::OpenAi),
+        Provider::Anthropic => hosted(args, Speech::Anthropic),
+        Provider::Bedrock => hosted(args, Speech::Bedrock),
     }
+}
+
+fn hosted(args: &Args, speech: Speech) -> Result<Box<dyn ChatModel>, Failure> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|error| Failure::Usage(format!("the instructions {}: {error}", path.display())))
+    };
+    let instructions = args.instructions.as_deref().map(read).transpose()?;
+    let model =
+        provider::model(speech, args.base_url.as_deref(), args.model.as_deref(), instructions.as_deref())?;
+    Ok(Box::new(model))
 }

@@ -8,10 +8,13 @@ use serde_json::Value;
 
 use super::script::{Script, ScriptedTurn};
 use super::template::{self, Known};
-use super::{ChatModel, Say, Turn};
+use super::{ChatModel, Say, Turn, names};
 use crate::conversation::{Conversation, Message, ToolCall};
 use crate::failure::Failure;
 use crate::tools::{Tool, own_name};
+
+/// Between a result's name and what makes a call's id unlike any other. Providers take letters, digits, `_` and `-`.
+const MARK: &str = "--";
 
 /// A model without a mind.
 #[derive(Debug, Default)]
@@ -33,7 +36,11 @@ impl Mock {
         let calls = turn.calls.iter().enumerate().map(|(index, call)| {
             let name = call.id.as_deref().unwrap_or_else(|| own_name(&call.tool));
             let arguments = template::value(&Value::Object(call.arguments.clone()), &known)?;
-            Ok(ToolCall { id: format!("{name}#{number}.{index}"), tool: call.tool.clone(), arguments })
+            Ok(ToolCall {
+                id: format!("{}{MARK}{number}-{index}", names::legal_one(name)),
+                tool: call.tool.clone(),
+                arguments,
+            })
         });
         Ok(Turn { text: template::text(&turn.say, &known)?, calls: calls.collect::<Result<_, String>>()? })
     }
@@ -94,7 +101,7 @@ fn known(so_far: &Conversation, tools: &[Tool]) -> Known {
     known.insert("tools".to_owned(), tools.len().into());
     for message in &so_far.messages {
         if let Message::Tool { call, result, .. } = message {
-            let name = call.rsplit_once('#').map_or(call.as_str(), |(name, _)| name);
+            let name = call.rsplit_once(MARK).map_or(call.as_str(), |(name, _)| name);
             known.insert(name.to_owned(), result.clone());
             known.insert("last".to_owned(), result.clone());
         }
@@ -118,7 +125,7 @@ fn unscripted(so_far: &Conversation, tools: &[Tool]) -> Result<Turn, String> {
     let (tool, arguments) = wish.trim().split_once(char::is_whitespace).unwrap_or((wish.trim(), "{}"));
     let arguments: Value =
         serde_json::from_str(arguments).map_err(|error| format!("the arguments are no JSON: {error}"))?;
-    let id = format!("{}#{}", own_name(tool), so_far.messages.len());
+    let id = format!("{}{MARK}{}", names::legal_one(own_name(tool)), so_far.messages.len());
     let call = ToolCall { id, tool: tool.to_owned(), arguments };
     Ok(Turn { text: format!("I call {tool}."), calls: vec![call] })
 }

@@ -7,7 +7,10 @@ use crate::conversation::{Conversation, ToolCall};
 use crate::failure::Failure;
 use crate::tools::Tool;
 
+pub mod hosted;
 pub mod mock;
+mod names;
+pub mod provider;
 pub mod script;
 mod template;
 

@@ -9,8 +9,7 @@ const LONGEST: usize = 64;
 pub(crate) fn legal(tools: &[Tool]) -> Vec<String> {
     let mut taken: Vec<String> = Vec::with_capacity(tools.len());
     for tool in tools {
-        let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
-        let clean: String = tool.name.chars().map(legal).take(LONGEST).collect();
+        let clean = legal_one(&tool.name);
         let mut name = clean.clone();
         let mut number = 2;
         while name.is_empty() || taken.contains(&name) {
@@ -21,6 +20,12 @@ pub(crate) fn legal(tools: &[Tool]) -> Vec<String> {
         taken.push(name);
     }
     taken
+}
+
+/// A name that is legal, be it another's or not.
+pub(crate) fn legal_one(name: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
+    name.chars().map(legal).take(LONGEST).collect()
 }
 
 #[cfg(test)]
