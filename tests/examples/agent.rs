@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
+use crate::support::mockproc::{MockProcess, free_port};
 use crate::support::{TestHost, eventually, ledger, mock, procs};
 
 pub(crate) mod program;
@@ -167,6 +168,23 @@ async fn tools_that_come_and_go_are_noticed() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_gone_is_found_again() {
+    for (dialect, path) in [("http", "/mcp"), ("sse", "/sse")] {
+        let port = free_port();
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let server = MockProcess::listening(dialect, port, &[]).await;
+        let mut chat = program::run(&["--server-url", &url], &[]).await;
+        chat.ask("call echo {\"message\": \"one\"}", "It answered: one").await;
+        drop(server);
+        chat.say("call echo {\"message\": \"nobody hears\"}");
+        chat.until_shown("✗ ").await;
+        let _server = MockProcess::listening(dialect, port, &[]).await;
+        chat.ask("call echo {\"message\": \"two\"}", "It answered: two").await;
+        chat.end().await.expect(0);
+    }
+}
+
+#[tokio::test]
 async fn a_model_is_kept_within_namespaces() {
     let host = two().await;
     let mut chat = program::start(&host, &["--namespace", "a"]).await;
@@ -267,7 +285,7 @@ async fn each_failure_has_its_code_and_its_words() {
     let host = two().await;
     let looping = "[[answers]]\nwhen = \"\"\nturns = [{ calls = [{ tool = \"a__count\" }] }, { calls = [{ tool = \"a__count\" }] }, { say = \"done\" }]\n";
     let looping = script(&host, looping);
-    let closed = format!("http://127.0.0.1:{}", crate::support::mockproc::free_port());
+    let closed = format!("http://127.0.0.1:{}", free_port());
     let gone = [format!("{closed}/mcp"), format!("{closed}/sse")];
     let nowhere = format!("{}/nowhere", host.base);
     let cases: &[(&[&str], i32, &str)] = &[

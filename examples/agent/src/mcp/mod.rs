@@ -107,7 +107,7 @@ impl Server {
     /// # Errors
     /// If the server is gone.
     pub async fn refresh(&mut self) -> Result<bool, Failure> {
-        if self.client.is_closed() {
+        if self.client.is_closed() || self.client.peer().is_transport_closed() {
             self.client = greet(&self.address, &self.heard).await?;
         } else if !self.heard.changed.swap(false, Ordering::Relaxed) && self.tells_changes() {
             return Ok(false);
