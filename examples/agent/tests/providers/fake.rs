@@ -1,4 +1,4 @@
-//! A fake provider: answers each request with the next of its answers and keeps what it was asked.
+//! A fake service, of a provider as a rule: answers each request with the next of its answers and keeps what it was asked.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -42,6 +42,11 @@ impl Answer {
 
     pub(crate) fn status(status: u16, body: Value) -> Self {
         Self { status, kind: "application/json", pieces: stream::iter([body.to_string()]).boxed() }
+    }
+
+    /// A stream of events as it is.
+    pub(crate) fn text(text: &str) -> Self {
+        Self { status: 200, kind: "text/event-stream", pieces: stream::iter([text.to_owned()]).boxed() }
     }
 
     /// Events, one piece each. A string is sent as it is.
@@ -100,7 +105,7 @@ impl Fake {
 async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    let body = serde_json::from_slice(&body).unwrap();
+    let body = serde_json::from_slice(&body).unwrap_or_default();
     let next = {
         let mut shared = shared.lock().unwrap();
         shared.1.push(Asked { path: head.uri.path().to_owned(), headers: head.headers, body });

@@ -7,6 +7,7 @@
     reason = "this is all test code; a panic is a failure"
 )]
 
+#[allow(dead_code, reason = "shared with other tests, which use the rest of it")]
 mod fake;
 
 use fake::{Answer, Fake};
