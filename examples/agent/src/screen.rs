@@ -1,4 +1,5 @@
-//! What the user sees. The answer goes to stdout and nothing else does; what happens meanwhile goes to stderr.
+//! What the user sees. The answer goes to stdout and nothing else does; what happens meanwhile goes to stderr. Models and
+//! tools cannot steer the terminal: control characters are left out.
 
 use std::io::Write;
 use std::time::Duration;
@@ -29,7 +30,7 @@ impl Screen {
         if piece.is_empty() {
             return;
         }
-        write!(self.answer, "{piece}").and_then(|()| self.answer.flush()).ok();
+        write!(self.answer, "{}", plain(piece)).and_then(|()| self.answer.flush()).ok();
         self.open = !piece.ends_with('\n');
     }
 
@@ -43,7 +44,7 @@ impl Screen {
     /// Something that is not the answer.
     pub fn note(&mut self, text: &str) {
         self.end_line();
-        writeln!(self.aside, "{text}").and_then(|()| self.aside.flush()).ok();
+        writeln!(self.aside, "{}", plain(text)).and_then(|()| self.aside.flush()).ok();
     }
 
     /// A prompt, which stays on its line.
@@ -55,7 +56,7 @@ impl Screen {
     /// Something that the user asked for and may want to pipe on.
     pub fn table(&mut self, text: &str) {
         self.end_line();
-        write!(self.answer, "{text}").and_then(|()| self.answer.flush()).ok();
+        write!(self.answer, "{}", plain(text)).and_then(|()| self.answer.flush()).ok();
     }
 
     /// A tool is called.
@@ -68,5 +69,54 @@ impl Screen {
         let plain = result.as_str().map_or_else(|| result.to_string(), str::to_owned);
         let head = if failed { "✗ Error" } else { "✓ Result" };
         self.note(&format!("   {head}: {} ({} ms)", short(plain, WIDTH), took.as_millis()));
+    }
+}
+
+/// The text without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+
+    use super::{Duration, Screen};
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Paper {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[test]
+    fn nobody_steers_the_terminal_and_answers_stay_apart() {
+        let (answer, aside) = (Paper::default(), Paper::default());
+        let mut screen = Screen::new(answer.clone(), aside.clone());
+        screen.say("a\u{1b}[2J\tb\u{9b}c");
+        screen.call("t\u{7}", &json!({ "x": "y\u{1b}" }));
+        screen.result(false, &"one\n\u{1b}]0;two".into(), Duration::from_millis(7));
+        screen.say("end\n");
+        screen.end_line();
+        assert_eq!(answer.text(), "a[2J\tbc\nend\n");
+        assert_eq!(aside.text(), "   Calling: t({\"x\":\"y\\u001b\"})\n   ✓ Result: one ]0;two (7 ms)\n");
     }
 }
