@@ -62,6 +62,7 @@ pub mod events;
 pub(crate) mod held;
 pub mod host;
 pub mod journal;
+pub mod late;
 pub mod manifest;
 pub(crate) mod mcp;
 pub mod mock;

@@ -132,6 +132,35 @@ async fn answered_and_refused(host: &TestHost) {
     pipe.close();
 }
 
+#[tokio::test]
+async fn calls_that_must_be_on_the_disk_are_there_when_the_host_has_ended() {
+    let mut host = TestHost::with([("mock", mock())]).await;
+    host.until_state("mock", "ready").await;
+    let mut calls = Calls::new();
+    let body = json!({ "arguments": { "message": "in flight" } });
+    with_the_plugin_held(&host, async || {
+        for _ in 0..8 {
+            let asked = host.request(Method::POST, ECHO).header("wharf-durable", "true");
+            begin(&mut calls, "rest", asked.json(&body));
+        }
+        in_flight(&host, 8).await;
+        terminate(&host).await;
+    })
+    .await;
+    while let Some(ended) = calls.join_next().await {
+        let (_, answer) = ended.expect("no test panics there");
+        assert_eq!(text_of(&answer.expect(200)["result"]), "in flight");
+    }
+    assert!(host.wait().success());
+    host.again();
+    let found = of_tool(&host, "echo").await;
+    assert_eq!(found.len(), 8, "{found:?}");
+    for call in found {
+        let known = (&call["durable"], &call["outcome"], &call["recovered"]);
+        assert_eq!(known, (&json!(true), &json!("answered"), &json!(true)), "{call}");
+    }
+}
+
 /// What a client is told that comes by a connection of its own while the host ends.
 async fn new_is_refused(host: &TestHost, session: &str) {
     let post = |path: &str, body: &Value| {

@@ -7,6 +7,7 @@
 //! What is not here: what the keys mean, but for the one that every request of ours carries (`_meta.progressToken`).
 
 mod known;
+mod places;
 mod scan;
 
 use std::borrow::Cow;
@@ -15,9 +16,11 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+use serde::Deserializer;
 use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserializer, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
+
+pub use self::places::Places;
 
 /// The key of a message's metadata.
 const META: &str = "_meta";
@@ -232,15 +235,21 @@ pub fn call_params(
     arguments: Option<&RawValue>,
     meta: Option<&RawValue>,
 ) -> Result<Box<RawValue>, serde_json::Error> {
-    #[derive(Serialize)]
-    struct Params<'a> {
-        name: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        arguments: Option<&'a RawValue>,
-        #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
-        meta: Option<&'a RawValue>,
+    let name = serde_json::to_string(name)?;
+    let parts = [("\"arguments\":", arguments), ("\"_meta\":", meta)];
+    let room: usize =
+        parts.iter().filter_map(|(key, part)| Some(key.len() + part.as_ref()?.get().len() + 1)).sum();
+    let mut out = String::with_capacity(name.len() + room + 9);
+    out.push_str("{\"name\":");
+    out.push_str(&name);
+    for (key, part) in parts {
+        let Some(part) = part else { continue };
+        out.push(',');
+        out.push_str(key);
+        out.push_str(part.get());
     }
-    to_raw_value(&Params { name, arguments, meta })
+    out.push('}');
+    known::whole(out).ok_or_else(|| serde_json::Error::custom("no raw value"))
 }
 
 /// Reads the elements of an array, up to a bound.

@@ -21,14 +21,15 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tower_service::Service;
 
 use super::way::Way;
 use crate::tasks::Tasks;
 
+/// How old idle connections are is counted in these: a request need not read the clock for it.
+const TICK: Duration = Duration::from_secs(1);
 /// Common servers close an idle connection after 5 s; one that we close first is never found closed by a request.
-const IDLE: Duration = Duration::from_secs(4);
+const IDLE: u64 = 4;
 /// Idle connections to one server.
 const KEPT: usize = 256;
 
@@ -59,12 +60,15 @@ struct Pool {
 struct Waiting {
     /// The one that was used last is the last.
     all: Vec<Idle>,
-    /// Somebody closes those that are not used for long.
+    /// Somebody counts, and closes those that are not used for long.
     is_tidied: bool,
+    /// Ticks so far.
+    now: u64,
 }
 
 struct Idle {
-    since: Instant,
+    /// The tick at which it was given back.
+    since: u64,
     lane: Lane,
 }
 
@@ -176,15 +180,19 @@ impl Pool {
 
     /// The connection that was used last.
     fn take(&self) -> Option<Lane> {
-        let Idle { since, lane } = self.idle().all.pop()?;
+        let (Idle { since, lane }, now) = {
+            let mut idle = self.idle();
+            (idle.all.pop()?, idle.now)
+        };
         // Older ones are left to whoever tidies.
-        (since.elapsed() < IDLE).then_some(lane)
+        (now - since < IDLE).then_some(lane)
     }
 
     fn keep(self: &Arc<Self>, lane: Lane) {
         let mut idle = self.idle();
         if idle.all.len() < KEPT {
-            idle.all.push(Idle { since: Instant::now(), lane });
+            let since = idle.now;
+            idle.all.push(Idle { since, lane });
         }
         let was_tidied = std::mem::replace(&mut idle.is_tidied, true);
         drop(idle);
@@ -206,10 +214,12 @@ impl Pool {
 /// Closes what was not used for long.
 async fn tidy(pool: Weak<Pool>) {
     loop {
-        tokio::time::sleep(IDLE).await;
+        tokio::time::sleep(TICK).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut idle = pool.idle();
-        let old: Vec<Idle> = idle.all.extract_if(.., |idle| idle.since.elapsed() >= IDLE).collect();
+        idle.now += 1;
+        let now = idle.now;
+        let old: Vec<Idle> = idle.all.extract_if(.., |idle| now - idle.since >= IDLE).collect();
         // Under the lock: whoever keeps the next one sees that somebody is needed again.
         idle.is_tidied = !idle.all.is_empty();
         let goes_on = idle.is_tidied;

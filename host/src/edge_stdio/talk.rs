@@ -17,7 +17,7 @@ use self::flights::{Flights, Lane};
 use super::out::Out;
 use crate::mcp::failure::INVALID_REQUEST;
 use crate::mcp::ladder::{self, Classified, LegacyBody, LegacyMessage, ModernMessage, Rejection};
-use crate::mcp::{Answered, Feed, Mcp, ModernRequest, Session, Visitor};
+use crate::mcp::{Answered, Feed, Mcp, ModernRequest, Params, Session, Visitor};
 use crate::tasks::Tasks;
 
 /// No JSON.
@@ -70,7 +70,7 @@ impl Talk {
     }
 
     /// The same, where what came with the message says more of its requests: `put` adds it to their params.
-    pub(crate) async fn take_with(&self, bytes: &[u8], put: impl Fn(&mut Option<Arc<RawValue>>)) {
+    pub(crate) async fn take_with(&self, bytes: &[u8], put: impl Fn(&mut Option<Params>)) {
         match ladder::classify(None, bytes) {
             Err(rejection) => self.reject(&rejection).await,
             Ok(Classified::Modern(ModernMessage::Request(mut request))) => {
@@ -161,7 +161,7 @@ impl Talk {
         }
     }
 
-    async fn initialize(&self, id: Id, params: Option<Arc<RawValue>>) {
+    async fn initialize(&self, id: Id, params: Option<Params>) {
         if locked(&self.session).is_some() {
             let text = "the session was opened already; open a connection of its own for another one";
             return self.fail(&id, RpcError::new(INVALID_REQUEST, text)).await;
@@ -206,7 +206,7 @@ impl Talk {
         });
     }
 
-    async fn request(&self, session: Arc<Session>, id: Id, method: String, params: Option<Arc<RawValue>>) {
+    async fn request(&self, session: Arc<Session>, id: Id, method: String, params: Option<Params>) {
         let (size, of) = (size(params.as_deref()), id.clone());
         let begin = move || session.request(of, &method, params);
         self.flights.take(Lane::Legacy, id, size, begin).await;

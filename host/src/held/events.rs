@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
 
 use super::Held;
+use crate::late;
 
 /// Bytes that wait. One message is taken whatever its size.
 const BYTES: usize = 1 << 20;
@@ -15,15 +16,15 @@ const BYTES: usize = 1 << 20;
 /// The writing side. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
-    out: mpsc::Sender<Bytes>,
+    out: late::Sender<Bytes>,
     held: Held,
     bytes: Arc<AtomicUsize>,
 }
 
 impl Events {
     /// Room for so many messages.
-    pub(crate) fn new(held: &Held, messages: usize) -> (Self, mpsc::Receiver<Bytes>) {
-        let (out, events) = mpsc::channel(messages);
+    pub(crate) fn new(held: &Held, messages: usize) -> (Self, late::Receiver<Bytes>) {
+        let (out, events) = late::queue(messages);
         (Self { out, held: held.clone(), bytes: Arc::default() }, events)
     }
 
@@ -34,7 +35,7 @@ impl Events {
         if !fits || !self.held.has_room(message.len()) {
             return false;
         }
-        let Ok(place) = self.out.try_reserve() else { return false };
+        let Ok(place) = self.out.made().try_reserve() else { return false };
         place.send(self.held.counted(message, None, Some(Arc::clone(&self.bytes))));
         true
     }
@@ -43,14 +44,14 @@ impl Events {
     ///
     /// # Errors
     /// Nobody is there.
-    pub(crate) async fn send(&self, message: Bytes) -> Result<(), mpsc::error::SendError<()>> {
-        let place = self.out.reserve().await?;
+    pub(crate) async fn send(&self, message: Bytes) -> Result<(), SendError<()>> {
+        let place = self.out.made().reserve().await?;
         place.send(self.held.hold(message));
         Ok(())
     }
 
     /// Resolves when nobody is there.
     pub(crate) async fn closed(&self) {
-        self.out.closed().await;
+        self.out.made().closed().await;
     }
 }

@@ -6,14 +6,15 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use wharf_plugin_api::{Id, Reply, RpcError, jsonrpc};
+
+use crate::late;
 
 /// What a request comes to. Every message in it is one whole JSON-RPC message on one line, without its end.
 pub(crate) struct Exchange {
     /// What goes out before the answer: notifications and, to a legacy client, requests. A transport drains it while it polls
     /// `answer`, and once more after that.
-    pub(crate) events: mpsc::Receiver<Bytes>,
+    pub(crate) events: late::Receiver<Bytes>,
     /// Resolves, once. A modern request is cancelled by dropping it; a legacy one goes on elsewhere if its transport wants
     /// that (the end of a legacy connection is no cancellation).
     pub(crate) answer: Pin<Box<dyn Future<Output = Answered> + Send>>,
@@ -46,7 +47,7 @@ impl Exchange {
     /// An exchange that is over: an error at once.
     pub(crate) fn refused(id: &Id, error: RpcError) -> Self {
         let answered = Answered::new(id, &Reply::Error(error));
-        Self { events: mpsc::channel(1).1, answer: Box::pin(std::future::ready(answered)) }
+        Self { events: late::queue(1).1, answer: Box::pin(std::future::ready(answered)) }
     }
 }
 

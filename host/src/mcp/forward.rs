@@ -12,16 +12,16 @@ use std::sync::Arc;
 
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::mpsc;
 use wharf_core::catalog::{Face, Item, Kind};
 use wharf_core::{Code, PluginId, splice};
 use wharf_plugin_api::{Caller, RpcError};
 
-pub(crate) use self::said::KEY;
 use self::said::Said;
 use super::failure;
+use super::params::{Member, Params};
 use crate::Host;
-use crate::route::{CallEvent, CallSpec, Failure};
+use crate::late;
+use crate::route::{CallEvent, CallSpec, Failure, Payload};
 
 /// Notifications of one call that may wait for its client; what does not fit is dropped by the call.
 const EVENTS: usize = 256;
@@ -35,35 +35,38 @@ pub(crate) struct Forwarded {
     /// What goes to the host. Who can be asked sets `asks`.
     pub(crate) spec: CallSpec,
     /// What the plugin says on the way, if the client wants any of it.
-    pub(crate) events: Option<mpsc::Receiver<CallEvent>>,
+    pub(crate) events: Option<late::Receiver<CallEvent>>,
     /// The client's progress token, as it wrote it.
     pub(crate) token: Option<Box<RawValue>>,
+    /// The tool that it calls, as the face lists it.
+    pub(crate) tool: Option<Arc<Item>>,
 }
 
 /// Whose a request is, and its params as that plugin knows them.
 struct Way {
     plugin: PluginId,
     tool: Option<Named>,
-    params: Option<Arc<RawValue>>,
+    params: Option<Params>,
 }
 
-/// A tool's names.
-struct Named {
-    /// Under which the plugin offers it.
-    own: String,
-    /// At the plugin, if that is known here.
-    upstream: Option<String>,
+/// A tool.
+enum Named {
+    /// Which the face lists.
+    Listed(Arc<Item>),
+    /// Which its plugin offers under this name.
+    Own(String),
 }
 
 impl Forwarded {
     /// A call of which the client is told what it wants to know: progress if it gave a token, log messages if it has a level.
     pub(crate) fn listening(spec: CallSpec, token: Option<Box<RawValue>>) -> Self {
         if token.is_none() && spec.caller.client.log_level.is_none() {
-            return Self { spec, events: None, token };
+            return Self { spec, events: None, token, tool: None };
         }
-        let (sender, receiver) = mpsc::channel(EVENTS);
+        let (sender, receiver) = late::queue(EVENTS);
         let progress = token.is_some();
-        Self { spec: CallSpec { events: Some(sender), progress, ..spec }, events: Some(receiver), token }
+        let spec = CallSpec { events: Some(sender), progress, ..spec };
+        Self { spec, events: Some(receiver), token, tool: None }
     }
 }
 
@@ -76,7 +79,7 @@ pub(crate) async fn forward(
     face: &Face,
     caller: Caller,
     method: &str,
-    params: Option<Arc<RawValue>>,
+    params: Option<Params>,
 ) -> Result<Forwarded, RpcError> {
     let way = match method {
         CALL => tool(host, face, params).await?,
@@ -87,40 +90,36 @@ pub(crate) async fn forward(
         "completion/complete" => completion(host, face, &caller.principal, params).await?,
         other => alone(host, face, other, params).await?,
     };
-    let said = Said::of(way.params.as_deref());
     // What only reads may come twice.
-    let key = if way.tool.is_some() { said.key()? } else { None };
-    let (tool, name) = way.tool.map_or((None, None), |named| (Some(named.own), named.upstream));
-    let mut forwarded = told(&way.plugin, caller, method, (way.params.as_ref(), said, name.as_deref()));
-    (forwarded.spec.tool, forwarded.spec.key) = (tool, key);
+    let key = if way.tool.is_some() { Said::of(way.params.as_ref()).key()? } else { None };
+    let (own, tool) = match way.tool {
+        None => (None, None),
+        Some(Named::Own(own)) => (Some(own), None),
+        Some(Named::Listed(item)) => (Some(item.own.clone()), Some(item)),
+    };
+    let name = tool.as_ref().map(|item| item.upstream.as_str());
+    let mut forwarded = told(&way.plugin, caller, method, (way.params, name));
+    (forwarded.spec.tool, forwarded.spec.key, forwarded.tool) = (own, key, tool);
     Ok(forwarded)
 }
 
 /// A request whose plugin is known already.
-pub(crate) fn to(
-    plugin: &PluginId,
-    caller: Caller,
-    method: &str,
-    params: Option<Arc<RawValue>>,
-) -> Forwarded {
-    told(plugin, caller, method, (params.as_ref(), Said::of(params.as_deref()), None))
+pub(crate) fn to(plugin: &PluginId, caller: Caller, method: &str, params: Option<Params>) -> Forwarded {
+    told(plugin, caller, method, (params, None))
 }
 
-/// Likewise, with what its `_meta` says, and the name of its tool at the plugin: where a byte has to be changed at all, both
-/// are at once.
+/// Likewise, with the name of its tool at the plugin: where a byte has to be changed at all, both are at once.
 fn told(
     plugin: &PluginId,
     caller: Caller,
     method: &str,
-    (params, said, name): (Option<&Arc<RawValue>>, Said<'_>, Option<&str>),
+    (params, name): (Option<Params>, Option<&str>),
 ) -> Forwarded {
-    let bare = params.and_then(|params| said.without_hop(params, name));
-    let spec = CallSpec::new(
-        plugin.clone(),
-        known(method),
-        bare.map(Into::into).or_else(|| params.cloned()),
-        caller,
-    );
+    let said = Said::of(params.as_ref());
+    let bare = said.for_plugin(name).map(Into::into);
+    let bare = bare.or_else(|| params.as_ref().map(|params| Arc::clone(params.raw())));
+    let payload = if name.is_some() { Payload::Named(bare) } else { Payload::Params(bare) };
+    let spec = CallSpec { payload, ..CallSpec::new(plugin.clone(), known(method), None, caller) };
     let (trace, durable) = (said.trace().map(Box::new), said.durable() == Some(true));
     Forwarded::listening(CallSpec { trace, durable, ..spec }, said.token())
 }
@@ -164,7 +163,20 @@ pub(crate) fn no_resource(uri: &str) -> RpcError {
 pub(crate) fn text(params: Option<&RawValue>, key: &str) -> Result<String, RpcError> {
     let value = params.and_then(|params| splice::field(params, key));
     let text = value.and_then(splice::text).map(Cow::into_owned);
-    text.ok_or_else(|| bad(format!("params.{key} must be a string")))
+    text.ok_or_else(|| no_text(key))
+}
+
+/// The error for a member that must be a string.
+pub(super) fn no_text(key: &str) -> RpcError {
+    bad(format!("params.{key} must be a string"))
+}
+
+/// A member of the params that must be a string.
+///
+/// # Errors
+/// That it is missing, or no string.
+fn member(params: Option<&Params>, member: Member, key: &str) -> Result<String, RpcError> {
+    params.ok_or_else(|| no_text(key))?.text(member).map(Cow::into_owned)
 }
 
 /// Params that are wrong.
@@ -172,19 +184,16 @@ pub(crate) fn bad(message: impl Into<String>) -> RpcError {
     RpcError::new(RpcError::INVALID_PARAMS, message)
 }
 
-async fn tool(host: &Host, face: &Face, params: Option<Arc<RawValue>>) -> Result<Way, RpcError> {
-    let name = text(params.as_deref(), "name")?;
-    let found = |item: &Item| {
-        let named = Named { own: item.own.clone(), upstream: Some(item.upstream.clone()) };
-        (item.plugin.clone(), named)
-    };
-    let offered = || find(host, face, Kind::Tool, &name).as_deref().map(found);
+async fn tool(host: &Host, face: &Face, params: Option<Params>) -> Result<Way, RpcError> {
+    let name = params.as_ref().ok_or_else(|| no_text("name"))?.text(Member::Name)?;
+    let found = |item: Arc<Item>| (item.plugin.clone(), Named::Listed(item));
+    let offered = || find(host, face, Kind::Tool, &name).map(found);
     let (plugin, named) = match (offered(), face) {
         (Some(found), _) => found,
         (None, Face::Plugin(plugin)) => {
             let found = host.tool(plugin.as_str(), &name).await;
             found.map_err(|failure| failure::error(&host.turned_away(plugin.as_str(), CALL, failure)))?;
-            (plugin.clone(), Named { own: name, upstream: None })
+            (plugin.clone(), Named::Own(name.into_owned()))
         }
         (None, Face::All | Face::Group(_)) => {
             expected(host, face, &name).await?;
@@ -197,8 +206,8 @@ async fn tool(host: &Host, face: &Face, params: Option<Arc<RawValue>>) -> Result
     Ok(Way { plugin, tool: Some(named), params })
 }
 
-async fn prompt(host: &Host, face: &Face, params: Option<Arc<RawValue>>) -> Result<Way, RpcError> {
-    let name = text(params.as_deref(), "name")?;
+async fn prompt(host: &Host, face: &Face, params: Option<Params>) -> Result<Way, RpcError> {
+    let name = member(params.as_ref(), Member::Name, "name")?;
     let item = named_prompt(host, face, &name).await?;
     Ok(Way {
         plugin: item.plugin.clone(),
@@ -219,9 +228,9 @@ async fn resource(
     host: &Host,
     face: &Face,
     principal: &Arc<str>,
-    params: Option<Arc<RawValue>>,
+    params: Option<Params>,
 ) -> Result<Way, RpcError> {
-    let uri = text(params.as_deref(), "uri")?;
+    let uri = member(params.as_ref(), Member::Uri, "uri")?;
     let (plugin, upstream) = owner(host, face, principal, &uri).await?;
     Ok(Way { plugin, tool: None, params: replaced(params, "uri", &uri, &upstream) })
 }
@@ -230,7 +239,7 @@ async fn completion(
     host: &Host,
     face: &Face,
     principal: &Arc<str>,
-    params: Option<Arc<RawValue>>,
+    params: Option<Params>,
 ) -> Result<Way, RpcError> {
     let reference = params.as_deref().and_then(|params| splice::field(params, "ref")).map(ToOwned::to_owned);
     let reference = reference.as_deref().ok_or_else(|| bad("params.ref must be an object"))?;
@@ -256,19 +265,14 @@ async fn completion(
     if from == to {
         return Ok(Way { plugin, tool: None, params });
     }
-    let renamed = replaced(Some(Arc::from(reference.to_owned())), key, &from, &to);
-    let params = params.as_deref().zip(renamed.as_deref());
-    let params = params.and_then(|(params, renamed)| splice::with_field(params, "ref", renamed));
+    let renamed = to_raw_value(&to).ok().and_then(|to| splice::with_field(reference, key, &to));
+    let params = params.as_deref().zip(renamed);
+    let params = params.and_then(|(params, renamed)| splice::with_field(params, "ref", &renamed));
     Ok(Way { plugin, tool: None, params: params.map(Into::into) })
 }
 
 /// What names no thing of a plugin can only be meant for the one plugin of its face.
-async fn alone(
-    host: &Host,
-    face: &Face,
-    method: &str,
-    params: Option<Arc<RawValue>>,
-) -> Result<Way, RpcError> {
+async fn alone(host: &Host, face: &Face, method: &str, params: Option<Params>) -> Result<Way, RpcError> {
     let Face::Plugin(plugin) = face else {
         return Err(RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}")));
     };
@@ -299,7 +303,7 @@ async fn expected(host: &Host, face: &Face, name: &str) -> Result<(), RpcError> 
     }
 }
 
-fn replaced(params: Option<Arc<RawValue>>, key: &str, from: &str, to: &str) -> Option<Arc<RawValue>> {
+fn replaced(params: Option<Params>, key: &str, from: &str, to: &str) -> Option<Params> {
     if from == to {
         return params;
     }

@@ -38,6 +38,7 @@ use self::envelope::Meta;
 pub(crate) use self::head::{Head, decoded};
 use super::ModernRequest;
 use super::exchange::{AnswerKind, Answered};
+use super::params::{Looked, Params};
 
 /// The modern revisions that are spoken here.
 pub(crate) const MODERN: [&str; 1] = ["2026-07-28"];
@@ -72,7 +73,7 @@ pub(crate) enum LegacyBody {
 /// A message of a legacy client.
 #[derive(Clone, Debug)]
 pub(crate) enum LegacyMessage {
-    Request { id: Id, method: String, params: Option<Arc<RawValue>> },
+    Request { id: Id, method: String, params: Option<Params> },
     Notification { method: String, params: Option<Arc<RawValue>> },
     Response { id: Option<Id>, reply: Reply },
 }
@@ -109,17 +110,15 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
     match message {
         Message::Request { id, method, params } => {
             let refused = |error| Rejection { id: Some(id.clone()), error };
+            let params = params.map(|params| (params, Looked::at(params)));
             let meta = Meta::of(params).map_err(refused)?;
             if era(head, meta.as_ref()).map_err(refused)? == Era::Legacy {
-                return Ok(legacy(LegacyMessage::Request {
-                    id,
-                    method: method.into_owned(),
-                    params: owned(params),
-                }));
+                let (method, params) = (method.into_owned(), params.map(looked_through));
+                return Ok(legacy(LegacyMessage::Request { id, method, params }));
             }
             let envelope = request(head, &method, params, meta).map_err(refused)?;
             let param_headers = head.map(Head::owned_params);
-            let (method, params) = (method.into_owned(), owned(params));
+            let (method, params) = (method.into_owned(), params.map(looked_through));
             Ok(Classified::Modern(ModernMessage::Request(ModernRequest {
                 id,
                 method,
@@ -130,7 +129,8 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
         }
         Message::Notification { method, params } => {
             let refused = |error| Rejection { id: None, error };
-            let meta = Meta::of(params).map_err(refused)?;
+            let looked = params.map(|params| (params, Looked::at(params)));
+            let meta = Meta::of(looked).map_err(refused)?;
             let era = era(head, meta.as_ref()).map_err(refused)?;
             if let (Era::Modern, Some(head)) = (era, head) {
                 head.must_not_differ(&method).map_err(refused)?;
@@ -168,6 +168,10 @@ fn plain(body: &[u8]) -> Option<Message<'_>> {
 
 fn legacy(message: LegacyMessage) -> Classified {
     Classified::Legacy(LegacyBody::One(message))
+}
+
+fn looked_through((params, looked): (&RawValue, Looked)) -> Params {
+    Params::looked_through(params.to_owned().into(), looked)
 }
 
 fn owned(params: Option<&RawValue>) -> Option<Arc<RawValue>> {
@@ -212,7 +216,7 @@ fn element(message: Message<'_>) -> Result<LegacyMessage, Rejection> {
         Message::Request { params, .. } | Message::Notification { params, .. } => *params,
         Message::Response { .. } => None,
     };
-    let meta = Meta::of(params_of);
+    let meta = Meta::of(params_of.map(|params| (params, Looked::at(params))));
     let is_legacy = meta.is_ok_and(|meta| {
         let is_plain = meta.as_ref().is_none_or(|meta| matches!(meta.claim(), Ok(None)));
         is_plain || matches!(era(None, meta.as_ref()), Ok(Era::Legacy))
@@ -222,7 +226,8 @@ fn element(message: Message<'_>) -> Result<LegacyMessage, Rejection> {
     }
     Ok(match message {
         Message::Request { id, method, params } => {
-            LegacyMessage::Request { id, method: method.into_owned(), params: owned(params) }
+            let params = owned(params).map(Params::from);
+            LegacyMessage::Request { id, method: method.into_owned(), params }
         }
         Message::Notification { method, params } => {
             LegacyMessage::Notification { method: method.into_owned(), params: owned(params) }
@@ -252,7 +257,7 @@ fn era(head: Option<&Head<'_>>, meta: Option<&Meta<'_>>) -> Result<Era, RpcError
 fn request(
     head: Option<&Head<'_>>,
     method: &str,
-    params: Option<&RawValue>,
+    params: Option<(&RawValue, Looked)>,
     meta: Option<Meta<'_>>,
 ) -> Result<Envelope, RpcError> {
     let envelope = Envelope::of(meta)?;
@@ -279,7 +284,7 @@ pub(crate) fn mismatch(text: impl Into<String>) -> RpcError {
 
 impl LegacyBody {
     /// The params of its requests.
-    pub(crate) fn requests(&mut self) -> impl Iterator<Item = &mut Option<Arc<RawValue>>> {
+    pub(crate) fn requests(&mut self) -> impl Iterator<Item = &mut Option<Params>> {
         let messages = match self {
             Self::One(message) => std::slice::from_mut(message),
             Self::Batch(messages) => messages,

@@ -18,19 +18,14 @@ use super::forward::{self, bad};
 use super::level::Level;
 use super::lists;
 use super::session::{Outlet, Session};
-use super::{Visitor, translate};
+use super::{Params, Visitor, translate};
 use crate::held::Events;
 
 /// Messages of one request that wait for its transport; what does not fit is dropped, and a question refused.
 const EVENTS: usize = 256;
 
 /// Takes up a request. The work is done as the answer is polled.
-pub(super) fn request(
-    session: &Arc<Session>,
-    id: Id,
-    method: &str,
-    params: Option<Arc<RawValue>>,
-) -> Exchange {
+pub(super) fn request(session: &Arc<Session>, id: Id, method: &str, params: Option<Params>) -> Exchange {
     if method != "ping" {
         session.initialized();
     }
@@ -77,7 +72,7 @@ pub(super) fn notification(session: &Session, method: &str, params: Option<Arc<R
     }
 }
 
-async fn answer(session: &Arc<Session>, method: &str, params: Option<Arc<RawValue>>, out: Outlet) -> Reply {
+async fn answer(session: &Arc<Session>, method: &str, params: Option<Params>, out: Outlet) -> Reply {
     match dispatch(session, method, params, out).await {
         Ok(reply) => reply,
         Err(error) => Reply::Error(error),
@@ -87,7 +82,7 @@ async fn answer(session: &Arc<Session>, method: &str, params: Option<Arc<RawValu
 async fn dispatch(
     session: &Arc<Session>,
     method: &str,
-    params: Option<Arc<RawValue>>,
+    params: Option<Params>,
     out: Outlet,
 ) -> Result<Reply, RpcError> {
     let face = &session.visitor.face;

@@ -18,6 +18,7 @@ mod links;
 pub(crate) mod listen;
 pub(crate) mod lists;
 pub(crate) mod modern;
+pub(crate) mod param_headers;
 pub(crate) mod params;
 pub(crate) mod park;
 pub(crate) mod session;
@@ -28,12 +29,12 @@ pub(crate) mod translate;
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use wharf_core::catalog::Face;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
 pub(crate) use self::exchange::{AnswerKind, Answered, Exchange};
 use self::ladder::Envelope;
+pub(crate) use self::params::Params;
 use self::session::Sessions;
 pub(crate) use self::session::{Feed, REQUESTS, Session};
 use self::tasks::TaskTable;
@@ -62,7 +63,7 @@ pub(crate) struct Visitor {
 pub(crate) struct ModernRequest {
     pub(crate) id: Id,
     pub(crate) method: String,
-    pub(crate) params: Option<Arc<RawValue>>,
+    pub(crate) params: Option<Params>,
     /// The `Mcp-Param-*` headers that came with it, lower-case name without the prefix, value as sent. `None`: a transport
     /// without headers, where they need not be.
     pub(crate) param_headers: Option<Vec<(String, String)>>,
@@ -110,7 +111,7 @@ impl Mcp {
     pub(crate) async fn initialize(
         &self,
         visitor: Visitor,
-        params: Option<Arc<RawValue>>,
+        params: Option<Params>,
     ) -> Result<(Arc<Session>, Reply), RpcError> {
         self.sessions.open(&self.host, visitor, Arc::clone(&self.tasks), params.as_deref()).await
     }

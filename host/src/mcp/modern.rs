@@ -26,12 +26,13 @@ use super::forward::{self, Forwarded, bad};
 use super::ladder::{Envelope, MODERN};
 use super::level::{Level, UNTIL_LOUDER};
 use super::listen::{self, Listens};
+use super::params::{Member, Params};
 use super::park::{Live, Origin, Park, Passed, bad_state};
-use super::{Mcp, ModernRequest, Visitor, capabilities, links, lists, params, translate};
+use super::{Mcp, ModernRequest, Visitor, capabilities, links, lists, param_headers, translate};
 use crate::Host;
 use crate::held::Events;
 use crate::plugin::watch::{Want, Wanted};
-use crate::route::{Edge, Payload, asks};
+use crate::route::{Edge, asks};
 use crate::tasks::Tasks;
 
 /// Notifications of one request that wait for their transport. What does not fit is dropped, as everywhere on the way of a
@@ -69,7 +70,7 @@ impl Mcp {
     /// Answers one modern request. Dropping the answer's future cancels it.
     pub(crate) fn modern(&self, visitor: Visitor, mut request: ModernRequest) -> Exchange {
         let known = request.envelope.take().map(|envelope| Ok(*envelope));
-        let envelope = match known.unwrap_or_else(|| Envelope::read(request.params.as_deref())) {
+        let envelope = match known.unwrap_or_else(|| Envelope::read(request.params.as_ref())) {
             Ok(envelope) => envelope,
             Err(error) => return Exchange::refused(&request.id, error),
         };
@@ -137,21 +138,24 @@ pub(super) fn owner_of_task(mcp: &Mcp, visitor: &Visitor, task: &str) -> Option<
 pub(crate) struct Brought {
     pub(crate) answers: Option<Box<RawValue>>,
     pub(crate) state: Option<String>,
+    /// It wants a task of 2025-11-25.
+    pub(crate) task: bool,
 }
 
 impl Brought {
     /// # Errors
     /// -32602, if either is not what it must be.
-    pub(crate) fn of(params: Option<&RawValue>) -> Result<Self, RpcError> {
+    pub(crate) fn of(params: Option<&Params>) -> Result<Self, RpcError> {
         let found =
-            params.map_or([None; 2], |params| splice::fields(params, ["inputResponses", "requestState"]));
-        let [answers, state] = found.map(|found| found.filter(|value| value.get() != "null"));
+            |member| params.and_then(|params| params.member(member)).filter(|value| value.get() != "null");
+        let [answers, state] = [Member::InputResponses, Member::RequestState].map(found);
         if answers.is_some_and(|answers| !answers.get().starts_with('{')) {
             return Err(bad("params.inputResponses must be an object"));
         }
         let state = state.map(|state| serde_json::from_str(state.get())).transpose();
         let state = state.map_err(|_| bad("params.requestState must be a string"))?;
-        Ok(Self { answers: answers.map(ToOwned::to_owned), state })
+        let task = params.is_some_and(|params| params.has(Member::Task));
+        Ok(Self { answers: answers.map(ToOwned::to_owned), state, task })
     }
 }
 
@@ -171,17 +175,12 @@ pub(crate) fn open_to_questions(
         if brought.state.is_some() {
             return Err(bad_state());
         }
-        if let (Some(_), Payload::Params(Some(params))) = (&brought.answers, &spec.payload)
-            && let Some(bare) = splice::without_fields(params, &["inputResponses", "requestState"])
-        {
-            spec.payload = Payload::Params(Some(bare.into()));
-        }
-        // A task of 2025-11-25 is nothing that a modern client could follow.
-        if let Payload::Params(Some(params)) = &spec.payload
-            && splice::field(params, "task").is_some()
-            && let Some(bare) = splice::without_fields(params, &["task"])
-        {
-            spec.payload = Payload::Params(Some(bare.into()));
+        // What a client answers with is between it and us, and a task of 2025-11-25 is nothing that it could follow.
+        let answers = brought.answers.is_some();
+        let goes = [(answers, "inputResponses"), (answers, "requestState"), (brought.task, "task")];
+        let goes: Vec<_> = goes.into_iter().filter_map(|(goes, key)| goes.then_some(key)).collect();
+        if !goes.is_empty() {
+            spec.payload = spec.payload.without(&goes);
         }
         if may_ask(&spec.method) {
             spec.asks = Some(asks);
@@ -255,30 +254,24 @@ impl Asking {
     }
 
     async fn forward(self) -> Result<Answer, RpcError> {
-        let (method, params) = (self.request.method.clone(), self.request.params.clone());
-        let origin = Origin {
-            principal: Arc::clone(&self.visitor.principal),
-            face: self.visitor.face.clone(),
-            method: method.clone(),
-            params,
-        };
-        let live = self.live(&origin).await?;
+        let method = self.request.method.as_str();
+        let live = self.live().await?;
         let plugin = live.plugin.clone();
         let _louder = self.louder(&plugin).await;
         let hearing = Hearing::new(&self.envelope, self.out.clone());
         let passed =
-            self.mcp.modern.park.pass(live, || origin.clone(), &mut |event| hearing.hear(event)).await;
+            self.mcp.modern.park.pass(live, || self.origin(), &mut |event| hearing.hear(event)).await;
         let outcome = match passed {
             Passed::Asked(result) => return Ok(Answer::result(result)),
             Passed::Ended(outcome) => outcome,
         };
-        let uri = || forward::text(origin.params.as_deref(), "uri").ok();
-        let mut answer = Answer::of(outcome, &method, uri);
+        let uri = || self.request.params.as_ref()?.text(Member::Uri).map(Cow::into_owned).ok();
+        let mut answer = Answer::of(outcome, method, uri);
         if let Reply::Result(result) = answer.reply {
             if answer.is_task {
                 self.note_task(&plugin, &result);
             }
-            answer.reply = Reply::Result(self.with_uris(&plugin, &method, result));
+            answer.reply = Reply::Result(self.with_uris(&plugin, method, result));
         }
         Ok(answer)
     }
@@ -317,11 +310,12 @@ impl Asking {
     }
 
     /// The call that this request begins, or goes on with.
-    async fn live(&self, origin: &Origin) -> Result<Live, RpcError> {
+    async fn live(&self) -> Result<Live, RpcError> {
         let (host, park) = (&self.mcp.host, &self.mcp.modern.park);
-        let brought = Brought::of(origin.params.as_deref())?;
+        let ModernRequest { method, params, .. } = &self.request;
+        let brought = Brought::of(params.as_ref())?;
         if let Some(token) = brought.state.as_deref().filter(|token| park.knows(token)) {
-            let mut live = park.resume(token, origin).await?;
+            let mut live = park.resume(token, &self.origin()).await?;
             if let Some(answers) = &brought.answers {
                 live.answer(answers);
             }
@@ -329,12 +323,11 @@ impl Asking {
         }
         let face = self.of_task().await?;
         let client = Arc::new(self.envelope.client.clone());
-        let caller = Caller { client, ..Caller::new(Arc::clone(&origin.principal)) };
-        let mut forwarded =
-            forward::forward(host, &face, caller, &origin.method, origin.params.clone()).await?;
+        let caller = Caller { client, ..Caller::new(Arc::clone(&self.visitor.principal)) };
+        let mut forwarded = forward::forward(host, &face, caller, method, params.clone()).await?;
         forwarded.spec.edge = Edge::Modern;
-        if origin.method == "tools/call" {
-            self.must_have_headers()?;
+        if let (Some(tool), Some(headers)) = (&forwarded.tool, &self.request.param_headers) {
+            param_headers::check(&tool.definition, params.as_deref(), headers)?;
         }
         open_to_questions(forwarded, host, brought)
     }
@@ -345,7 +338,8 @@ impl Asking {
         if !matches!(method, "tasks/get" | "tasks/update" | "tasks/cancel") {
             return Ok(face.clone());
         }
-        let task = forward::text(self.request.params.as_deref(), "taskId")?;
+        let params = self.request.params.as_ref().ok_or_else(|| forward::no_text("taskId"))?;
+        let task = params.text(Member::TaskId)?;
         if let Face::Plugin(plugin) = face {
             self.mcp.host.listed(plugin).await.map_err(|failure| super::failure::error(&failure))?;
             if self.mcp.host.hello(plugin).is_some_and(|hello| hello.era() == Era::Legacy) {
@@ -356,12 +350,13 @@ impl Asking {
         owner.map(Face::Plugin).ok_or_else(|| bad(format!("Unknown task: {task}")))
     }
 
-    fn must_have_headers(&self) -> Result<(), RpcError> {
-        let Some(headers) = &self.request.param_headers else { return Ok(()) };
-        let params = self.request.params.as_deref();
-        let name = forward::text(params, "name")?;
-        let catalog = self.mcp.host.catalog();
-        let tool = catalog.shelf(&self.visitor.face).and_then(|shelf| shelf.find(Kind::Tool, &name));
-        tool.map_or(Ok(()), |tool| params::check(&tool.definition, params, headers))
+    /// The request, for who keeps its call while its client is away.
+    fn origin(&self) -> Origin {
+        Origin {
+            principal: Arc::clone(&self.visitor.principal),
+            face: self.visitor.face.clone(),
+            method: self.request.method.clone(),
+            params: self.request.params.as_ref().map(|params| Arc::clone(params.raw())),
+        }
     }
 }

@@ -1,232 +1,251 @@
-//! The `Mcp-Param-*` headers of a tool call: that they say what the arguments say.
-//!
-//! A tool's schema names a header for an argument by `x-mcp-header`, at properties that are reached through `properties`
-//! alone. Nothing is kept between calls: nearly no tool has an annotation, which one search of its definition tells, and
-//! the schema of one that has is read again faster than a table of them would have to be guarded.
+//! The params of a request, looked through once: where stand the members that decide where it goes and what becomes of it.
+//! It must not know what they mean.
 
-use std::sync::LazyLock;
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use memchr::memmem::Finder;
-use serde_json::Value;
 use serde_json::value::RawValue;
-use wharf_core::splice;
+use wharf_core::splice::{self, Places};
+use wharf_core::trace_context;
 use wharf_plugin_api::RpcError;
 
-use super::ladder::{decoded, mismatch};
+use super::forward;
+use crate::route::durable;
 
-/// The annotation.
-const KEY: &str = "x-mcp-header";
-static ANNOTATION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
-static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
-
-/// An argument that a header repeats.
-struct Repeated {
-    /// The header's name without `Mcp-Param-`, as annotated.
-    header: String,
-    /// The way to the argument.
-    path: Vec<String>,
+/// The params of a request. Cheap to clone; they are read as the raw value that they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Params {
+    raw: Arc<RawValue>,
+    looked: Looked,
 }
 
-/// Checks the headers of a call (lower-case names without the prefix) against the arguments in its params.
-///
-/// # Errors
-/// -32020, naming the header and the argument.
-pub(crate) fn check(
-    definition: &RawValue,
-    params: Option<&RawValue>,
-    headers: &[(String, String)],
-) -> Result<(), RpcError> {
-    let annotated = annotated(definition);
-    if annotated.is_empty() {
-        return Ok(());
+/// What was found in params. Good for them and their copies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Looked {
+    members: Places<{ MEMBERS.len() }>,
+    /// In `_meta`, which begins there.
+    meta: Places<{ META.len() }>,
+}
+
+/// A member of the params that somebody here must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Member {
+    Meta,
+    /// Of a tool or a prompt.
+    Name,
+    Uri,
+    TaskId,
+    /// What a client brings back: its answers, and the token.
+    InputResponses,
+    RequestState,
+    /// A task of 2025-11-25.
+    Task,
+}
+
+/// The members, in the order of [`Member`].
+const MEMBERS: [&str; 7] = ["_meta", "name", "uri", "taskId", "inputResponses", "requestState", "task"];
+
+/// A member of `_meta` that somebody here must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meta {
+    // What is between a client and us alone.
+    Durable,
+    Key,
+    Version,
+    Info,
+    Capabilities,
+    LogLevel,
+    // What is told to the plugin in our own words.
+    ProgressToken = HOP as isize,
+    TraceParent,
+    TraceState,
+    Baggage,
+}
+
+/// The member of `_meta` under which a call runs at most once.
+pub(crate) const KEY: &str = "wharf/idempotencyKey";
+/// The members of `_meta`, in the order of [`Meta`].
+pub(crate) const META: [&str; 12] = [
+    durable::KEY,
+    KEY,
+    "io.modelcontextprotocol/protocolVersion",
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/clientCapabilities",
+    "io.modelcontextprotocol/logLevel",
+    "io.modelcontextprotocol/serverInfo",
+    "io.modelcontextprotocol/subscriptionId",
+    "progressToken",
+    trace_context::KEYS[0],
+    trace_context::KEYS[1],
+    trace_context::KEYS[2],
+];
+/// So many of them, the first, are between a client and us alone.
+pub(crate) const HOP: usize = 8;
+
+// === impl Looked ===
+
+impl Looked {
+    /// Looks through params.
+    pub(crate) fn at(params: &RawValue) -> Self {
+        let members = Places::of(params, MEMBERS);
+        let meta = members.get(params, Member::Meta as usize);
+        let meta = meta.map_or_else(Places::none, |meta| Places::of(meta, META));
+        Self { members, meta }
     }
-    let arguments = params.and_then(|params| splice::field(params, "arguments"));
-    let arguments = arguments.map_or(Ok(Value::Null), |raw| serde_json::from_str(raw.get()));
-    let arguments: Value = arguments.map_err(|error| {
-        RpcError::new(RpcError::INVALID_PARAMS, format!("the arguments cannot be read: {error}"))
-    })?;
-    annotated.iter().try_for_each(|repeated| {
-        let value = repeated.path.iter().try_fold(&arguments, |value, key| value.get(key));
-        repeated.check(value.filter(|value| !value.is_null()), headers)
-    })
-}
 
-/// What the definition annotates. An annotation that cannot be a header is none: no client sends it.
-fn annotated(definition: &RawValue) -> Vec<Repeated> {
-    let holds = |needle: &Finder<'_>| needle.find(definition.get().as_bytes()).is_some();
-    let mut found = Vec::new();
-    // A key may be spelled with escapes.
-    if (holds(&ANNOTATION) || holds(&ESCAPE))
-        && let Some(schema) = splice::field(definition, "inputSchema")
-        && let Ok(schema) = serde_json::from_str::<Value>(schema.get())
-    {
-        collect(&schema, &mut Vec::new(), &mut found);
+    /// Of the params that were looked through.
+    pub(crate) fn member<'a>(&self, params: &'a RawValue, member: Member) -> Option<&'a RawValue> {
+        self.members.get(params, member as usize)
     }
-    found
-}
 
-/// As deep as the reader of JSON goes, which is bounded.
-fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Repeated>) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
-    for (name, property) in properties {
-        path.push(name.clone());
-        let kind = property.get("type").and_then(Value::as_str);
-        if let Some(header) = property.get(KEY).and_then(Value::as_str)
-            && matches!(kind, Some("string" | "integer" | "boolean"))
-            && is_token(header)
-        {
-            found.push(Repeated { header: header.to_owned(), path: path.clone() });
-        }
-        collect(property, path, found);
-        path.pop();
+    /// Of their `_meta`.
+    pub(crate) fn of_meta<'a>(&self, meta: &'a RawValue, key: Meta) -> Option<&'a RawValue> {
+        self.meta.get(meta, key as usize)
+    }
+
+    /// Whether every reader finds the same in the params, and in their `_meta` if there is one.
+    pub(crate) fn is_plain(&self) -> [bool; 2] {
+        [self.members.is_plain(), self.meta.is_plain()]
     }
 }
 
-/// Whether it can be (a part of) the name of a header.
-fn is_token(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(allowed)
-}
+// === impl Params ===
 
-/// Whether a header's text is this value. Integers are compared as numbers: `1.0` is `1`.
-fn same(text: &str, value: &Value) -> bool {
-    match value {
-        Value::String(value) => text == value,
-        Value::Bool(value) => text == if *value { "true" } else { "false" },
-        Value::Number(number) => same_number(text, &number.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => false,
+impl Params {
+    /// Params that were looked through already.
+    pub(super) fn looked_through(raw: Arc<RawValue>, looked: Looked) -> Self {
+        Self { raw, looked }
+    }
+
+    /// They, and what was found in them.
+    pub(super) fn looked(&self) -> (&RawValue, Looked) {
+        (&self.raw, self.looked)
+    }
+
+    pub(crate) fn raw(&self) -> &Arc<RawValue> {
+        &self.raw
+    }
+
+    pub(crate) fn member(&self, member: Member) -> Option<&RawValue> {
+        self.looked.member(&self.raw, member)
+    }
+
+    pub(crate) fn has(&self, member: Member) -> bool {
+        self.looked.members.has(member as usize)
+    }
+
+    /// A member that must be a string.
+    ///
+    /// # Errors
+    /// That it is missing, or no string.
+    pub(crate) fn text(&self, member: Member) -> Result<Cow<'_, str>, RpcError> {
+        let text = self.member(member).and_then(splice::text);
+        text.ok_or_else(|| forward::no_text(MEMBERS.get(member as usize).copied().unwrap_or_default()))
+    }
+
+    pub(crate) fn meta(&self) -> Option<&RawValue> {
+        self.member(Member::Meta)
+    }
+
+    pub(crate) fn says(&self, key: Meta) -> bool {
+        self.looked.meta.has(key as usize)
+    }
+
+    pub(crate) fn said(&self, key: Meta) -> Option<&RawValue> {
+        self.looked.of_meta(self.meta()?, key)
+    }
+
+    /// Whether `_meta` holds nothing but what is between a client and us.
+    pub(crate) fn is_all_hop(&self) -> bool {
+        self.looked.meta.are_all(0..HOP)
+    }
+
+    /// Whether `_meta` holds anything that is between a client and us.
+    pub(crate) fn has_hop(&self) -> bool {
+        (0..HOP).any(|key| self.looked.meta.has(key))
+    }
+
+    /// The params with other members. `None` if they are no object.
+    pub(crate) fn with<const M: usize>(&self, set: [(Member, &RawValue); M]) -> Option<Box<RawValue>> {
+        let here = self.looked.members.with(&self.raw, set.map(|(member, value)| (member as usize, value)));
+        let name = |member| MEMBERS.get(member as usize).copied().unwrap_or_default();
+        here.or_else(|| splice::with_fields(&self.raw, &set.map(|(member, value)| (name(member), value))))
     }
 }
 
-fn same_number(text: &str, number: &str) -> bool {
-    match (text.parse::<i128>(), number.parse::<i128>()) {
-        (Ok(text), Ok(number)) => text == number,
-        // An integer may be written with a fraction of zero, or an exponent.
-        (_, _) => match (text.parse::<f64>(), number.parse::<f64>()) {
-            (Ok(text), Ok(number)) => text.is_finite() && text.to_bits() == number.to_bits(),
-            (_, _) => false,
-        },
+impl From<Arc<RawValue>> for Params {
+    fn from(raw: Arc<RawValue>) -> Self {
+        let looked = Looked::at(&raw);
+        Self { raw, looked }
     }
 }
 
-// === impl Repeated ===
+impl From<Box<RawValue>> for Params {
+    fn from(raw: Box<RawValue>) -> Self {
+        Arc::<RawValue>::from(raw).into()
+    }
+}
 
-impl Repeated {
-    fn check(&self, value: Option<&Value>, headers: &[(String, String)]) -> Result<(), RpcError> {
-        let mut given = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(&self.header));
-        let (header, again) = (given.next(), given.next());
-        let (name, at) = (&self.header, self.path.join("."));
-        if again.is_some() {
-            return Err(mismatch(format!("the header Mcp-Param-{name} stands there twice")));
-        }
-        match (header, value) {
-            (None, None) => Ok(()),
-            (None, Some(_)) => Err(mismatch(format!(
-                "the header Mcp-Param-{name} is missing, and the argument {at} is there"
-            ))),
-            (Some(_), None) => Err(mismatch(format!(
-                "the header Mcp-Param-{name} is there, and the argument {at} is missing"
-            ))),
-            (Some((_, raw)), Some(value)) => match decoded(raw) {
-                None => Err(mismatch(format!("the header Mcp-Param-{name} cannot be decoded: {raw:?}"))),
-                Some(text) if same(&text, value) => Ok(()),
-                Some(_) => {
-                    Err(mismatch(format!("the header Mcp-Param-{name} is not what the argument {at} is")))
-                }
-            },
-        }
+impl Deref for Params {
+    type Target = RawValue;
+
+    fn deref(&self) -> &RawValue {
+        &self.raw
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::value::{RawValue, to_raw_value};
-    use serde_json::{Value, json};
+    use serde_json::value::RawValue;
+    use wharf_core::trace_context;
 
-    use super::check;
+    use super::{HOP, MEMBERS, META, Member, Meta, Params};
 
-    fn tool() -> Box<RawValue> {
-        let schema = json!({"type": "object", "properties": {
-            "region": {"type": "string", "x-mcp-header": "Region"},
-            "count": {"type": "integer", "x-mcp-header": "count"},
-            "deep": {"type": "object", "properties": {"on": {"type": "boolean", "x-mcp-header": "On"}}},
-            "list": {"type": "array", "items": {"properties": {"x": {"type": "string", "x-mcp-header": "Not"}}}},
-            "bad": {"type": "string", "x-mcp-header": "a b"},
-            "object": {"type": "object", "x-mcp-header": "Object"},
-            "plain": {"type": "string"},
-        }});
-        to_raw_value(&json!({"name": "t", "inputSchema": schema})).unwrap()
-    }
-
-    fn checked(arguments: &Value, headers: &[(&str, &str)]) -> bool {
-        let headers: Vec<_> = headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let params = to_raw_value(&json!({"name": "t", "arguments": arguments})).unwrap();
-        let result = check(&tool(), Some(&params), &headers);
-        assert!(result.as_ref().err().is_none_or(|error| error.code == -32020));
-        result.is_ok()
+    fn params(json: &str) -> Params {
+        RawValue::from_string(json.to_owned()).unwrap().into()
     }
 
     #[test]
-    fn headers_say_what_the_arguments_say() {
-        let hello = json!({"region": "Hello"});
-        let good: [(&Value, &[(&str, &str)]); 13] = [
-            (&json!({}), &[]),
-            (&json!({"region": null}), &[]),
-            (&hello, &[("region", "Hello")]),
-            (&hello, &[("region", "=?base64?SGVsbG8=?=")]),
-            (&json!({"region": "SGVsbG8=?="}), &[("region", "SGVsbG8=?=")]),
-            (&json!({"region": "=?base64?SGVsbG8="}), &[("region", "=?base64?SGVsbG8=")]),
-            (&json!({"region": ""}), &[("region", "")]),
-            (&json!({"count": 5}), &[("count", "5")]),
-            (&json!({"count": 5}), &[("count", "5.0")]),
-            (&json!({"count": -9_007_199_254_740_993_i64}), &[("count", "-9007199254740993")]),
-            (&json!({"deep": {"on": true}}), &[("on", "true")]),
-            (&json!({"list": [{"x": "y"}], "bad": "b", "object": {}, "plain": "p"}), &[]),
-            (&json!({}), &[("other", "x")]),
-        ];
-        for (arguments, headers) in good {
-            assert!(checked(arguments, headers), "{arguments} {headers:?}");
+    fn the_names_stand_in_the_order_of_their_numbers() {
+        let last = [MEMBERS[Member::Task as usize], META[Meta::Baggage as usize]];
+        assert_eq!(last, ["task", trace_context::KEYS[2]]);
+        for (member, name) in [(Member::Name, "name"), (Member::InputResponses, "inputResponses")] {
+            assert_eq!(MEMBERS[member as usize], name);
         }
+        assert_eq!(META[Meta::ProgressToken as usize], "progressToken");
+        assert_eq!(META[Meta::Capabilities as usize], "io.modelcontextprotocol/clientCapabilities");
+        assert_eq!(HOP, Meta::ProgressToken as usize, "what follows goes on in our words");
     }
 
     #[test]
-    fn and_nothing_else() {
-        let hello = json!({"region": "Hello"});
-        let bad: [(&Value, &[(&str, &str)]); 12] = [
-            (&hello, &[]),
-            (&hello, &[("region", "hello")]),
-            (&hello, &[("region", "=?base64?SGVsbG8?=")]),
-            (&hello, &[("region", "=?base64?SGVs!G8=?=")]),
-            (&hello, &[("region", "Hello"), ("region", "Hello")]),
-            (&json!({"region": "ä"}), &[("region", "ä")]),
-            (&json!({}), &[("region", "x")]),
-            (&json!({"region": null}), &[("region", "null")]),
-            (&json!({"count": 5}), &[("count", "6")]),
-            (&json!({"count": -9_007_199_254_740_993_i64}), &[("count", "-9007199254740992")]),
-            (&json!({"count": 5}), &[("count", "five")]),
-            (&json!({"deep": {"on": true}}), &[("on", "True")]),
-        ];
-        for (arguments, headers) in bad {
-            assert!(!checked(arguments, headers), "{arguments} {headers:?}");
+    fn members_are_found_where_they_stand_and_nowhere_else() {
+        let found = params(r#"{"name":"t","arguments":{"uri":1},"_meta":{"progressToken":7}}"#);
+        assert_eq!(found.text(Member::Name).unwrap(), "t");
+        assert!(!found.has(Member::Uri) && found.member(Member::Uri).is_none());
+        assert_eq!(found.said(Meta::ProgressToken).map(RawValue::get), Some("7"));
+        assert!(!found.has_hop() && !found.is_all_hop());
+        for none in ["[]", "null", r#"{"_meta":1}"#, r#"{"_meta":[{"progressToken":1}]}"#] {
+            assert!(params(none).said(Meta::ProgressToken).is_none(), "{none}");
         }
+        let error = params(r#"{"name":1}"#).text(Member::Name).unwrap_err();
+        assert_eq!((error.code, error.message.as_str()), (-32602, "params.name must be a string"));
     }
 
     #[test]
-    fn a_tool_without_annotations_needs_none() {
-        let plain = to_raw_value(&json!({"inputSchema": {"properties": {"a": {"type": "string"}}}})).unwrap();
-        let params = to_raw_value(&json!({"arguments": {"a": "x"}})).unwrap();
-        assert!(check(&plain, Some(&params), &[]).is_ok());
-        assert!(check(&tool(), None, &[]).is_ok());
-    }
-
-    proptest! {
-        #[test]
-        fn only_the_right_text_passes(value in "[ -~]{0,12}", header in "[ -~]{0,12}") {
-            let trimmed = header.trim();
-            if !trimmed.starts_with("=?base64?") {
-                prop_assert_eq!(checked(&json!({"region": value}), &[("region", &header)]), trimmed == value);
-            }
+    fn what_is_put_in_stands_where_the_old_one_stood() {
+        let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
+        let (meta, name) = (raw("{}"), raw("\"n\""));
+        for (given, expected) in [
+            (r#"{ "name" : "t","_meta":{"a":1} }"#, r#"{ "name" : "n","_meta":{} }"#),
+            (r#"{"_meta":{"a":1},"name":"t","x":1.0}"#, r#"{"_meta":{},"name":"n","x":1.0}"#),
+            (r#"{"n\u0061me":"t","_meta":1}"#, r#"{"n\u0061me":"n","_meta":{}}"#),
+            (r#"{"name":"t","name":"u","_meta":1}"#, r#"{"name":"n","name":"n","_meta":{}}"#),
+        ] {
+            assert_eq!(
+                params(given).with([(Member::Meta, &*meta), (Member::Name, &*name)]).unwrap().get(),
+                expected
+            );
         }
     }
 }

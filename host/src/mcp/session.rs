@@ -30,10 +30,10 @@ pub(crate) use self::inflight::MOST as REQUESTS;
 use self::queue::Queue;
 pub(super) use self::table::Sessions;
 use self::wants::Wants;
-use super::Visitor;
 use super::exchange::Exchange;
 use super::level::{Level, UNTIL_LOUDER};
 use super::tasks::TaskTable;
+use super::{Params, Visitor};
 use crate::Host;
 use crate::plugin::watch::Watch;
 
@@ -132,7 +132,7 @@ impl Session {
     }
 
     /// A request of the client.
-    pub(crate) fn request(self: &Arc<Self>, id: Id, method: &str, params: Option<Arc<RawValue>>) -> Exchange {
+    pub(crate) fn request(self: &Arc<Self>, id: Id, method: &str, params: Option<Params>) -> Exchange {
         super::legacy::request(self, id, method, params)
     }
 
@@ -204,8 +204,8 @@ impl Session {
     }
 
     pub(super) fn opened(self: &Arc<Self>) -> Open {
+        // When it was used is told at the end: while anything is open, nobody asks.
         self.open.fetch_add(1, Ordering::AcqRel);
-        self.touch();
         Open(Arc::clone(self))
     }
 

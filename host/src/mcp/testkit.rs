@@ -14,7 +14,7 @@ use wharf_plugin_api::{
     Request, RpcError, Scope, async_trait,
 };
 
-use super::{Mcp, Visitor};
+use super::{Mcp, Params, Visitor};
 use crate::Host;
 use crate::host::Options;
 
@@ -23,6 +23,11 @@ pub(crate) fn raw(json: &str) -> Box<RawValue> {
 }
 
 pub(crate) fn params(json: &str) -> Option<Arc<RawValue>> {
+    Some(raw(json).into())
+}
+
+/// The params of a request.
+pub(crate) fn of_request(json: &str) -> Option<Params> {
     Some(raw(json).into())
 }
 

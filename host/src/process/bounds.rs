@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::libc;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use wharf_core::manifest::{ByteSize, Limits, Strictness};
@@ -27,6 +27,8 @@ use crate::tasks::Tasks;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+/// Of looks at a time: those of plugins that were started together come due together, and each takes a thread for a moment.
+static TURNS: Semaphore = Semaphore::const_new(2);
 /// How long the last words of a process that aborted may take to reach its log.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Between two looks at whether they have.
@@ -142,8 +144,12 @@ impl Bounds {
                     () = blocking.ending().cancelled() => return,
                     _ = looks.tick() => {}
                 }
+                // One that hangs keeps nobody else from looking.
+                let turn = tokio::time::timeout(LOOK, TURNS.acquire()).await;
                 let looking = Arc::clone(&shared);
-                if blocking.blocking(move || looking.look(shim)).await.unwrap_or(false) {
+                let is_over = blocking.blocking(move || looking.look(shim)).await.unwrap_or(false);
+                drop(turn);
+                if is_over {
                     if let Some(orders) = orders.upgrade() {
                         // A full queue holds an order that ends it already.
                         orders.try_send(Order::Kill).ok();

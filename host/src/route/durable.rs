@@ -21,7 +21,7 @@ pub(crate) const KEY: &str = "wharf/durable";
 pub(crate) fn is_wanted(spec: &CallSpec) -> Result<bool, Failure> {
     let said = match &spec.payload {
         Payload::Call { meta, .. } => meta.as_deref().and_then(|meta| splice::field(meta, KEY)),
-        Payload::Params(params) => params.as_deref().and_then(of_params),
+        Payload::Params(params) | Payload::Named(params) => params.as_deref().and_then(of_params),
     };
     match said.map(RawValue::get) {
         None | Some("false") => Ok(spec.durable),

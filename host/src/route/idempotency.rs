@@ -269,13 +269,15 @@ impl Settled {
 fn digest(payload: &Payload, hash: impl FnOnce(&[u8]) -> [u8; 32]) -> [u8; 32] {
     let arguments = match payload {
         Payload::Call { arguments, .. } => arguments.as_deref(),
-        Payload::Params(params) => params.as_deref().and_then(|params| splice::field(params, "arguments")),
+        Payload::Params(params) | Payload::Named(params) => {
+            params.as_deref().and_then(|params| splice::field(params, "arguments"))
+        }
     };
     let bytes = arguments.map_or("", RawValue::get).as_bytes();
     on_bytes(bytes.len(), || hash(bytes))
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     // It is that long.
     digest.as_ref().try_into().unwrap_or_default()

@@ -22,7 +22,7 @@ pub(crate) fn build(
             Some(splice::call_params(name, arguments.as_deref(), meta.as_deref())?.into())
         }
         (Payload::Params(Some(params)), Some(name)) if spec.tool.is_some() => Some(named(params, name)?),
-        (Payload::Params(params), _) => params.clone(),
+        (Payload::Params(params) | Payload::Named(params), _) => params.clone(),
     };
     let params = match spec.trace {
         Some(_) => trace_context::stamped(params.as_deref(), trace).map(Into::into),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use wharf_core::ask::{Capability, Declared, needed};
 use wharf_core::trace_context;
 use wharf_plugin_api::{
@@ -15,6 +15,7 @@ use super::allowance::Allowance;
 use super::spec::{CallEvent, Presence};
 use super::trace::CallTrace;
 use crate::journal::Journal;
+use crate::late;
 use crate::plugin::Ask;
 use crate::plugin::asking::{Asker, TooMany};
 use crate::plugin::asks::Asks;
@@ -30,7 +31,7 @@ pub(crate) struct CallScope {
     noted: AtomicBool,
     trace: Arc<CallTrace>,
     journal: Journal,
-    events: Option<mpsc::Sender<CallEvent>>,
+    events: Option<late::Sender<CallEvent>>,
     progress: bool,
     asks: Option<Asks>,
     asker: Asker,
@@ -59,7 +60,7 @@ impl CallScope {
     pub(crate) fn new(
         caller: Caller,
         time: Allowance,
-        (events, progress): (Option<mpsc::Sender<CallEvent>>, bool),
+        (events, progress): (Option<late::Sender<CallEvent>>, bool),
         asks: Option<Asks>,
         asker: Asker,
         presence: Presence,

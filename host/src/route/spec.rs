@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use wharf_core::ask::Capability;
 use wharf_core::idempotency::Key;
 use wharf_core::trace_context::TraceContext;
-use wharf_core::{CallId, InstanceNo, PluginId};
+use wharf_core::{CallId, InstanceNo, PluginId, splice};
 use wharf_plugin_api::{Caller, Era, Notification, Reply};
 
+use crate::late;
 use crate::plugin::asks::Asks;
 
 /// A request on its way to a plugin.
@@ -31,7 +31,7 @@ pub struct CallSpec {
     /// Who calls.
     pub caller: Caller,
     /// Where progress and log notifications of this call go, if the caller wants them. Bounded; what does not fit is dropped.
-    pub events: Option<mpsc::Sender<CallEvent>>,
+    pub events: Option<late::Sender<CallEvent>>,
     /// Whether progress is wanted among them; if not, the plugin is not asked for any.
     pub progress: bool,
     /// Where the plugin's questions to the caller go. `None`: nobody can be asked.
@@ -82,6 +82,8 @@ pub enum Payload {
     /// The whole params as an MCP client sent them, what is its own hop's business taken out. Of a `tools/call` the name is
     /// replaced by the one at the plugin; all else passes byte for byte.
     Params(Option<Arc<RawValue>>),
+    /// Likewise, where the name is the one at the plugin already.
+    Named(Option<Arc<RawValue>>),
 }
 
 /// What a plugin says during a call.
@@ -110,6 +112,31 @@ pub struct Settled {
     pub undeclared: Vec<Capability>,
     /// Nothing ran: it is the answer that an earlier call with the same key had.
     pub replayed: bool,
+}
+
+// === impl Payload ===
+
+impl Payload {
+    /// The whole params, if it is such.
+    pub(crate) fn params(&self) -> Option<&Arc<RawValue>> {
+        match self {
+            Self::Call { .. } => None,
+            Self::Params(params) | Self::Named(params) => params.as_ref(),
+        }
+    }
+
+    /// Without these members of the whole params.
+    pub(crate) fn without(self, members: &[&str]) -> Self {
+        let bare = |params: Option<Arc<RawValue>>| {
+            let bare = params.as_deref().and_then(|params| splice::without_fields(params, members));
+            bare.map(Into::into).or(params)
+        };
+        match self {
+            pieces @ Self::Call { .. } => pieces,
+            Self::Params(params) => Self::Params(bare(params)),
+            Self::Named(params) => Self::Named(bare(params)),
+        }
+    }
 }
 
 // === impl Presence ===

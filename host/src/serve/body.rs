@@ -1,6 +1,6 @@
 //! Request bodies: bounded in size and time, JSON only. What is inside stays raw.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use wharf_core::Code;
 
 use super::guard::single;
@@ -18,6 +18,9 @@ use super::problem::Problem;
 pub(crate) const LIMIT: usize = 4 * 1024 * 1024;
 /// From the end of the head to the end of the body.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Room that is made for a body before it is there. Only what comes of it is ever touched.
+const ROOM: usize = 2 << 20;
 
 /// A body of JSON, or none at all. That it is JSON is claimed by its type only: the reader parses.
 pub(crate) struct JsonBody(pub(crate) Option<Bytes>);
@@ -75,19 +78,31 @@ where
     if body.is_end_stream() {
         return Ok(first);
     }
-    let rest = Limited::new(body, LIMIT - first.len());
-    match tokio::time::timeout(DEADLINE, rest.collect()).await {
-        Ok(Ok(rest)) => {
-            let rest = rest.to_bytes();
-            Ok(if first.is_empty() { rest } else { [first, rest].concat().into() })
+    let more = usize::try_from(body.size_hint().lower()).unwrap_or(ROOM).min(ROOM);
+    let mut whole = Vec::with_capacity(first.len() + more);
+    whole.extend_from_slice(&first);
+    drop(first);
+    tokio::time::timeout(DEADLINE, rest(body, &mut whole)).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {} s", DEADLINE.as_secs());
+        Err(Problem::new(Code::BadRequest, detail))
+    })?;
+    Ok(whole.into())
+}
+
+/// What still comes, behind what is there.
+async fn rest<B>(mut body: Pin<&mut B>, whole: &mut Vec<u8>) -> Result<(), Problem>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: Into<axum::BoxError>,
+{
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|error| broke_off(error.into()))?.into_data() else { continue };
+        if data.len() > LIMIT - whole.len() {
+            return Err(too_large());
         }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(broke_off(error)),
-        Err(_) => {
-            let detail = format!("the body did not arrive within {} s", DEADLINE.as_secs());
-            Err(Problem::new(Code::BadRequest, detail))
-        }
+        whole.extend_from_slice(&data);
     }
+    Ok(())
 }
 
 fn broke_off(error: axum::BoxError) -> Problem {
@@ -143,6 +158,22 @@ mod tests {
         let json = Some("application/json");
         assert!(extract(json, vec![b' '; LIMIT].into()).await.is_ok());
         assert_eq!(extract(json, vec![b' '; LIMIT + 1].into()).await, Err(Code::TooLarge));
+    }
+
+    #[tokio::test]
+    async fn a_body_in_pieces_is_put_together_and_bounded_as_a_whole() {
+        let json = Some("application/json");
+        let pieces = |sizes: &[usize]| {
+            let pieces: Vec<_> =
+                sizes.iter().map(|size| Ok::<_, std::io::Error>(vec![b'1'; *size])).collect();
+            Body::from_stream(stream::iter(pieces))
+        };
+        assert_eq!(extract(json, pieces(&[0, 2, 3])).await, Ok(Some("11111".into())));
+        let half = LIMIT / 2;
+        assert_eq!(extract(json, pieces(&[half, half])).await.unwrap().unwrap().len(), LIMIT);
+        assert_eq!(extract(json, pieces(&[half, half, 1])).await, Err(Code::TooLarge));
+        let broken = [Ok("1"), Err(std::io::Error::other("gone"))];
+        assert_eq!(extract(json, Body::from_stream(stream::iter(broken))).await, Err(Code::BadRequest));
     }
 
     #[tokio::test(start_paused = true)]

@@ -185,6 +185,7 @@ fn is_preflight(head: &Parts) -> bool {
 
 /// What a page may send, beside what it always may.
 const ALLOWED: &str = "authorization, content-type, last-event-id, x-request-id, \
+    idempotency-key, x-attempt, wharf-durable, traceparent, tracestate, baggage, \
     mcp-session-id, mcp-protocol-version, mcp-method, mcp-name";
 /// What the names of headers begin with that repeat a tool's arguments; which there are, the page knows.
 const ALLOWED_PREFIX: &str = "mcp-param-";
@@ -196,7 +197,10 @@ fn cors(origin: HeaderValue, asked: &HeaderMap) -> [(HeaderName, HeaderValue); 6
         (ACCESS_CONTROL_ALLOW_ORIGIN, origin),
         (ACCESS_CONTROL_ALLOW_METHODS, text("GET, POST, DELETE")),
         (ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(asked)),
-        (ACCESS_CONTROL_EXPOSE_HEADERS, text("location, retry-after, x-request-id, mcp-session-id")),
+        (
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            text("location, retry-after, x-request-id, mcp-session-id, idempotency-replayed"),
+        ),
         (ACCESS_CONTROL_MAX_AGE, text("600")),
         (VARY, text("origin")),
     ]
@@ -316,13 +320,15 @@ mod tests {
         let names = ("access-control-request-headers", "Mcp-Param-City, x-evil");
         let preflight = send("OPTIONS", "/who", &[app, asks, names]).await;
         let allowed = preflight.headers()["access-control-allow-headers"].to_str().unwrap();
-        for name in ["mcp-param-city", "mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"] {
+        let mcp = ["mcp-param-city", "mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"];
+        let calls = ["idempotency-key", "x-attempt", "wharf-durable", "traceparent"];
+        for name in mcp.into_iter().chain(calls) {
             assert!(allowed.split(", ").any(|allowed| allowed == name), "{name}: {allowed}");
         }
         assert!(!allowed.contains("evil"), "{allowed}");
         assert!(preflight.headers()["access-control-allow-methods"].to_str().unwrap().contains("DELETE"));
         let exposed = preflight.headers()["access-control-expose-headers"].to_str().unwrap();
-        assert!(exposed.contains("mcp-session-id"), "{exposed}");
+        assert!(exposed.contains("mcp-session-id") && exposed.contains("idempotency-replayed"), "{exposed}");
         assert_eq!(send("OPTIONS", "/who", &[app]).await.status(), 401, "no preflight");
         assert_eq!(send("OPTIONS", "/who", &[asks]).await.status(), 401, "no origin");
         assert_eq!(send("GET", "/who", &[app]).await.status(), 401);

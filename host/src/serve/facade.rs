@@ -1,7 +1,13 @@
 //! What `POST /tools/{plugin}/{tool}` makes of a tool's result: the value alone, without MCP around it.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use wharf_core::splice;
 
 /// Longest text of a tool's error that is told, bytes.
 const LONGEST: usize = 64 * 1024;
@@ -10,7 +16,7 @@ const LONGEST: usize = 64 * 1024;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unwrapped {
     /// The value, as JSON.
-    Value(String),
+    Value(Bytes),
     /// The tool says that it failed, with its text.
     ToolError(String),
     /// The tool wants input before it goes on.
@@ -35,11 +41,87 @@ struct Block {
     text: Option<String>,
 }
 
-/// Unwraps a result.
+/// Where a value stands.
+enum Place {
+    /// In the result, as it is sent.
+    Part(Range<usize>),
+    /// In a text that was without its escapes.
+    Text(Bytes),
+}
+
+/// Unwraps a result. A value that stands in it as it is sent is not copied.
 ///
 /// # Errors
 /// If it is not the result of a tool; the text says why.
-pub(crate) fn unwrap(result: &RawValue) -> Result<Unwrapped, String> {
+pub(crate) fn unwrap(result: Box<RawValue>) -> Result<Unwrapped, String> {
+    match plain(&result) {
+        Some(Place::Part(part)) => {
+            Ok(Unwrapped::Value(Bytes::from(Box::<str>::from(result).into_boxed_bytes()).slice(part)))
+        }
+        Some(Place::Text(json)) => Ok(Unwrapped::Value(json)),
+        None => strictly(&result),
+    }
+}
+
+/// The value of the results that nearly every tool has: done, with one text and perhaps a structured value. They are looked
+/// through, and not read again. `None`: the strict reader has to say what it is.
+fn plain(result: &RawValue) -> Option<Place> {
+    let keys = ["structuredContent", "content", "isError", "resultType"];
+    let [structured, content, is_error, kind] = splice::plain_fields(result, keys)?;
+    let is_done = is_error.is_none_or(|said| said.get() == "false")
+        && kind.is_none_or(|kind| kind.get() == "\"complete\"");
+    let text = only_text(content?).filter(|_| is_done)?;
+    match structured.filter(|value| value.get() != "null") {
+        Some(value) => Some(Place::Part(place(result, value.get()))),
+        None => of_text(result, text),
+    }
+}
+
+/// The text of content that is one text and nothing else.
+fn only_text(content: &RawValue) -> Option<&RawValue> {
+    let (block,): (&RawValue,) = serde_json::from_str(content.get()).ok()?;
+    let [kind, text] = splice::plain_fields(block, ["type", "text"])?;
+    let text = text.filter(|text| text.get().starts_with('"'))?;
+    // Half a pair of surrogates would be no text.
+    let is_sure = memmem::find(text.get().as_bytes(), br"\u").is_none();
+    (is_sure && kind?.get() == "\"text\"").then_some(text)
+}
+
+/// JSON as it is; any other text as the JSON string that it stands there as.
+fn of_text(result: &RawValue, text: &RawValue) -> Option<Place> {
+    let as_it_is = || Place::Part(place(result, text.get()));
+    if !may_say_json(text) {
+        return Some(as_it_is());
+    }
+    let said = splice::text(text)?;
+    let Ok(json) = serde_json::from_str::<&RawValue>(&said) else { return Some(as_it_is()) };
+    Some(match &said {
+        Cow::Borrowed(_) => Place::Part(place(result, json.get())),
+        Cow::Owned(_) => {
+            let part = range(&said, json.get());
+            Place::Text(Bytes::from(said.into_owned()).slice(part))
+        }
+    })
+}
+
+/// Whether what a string says may be JSON, by how it begins. False is certain.
+fn may_say_json(text: &RawValue) -> bool {
+    let said = text.get().trim_start_matches('"').trim_start_matches(' ');
+    said.starts_with(|c: char| matches!(c, '{' | '[' | '-' | '0'..='9' | 't' | 'f' | 'n' | '\\'))
+}
+
+fn place(result: &RawValue, part: &str) -> Range<usize> {
+    range(result.get(), part)
+}
+
+/// Where a part of a text stands in it.
+fn range(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - text.as_ptr().addr();
+    start..start + part.len()
+}
+
+/// Whatever the result is.
+fn strictly(result: &RawValue) -> Result<Unwrapped, String> {
     let bad = |error: serde_json::Error| format!("the plugin's answer is not the result of a tool: {error}");
     let parsed: ToolResult<'_> = serde_json::from_str(result.get()).map_err(bad)?;
     if parsed.result_type.as_deref() == Some("input_required") {
@@ -51,12 +133,13 @@ pub(crate) fn unwrap(result: &RawValue) -> Result<Unwrapped, String> {
         return Ok(Unwrapped::ToolError(error_text(&blocks, parsed.structured)));
     }
     if let Some(structured) = parsed.structured {
-        return Ok(Unwrapped::Value(structured.get().to_owned()));
+        return Ok(Unwrapped::Value(structured.get().to_owned().into()));
     }
-    Ok(Unwrapped::Value(match blocks.as_slice() {
+    let value = match blocks.as_slice() {
         [Block { r#type, text: Some(text) }] if r#type == "text" => text_value(text),
         _ => content.to_owned(),
-    }))
+    };
+    Ok(Unwrapped::Value(value.into()))
 }
 
 /// JSON as it is; any other text as a JSON string, so that the body is JSON in every case.
@@ -86,16 +169,100 @@ fn error_text(blocks: &[Block], structured: Option<&RawValue>) -> String {
 mod tests {
     use serde_json::value::RawValue;
 
-    use super::{Unwrapped, unwrap};
+    use super::{Unwrapped, plain, strictly, unwrap};
+
+    fn raw(result: &str) -> Box<RawValue> {
+        RawValue::from_string(result.to_owned()).unwrap()
+    }
 
     fn of(result: &str) -> Result<Unwrapped, String> {
-        unwrap(&RawValue::from_string(result.to_owned()).unwrap())
+        unwrap(raw(result))
     }
 
     fn value(result: &str) -> String {
         match of(result) {
-            Ok(Unwrapped::Value(json)) => json,
+            Ok(Unwrapped::Value(json)) => String::from_utf8(json.to_vec()).unwrap(),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// A JSON value as everybody reads it.
+    fn read(unwrapped: Result<Unwrapped, String>) -> Result<serde_json::Value, String> {
+        match unwrapped? {
+            Unwrapped::Value(json) => Ok(serde_json::from_slice(&json).unwrap()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn a_value_that_stands_in_the_result_is_not_copied() {
+        for (result, stands) in [
+            (r#"{"content":[{"type":"text","text":"a \"b\" \n c"}]}"#, r#""a \"b\" \n c""#),
+            (r#"{"content":[{"type":"text","text":" [1,2] "}]}"#, "[1,2]"),
+            (
+                r#"{"structuredContent":{"a":1},"content":[{"text":"x","type":"text"}],"isError":false}"#,
+                r#"{"a":1}"#,
+            ),
+        ] {
+            let result = raw(result);
+            let at = result.get().as_ptr().addr() + result.get().find(stands).unwrap();
+            let Ok(Unwrapped::Value(value)) = unwrap(result) else { panic!() };
+            assert_eq!((value.as_ptr().addr(), &value[..]), (at, stands.as_bytes()));
+        }
+    }
+
+    /// What is looked through comes to the same as what is read strictly, and whatever may not is left to the strict reader.
+    #[test]
+    fn both_readers_find_the_same() {
+        let texts = [
+            "",
+            "x",
+            " x ",
+            "12",
+            " 12 ",
+            "-",
+            "true",
+            "truth",
+            "nulls",
+            "{",
+            "[1,2]",
+            r#"{\"a\":\"b\"}"#,
+            r#"\"x\""#,
+            r"\n[1]\n",
+            r"\n",
+            r"\ud800",
+            r"\u0041",
+            r"\/",
+            "ä",
+            r"a\\u0041",
+            r"{\u0022a\u0022:1}",
+            "0x1",
+            "1 2",
+        ];
+        let shapes = [
+            r#"{"content":[{"type":"text","text":"%"}]}"#,
+            r#"{"content":[{"text":"%","type":"text","annotations":{"text":1}}],"_meta":{}}"#,
+            r#"{"content":[{"type":"text","text":"%"}],"structuredContent":{"x":"%"}}"#,
+            r#"{"content":[{"type":"text","text":"%"}],"structuredContent":null}"#,
+            r#"{"content":[{"type":"text","text":"%","text":"%"}]}"#,
+            r#"{"content":[{"type":"text","te\u0078t":"%"}]}"#,
+            r#"{"content":[{"type":"te\u0078t","text":"%"}]}"#,
+            r#"{"content":[{"type":"text","text":"%"}],"content":[]}"#,
+            r#"{"content":[{"type":"text","text":"%"}],"isError":true}"#,
+            r#"{"content":[{"type":"text","text":"%"}],"isError":null,"resultType":"complete"}"#,
+            r#"{"content":[{"type":"text","text":"%"}],"resultType":"input_required"}"#,
+            r#"{"content":[{"type":"text","text":"%"},{"type":"text","text":"%"}]}"#,
+            r#"{"content":[{"type":"image","text":"%"}],"structuredContent":1}"#,
+            r#"{"content":[{"text":"%"}],"structuredContent":1}"#,
+            r#"{"content":[["%"]],"structuredContent":1}"#,
+            r#"{"content":{"text":"%"}}"#,
+        ];
+        for (shape, text) in shapes.iter().flat_map(|shape| texts.iter().map(move |text| (shape, text))) {
+            let result = raw(&shape.replace('%', text));
+            assert_eq!(read(unwrap(result.clone())), read(strictly(&result)), "{result}");
+        }
+        for shape in &shapes[..4] {
+            assert!(plain(&raw(&shape.replace('%', "x"))).is_some(), "{shape}");
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Hot {
 pub(super) enum Way<'a> {
     /// A call of a tool of a plugin, by REST.
     Call { plugin: &'a str, tool: &'a str },
+    /// Likewise, for its value alone.
+    Value { plugin: &'a str, tool: &'a str },
     /// A message to the endpoint of all plugins, or of this one.
     Message(Option<&'a str>),
 }
@@ -44,6 +46,9 @@ impl Way<'_> {
         }
         if let Some(plugin) = path.strip_prefix("/plugins/").and_then(|rest| rest.strip_suffix("/mcp")) {
             return is_plain(plugin).then_some(Way::Message(Some(plugin)));
+        }
+        if let Some((plugin, tool)) = path.strip_prefix("/tools/").and_then(|rest| rest.split_once('/')) {
+            return (is_plain(plugin) && is_plain(tool)).then_some(Way::Value { plugin, tool });
         }
         let rest = path.strip_prefix("/api/v1/plugins/")?.strip_suffix("/call")?;
         let (plugin, rest) = rest.split_once('/')?;
@@ -75,6 +80,9 @@ impl Hot {
             Way::Call { plugin, tool } => {
                 return rest::call(&self.rest, &principal, (plugin, tool), (headers, body), taker).await;
             }
+            Way::Value { plugin, tool } => {
+                return rest::value(&self.rest, principal, (plugin, tool), (headers, body)).await;
+            }
             Way::Message(None) => Face::All,
             Way::Message(Some(plugin)) => mcp::face_of(plugin)?,
         };
@@ -103,6 +111,8 @@ mod tests {
         let call = Some(format!("{:?}", Way::Call { plugin: "p-1", tool: "t.x" }));
         assert_eq!(way("POST", "/api/v1/plugins/p-1/tools/t.x/call"), call);
         assert_eq!(way("POST", "/api/v1/plugins/p-1/tools/t.x/call?x=1"), call);
+        let value = Some(format!("{:?}", Way::Value { plugin: "p-1", tool: "t.x" }));
+        assert_eq!(way("POST", "/tools/p-1/t.x"), value);
         assert_eq!(way("POST", "/mcp"), Some(format!("{:?}", Way::Message(None))));
         assert_eq!(way("POST", "/plugins/p/mcp"), Some(format!("{:?}", Way::Message(Some("p")))));
         for other in [
@@ -115,10 +125,15 @@ mod tests {
             "/plugins/a/b/mcp",
             "/plugins//mcp",
             "/groups/g/mcp",
-            "/tools/p/t",
+            "/tools/p",
+            "/tools/p/",
+            "/tools//t",
+            "/tools/p/t%20x",
+            "/tools/p/a/b",
         ] {
             assert_eq!(way("POST", other), None, "{other}");
         }
         assert_eq!(way("GET", "/mcp"), None);
+        assert_eq!(way("GET", "/tools/p/t"), None);
     }
 }

@@ -22,7 +22,7 @@ use wharf_core::catalog::Tool;
 use self::cost::Cost;
 use self::plain::Plain;
 use crate::route::{Failure, FieldError};
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, on_bytes};
 
 /// Compiled schemas kept; over it, all are forgotten and made anew as they are needed.
 const KEPT: usize = 4096;
@@ -99,11 +99,15 @@ impl Schemas {
         arguments: Option<&RawValue>,
     ) -> Result<(), Box<Failure>> {
         let text = arguments.map_or("{}", RawValue::get);
-        if let Some(compiled) = self.known(tool).filter(|_| text.len() <= SMALL) {
+        let known = self.known(tool);
+        if let Some(Compiled { schema: Some(schema), .. }) = &known
+            && let Some((plain, given)) = schema.plain.as_ref().zip(arguments)
+            && on_bytes(text.len(), || plain.admits(given))
+        {
+            return Ok(());
+        }
+        if let Some(compiled) = known.filter(|_| text.len() <= SMALL) {
             let Some(schema) = compiled.schema else { return Ok(()) };
-            if schema.plain.as_ref().zip(arguments).is_some_and(|(plain, given)| plain.admits(given)) {
-                return Ok(());
-            }
             let value = parse(text)?;
             match schema.cost.work(&value) {
                 Some(work) if work <= LIGHT => return schema.errors(tool, &value),
@@ -232,6 +236,7 @@ fn compile(tool: &Tool) -> Option<Schema> {
 mod tests {
     use std::sync::Arc;
 
+    use futures_util::FutureExt;
     use serde_json::{Value, json};
     use wharf_core::catalog::Tool;
     use wharf_core::hints::Hints;
@@ -351,5 +356,20 @@ mod tests {
             assert_eq!(failure.errors[0].pointer, format!("/list/{count}"));
         }
         assert_eq!(schemas.check(&tasks, &tool, None).await.unwrap_err().code, Code::InvalidArguments);
+    }
+
+    #[tokio::test]
+    async fn large_arguments_that_are_plainly_right_wake_no_other_thread() {
+        let schemas = Arc::new(Schemas::default());
+        let tasks = crate::tasks::Tasks::default();
+        let tool = tool(&json!({"type": "object", "properties": {"text": {"type": "string"}}}));
+        let given = |text: &Value| serde_json::value::to_raw_value(&json!({ "text": text })).unwrap();
+        assert!(schemas.check(&tasks, &tool, Some(&given(&json!("x")))).await.is_ok());
+        let large = given(&json!("x".repeat(2 * super::SMALL)));
+        assert!(
+            schemas.check(&tasks, &tool, Some(&large)).now_or_never().is_some_and(|checked| checked.is_ok())
+        );
+        let wrong = given(&json!(vec![1; super::SMALL]));
+        assert!(schemas.check(&tasks, &tool, Some(&wrong)).await.is_err());
     }
 }

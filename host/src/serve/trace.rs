@@ -1,11 +1,12 @@
 //! The trace that a request is part of, as its headers say it.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 use serde_json::value::RawValue;
 use wharf_core::trace_context::{self, KEYS, TraceContext};
+
+use crate::mcp::Params;
 
 /// The headers, by names that are parsed already: each request is asked for them.
 static NAMES: [HeaderName; 3] =
@@ -34,7 +35,7 @@ impl Traced {
     }
 
     /// The params of a message with what the headers say, where its `_meta` says nothing: from here on it is found there.
-    pub(super) fn put(&self, params: &mut Option<Arc<RawValue>>) {
+    pub(super) fn put(&self, params: &mut Option<Params>) {
         if let Some(trace) = self.0.as_ref().and_then(|heard| heard.told())
             && let Some(with) = trace_context::with_default(params.as_deref(), &trace)
         {
@@ -59,8 +60,6 @@ fn joined<'h>(headers: &'h HeaderMap, name: &str) -> Option<Cow<'h, str>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use http::HeaderMap;
     use serde_json::value::RawValue;
 
@@ -104,10 +103,10 @@ mod tests {
         let said = of(&headers).with(Some(&broken)).unwrap().told().unwrap();
         assert_eq!((said.parent.as_deref(), said.state.as_deref()), (Some(OTHER), Some("a=1")));
         assert!(of(&[]).with(Some(&broken)).unwrap().is_empty(), "to be taken out");
-        let mut params = Some(Arc::from(raw(r#"{"name":"t"}"#)));
+        let mut params = Some(raw(r#"{"name":"t"}"#).into());
         of(&headers).put(&mut params);
         assert!(params.unwrap().get().contains(OTHER));
-        let mut untouched = Some(Arc::from(raw(r#"{"name" : "t"}"#)));
+        let mut untouched = Some(raw(r#"{"name" : "t"}"#).into());
         of(&[]).put(&mut untouched);
         assert_eq!(untouched.unwrap().get(), r#"{"name" : "t"}"#);
     }

@@ -100,6 +100,23 @@ async fn a_connection_is_used_again_and_one_that_was_closed_is_not() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_not_used_is_closed_before_its_server_would() {
+    let (far, server) = Far::new().await;
+    let mut stream = first(&server, &far).await;
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    tokio::time::resume();
+    call(&server, &far, &mut stream).await;
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(server.0.idle().all.len(), 1, "it was used meanwhile");
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    tokio::time::resume();
+    assert_eq!(within(stream.read(&mut [0; 8])).await.unwrap(), 0);
+    assert!(!server.0.idle().is_tidied, "nobody counts where there is nothing");
+}
+
+#[tokio::test]
 async fn who_asks_at_the_same_time_has_a_connection_of_its_own() {
     let (far, server) = Far::new().await;
     let mut one = first(&server, &far).await;

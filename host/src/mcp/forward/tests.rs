@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wharf_core::PluginId;
 use wharf_plugin_api::{Caller, RawValue};
 
-use crate::route::Payload;
+use crate::mcp::Params;
 
 use super::said::Said;
 use super::{text, to};
@@ -14,9 +14,13 @@ fn raw(json: &str) -> Arc<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap().into()
 }
 
-fn bare(params: &str) -> String {
-    let params = raw(params);
-    let bare = Said::of(Some(&params)).without_hop(&params, None);
+fn params(json: &str) -> Params {
+    raw(json).into()
+}
+
+fn bare(json: &str) -> String {
+    let params = params(json);
+    let bare = Said::of(Some(&params)).for_plugin(None);
     bare.map_or_else(|| params.get().to_owned(), |bare| bare.get().to_owned())
 }
 
@@ -46,10 +50,10 @@ fn the_hop_is_taken_out_and_all_else_stays() {
 }
 
 #[test]
-fn a_tools_name_is_changed_where_something_else_is() {
-    let named = |params: &str, name| {
-        let params = raw(params);
-        Said::of(Some(&params)).without_hop(&params, Some(name)).map(|bare| bare.get().to_owned())
+fn a_tools_name_is_changed_together_with_what_else_is() {
+    let named = |json: &str, name| {
+        let params = params(json);
+        Said::of(Some(&params)).for_plugin(Some(name)).map(|bare| bare.get().to_owned())
     };
     let hop = r#""io.modelcontextprotocol/clientInfo":{}"#;
     assert_eq!(
@@ -57,7 +61,15 @@ fn a_tools_name_is_changed_where_something_else_is() {
             .as_deref(),
         Some(r#"{ "_meta":{},"name" : "t","arguments":{"name":1.0}}"#)
     );
-    assert_eq!(named(r#"{"name":"p__t","_meta":{"v/k":1}}"#, "t"), None, "nothing else is");
+    assert_eq!(
+        named(r#"{"name":"p__t","_meta":{"v/k":1}}"#, "t").as_deref(),
+        Some(r#"{"name":"t","_meta":{"v/k":1}}"#)
+    );
+    assert_eq!(
+        named(&format!(r#"{{"name":"t","_meta":{{"a":1,{hop}}}}}"#), "t").as_deref(),
+        Some(r#"{"name":"t","_meta":{"a":1}}"#)
+    );
+    assert_eq!(named(r#"{"name":"t","_meta":{"v/k":1}}"#, "t"), None, "it is this one");
 }
 
 #[test]
@@ -76,8 +88,8 @@ fn that_a_call_is_to_be_durable_is_read_and_goes_no_further() {
     ];
     for (given, durable, expected) in table {
         let plugin = PluginId::new("p").unwrap();
-        let spec = to(&plugin, Caller::new("me"), "tools/call", Some(raw(given))).spec;
-        let Payload::Params(Some(params)) = &spec.payload else { panic!("no params") };
+        let spec = to(&plugin, Caller::new("me"), "tools/call", Some(params(given))).spec;
+        let params = spec.payload.params().unwrap();
         assert_eq!((spec.durable, params.get()), (durable, expected), "{given}");
     }
 }
@@ -87,11 +99,11 @@ fn a_progress_token_is_a_string_or_an_integer() {
     for (token, taken) in
         [("1", true), ("\"1\"", true), ("1.0", false), ("null", false), ("{}", false), ("true", false)]
     {
-        let params = raw(&format!(r#"{{"_meta":{{"progressToken":{token}}}}}"#));
+        let params = params(&format!(r#"{{"_meta":{{"progressToken":{token}}}}}"#));
         let found = Said::of(Some(&params)).token();
         assert_eq!(found.map(|found| found.get().to_owned()), taken.then(|| token.to_owned()));
     }
-    assert!(Said::of(Some(&raw(r#"{"progressToken":1}"#))).token().is_none());
+    assert!(Said::of(Some(&params(r#"{"progressToken":1}"#))).token().is_none());
 }
 
 #[test]
@@ -103,7 +115,7 @@ fn a_member_that_must_be_a_string_is_said_to() {
 
 #[test]
 fn a_key_is_read_from_the_metadata_alone_and_checked() {
-    let read = |json: &str| Said::of(Some(&raw(json))).key().map(|key| key.map(|key| key.to_string()));
+    let read = |json: &str| Said::of(Some(&params(json))).key().map(|key| key.map(|key| key.to_string()));
     for given in [
         r#"{"name":"t","_meta":{"wharf/idempotencyKey":"k-1"}}"#,
         r#"{"_meta":{"wharf\/idempotency\u004bey":"k\u002d1"}}"#,

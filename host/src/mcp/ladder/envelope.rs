@@ -10,14 +10,13 @@ use wharf_core::splice;
 use wharf_plugin_api::{Client, Id, RpcError};
 
 use super::super::level::Level;
+use super::super::params::{Looked, Member, Meta as Key};
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const INFO: &str = "io.modelcontextprotocol/clientInfo";
 const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 const PROGRESS_TOKEN: &str = "progressToken";
-/// Longer params are searched for `_meta` before they are looked through.
-const LONG: usize = 1 << 10;
 
 /// What a modern request says of its client.
 #[derive(Clone, Debug)]
@@ -98,22 +97,21 @@ impl<'a> Meta<'a> {
     ///
     /// # Errors
     /// If a key stands twice.
-    pub(super) fn of(params: Option<&'a RawValue>) -> Result<Option<Self>, RpcError> {
-        let may_hold = |params: &&RawValue| params.get().len() <= LONG || splice::may_hold(params, "_meta");
-        let Some(params) = params.filter(|params| is_object(params)).filter(may_hold) else {
-            return Ok(None);
-        };
-        let meta = match splice::plain_fields(params, ["_meta"]) {
-            Some([meta]) => meta,
-            None => read::<Params<'_>>(params)?.meta,
-        };
+    pub(super) fn of(params: Option<(&'a RawValue, Looked)>) -> Result<Option<Self>, RpcError> {
+        let Some((params, looked)) = params.filter(|(params, _)| is_object(params)) else { return Ok(None) };
+        let [plain, plain_meta] = looked.is_plain();
+        let meta = if plain { looked.member(params, Member::Meta) } else { read::<Params<'_>>(params)?.meta };
         let Some(meta) = meta.filter(|meta| is_object(meta)) else { return Ok(None) };
-        let keys = [VERSION, CAPABILITIES, INFO, LOG_LEVEL, PROGRESS_TOKEN];
-        Ok(Some(match splice::plain_fields(meta, keys) {
-            Some([version, capabilities, info, log_level, progress_token]) => {
-                Self { version, capabilities, info, log_level, progress_token }
-            }
-            None => read(meta)?,
+        if !(plain && plain_meta) {
+            return read(meta).map(Some);
+        }
+        let said = |key| looked.of_meta(meta, key);
+        Ok(Some(Self {
+            version: said(Key::Version),
+            capabilities: said(Key::Capabilities),
+            info: said(Key::Info),
+            log_level: said(Key::LogLevel),
+            progress_token: said(Key::ProgressToken),
         }))
     }
 
@@ -142,8 +140,8 @@ impl Envelope {
     ///
     /// # Errors
     /// -32602, if a key that must be there is not, or one has a value that it cannot have.
-    pub(crate) fn read(params: Option<&RawValue>) -> Result<Self, RpcError> {
-        Self::of(Meta::of(params)?)
+    pub(crate) fn read(params: Option<&super::Params>) -> Result<Self, RpcError> {
+        Self::of(Meta::of(params.map(super::Params::looked))?)
     }
 
     /// Likewise, of what was looked for already.

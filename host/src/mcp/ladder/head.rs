@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use wharf_core::splice;
 use wharf_plugin_api::{Era, RpcError};
 
+use super::super::params::{Looked, Member};
 use super::mismatch;
 
 /// The facts of a message's head, as sent. A pipe has none.
@@ -22,11 +23,11 @@ pub(crate) struct Head<'a> {
 }
 
 /// The member of the params that `Mcp-Name` repeats.
-fn naming(method: &str) -> Option<&'static str> {
+fn naming(method: &str) -> Option<(Member, &'static str)> {
     match method {
-        "tools/call" | "prompts/get" => Some("name"),
-        "resources/read" => Some("uri"),
-        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        "tools/call" | "prompts/get" => Some((Member::Name, "name")),
+        "resources/read" => Some((Member::Uri, "uri")),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some((Member::TaskId, "taskId")),
         _ => None,
     }
 }
@@ -92,7 +93,11 @@ impl Head<'_> {
     }
 
     /// The head of a modern request. That the revision is the same was seen to; that it is there was not.
-    pub(super) fn must_match(&self, method: &str, params: Option<&RawValue>) -> Result<(), RpcError> {
+    pub(super) fn must_match(
+        &self,
+        method: &str,
+        params: Option<(&RawValue, Looked)>,
+    ) -> Result<(), RpcError> {
         if self.protocol_version.is_none() {
             return Err(mismatch("the header MCP-Protocol-Version is missing"));
         }
@@ -100,8 +105,8 @@ impl Head<'_> {
             return Err(mismatch(format!("the header Mcp-Method is missing; the request's is {method:?}")));
         }
         self.must_not_differ(method)?;
-        let Some(key) = naming(method) else { return Ok(()) };
-        let named = params.and_then(|params| splice::field(params, key)).and_then(splice::text);
+        let Some((member, key)) = naming(method) else { return Ok(()) };
+        let named = params.and_then(|(params, looked)| looked.member(params, member)).and_then(splice::text);
         let header = self.name.map(|name| {
             decoded(name).ok_or_else(|| mismatch(format!("the header Mcp-Name {name:?} cannot be decoded")))
         });

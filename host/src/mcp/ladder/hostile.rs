@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use wharf_plugin_api::jsonrpc::{self, Message};
 
+use super::super::params::Looked;
 use super::envelope::{Envelope, Meta};
 use super::{Classified, LegacyBody, ModernMessage, classify, plain};
 
@@ -157,7 +158,7 @@ proptest! {
     fn an_envelope_that_is_looked_through_says_what_the_strict_reader_says(meta in object(META), twice: bool) {
         let again = if twice { ",\"_meta\":{}" } else { "" };
         let params = RawValue::from_string(format!("{{\"_meta\":{meta}{again}}}")).unwrap();
-        let looked = Meta::of(Some(&params)).and_then(Envelope::of);
+        let looked = Meta::of(Some((&params, Looked::at(&params)))).and_then(Envelope::of);
         let strict = Meta::strict(&params).and_then(Envelope::of);
         prop_assert_eq!(format!("{looked:?}"), format!("{strict:?}"));
     }

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use wharf_core::catalog::{Collision, Kind, Shelf};
 use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Era, Notification, Reply, RpcError, jsonrpc};
 
 use super::rounds::{self, Rounds};
+use crate::late;
 use crate::mcp::failure;
 use crate::mcp::forward::{Forwarded, forward};
+use crate::mcp::params::Params;
 use crate::mcp::session::{Outlet, Session, relay};
 use crate::mcp::{links, translate};
 use crate::route::{CallEvent, CallSpec, Edge, Failure, Settled, asks};
@@ -26,7 +27,7 @@ use crate::route::{CallEvent, CallSpec, Edge, Failure, Settled, asks};
 pub(super) async fn run(
     session: &Arc<Session>,
     method: &str,
-    params: Option<Arc<RawValue>>,
+    params: Option<Params>,
     out: Outlet,
 ) -> Result<Reply, RpcError> {
     let forwarded = forward(&session.host, &session.visitor.face, session.caller(), method, params).await?;
@@ -59,7 +60,7 @@ async fn at_the_plugin(
     forwarded: Forwarded,
     out: &Outlet,
 ) -> Result<Settled, Failure> {
-    let Forwarded { spec, mut events, token } = forwarded;
+    let Forwarded { spec, mut events, token, tool: _ } = forwarded;
     let plugin = spec.plugin.clone();
     let (asks, mut asked) = asks();
     let mut call = Box::pin(session.host.call(CallSpec { asks: Some(asks), edge: Edge::Legacy, ..spec }));
@@ -78,7 +79,7 @@ async fn at_the_plugin(
             outcome = &mut call => break outcome,
         }
     };
-    while let Some(Ok(event)) = events.as_mut().map(mpsc::Receiver::try_recv) {
+    while let Some(Ok(event)) = events.as_mut().map(late::Receiver::try_recv) {
         say(event);
     }
     outcome
@@ -92,7 +93,7 @@ async fn relayed<F: Future<Output = ()>>(open: &mut Option<FuturesUnordered<F>>)
     }
 }
 
-async fn next(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEvent> {
+async fn next(events: &mut Option<late::Receiver<CallEvent>>) -> Option<CallEvent> {
     match events {
         Some(events) => events.recv().await,
         None => std::future::pending().await,

@@ -17,7 +17,7 @@ use wharf_plugin_api::{Era, Reply, Request, RpcError};
 use crate::mcp::failure::INVALID_REQUEST;
 use crate::mcp::forward::Forwarded;
 use crate::mcp::session::{Outlet, Session};
-use crate::route::{CallSpec, Payload, Settled};
+use crate::route::{CallSpec, Settled};
 
 /// Rounds of one request, at most: a plugin that never has enough is a broken one.
 const ROUNDS: u32 = 8;
@@ -82,14 +82,10 @@ pub(super) fn wanted(settled: &Settled) -> Result<Option<Wanted>, RpcError> {
 
 impl Rounds {
     pub(super) fn new(forwarded: &Forwarded) -> Self {
-        let params = match &forwarded.spec.payload {
-            Payload::Params(params) => params.clone(),
-            Payload::Call { .. } => None,
-        };
         Self {
             plugin: forwarded.spec.plugin.clone(),
             tool: forwarded.spec.tool.clone(),
-            params,
+            params: forwarded.spec.payload.params().cloned(),
             token: forwarded.token.clone(),
             trace: forwarded.spec.trace.clone(),
             key: forwarded.spec.key.clone(),

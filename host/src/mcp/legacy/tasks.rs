@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use wharf_core::PluginId;
 use wharf_core::catalog::Face;
 use wharf_plugin_api::{Era, Reply, RpcError};
 
 use super::{call, no_method};
 use crate::mcp::forward::{self, bad};
+use crate::mcp::params::{Member, Params};
 use crate::mcp::session::{Outlet, Session};
 
 /// Answers a method of tasks.
@@ -19,13 +19,13 @@ use crate::mcp::session::{Outlet, Session};
 pub(super) async fn run(
     session: &Arc<Session>,
     method: &str,
-    params: Option<Arc<RawValue>>,
+    params: Option<Params>,
     out: Outlet,
 ) -> Result<Reply, RpcError> {
     match method {
         "tasks/list" => list(session, method, params, out).await,
         "tasks/get" | "tasks/result" | "tasks/cancel" => {
-            let task = forward::text(params.as_deref(), "taskId")?;
+            let task = params.as_ref().ok_or_else(|| forward::no_text("taskId"))?.text(Member::TaskId)?;
             let plugin = owner(session, &task).ok_or_else(|| bad(format!("Unknown task: {task}")))?;
             let forwarded = forward::to(&plugin, session.caller(), method, params);
             call::settle(session, method, forwarded, out).await
@@ -52,7 +52,7 @@ fn owner(session: &Session, task: &str) -> Option<PluginId> {
 async fn list(
     session: &Arc<Session>,
     method: &str,
-    params: Option<Arc<RawValue>>,
+    params: Option<Params>,
     out: Outlet,
 ) -> Result<Reply, RpcError> {
     let plugin = match &session.visitor.face {

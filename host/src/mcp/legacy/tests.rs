@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
 use wharf_core::catalog::Face;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
+use crate::late;
 use crate::mcp::exchange::{Answered, Exchange};
-use crate::mcp::testkit::{Actor, id, mcp, params, raw, visitor};
+use crate::mcp::testkit::{Actor, id, mcp, of_request, params, raw, visitor};
 use crate::mcp::{Mcp, Session, Visitor};
 
 const LEGACY: &str = "2025-11-25";
@@ -48,7 +48,7 @@ async fn stage(revision: &'static str) -> Stage {
 
 async fn session(mcp: &Mcp, visitor: Visitor, capabilities: &str) -> Arc<Session> {
     let hello = format!(r#"{{"protocolVersion":"{LEGACY}","capabilities":{capabilities}}}"#);
-    mcp.initialize(visitor, params(&hello)).await.unwrap().0
+    mcp.initialize(visitor, of_request(&hello)).await.unwrap().0
 }
 
 impl Stage {
@@ -77,7 +77,7 @@ async fn whole(exchange: Exchange) -> (Vec<Value>, String) {
 }
 
 async fn ask(session: &Arc<Session>, method: &str, json: &str) -> Value {
-    let answer = whole(session.request(Id::number(1), method, params(json))).await.1;
+    let answer = whole(session.request(Id::number(1), method, of_request(json))).await.1;
     serde_json::from_str(&answer).unwrap()
 }
 
@@ -90,13 +90,13 @@ fn begin(
     session: &Arc<Session>,
     id: Id,
     tool: &str,
-) -> (mpsc::Receiver<Bytes>, tokio::task::JoinHandle<Answered>) {
+) -> (late::Receiver<Bytes>, tokio::task::JoinHandle<Answered>) {
     let call = format!(r#"{{"name":"p__{tool}"}}"#);
-    let Exchange { events, answer } = session.request(id, "tools/call", params(&call));
+    let Exchange { events, answer } = session.request(id, "tools/call", of_request(&call));
     (events, crate::tasks::Tasks::default().spawn(tracing::Span::none(), answer))
 }
 
-async fn said(events: &mut mpsc::Receiver<Bytes>) -> Value {
+async fn said(events: &mut late::Receiver<Bytes>) -> Value {
     let next = tokio::time::timeout(Duration::from_secs(3600), events.recv()).await;
     value(&next.expect("something is said").unwrap())
 }
@@ -107,11 +107,12 @@ async fn a_call_passes_to_the_byte_but_for_the_name_and_the_id_keeps_its_type() 
     let client = stage.client("{}").await;
     let sent = r#"{ "x":1.0,"name" : "p__echo","arguments":{"n":1e2,"big":18446744073709551616},"task":{"ttl":5},"_meta":{"v/k":[1.0]}}"#;
     for id in [Id::number(7), Id::text("7"), Id::from_raw(&raw("-1")).unwrap()] {
-        let answer = whole(client.request(id.clone(), "tools/call", params(sent))).await.1;
+        let answer = whole(client.request(id.clone(), "tools/call", of_request(sent))).await.1;
         let expected = sent.replace("p__echo", "echo");
         assert_eq!(answer, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"got":{expected}}}}}"#));
     }
-    let error = whole(client.request(Id::number(1), "tools/call", params(r#"{"name":"p__fail"}"#))).await.1;
+    let error =
+        whole(client.request(Id::number(1), "tools/call", of_request(r#"{"name":"p__fail"}"#))).await.1;
     assert!(error.ends_with(r#""error":{"code":-7,"message":"no","data":1.0}}"#), "{error}");
 }
 
@@ -179,7 +180,7 @@ async fn progress_comes_before_the_answer_with_the_clients_own_token() {
     let client = stage.client("{}").await;
     for token in [r#""t-1""#, "1"] {
         let sent = format!(r#"{{"name":"p__progress","_meta":{{"progressToken":{token}}}}}"#);
-        let Exchange { mut events, answer } = client.request(Id::number(1), "tools/call", params(&sent));
+        let Exchange { mut events, answer } = client.request(Id::number(1), "tools/call", of_request(&sent));
         let answered = answer.await.message.unwrap();
         assert!(answered.ends_with(br#"{"asked_for":true}}"#), "{answered:?}");
         for progress in ["0", "50.0", "1e2"] {
@@ -191,7 +192,7 @@ async fn progress_comes_before_the_answer_with_the_clients_own_token() {
         }
     }
     let (said, answer) =
-        whole(client.request(Id::number(1), "tools/call", params(r#"{"name":"p__progress"}"#))).await;
+        whole(client.request(Id::number(1), "tools/call", of_request(r#"{"name":"p__progress"}"#))).await;
     assert_eq!(said, Vec::<Value>::new(), "no token was given");
     assert!(answer.contains(r#""asked_for":false"#), "nor does the plugin get one: {answer}");
 }
@@ -201,7 +202,7 @@ async fn a_flood_of_progress_holds_no_more_than_its_bound_and_the_call_is_answer
     let stage = stage(LEGACY).await;
     let client = stage.client("{}").await;
     let sent = r#"{"name":"p__flood","_meta":{"progressToken":1}}"#;
-    let Exchange { mut events, mut answer } = client.request(Id::number(1), "tools/call", params(sent));
+    let Exchange { mut events, mut answer } = client.request(Id::number(1), "tools/call", of_request(sent));
     let mut most = 0;
     // Nobody reads what is said on the way.
     let answered = std::future::poll_fn(|cx| {
@@ -224,7 +225,7 @@ async fn a_flood_of_progress_holds_no_more_than_its_bound_and_the_call_is_answer
 async fn log_messages_of_a_call_pass_at_the_level_of_the_session() {
     let stage = stage(LEGACY).await;
     let client = stage.client("{}").await;
-    let log = || whole(client.request(Id::number(1), "tools/call", params(r#"{"name":"p__log"}"#)));
+    let log = || whole(client.request(Id::number(1), "tools/call", of_request(r#"{"name":"p__log"}"#)));
     assert_eq!(log().await.0.len(), 2, "info and error");
     for (level, many) in [("debug", 3), ("error", 1), ("emergency", 0)] {
         ask(&client, "logging/setLevel", &json!({ "level": level }).to_string()).await;
@@ -319,7 +320,7 @@ async fn a_client_is_not_asked_what_it_did_not_declare() {
     let stage = stage(LEGACY).await;
     let client = stage.client("{}").await;
     let (said, answer) =
-        whole(client.request(Id::number(1), "tools/call", params(r#"{"name":"p__ask"}"#))).await;
+        whole(client.request(Id::number(1), "tools/call", of_request(r#"{"name":"p__ask"}"#))).await;
     assert_eq!(said, Vec::<Value>::new());
     assert!(answer.ends_with(r#""result":{"refused":-32601}}"#), "{answer}");
 }

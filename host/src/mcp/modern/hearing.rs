@@ -66,7 +66,7 @@ mod tests {
         let mut whole = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
             "io.modelcontextprotocol/clientCapabilities": {}});
         whole.as_object_mut().unwrap().extend(meta.as_object().unwrap().clone());
-        let envelope = Envelope::read(Some(&to_raw_value(&json!({"_meta": whole})).unwrap())).unwrap();
+        let envelope = Envelope::read(Some(&to_raw_value(&json!({"_meta": whole})).unwrap().into())).unwrap();
         let (out, mut events) = Events::new(&Held::default(), 8);
         let hearing = Hearing::new(&envelope, out);
         for (method, params) in said {

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{Delivery, Reply};
 
 use super::question::Question;
+use crate::late;
 use crate::route::{Ask, Asked, CallEvent, Failure, Presence, Settled};
 
 /// Questions that come within this of each other are asked together.
@@ -46,7 +47,7 @@ pub(crate) struct Live {
     /// Its place among the answers that are kept.
     kept: Option<OwnedSemaphorePermit>,
     asks: Asked,
-    events: Option<mpsc::Receiver<CallEvent>>,
+    events: Option<late::Receiver<CallEvent>>,
     open: Vec<Question>,
     /// Questions so far.
     asked: usize,
@@ -69,7 +70,7 @@ impl Live {
         presence: Presence,
         call: impl Future<Output = Outcome> + Send + 'static,
         asks: Asked,
-        events: Option<mpsc::Receiver<CallEvent>>,
+        events: Option<late::Receiver<CallEvent>>,
         early: Option<Box<RawValue>>,
     ) -> Self {
         Self {
@@ -231,7 +232,7 @@ async fn running(call: &mut Option<Pin<Box<dyn Future<Output = Outcome> + Send>>
     }
 }
 
-async fn heard(events: &mut Option<mpsc::Receiver<CallEvent>>) -> Option<CallEvent> {
+async fn heard(events: &mut Option<late::Receiver<CallEvent>>) -> Option<CallEvent> {
     match events {
         Some(events) => events.recv().await,
         None => None,

@@ -7,12 +7,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use wharf_core::catalog::Face;
 use wharf_core::{CallId, Code, InstanceNo, PluginId};
 use wharf_plugin_api::{Delivery, Era, Notification, Reply, Request};
 
 use super::{EXPIRY, KEPT, Live, Origin, Park, Passed};
+use crate::late;
 use crate::route::{Ask, Asks, CallEvent, Presence, Settled, asks};
 use crate::tasks::Tasks;
 
@@ -49,14 +50,14 @@ fn settled(result: &str) -> Settled {
     }
 }
 
-fn call(cancelled: &Arc<AtomicUsize>) -> (Live, Plugin, mpsc::Sender<CallEvent>) {
+fn call(cancelled: &Arc<AtomicUsize>) -> (Live, Plugin, late::Sender<CallEvent>) {
     call_with(cancelled, None)
 }
 
-fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> (Live, Plugin, mpsc::Sender<CallEvent>) {
+fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> (Live, Plugin, late::Sender<CallEvent>) {
     let (asks, asked) = asks();
     let (end, ended) = oneshot::channel();
-    let (events, heard) = mpsc::channel(8);
+    let (events, heard) = late::queue(8);
     let running = Running(Arc::clone(cancelled), false);
     let presence = Presence::default();
     let call = async move {

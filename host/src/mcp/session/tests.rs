@@ -8,14 +8,14 @@ use wharf_core::catalog::Face;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
 use super::{Feed, IDLE, Session};
-use crate::mcp::testkit::{Actor, id, mcp, params, raw, visitor};
+use crate::mcp::testkit::{Actor, id, mcp, of_request, raw, visitor};
 use crate::mcp::{Mcp, ModernRequest, Visitor};
 
 const LEGACY: &str = "2025-11-25";
 const HELLO: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}},"clientInfo":{"name":"c","version":"1"}}"#;
 
 async fn open(mcp: &Mcp, visitor: Visitor) -> Arc<Session> {
-    let (session, _) = mcp.initialize(visitor, params(HELLO)).await.unwrap();
+    let (session, _) = mcp.initialize(visitor, of_request(HELLO)).await.unwrap();
     session.notification("notifications/initialized", None);
     session
 }
@@ -33,7 +33,7 @@ async fn hears_nothing(feed: &mut Feed) {
 
 /// Sends a request and gives its answer.
 async fn ask(session: &Arc<Session>, method: &str, json: &str) -> Value {
-    let exchange = session.request(Id::number(1), method, params(json));
+    let exchange = session.request(Id::number(1), method, of_request(json));
     serde_json::from_slice(&exchange.answer.await.message.unwrap()).unwrap()
 }
 
@@ -45,7 +45,7 @@ async fn a_revision_that_we_know_is_kept_and_any_other_becomes_our_newest() {
         [("2024-11-05", "2024-11-05"), (LEGACY, LEGACY), ("2026-07-28", LEGACY), ("x", LEGACY)]
     {
         let hello = json!({ "protocolVersion": asked, "capabilities": {} }).to_string();
-        let (session, reply) = mcp.initialize(visitor("ann"), params(&hello)).await.unwrap();
+        let (session, reply) = mcp.initialize(visitor("ann"), of_request(&hello)).await.unwrap();
         assert_eq!(session.revision(), spoken);
         assert!(session.id().len() == 32 && session.id().bytes().all(|byte| byte.is_ascii_hexdigit()));
         let Reply::Result(result) = reply else { panic!("an error") };
@@ -58,7 +58,7 @@ async fn a_revision_that_we_know_is_kept_and_any_other_becomes_our_newest() {
     }
     for bad in [r#"{}"#, r#"{"protocolVersion":1}"#, r#"{"protocolVersion":"2025-11-25","capabilities":[]}"#]
     {
-        assert_eq!(mcp.initialize(visitor("ann"), params(bad)).await.unwrap_err().code, -32602, "{bad}");
+        assert_eq!(mcp.initialize(visitor("ann"), of_request(bad)).await.unwrap_err().code, -32602, "{bad}");
     }
     assert_eq!(mcp.initialize(visitor("ann"), None).await.unwrap_err().code, -32602);
 }
@@ -68,10 +68,10 @@ async fn the_face_of_one_plugin_speaks_in_its_name_and_one_of_none_is_said_to() 
     let home = tempfile::tempdir().unwrap();
     let mcp = mcp(home.path(), &[("p", &Actor::new(LEGACY, &["t"]))]).await;
     let face = |name| Visitor { principal: "ann".into(), face: Face::Plugin(id(name)) };
-    let (_, reply) = mcp.initialize(face("p"), params(HELLO)).await.unwrap();
+    let (_, reply) = mcp.initialize(face("p"), of_request(HELLO)).await.unwrap();
     let Reply::Result(result) = reply else { panic!("an error") };
     assert!(result.get().contains(r#""serverInfo":{"name":"actor","version":"1.0"}"#), "{}", result.get());
-    assert_eq!(mcp.initialize(face("q"), params(HELLO)).await.unwrap_err().code, -32602);
+    assert_eq!(mcp.initialize(face("q"), of_request(HELLO)).await.unwrap_err().code, -32602);
     assert!(mcp.has(&Face::Plugin(id("p"))) && !mcp.has(&Face::Plugin(id("q"))));
 }
 
@@ -162,7 +162,7 @@ async fn nothing_is_told_before_the_handshake_is_over() {
     let home = tempfile::tempdir().unwrap();
     let actor = Actor::new(LEGACY, &["a"]);
     let mcp = mcp(home.path(), &[("p", &actor)]).await;
-    let (session, _) = mcp.initialize(visitor("ann"), params(HELLO)).await.unwrap();
+    let (session, _) = mcp.initialize(visitor("ann"), of_request(HELLO)).await.unwrap();
     let mut feed = session.feed();
     actor.tools.lock().unwrap().push("b");
     actor.say("notifications/tools/list_changed", "{}");
@@ -279,7 +279,7 @@ async fn a_session_that_rests_makes_room_and_one_in_use_does_not() {
         all.push(open(&mcp, visitor("ann")).await);
     }
     let ended = |all: &[Arc<Session>]| all.iter().filter(|session| session.ended().is_cancelled()).count();
-    let one_more = || mcp.initialize(visitor("ann"), params(HELLO));
+    let one_more = || mcp.initialize(visitor("ann"), of_request(HELLO));
     assert_eq!(one_more().await.unwrap_err().code, -32010, "all were heard of just now");
     tokio::time::advance(Duration::from_secs(61)).await;
     let _listens = all[0].feed();
@@ -314,7 +314,7 @@ async fn what_a_plugin_linked_and_does_not_list_is_read_of_it_by_whom_it_was_lin
         let request = ModernRequest {
             id: Id::number(1),
             method: method.to_owned(),
-            params: params(&json!({ key: value, "_meta": meta }).to_string()),
+            params: of_request(&json!({ key: value, "_meta": meta }).to_string()),
             param_headers: None,
             envelope: None,
         };

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::wait::waitpid;
@@ -72,29 +73,58 @@ fn inside(level: Level, network: bool, what: fn() -> io::Result<()>) -> Trying {
     })
 }
 
+/// How often something is tried again that lacked a process, and how long is waited before: what is tried beside it ends within
+/// milliseconds, and lets go of its own.
+const AGAIN: (u32, Duration) = (50, Duration::from_millis(20));
+
 /// Something that is done in a fork, since it cannot be undone.
-struct Trying(io::Result<(Pid, io::PipeReader)>);
+struct Trying {
+    begun: io::Result<(Pid, io::PipeReader)>,
+    what: Box<dyn Fn() -> io::Result<()>>,
+}
 
 impl Trying {
-    fn begin(what: impl FnOnce() -> io::Result<()>) -> Self {
-        Self(forked(what))
+    fn begin(what: impl Fn() -> io::Result<()> + 'static) -> Self {
+        Self { begun: forked(&what), what: Box::new(what) }
     }
 
     fn end(self) -> Tried {
-        let told = || -> io::Result<String> {
-            let (child, mut reader) = self.0?;
-            let mut said = String::new();
-            reader.read_to_string(&mut said)?;
-            waitpid(child, None)?;
-            Ok(said)
+        let (most, pause) = AGAIN;
+        let again = || {
+            std::thread::sleep(pause);
+            ended(forked(&self.what))
         };
-        match told() {
-            Ok(said) if said == "done" => Ok(()),
-            // Killed by what it tried.
-            Ok(said) if said.is_empty() => Err("the process that tried it was killed".to_owned()),
-            Ok(said) => Err(said),
-            Err(error) => Err(error.to_string()),
+        unless_short_of_processes(ended(self.begun), most, again)
+    }
+}
+
+/// Tries again what failed because the user may have no more processes: that says nothing of what was tried.
+fn unless_short_of_processes(first: Tried, most: u32, mut again: impl FnMut() -> Tried) -> Tried {
+    let short = io::Error::from_raw_os_error(libc::EAGAIN).to_string();
+    let mut tried = first;
+    for _ in 0..most {
+        if !tried.as_ref().is_err_and(|why| why.contains(&short)) {
+            break;
         }
+        tried = again();
+    }
+    tried
+}
+
+fn ended(begun: io::Result<(Pid, io::PipeReader)>) -> Tried {
+    let told = || -> io::Result<String> {
+        let (child, mut reader) = begun?;
+        let mut said = String::new();
+        reader.read_to_string(&mut said)?;
+        waitpid(child, None)?;
+        Ok(said)
+    };
+    match told() {
+        Ok(said) if said == "done" => Ok(()),
+        // Killed by what it tried.
+        Ok(said) if said.is_empty() => Err("the process that tried it was killed".to_owned()),
+        Ok(said) => Err(said),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -137,4 +167,33 @@ fn seccomp() -> Tried {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let told = status.lines().any(|line| line.starts_with("Seccomp:"));
     if exists && told { Ok(()) } else { Err(error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use nix::libc;
+
+    use super::unless_short_of_processes;
+
+    #[test]
+    fn want_of_processes_is_no_verdict() {
+        let short = || Err(io::Error::from_raw_os_error(libc::EAGAIN).to_string());
+        let mut left = 3;
+        let freed = unless_short_of_processes(short(), 50, || {
+            left -= 1;
+            if left == 0 { Ok(()) } else { short() }
+        });
+        assert_eq!((freed, left), (Ok(()), 0));
+        let mut tries = 0;
+        let never = unless_short_of_processes(short(), 50, || {
+            tries += 1;
+            short()
+        });
+        assert!(never.is_err() && tries == 50, "{tries}");
+        let other = io::Error::from_raw_os_error(libc::EPERM).to_string();
+        let refused = unless_short_of_processes(Err(other.clone()), 50, || panic!("it has its verdict"));
+        assert_eq!(refused, Err(other));
+    }
 }

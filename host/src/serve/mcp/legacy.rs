@@ -8,14 +8,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
-use serde_json::value::RawValue;
 use wharf_plugin_api::{Id, Reply};
 
 use super::head::{self, LAST_EVENT_ID, Refusal, SESSION, Visit};
 use super::work::{First, Held, merged};
 use super::{McpEdge, accepted, room};
 use crate::mcp::ladder::{LegacyBody, LegacyMessage};
-use crate::mcp::{Answered, Session, Visitor};
+use crate::mcp::{Answered, Params, Session, Visitor};
 use crate::serve::guard::single;
 use crate::serve::problem::Answer;
 use crate::serve::sse;
@@ -94,7 +93,7 @@ async fn initialize(
     edge: &McpEdge,
     visitor: Visitor,
     id: Id,
-    params: Option<Arc<RawValue>>,
+    params: Option<Params>,
 ) -> Result<Response, Refusal> {
     let (session, reply) = match edge.mcp.initialize(visitor, params).await {
         Ok(opened) => opened,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wharf_plugin_api::{Id, Reply, RpcError};
@@ -14,6 +13,7 @@ use super::McpEdge;
 use super::head;
 use crate::edge_stdio::talk::{LISTEN, closed};
 use crate::held::Taker;
+use crate::late;
 use crate::mcp::{Answered, Exchange, ModernRequest, Visitor};
 use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
 use crate::tasks::Tasks;
@@ -41,7 +41,7 @@ pub(super) async fn answer(
 }
 
 /// JSON, unless something was said in the very last moment.
-fn at_once(mut events: mpsc::Receiver<Bytes>, answered: Answered) -> Response {
+fn at_once(mut events: late::Receiver<Bytes>, answered: Answered) -> Response {
     let mut said: Vec<Bytes> = std::iter::from_fn(|| events.try_recv().ok()).collect();
     if said.is_empty() {
         return head::answered(answered);
@@ -56,7 +56,7 @@ struct Live {
     call: Option<Running>,
     /// The message after which nothing comes.
     last: Option<Bytes>,
-    events: mpsc::Receiver<Bytes>,
+    events: late::Receiver<Bytes>,
     id: Id,
     /// Fires when the host ends, for what has no end of its own.
     ending: Option<CancellationToken>,
@@ -137,6 +137,7 @@ mod tests {
 
     use super::{Live, at_once};
     use crate::held::Held;
+    use crate::late;
     use crate::mcp::{AnswerKind, Answered, Exchange};
     use crate::tasks::Tasks;
 
@@ -158,15 +159,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_alone_has_the_status_of_its_kind_and_one_with_events_is_a_stream() {
-        let (out, events) = mpsc::channel(1);
+        let (out, events) = late::queue(1);
         let alone = at_once(events, answered("{}"));
         assert_eq!(
             (alone.status().as_u16(), alone.headers()["content-type"].as_bytes()),
             (400, &b"application/json"[..])
         );
         drop(out);
-        let (out, events) = mpsc::channel(1);
-        out.send(Bytes::from_static(b"1")).await.unwrap();
+        let (out, events) = late::queue(1);
+        out.made().send(Bytes::from_static(b"1")).await.unwrap();
         let both = at_once(events, answered("2"));
         assert_eq!(
             (both.status().as_u16(), both.headers()["x-accel-buffering"].as_bytes()),
@@ -180,7 +181,7 @@ mod tests {
     async fn an_answer_that_nobody_reads_counts_and_is_given_back() {
         let held = Held::default();
         let exchange = Exchange {
-            events: mpsc::channel(1).1,
+            events: late::queue(1).1,
             answer: Box::pin(std::future::ready(answered("0123456789"))),
         };
         let tasks = Tasks::default();
@@ -200,7 +201,7 @@ mod tests {
             let _alive = alive;
             std::future::pending().await
         });
-        let exchange = Exchange { events: mpsc::channel(1).1, answer };
+        let exchange = Exchange { events: late::queue(1).1, answer };
         drop(live(&Tasks::default(), exchange, Id::number(1), false));
         assert!(gone.recv().await.is_none());
     }
@@ -208,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn a_subscription_ends_with_a_result_when_the_host_does() {
         let tasks = Tasks::default();
-        let pending = || Exchange { events: mpsc::channel(1).1, answer: Box::pin(std::future::pending()) };
+        let pending = || Exchange { events: late::queue(1).1, answer: Box::pin(std::future::pending()) };
         let sub = live(&tasks, pending(), Id::text("s"), true);
         tasks.ending().cancel();
         let sent = all(sub).await;
@@ -223,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_panics_is_answered() {
-        let exchange = Exchange { events: mpsc::channel(1).1, answer: Box::pin(async { panic!("boom") }) };
+        let exchange = Exchange { events: late::queue(1).1, answer: Box::pin(async { panic!("boom") }) };
         let sent = all(live(&Tasks::default(), exchange, Id::number(1), false)).await;
         assert!(sent.contains("-32603") && !sent.contains("boom"), "{sent}");
     }

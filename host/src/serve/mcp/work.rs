@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
 
 use super::streams::{Streams, Tracks};
 use super::track::Track;
+use crate::late;
 use crate::mcp::{AnswerKind, Answered, Exchange, Session};
 
 /// Messages of a batch between its exchanges and its stream.
@@ -124,7 +124,7 @@ async fn run(exchange: Exchange, track: Option<&Track>) {
 
 /// The exchanges of a batch as one. Its answers come as events, since each is a message of its own, and none at the end.
 pub(super) fn merged(exchanges: Vec<Exchange>) -> Exchange {
-    let (out, events) = mpsc::channel(QUEUE);
+    let (out, events) = late::queue(QUEUE);
     let all = exchanges.into_iter().map(move |exchange| forward(exchange, out.clone()));
     let answer = async move {
         join_all(all).await;
@@ -133,21 +133,21 @@ pub(super) fn merged(exchanges: Vec<Exchange>) -> Exchange {
     Exchange { events, answer: Box::pin(answer) }
 }
 
-async fn forward(exchange: Exchange, out: mpsc::Sender<Bytes>) {
+async fn forward(exchange: Exchange, out: late::Sender<Bytes>) {
     let Exchange { mut events, mut answer } = exchange;
     let answered = loop {
         tokio::select! {
             biased;
             // Whoever polls this drains the other end at the same time.
-            Some(event) = events.recv() => out.send(event).await.unwrap_or_default(),
+            Some(event) = events.recv() => out.made().send(event).await.unwrap_or_default(),
             answered = &mut answer => break answered,
         }
     };
     while let Ok(event) = events.try_recv() {
-        out.send(event).await.ok();
+        out.made().send(event).await.ok();
     }
     if let Some(message) = answered.message {
-        out.send(message).await.ok();
+        out.made().send(message).await.ok();
     }
 }
 
@@ -156,20 +156,20 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use tokio::sync::mpsc;
     use tokio_util::sync::CancellationToken;
 
     use super::{merged, run};
+    use crate::late;
     use crate::mcp::{AnswerKind, Answered, Exchange};
     use crate::serve::mcp::kept::Kept;
     use crate::serve::mcp::track::Track;
 
     /// An exchange that says these things and then answers.
     fn exchange(said: &'static [&'static str], answer: Option<&'static str>) -> Exchange {
-        let (out, events) = mpsc::channel(1);
+        let (out, events) = late::queue(1);
         let answer = async move {
             for event in said {
-                out.send(Bytes::from_static(event.as_bytes())).await.unwrap();
+                out.made().send(Bytes::from_static(event.as_bytes())).await.unwrap();
             }
             let message = answer.map(|text| Bytes::from_static(text.as_bytes()));
             Answered { message, kind: AnswerKind::Handled }

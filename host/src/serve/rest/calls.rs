@@ -1,4 +1,4 @@
-//! Calls of tools: the plain one of the API, and the facade that takes arguments and gives the value.
+//! Calls of tools, with all that a caller can say of one; the plain way to them is [`super::values`].
 //!
 //! Arguments and results stay the bytes they are. A client that goes away drops the call's future, and with it the call.
 
@@ -14,9 +14,8 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use wharf_core::catalog::Tool;
-use wharf_core::{Code, Outcome, PluginId};
+use wharf_core::{CallId, Code, Outcome, PluginId};
 use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
 use super::input::Own;
@@ -25,13 +24,13 @@ use super::room::Room;
 use super::tries::{Tries, marked};
 use super::{Edge, input, progress, raw_json};
 use crate::held::{Events, Taker};
+use crate::late;
 use crate::mcp::forward::Forwarded;
-use crate::mcp::modern::{Brought, MISSING_CAPABILITY, open_to_questions};
+use crate::mcp::modern::{Brought, open_to_questions};
 use crate::mcp::park::{Live, Origin, Passed};
 use crate::route::{CallEvent, CallSpec, Edge as EdgeKind, Failure, Settled};
 use crate::serve::auth::Principal;
 use crate::serve::body::{self, JsonBody};
-use crate::serve::facade::{self, Unwrapped};
 use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse;
 use crate::serve::taking::taker_of;
@@ -39,7 +38,7 @@ use crate::serve::trace::Traced;
 use crate::tasks::on_bytes;
 
 /// The method that both routes come to.
-const CALL: &str = "tools/call";
+pub(super) const CALL: &str = "tools/call";
 
 /// The body of a call.
 #[derive(Deserialize)]
@@ -169,7 +168,11 @@ fn streamed(
 }
 
 /// What does not fit the tool's schema is counted, and goes no further.
-async fn checked(edge: &Edge, tool: &Arc<Tool>, arguments: Option<&RawValue>) -> Result<(), Problem> {
+pub(super) async fn checked(
+    edge: &Edge,
+    tool: &Arc<Tool>,
+    arguments: Option<&RawValue>,
+) -> Result<(), Problem> {
     let checked = edge.schemas.check(&edge.tasks, tool, arguments).await.map_err(Problem::from);
     checked.inspect_err(|problem| tool.meter.record(Outcome::Failed(problem.code()), Duration::ZERO))
 }
@@ -199,12 +202,13 @@ async fn live(
     spec.trace = traced.with(meta);
     own.tries.put(&mut spec);
     let events = streams.then(|| {
-        let (sender, events) = mpsc::channel::<CallEvent>(progress::QUEUE);
+        let (sender, events) = late::queue::<CallEvent>(progress::QUEUE);
         spec.events = Some(sender);
         events
     });
-    let brought = Brought { answers: wanted.answers.map(ToOwned::to_owned), state: wanted.state.clone() };
-    open_to_questions(Forwarded { spec, events, token: None }, &edge.host, brought)
+    let answers = wanted.answers.map(ToOwned::to_owned);
+    let brought = Brought { answers, state: wanted.state.clone(), task: false };
+    open_to_questions(Forwarded { spec, events, token: None, tool: None }, &edge.host, brought)
         .map_err(|error| Problem::new(Code::BadRequest, error.message))
 }
 
@@ -220,57 +224,6 @@ fn passed_answer(tool: &Tool, passed: Passed) -> Result<Vec<u8>, Problem> {
     }
 }
 
-/// `POST /tools/{plugin}/{tool}`
-pub(super) async fn facade(
-    State(edge): State<Edge>,
-    Extension(principal): Extension<Principal>,
-    Names((plugin, tool)): Names<(String, String)>,
-    headers: HeaderMap,
-    (tries, _): (Tries, Room),
-    JsonBody(body): JsonBody,
-) -> Answer {
-    let durable = input::durable(&headers)?;
-    let away = |failure| edge.host.turned_away(&plugin, CALL, failure);
-    let tool = edge.host.tool(&plugin, &tool).await.map_err(away)?;
-    let read = |body| on_bytes(<[u8]>::len(body), || serde_json::from_slice::<&RawValue>(body));
-    let arguments = body.as_deref().map(read).transpose();
-    let arguments = arguments.map_err(|error| malformed(&error))?;
-    must_be_object("the body", arguments)?;
-    checked(&edge, &tool, arguments).await?;
-    let (caller, trace) = (Caller::new(principal.0), Traced::of(&headers).with(None));
-    let mut call = CallSpec { durable, trace, ..spec(&tool, caller, arguments) };
-    tries.put(&mut call);
-    let settled = edge.host.call(call).await?;
-    let replayed = settled.replayed;
-    let response = value(&tool, settled);
-    Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
-}
-
-/// What a call through the facade comes to.
-fn value(tool: &Tool, settled: Settled) -> Answer {
-    let about = about(tool, &settled);
-    let asked = !settled.undeclared.is_empty();
-    let failed = |code, detail| Problem::from(Failure { code, detail, ..about.clone() });
-    let asks = "the tool asks for input, which this route cannot carry; use the call route under /api/v1";
-    let result = match settled.reply {
-        Reply::Result(result) => result,
-        // It was told no: here nobody can be asked, and so no call is left waiting.
-        Reply::Error(error) if asked || error.code == MISSING_CAPABILITY => {
-            return Err(failed(Code::InputRequired, asks.to_owned()));
-        }
-        Reply::Error(error) => return Err(refused(about, error)),
-    };
-    match facade::unwrap(&result) {
-        Ok(Unwrapped::Value(json)) => Ok(raw_json(StatusCode::OK, json)),
-        Ok(Unwrapped::ToolError(text)) if asked => {
-            Err(failed(Code::InputRequired, format!("{asks}. Without it the tool says: {text}")))
-        }
-        Ok(Unwrapped::ToolError(text)) => Err(failed(Code::ToolError, text)),
-        Ok(Unwrapped::InputRequired) => Err(failed(Code::InputRequired, asks.to_owned())),
-        Err(detail) => Err(failed(Code::ProtocolError, detail)),
-    }
-}
-
 fn parse(body: &[u8]) -> Result<Wanted<'_>, Problem> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::new(Code::BadRequest, "the body must be a JSON object"));
@@ -282,18 +235,18 @@ fn parse(body: &[u8]) -> Result<Wanted<'_>, Problem> {
     Ok(wanted)
 }
 
-fn malformed(error: &serde_json::Error) -> Problem {
+pub(super) fn malformed(error: &serde_json::Error) -> Problem {
     Problem::new(Code::BadRequest, format!("the body is not what is expected: {error}"))
 }
 
-fn must_be_object(what: &str, json: Option<&RawValue>) -> Result<(), Problem> {
+pub(super) fn must_be_object(what: &str, json: Option<&RawValue>) -> Result<(), Problem> {
     if json.is_none_or(|json| json.get().starts_with('{')) {
         return Ok(());
     }
     Err(Problem::new(Code::BadRequest, format!("{what} must be a JSON object")))
 }
 
-fn spec(tool: &Tool, caller: Caller, arguments: Option<&RawValue>) -> CallSpec {
+pub(super) fn spec(tool: &Tool, caller: Caller, arguments: Option<&RawValue>) -> CallSpec {
     let arguments = arguments.map(|arguments| Arc::from(arguments.to_owned()));
     let plugin = PluginId::clone(&tool.plugin);
     CallSpec { edge: EdgeKind::Rest, ..CallSpec::tool(plugin, tool.name.as_str(), arguments, caller) }
@@ -305,7 +258,7 @@ pub(super) fn answer(tool: &Tool, settled: Settled) -> Result<Vec<u8>, Problem> 
     let duration = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let result = match &settled.reply {
         Reply::Result(result) => result.get(),
-        Reply::Error(error) => return Err(refused(about(tool, &settled), error.clone())),
+        Reply::Error(error) => return Err(refused(about(tool, call_id), error.clone())),
     };
     let mut out = String::with_capacity(result.len() + tool.plugin.as_str().len() + 128);
     // Ids hold nothing that JSON would have to escape, and writing to a text does not fail.
@@ -320,17 +273,17 @@ pub(super) fn answer(tool: &Tool, settled: Settled) -> Result<Vec<u8>, Problem> 
 }
 
 /// What an error after an answer says besides its code.
-fn about(tool: &Tool, settled: &Settled) -> Failure {
+pub(super) fn about(tool: &Tool, call_id: CallId) -> Failure {
     Failure {
         plugin: Some(tool.plugin.as_str().into()),
         tool: Some(tool.name.as_str().into()),
-        call_id: Some(settled.call_id),
+        call_id: Some(call_id),
         delivery: Some(Delivery::Answered),
         ..Failure::new(Code::ProtocolError, String::new())
     }
 }
 
-fn refused(about: Failure, error: RpcError) -> Problem {
+pub(super) fn refused(about: Failure, error: RpcError) -> Problem {
     let detail = format!("the plugin refused the request: {error}");
     Problem::with_rpc_error(Failure { detail, ..about }, error)
 }

@@ -14,7 +14,7 @@ use wharf_plugin_api::{Caller, Client};
 
 use super::calls::Wanted;
 use super::tries::Tries;
-use crate::mcp::forward::KEY;
+use crate::mcp::params::KEY;
 use crate::mcp::park::Origin;
 use crate::route::{Payload, durable};
 use crate::serve::auth::Principal;

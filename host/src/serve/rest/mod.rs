@@ -14,6 +14,7 @@ mod progress;
 mod room;
 mod tools;
 mod tries;
+mod values;
 
 use std::sync::Arc;
 
@@ -47,6 +48,7 @@ pub(crate) struct Edge {
 }
 
 pub(in crate::serve) use self::calls::found as call;
+pub(in crate::serve) use self::values::found as value;
 
 /// All routes, and those of them that carry calls once more.
 pub(super) fn routes(host: Host, mcp: Mcp, tasks: Tasks) -> (Router, Hot) {
@@ -61,7 +63,7 @@ fn router(edge: Edge, over_mcp: McpEdge) -> Router {
         .route("/healthz", get(admin::healthz))
         .route("/readyz", get(admin::readyz))
         .route("/metrics", get(metrics::page))
-        .route("/tools/{plugin}/{tool}", post(calls::facade))
+        .route("/tools/{plugin}/{tool}", post(values::call))
         .route("/api/v1/info", get(admin::info))
         .route("/api/v1/reload", post(admin::reload))
         .route("/api/v1/operations/{id}", get(admin::operation))

@@ -5,12 +5,12 @@ use std::future::Future;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use wharf_core::Code;
 use wharf_plugin_api::Notification;
 use wharf_plugin_api::jsonrpc;
 
+use crate::late;
 use crate::route::CallEvent;
 use crate::serve::problem::Problem;
 use crate::serve::sse::{KEEP_ALIVE, PULSE, frame};
@@ -28,7 +28,7 @@ struct Live {
     /// The frame after which nothing comes.
     last: Option<Bytes>,
     /// Frames already.
-    events: mpsc::Receiver<Bytes>,
+    events: late::Receiver<Bytes>,
 }
 
 /// The call's task. Dropped, it is ended.
@@ -45,7 +45,7 @@ impl Drop for Running {
 pub(super) fn stream<F: Future<Output = Outcome> + Send + 'static>(
     tasks: &Tasks,
     call: F,
-    events: mpsc::Receiver<Bytes>,
+    events: late::Receiver<Bytes>,
 ) -> impl Stream<Item = Bytes> + Send + use<F> {
     let call = Running(tasks.spawn(tracing::Span::current(), call));
     stream::unfold(Live { call: Some(call), last: None, events }, next)
@@ -109,6 +109,7 @@ mod tests {
     use wharf_plugin_api::Notification;
 
     use super::{QUEUE, event_frame, stream};
+    use crate::late;
     use crate::route::CallEvent;
     use crate::serve::problem::Problem;
     use crate::tasks::Tasks;
@@ -124,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn events_come_in_order_and_the_result_last() {
-        let (sender, events) = mpsc::channel(QUEUE);
+        let (sender, events) = late::queue(QUEUE);
         let call = async move {
             let said = [
                 CallEvent::Accepted(CallId::new(1, 2)),
@@ -133,7 +134,7 @@ mod tests {
                 notification("notifications/other", "{}"),
             ];
             for event in said {
-                sender.send(event_frame(event)).await.unwrap();
+                sender.made().send(event_frame(event)).await.unwrap();
             }
             Ok(Bytes::from_static(b"{\r\n}"))
         };
@@ -148,7 +149,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_filled_and_a_failure_ends_the_stream() {
-        let (_sender, events) = mpsc::channel(QUEUE);
+        let (_sender, events) = late::queue(QUEUE);
         let call = async {
             tokio::time::sleep(super::KEEP_ALIVE * 5 / 2).await;
             Err(Problem::new(Code::Deadline, "late"))
@@ -161,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn dropping_the_stream_drops_the_call() {
         let (alive, mut gone) = mpsc::channel::<()>(1);
-        let (_sender, events) = mpsc::channel(QUEUE);
+        let (_sender, events) = late::queue(QUEUE);
         let call = async move {
             let _alive = alive;
             std::future::pending().await
@@ -174,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_ends_whether_or_not_its_client_reads() {
         let (alive, mut gone) = mpsc::channel::<()>(1);
-        let (_sender, events) = mpsc::channel(QUEUE);
+        let (_sender, events) = late::queue(QUEUE);
         let call = async move {
             let _alive = alive;
             Err(Problem::new(Code::Deadline, "late"))
@@ -186,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_panics_ends_its_stream_with_an_error() {
-        let (_sender, events) = mpsc::channel(QUEUE);
+        let (_sender, events) = late::queue(QUEUE);
         let call = async { panic!("boom") };
         let sent = all(stream(&Tasks::default(), call, events)).await;
         assert!(sent.contains("\"code\":\"internal\"") && !sent.contains("boom"), "{sent}");

@@ -11,6 +11,7 @@ use wharf_plugin_api::Id;
 use super::{Flights, LISTENS, Lane, MODERN};
 use crate::edge_stdio::out::Out;
 use crate::held::Held;
+use crate::late;
 use crate::mcp::{AnswerKind, Answered, Exchange};
 use crate::tasks::Tasks;
 
@@ -33,11 +34,11 @@ fn text(bytes: Bytes) -> String {
 
 /// Says these things and then answers, once it may.
 fn exchange(id: &Id, said: &'static [&'static str], may: Option<Arc<Notify>>) -> Exchange {
-    let (out, events) = mpsc::channel(8);
+    let (out, events) = late::queue(8);
     let message = Bytes::from(format!("answer {}", id.as_str()));
     let answer = async move {
         for event in said {
-            out.send(Bytes::from_static(event.as_bytes())).await.unwrap();
+            out.made().send(Bytes::from_static(event.as_bytes())).await.unwrap();
         }
         if let Some(may) = may {
             may.notified().await;

@@ -20,7 +20,7 @@ use crate::serve::rest::calls::tests::{tool, wanted};
 use crate::serve::rest::params::Names;
 use crate::serve::rest::room::Room;
 use crate::serve::rest::tries::Tries;
-use crate::serve::rest::{Edge, calls};
+use crate::serve::rest::{Edge, calls, values};
 use crate::tasks::Tasks;
 
 #[test]
@@ -144,7 +144,7 @@ async fn where_nobody_can_be_asked_no_call_is_left_waiting() {
     let kit = Kit::new().await;
     for tool in ["ask", "lack"] {
         let names = Names(("old".to_owned(), tool.to_owned()));
-        let facade = calls::facade(
+        let value = values::call(
             State(edge(&kit)),
             Extension(Principal("me".into())),
             names,
@@ -152,7 +152,7 @@ async fn where_nobody_can_be_asked_no_call_is_left_waiting() {
             (Tries::default(), Room),
             JsonBody(None),
         );
-        let (status, body) = read(facade.await.into_response()).await;
+        let (status, body) = read(value.await.into_response()).await;
         assert_eq!(status, StatusCode::CONFLICT, "{body}");
         assert!(body.contains("\"code\":\"input_required\""), "{body}");
     }

@@ -1,0 +1,226 @@
+//! A queue that is made by the first thing that is put into it.
+//!
+//! Nearly every call could hear something on its way, be asked something, or have something to tell, and nearly none does. A
+//! queue with its places costs a call more than all that it is looked at for; this one costs two counted pointers.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+
+/// The writing side. Cheap to clone.
+#[derive(Debug)]
+pub struct Sender<T>(Arc<Sending<T>>);
+
+/// The reading side. Once it is dropped, nobody is there.
+#[derive(Debug)]
+pub struct Receiver<T> {
+    shared: Arc<Shared<T>>,
+    queue: Option<mpsc::Receiver<T>>,
+}
+
+#[derive(Debug)]
+struct Sending<T> {
+    room: usize,
+    queue: OnceLock<mpsc::Sender<T>>,
+    shared: Arc<Shared<T>>,
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    /// Something happened: the queue was made, or never will be.
+    stirred: AtomicBool,
+    /// The reading end, until it is fetched.
+    end: Mutex<Option<mpsc::Receiver<T>>>,
+    /// Who waits for the queue.
+    task: AtomicWaker,
+    gone: AtomicBool,
+}
+
+/// A queue of so many places.
+#[must_use]
+pub fn queue<T>(room: usize) -> (Sender<T>, Receiver<T>) {
+    let shared = Arc::new(Shared {
+        stirred: AtomicBool::new(false),
+        end: Mutex::new(None),
+        task: AtomicWaker::new(),
+        gone: AtomicBool::new(false),
+    });
+    let sending = Sending { room, queue: OnceLock::new(), shared: Arc::clone(&shared) };
+    (Sender(Arc::new(sending)), Receiver { shared, queue: None })
+}
+
+impl<T> Shared<T> {
+    fn end(&self) -> MutexGuard<'_, Option<mpsc::Receiver<T>>> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stir(&self) {
+        self.stirred.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+// === impl Sender ===
+
+impl<T> Sender<T> {
+    /// The queue. It is there from now on.
+    pub(crate) fn made(&self) -> &mpsc::Sender<T> {
+        let Sending { room, queue, shared } = &*self.0;
+        queue.get_or_init(|| {
+            let (queue, end) = mpsc::channel(*room);
+            *shared.end() = Some(end);
+            shared.stir();
+            if shared.gone.load(Ordering::Acquire) {
+                // Who left may not have seen this end.
+                drop(shared.end().take());
+            }
+            queue
+        })
+    }
+
+    /// Puts something without waiting for room.
+    ///
+    /// # Errors
+    /// If there is none, or nobody is there.
+    pub fn try_send(&self, it: T) -> Result<(), TrySendError<T>> {
+        self.made().try_send(it)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Drop for Sending<T> {
+    fn drop(&mut self) {
+        // A queue that was made tells by itself that nothing comes any more.
+        if self.queue.get().is_none() {
+            self.shared.stir();
+        }
+    }
+}
+
+// === impl Receiver ===
+
+impl<T> Receiver<T> {
+    /// The next that was put; `None` when nothing comes any more. Cancel safe.
+    pub async fn recv(&mut self) -> Option<T> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        if self.queue.is_none() {
+            // Before the look: who stirs after it wakes this task.
+            self.shared.task.register(cx.waker());
+            if !self.shared.stirred.load(Ordering::Acquire) {
+                return Poll::Pending;
+            }
+            self.queue = self.shared.end().take();
+        }
+        self.queue.as_mut().map_or(Poll::Ready(None), |queue| queue.poll_recv(cx))
+    }
+
+    /// The next, if it is there already.
+    ///
+    /// # Errors
+    /// If nothing is there, or nothing comes any more.
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        if self.queue.is_none() {
+            if !self.shared.stirred.load(Ordering::Acquire) {
+                return Err(TryRecvError::Empty);
+            }
+            self.queue = self.shared.end().take();
+        }
+        self.queue.as_mut().map_or(Err(TryRecvError::Disconnected), mpsc::Receiver::try_recv)
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        // Before the lock: who makes the queue after this one sees it.
+        self.shared.gone.store(true, Ordering::Release);
+        drop(self.shared.end().take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+
+    use super::queue;
+
+    #[tokio::test]
+    async fn things_come_in_order_and_wake_who_waits() {
+        let (sender, mut receiver) = queue(4);
+        assert!(receiver.recv().now_or_never().is_none());
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+        let put = async {
+            for n in 0..9 {
+                sender.made().send(n).await.unwrap();
+            }
+        };
+        let taken = async {
+            let mut taken = Vec::new();
+            while taken.len() < 9 {
+                taken.push(receiver.recv().await.unwrap());
+            }
+            taken
+        };
+        let (taken, ()) = tokio::join!(taken, put);
+        assert_eq!(taken, (0..9).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_all_who_write_is_told() {
+        let (sender, mut receiver) = queue::<u8>(1);
+        let other = sender.clone();
+        drop(sender);
+        assert!(receiver.recv().now_or_never().is_none(), "one is left");
+        let waits = async { receiver.recv().await };
+        let (ended, ()) = tokio::join!(waits, async { drop(other) });
+        assert_eq!((ended, receiver.try_recv()), (None, Err(TryRecvError::Disconnected)));
+        let (sender, mut receiver) = queue(1);
+        sender.try_send(1).unwrap();
+        drop(sender);
+        assert_eq!(
+            (receiver.recv().await, receiver.recv().await),
+            (Some(1), None),
+            "what was put comes first"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_has_left_gets_nothing() {
+        let (sender, receiver) = queue(1);
+        drop(receiver);
+        assert_eq!(sender.try_send(1), Err(TrySendError::Closed(1)), "before the first");
+        sender.made().closed().now_or_never().unwrap();
+        let (sender, receiver) = queue(2);
+        sender.try_send(1).unwrap();
+        drop(receiver);
+        assert_eq!(sender.try_send(2), Err(TrySendError::Closed(2)), "never fetched");
+        let (sender, mut receiver) = queue(2);
+        sender.try_send(1).unwrap();
+        assert_eq!(receiver.try_recv(), Ok(1));
+        drop(receiver);
+        assert_eq!(sender.try_send(2), Err(TrySendError::Closed(2)), "fetched");
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_is_refused() {
+        let (sender, mut receiver) = queue(1);
+        sender.try_send(1).unwrap();
+        assert_eq!(sender.try_send(2), Err(TrySendError::Full(2)));
+        assert_eq!(receiver.try_recv(), Ok(1));
+        sender.try_send(3).unwrap();
+        assert_eq!(receiver.try_recv(), Ok(3));
+    }
+}

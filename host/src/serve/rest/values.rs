@@ -1,0 +1,105 @@
+//! Calls of tools as plain as they can be: arguments in, the value out, without MCP around either.
+//!
+//! The way that carries more is [`super::calls`]. Whoever finds the names in the path, the call is the same.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::IntoResponse as _;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde_json::value::RawValue;
+use wharf_core::Code;
+use wharf_core::catalog::Tool;
+use wharf_plugin_api::{Caller, Reply};
+
+use super::calls::{CALL, about, checked, malformed, must_be_object, refused, spec};
+use super::params::Names;
+use super::room::Room;
+use super::tries::{Tries, marked};
+use super::{Edge, input, raw_json};
+use crate::mcp::modern::MISSING_CAPABILITY;
+use crate::route::{CallSpec, Failure, Settled};
+use crate::serve::auth::Principal;
+use crate::serve::body::{self, JsonBody};
+use crate::serve::facade::{self, Unwrapped};
+use crate::serve::problem::{Answer, Problem};
+use crate::serve::trace::Traced;
+use crate::tasks::on_bytes;
+
+/// `POST /tools/{plugin}/{tool}`
+pub(super) async fn call(
+    State(edge): State<Edge>,
+    Extension(principal): Extension<Principal>,
+    Names((plugin, tool)): Names<(String, String)>,
+    headers: HeaderMap,
+    (tries, _): (Tries, Room),
+    JsonBody(body): JsonBody,
+) -> Answer {
+    run(&edge, principal, (&plugin, &tool), (&headers, tries, body)).await
+}
+
+/// Likewise, whoever has found the names in the path.
+pub(in crate::serve) async fn found<B>(
+    edge: &Edge,
+    principal: Principal,
+    names: (&str, &str),
+    (headers, body): (&HeaderMap, B),
+) -> Answer
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: Into<axum::BoxError>,
+{
+    let tries = Tries::of(headers)?;
+    edge.host.has_room()?;
+    let body = body::json(headers, body).await?;
+    run(edge, principal, names, (headers, tries, body)).await
+}
+
+async fn run(
+    edge: &Edge,
+    principal: Principal,
+    (plugin, tool): (&str, &str),
+    (headers, tries, body): (&HeaderMap, Tries, Option<Bytes>),
+) -> Answer {
+    let durable = input::durable(headers)?;
+    let away = |failure| edge.host.turned_away(plugin, CALL, failure);
+    let tool = edge.host.tool(plugin, tool).await.map_err(away)?;
+    let read = |body| on_bytes(<[u8]>::len(body), || serde_json::from_slice::<&RawValue>(body));
+    let arguments = body.as_deref().map(read).transpose();
+    let arguments = arguments.map_err(|error| malformed(&error))?;
+    must_be_object("the body", arguments)?;
+    checked(edge, &tool, arguments).await?;
+    let (caller, trace) = (Caller::new(principal.0), Traced::of(headers).with(None));
+    let mut call = CallSpec { durable, trace, ..spec(&tool, caller, arguments) };
+    tries.put(&mut call);
+    // Apart: what every request moves around is smaller for it.
+    let settled = Box::pin(edge.host.call(call)).await?;
+    let replayed = settled.replayed;
+    let response = value(&tool, settled);
+    Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+}
+
+/// What a call comes to.
+fn value(tool: &Tool, settled: Settled) -> Answer {
+    let about = || about(tool, settled.call_id);
+    let asked = !settled.undeclared.is_empty();
+    let failed = |code, detail| Problem::from(Failure { code, detail, ..about() });
+    let asks = "the tool asks for input, which this route cannot carry; use the call route under /api/v1";
+    let result = match settled.reply {
+        Reply::Result(result) => result,
+        // It was told no: here nobody can be asked, and so no call is left waiting.
+        Reply::Error(error) if asked || error.code == MISSING_CAPABILITY => {
+            return Err(failed(Code::InputRequired, asks.to_owned()));
+        }
+        Reply::Error(error) => return Err(refused(about(), error)),
+    };
+    match on_bytes(result.get().len(), || facade::unwrap(result)) {
+        Ok(Unwrapped::Value(json)) => Ok(raw_json(StatusCode::OK, json)),
+        Ok(Unwrapped::ToolError(text)) if asked => {
+            Err(failed(Code::InputRequired, format!("{asks}. Without it the tool says: {text}")))
+        }
+        Ok(Unwrapped::ToolError(text)) => Err(failed(Code::ToolError, text)),
+        Ok(Unwrapped::InputRequired) => Err(failed(Code::InputRequired, asks.to_owned())),
+        Err(detail) => Err(failed(Code::ProtocolError, detail)),
+    }
+}
