@@ -12,7 +12,7 @@ SKILLS = {"statistics": "mean, median and standard deviation of the numbers in a
 
 
 def answer(text):
-    numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", text)]
+    numbers = [float(number) for number in re.findall(r"(?<![\w.-])-?\d+(?:\.\d+)?", text)]
     if not numbers:
         return "I can do: " + "; ".join(f"{name}: {what}" for name, what in SKILLS.items())
     mean, median, spread = statistics.fmean(numbers), statistics.median(numbers), statistics.pstdev(numbers)

@@ -25,7 +25,7 @@ from typing_extensions import TypedDict
 
 from agent_store import open_store
 
-AgentId = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="for example data-scientist-761966")]
+AgentId = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="as data-scientist-761966")]
 Url = Annotated[str, Field(pattern="^https?://", max_length=2048, description="base URL; its A2A card is below it")]
 Text = Annotated[str, Field(max_length=2000)]
 Words = Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=50)]
@@ -65,7 +65,8 @@ def door():
     if not token:
         return {}
     # The SDK wants to know who issues the tokens; nobody does: the operator hands this one out.
-    return {"auth": AuthSettings(issuer_url="http://localhost", resource_server_url=None), "token_verifier": Token(token)}
+    auth = AuthSettings(issuer_url="http://localhost", resource_server_url=None)
+    return {"auth": auth, "token_verifier": Token(token)}
 
 
 store = open_store()
@@ -91,7 +92,7 @@ def list_agents() -> Agents:
 
 @mcp.tool(annotations=READS)
 def search_agents(q: Text = "", capabilities: Words = [], tags: Words = []) -> Agents:
-    """Finds agents: `q` is part of an id, a description, a capability or a tag; capabilities and tags must all be there."""
+    """Finds agents: `q` is part of an id, description, capability or tag; capabilities and tags must all be there."""
     agents = store.search(q, capabilities, tags)
     return {"count": len(agents), "agents": agents}
 
@@ -123,7 +124,8 @@ def update_agent(
     alive: bool | None = None,
 ) -> Agent:
     """Changes the given fields of a registered agent."""
-    given = {"agent_url": agent_url, "description": description, "capabilities": capabilities, "tags": tags, "alive": alive}
+    given = {"agent_url": agent_url, "description": description, "capabilities": capabilities}
+    given |= {"tags": tags, "alive": alive}
     changes = {field: value for field, value in given.items() if value is not None}
     return found(agent_id, store.update(agent_id, changes | {"last_update": now()}))
 
