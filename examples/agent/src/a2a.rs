@@ -62,7 +62,11 @@ impl Neighbours {
         }
     }
 
-    async fn ask(&self, url: &str, message: &str) -> Result<String, String> {
+    /// Sends a message to the agent at an address; what it answers.
+    ///
+    /// # Errors
+    /// What went wrong, for the model.
+    pub async fn ask(&self, url: &str, message: &str) -> Result<String, String> {
         let first = self.post(url, "message/send", message_of("user", message)).await?;
         let unknown = first.pointer("/error/code").and_then(Value::as_i64) == Some(NO_METHOD);
         let answer = if unknown {

@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 
 use crate::agent::Agent;
@@ -33,6 +34,8 @@ pub struct Chat {
     pub screen: Screen,
     /// Where the conversation is kept, if it is.
     pub keep: Option<PathBuf>,
+    /// Ctrl-C, also when it was pressed while nobody looked.
+    pub interrupts: Signal,
 }
 
 /// Whether a chat goes on.
@@ -62,7 +65,7 @@ impl Chat {
             self.screen.prompt(prompt);
             let line = tokio::select! {
                 line = lines.recv() => line,
-                _ = tokio::signal::ctrl_c() => return Err(Failure::Interrupted),
+                _ = self.interrupts.recv() => return Err(Failure::Interrupted),
             };
             let Some(line) = line else { return Ok(()) };
             let line = line.trim();
@@ -87,10 +90,10 @@ impl Chat {
     }
 
     async fn answer(&mut self, prompt: &str) -> Result<(), Failure> {
-        let Self { agent, screen, .. } = self;
+        let Self { agent, screen, interrupts, .. } = self;
         let answered = tokio::select! {
             answered = agent.answer(prompt, screen) => answered,
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            _ = interrupts.recv() => Err(Failure::Interrupted),
         };
         self.agent.interrupted();
         self.screen.end_line();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
 use wharf_agent::a2a::Neighbours;
 use wharf_agent::agent::Agent;
 use wharf_agent::args::{Args, Provider};
@@ -50,7 +51,8 @@ async fn run(args: Args) -> Result<(), Failure> {
         counts: Counts::default(),
         unfinished: String::new(),
     };
-    let mut chat = Chat { agent, screen, keep: args.conversation };
+    let interrupts = signal(SignalKind::interrupt()).map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut chat = Chat { agent, screen, keep: args.conversation, interrupts };
     let prompt = args.prompt.join(" ");
     let ended = if prompt.is_empty() { chat.run().await } else { chat.once(&prompt).await };
     chat.close().await;

@@ -79,6 +79,7 @@ impl Asked {
 }
 
 impl Fake {
+    #[allow(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
     pub(crate) async fn start(answers: Vec<Answer>) -> Self {
         let shared: Shared = Arc::new(Mutex::new((answers.into(), Vec::new())));
         let app = Router::new().fallback(answer).with_state(Arc::clone(&shared));
