@@ -33,7 +33,7 @@ async fn answer(server: &str, token: &str, prompt: &str) -> String {
     let mut command = tokio::process::Command::new(path);
     command
         .args(["--a2a", "--server-url", server, "--script"])
-        .arg(example().join("session.toml"))
+        .arg(example().join("agents/session.toml"))
         .arg(prompt);
     command.env("WHARF_TOKEN", token).env_remove("AI_PROVIDER").env_remove("WHARF_STATE").kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it starts");
