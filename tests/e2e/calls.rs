@@ -180,3 +180,45 @@ async fn a_call_that_was_lost_with_the_host_is_unknown_to_the_next() {
     let fresh = host.try_call("p", "echo", json!({ "message": "after" })).await.expect(200);
     assert_ne!(fresh["call_id"].as_str().unwrap()[..10], *"c-00000000");
 }
+
+#[tokio::test]
+async fn arguments_are_shown_as_the_manifest_says() {
+    let of = |how: &str| mock().set("audit.arguments", how);
+    let host = TestHost::with([("p", mock()), ("off", of("off")), ("full", of("full"))]).await;
+    let sent = "{\"message\" : \"x\"}";
+    let body = format!("{{\"arguments\": {sent} }}");
+    let shown = async |id: &str, body: &str| {
+        host.until_state(id, "ready").await;
+        let path = format!("/api/v1/plugins/{id}/tools/echo/call");
+        let asked = host.request(Method::POST, &path).header("content-type", "application/json");
+        let call = Answer::of(asked.body(body.to_owned())).await.expect(200)["call_id"].clone();
+        let one = host.get(&format!("/api/v1/calls/{}", call.as_str().unwrap())).await.expect(200);
+        assert_eq!(newest(&host, &format!("?plugin={id}&limit=1")).await[0]["arguments"], one["arguments"]);
+        one["arguments"].clone()
+    };
+    let digest = json!({ "bytes": sent.len(), "sha256": "6a1909d31da8471e572c29eb14a2337f5afe93b5bff9c59eacbfb82db2256eaf" });
+    assert_eq!(shown("p", &body).await, digest, "to the byte, as `sha256sum` tells it");
+    assert_eq!(shown("off", &body).await, Value::Null);
+    assert_eq!(shown("full", &body).await, json!({ "bytes": sent.len(), "value": { "message": "x" } }));
+    let long = format!("{{\"arguments\": {{\"message\": \"{}\"}}}}", "x".repeat(20_000));
+    let view = shown("full", &long).await;
+    assert!(view["value"].is_null() && view["sha256"].as_str().is_some_and(|hex| hex.len() == 64), "{view}");
+
+    // Over MCP the arguments lie within the params.
+    host.session("/mcp", LEGACY).await.call("full__echo", json!({ "message": "l" })).await;
+    let view = newest(&host, "?plugin=full&limit=1").await[0]["arguments"].take();
+    assert_eq!(view["value"], json!({ "message": "l" }), "{view}");
+    let params = call("p__echo", json!({ "message": "m" }));
+    Answer::of(host.modern("/mcp", "tools/call", params)).await;
+    assert!(newest(&host, "?plugin=p&limit=1").await[0]["arguments"]["sha256"].is_string());
+
+    // A change takes effect in place.
+    let pid = host.pid_of("p").await;
+    host.put("p", &of("full"));
+    eventually("the arguments to be shown", async || {
+        let view = shown("p", &body).await;
+        if view["value"].is_object() { Ok(()) } else { Err(view.to_string()) }
+    })
+    .await;
+    assert_eq!(host.pid_of("p").await, pid);
+}

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::client::{ANSWER, Client, parse};
 use super::exit::Complaint;
@@ -52,9 +53,18 @@ struct Call {
     queue_ms: Option<f64>,
     bytes_in: Option<u64>,
     bytes_out: Option<u64>,
+    arguments: Option<Arguments>,
     tries: usize,
     #[serde(default)]
     attempts: Vec<Attempt>,
+}
+
+/// What is shown of its arguments.
+#[derive(Deserialize)]
+struct Arguments {
+    bytes: usize,
+    sha256: Option<String>,
+    value: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -135,6 +145,14 @@ fn row(call: &Call, now: SystemTime) -> Vec<String> {
     ]
 }
 
+fn arguments(arguments: &Arguments) -> String {
+    match (&arguments.value, &arguments.sha256) {
+        (Some(value), _) => value.get().to_owned(),
+        (None, Some(sha256)) => format!("{} bytes, sha256 {sha256}", arguments.bytes),
+        (None, None) => format!("{} bytes", arguments.bytes),
+    }
+}
+
 fn text(call: &Call, now: SystemTime) -> String {
     let mut text = format!("{}: {}\n", call.call_id, outcome(call));
     let mut row = |name: &str, value: String| {
@@ -152,6 +170,7 @@ fn text(call: &Call, now: SystemTime) -> String {
     let bytes =
         call.bytes_in.zip(call.bytes_out).map(|(to, from)| format!("{to} to the plugin, {from} back"));
     row("bytes", bytes.unwrap_or_default());
+    row("arguments", call.arguments.as_ref().map(arguments).unwrap_or_default());
     for (n, attempt) in call.attempts.iter().enumerate() {
         let sent = attempt.sent_ms.map_or("not sent".to_owned(), |at| format!("sent at {at:.1} ms"));
         let ended = attempt.ended_ms.map_or("goes on".to_owned(), |at| format!("ended at {at:.1} ms"));
@@ -184,7 +203,7 @@ mod tests {
             "call_id": "c-00000001-2", "outcome": "unknown", "delivery": "unknown", "error": "outcome_unknown",
             "plugin": "p", "tool": "t", "method": "tools/call", "principal": "token", "edge": "rest",
             "begun_at": "1970-01-01T00:00:00.000Z", "duration_ms": 12.34, "queue_ms": 0.1, "bytes_in": 7,
-            "bytes_out": 0, "tries": 1, "recovered": false,
+            "arguments": {"bytes": 7, "sha256": "ab12"}, "bytes_out": 0, "tries": 1, "recovered": false,
             "attempts": [{"instance": 0, "generation": 3, "begun_ms": 0.1, "sent_ms": 0.2, "ended_ms": 12.3,
                 "delivery": "unknown", "error": {"kind": "connection", "detail": "it ended"}}],
         }))
@@ -199,6 +218,7 @@ mod tests {
             ["c-00000001-2", "unknown (outcome_unknown)", "p/t", "60s", "12.3 ms", "1"]
         );
         let text = text(&call(), now);
+        assert!(text.contains("  arguments 7 bytes, sha256 ab12\n"), "{text}");
         assert!(text.contains("token by rest") && text.contains("7 to the plugin"), "{text}");
         let attempt =
             "instance 0#3 from 0.1 ms, sent at 0.2 ms, ended at 12.3 ms, unknown: connection: it ended";

@@ -6,6 +6,7 @@ mod call;
 mod calls;
 mod client;
 mod command;
+mod doctor;
 mod exit;
 mod logs;
 mod out;
@@ -59,6 +60,8 @@ enum Command {
     Ask(Ask),
     /// Check manifests without starting anything
     Validate(validate::Args),
+    /// Check this machine and the folders; with --deep the running host and its plugins too
+    Doctor(doctor::Args),
     /// Print a JSON Schema
     Schema(validate::SchemaArgs),
     /// Serve MCP as the mock server
@@ -128,6 +131,7 @@ fn run(cli: Cli) -> Result<ExitCode, Complaint> {
         Command::Up(args) => up::run(args, &target)?,
         Command::Stdio(args) => stdio::run(args, &target)?,
         Command::Validate(args) => validate::run(&args, &target.state()?)?,
+        Command::Doctor(args) => doctor::run(&args, &target)?,
         Command::Schema(args) => validate::schema(&args)?,
         Command::Ask(ask) => client::run(&target, async |host| ask.run(host).await)?,
         // Programs of their own, with their own exit codes.

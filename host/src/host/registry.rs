@@ -265,7 +265,10 @@ impl Registry {
         self.inner.table.store(Arc::new(table));
         self.inner.services.catalog_dirty.notify_one();
         self.inner.programs.notify_one();
-        self.tell(reading.invalid.values().flat_map(|file| &file.problems).chain(&reading.loose));
+        // Of a plugin that runs, too, a part may be wrong.
+        let partly = reading.warnings.values().flatten().filter(|problem| problem.is_error());
+        let wrong = reading.invalid.values().flat_map(|file| &file.problems);
+        self.tell(wrong.chain(partly).chain(&reading.loose));
         ReloadView {
             added: changes.added,
             changed: changes.changed,

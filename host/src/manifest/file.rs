@@ -1,19 +1,16 @@
 //! One file of the folder: read, told apart, checked. It declares one plugin, or in a foreign format several.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use wharf_core::PluginId;
 use wharf_core::manifest::Manifest;
 
 use super::check::{Document, Subject, check};
 use super::context::{Context, Defaults};
-use super::foreign::{self, Foreign};
-use super::problem::{Problem, Source, place_of};
+use super::foreign;
+use super::problem::Problem;
 use super::render::render;
 use super::syntax::{self, MAX_BYTES, ReadError, Syntax};
-use super::tree::Node;
 
 /// The end of the name of a file with keys for foreign entries.
 pub(crate) const OVERLAY: &str = ".overlay.toml";
@@ -122,8 +119,8 @@ pub(crate) fn read(path: &Path, ctx: &Context, defaults: &Defaults) -> FileRepor
         Ok(root) => root,
         Err(problems) => return report.blame(id, problems),
     };
-    match (syntax == Syntax::Json).then(|| foreign::entries(&root)).flatten() {
-        Some(entries) => read_foreign(report, &source, &root, entries, ctx, defaults),
+    match foreign::servers(&root, syntax) {
+        Some(servers) => foreign::read(report, &source, &root, servers, ctx, defaults),
         None => {
             let id = match id {
                 Ok(id) => id,
@@ -160,128 +157,4 @@ fn id_of(path: &Path) -> Result<PluginId, Vec<Problem>> {
         );
         vec![Problem::of_file(path, message).help("rename it")]
     })
-}
-
-fn read_foreign(
-    mut report: FileReport,
-    source: &Arc<Source>,
-    file: &Node,
-    entries: Vec<Foreign>,
-    ctx: &Context,
-    defaults: &Defaults,
-) -> FileReport {
-    let stem = report.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    report.loose.extend(beside_servers(source, file));
-    let shared = overlay(&mut report, &stem);
-    let mut seen: BTreeMap<PluginId, String> = BTreeMap::new();
-    for entry in entries {
-        let Some(id) = foreign::id_of(&entry.name) else {
-            let mut problem = Problem::at(
-                source,
-                entry.spot.range(),
-                format!("the name {:?} cannot become a plugin's id", entry.name),
-            );
-            problem.pointer = entry.pointer;
-            report.loose.push(problem.help("use up to 64 letters, digits, `-` and `_`"));
-            continue;
-        };
-        let mut problems = Vec::new();
-        if let Some(other) = seen.insert(id.clone(), entry.name.clone()) {
-            let message = format!("{:?} and {other:?} both become the id {id}", entry.name);
-            problems.push(Problem {
-                pointer: entry.pointer.clone(),
-                ..Problem::at(source, entry.spot.range(), message)
-            });
-        }
-        let own = if id.as_str() == stem { None } else { overlay(&mut report, id.as_str()) };
-        let of_shared =
-            shared.as_ref().and_then(|(source, root)| Some((source.clone(), root.get(id.as_str())?.clone())));
-        let mut plugin = check_entry(entry, id, source, file, of_shared.or(own), &report.path, ctx, defaults);
-        problems.append(&mut plugin.problems);
-        plugin.problems = problems;
-        report.plugins.push(plugin);
-    }
-    report
-}
-
-#[allow(clippy::too_many_arguments, reason = "one call, and all of it is needed")]
-fn check_entry(
-    entry: Foreign,
-    id: PluginId,
-    source: &Arc<Source>,
-    file: &Node,
-    overlay: Option<(Arc<Source>, Node)>,
-    path: &Path,
-    ctx: &Context,
-    defaults: &Defaults,
-) -> Checked {
-    let Some(mut root) = entry.root else {
-        let problem =
-            Problem::at(source, entry.spot.range(), "a server must be a table with `command` or `url`");
-        return Checked { id, manifest: None, problems: vec![Problem { pointer: entry.pointer, ..problem }] };
-    };
-    let mut sources = vec![Arc::clone(source)];
-    if let Some((source, over)) = overlay {
-        sources.push(source);
-        root.merge(over);
-    }
-    let document = Document { sources, root };
-    let subject = Subject { id: &id, path, foreign: Some(0) };
-    let (manifest, mut problems) = check(&document, &subject, ctx, defaults);
-    for problem in problems.iter_mut().filter(|problem| problem.path == path) {
-        // Our keys' pointers mean nothing in this file: tell where the place is in it.
-        let spot = document.root.spot_of(&problem.pointer);
-        let there = spot.filter(|spot| spot.source == 0).and_then(|spot| file.pointer_to(spot));
-        problem.pointer = there.unwrap_or_else(|| entry.pointer.clone());
-        problem.place = problem.place.take().or_else(|| place_of(&document.sources, entry.spot));
-    }
-    for (key, spot, about) in entry.ignored {
-        let message = format!("the key `{key}` of another program has no effect here");
-        let problem = Problem::at(source, spot.range(), message).warning();
-        let problem =
-            Problem { pointer: format!("{}/{}", entry.pointer, super::tree::escape(&key)), ..problem };
-        problems.push(match about {
-            Some(help) => problem.help(help),
-            None => problem,
-        });
-    }
-    Checked { id, manifest, problems }
-}
-
-/// A warning about what else stands in the file.
-fn beside_servers(source: &Arc<Source>, file: &Node) -> Option<Problem> {
-    let others = file.table()?.iter().filter(|entry| !matches!(entry.key.as_str(), "mcpServers" | "$schema"));
-    let others: Vec<_> = others.collect();
-    let first = others.first()?;
-    let mut names =
-        others.iter().take(10).map(|entry| format!("`{}`", entry.key)).collect::<Vec<_>>().join(", ");
-    if others.len() > 10 {
-        names.push_str(", ..");
-    }
-    let message = format!("keys of another program have no effect here: {names}");
-    let problem = Problem::at(source, first.key_spot.range(), message).warning();
-    Some(Problem { pointer: format!("/{}", super::tree::escape(&first.key)), ..problem })
-}
-
-/// The overlay of this name beside a file. A bad one is told, and counts as none.
-fn overlay(report: &mut FileReport, name: &str) -> Option<(Arc<Source>, Node)> {
-    let path = report.path.parent()?.join(format!("{name}{OVERLAY}"));
-    let bytes = match syntax::read_bounded(&path, MAX_BYTES) {
-        Ok(bytes) => bytes,
-        Err(ReadError::Gone) => return None,
-        Err(ReadError::Other(why)) => {
-            report.loose.push(Problem::of_file(&path, why));
-            return None;
-        }
-    };
-    report.overlays.push(path.clone());
-    let (source, problem) = syntax::source(&path, bytes);
-    // The overlay is the second source of the documents that use it.
-    match problem.map_or_else(|| syntax::parse(&source, Syntax::Toml, 1), |problem| Err(vec![problem])) {
-        Ok(root) => Some((source, root)),
-        Err(problems) => {
-            report.loose.extend(problems);
-            None
-        }
-    }
 }

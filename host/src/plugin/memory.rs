@@ -120,7 +120,9 @@ fn launch(manifest: &Manifest) -> u64 {
             (argv, env, &command.cwd, command.dialect, url, &command.library).hash(&mut hasher);
         }
         Kind::Remote(remote) => {
-            let headers: Vec<_> = remote.headers.iter().map(|(name, value)| (name, text(value))).collect();
+            let own = remote.targets.iter().flat_map(|target| &target.headers);
+            let headers: Vec<_> =
+                remote.headers.iter().chain(own).map(|(name, value)| (name, text(value))).collect();
             let targets: Vec<_> =
                 remote.targets.iter().map(|target| (text(&target.url), target.dialect)).collect();
             (targets, headers).hash(&mut hasher);

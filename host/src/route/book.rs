@@ -158,6 +158,7 @@ mod tests {
 
     use super::{Book, LOST, RING, Wanted};
     use crate::clock::Clock;
+    use crate::route::audit::Remembered;
     use crate::route::spec::Edge;
     use crate::route::trace::{About, CallTrace, End};
 
@@ -172,6 +173,7 @@ mod tests {
             durable: false,
             trace_id: None,
             keyed: false,
+            arguments: Remembered::Nothing,
         };
         let call = Arc::new(CallTrace::new(about, Clock::start(), Instant::now()));
         book.enter(&call);

@@ -7,6 +7,7 @@ use wharf_core::Code;
 use wharf_core::journal::{Entry, Outcome};
 use wharf_plugin_api::{CallError, Delivery, Reply};
 
+use super::audit::Remembered;
 use super::call::Call;
 use super::failure::Failure;
 use super::routing::Routing;
@@ -38,6 +39,7 @@ impl Entered {
             durable: call.spec.durable,
             trace_id: call.spec.trace.as_ref().and_then(|trace| trace.trace_id()),
             keyed: call.spec.key.is_some(),
+            arguments: Remembered::of(&call.spec.payload, call.manifest.audit.arguments),
         };
         let routing = Arc::clone(&call.routing);
         let trace = Arc::new(CallTrace::new(about, routing.clock, begun));

@@ -275,7 +275,7 @@ fn digest(payload: &Payload, hash: impl FnOnce(&[u8]) -> [u8; 32]) -> [u8; 32] {
     on_bytes(bytes.len(), || hash(bytes))
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     // It is that long.
     digest.as_ref().try_into().unwrap_or_default()

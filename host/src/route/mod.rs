@@ -4,6 +4,7 @@
 pub(crate) mod allowance;
 pub(crate) mod answer;
 mod attempts;
+mod audit;
 pub(crate) mod book;
 pub(crate) mod call;
 pub(crate) mod calls;
@@ -26,6 +27,7 @@ mod waiting;
 
 pub use crate::plugin::Ask;
 pub use crate::plugin::asks::{Asked, Asks, asks};
+pub use audit::ArgumentsView;
 pub use book::Wanted;
 pub use failure::{Failure, FieldError};
 pub use spec::{CallEvent, CallSpec, Edge, Payload, Presence, Settled};

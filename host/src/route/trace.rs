@@ -17,6 +17,7 @@ use wharf_core::journal::{Entry, Outcome, Sent, Settled};
 use wharf_core::{CallId, Code, Generation, InstanceNo, PluginId};
 use wharf_plugin_api::{CallErrorKind, Delivery};
 
+use super::audit::Remembered;
 use super::spec::Edge;
 use crate::clock::Clock;
 use crate::journal::millis;
@@ -55,6 +56,8 @@ pub(crate) struct About {
     pub(crate) trace_id: Option<String>,
     /// It has a key of its caller's: the journal keeps what is said of it for longer.
     pub(crate) keyed: bool,
+    /// What is remembered of its arguments.
+    pub(super) arguments: Remembered,
 }
 
 /// What changes while it runs.

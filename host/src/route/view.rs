@@ -7,6 +7,7 @@ use wharf_core::journal::{Outcome, RecoveredCall};
 use wharf_core::{CallId, Code, Generation, InstanceNo};
 use wharf_plugin_api::{CallErrorKind, Delivery};
 
+use super::audit::ArgumentsView;
 use super::trace::{Attempt, CallTrace, Progress};
 use crate::journal::of_millis;
 
@@ -56,6 +57,9 @@ pub struct CallView {
     /// Bytes of the plugin's result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_out: Option<usize>,
+    /// Its arguments, as `audit.arguments` lets them be shown; absent where it had none, and of an earlier run of the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<ArgumentsView>,
     /// It was a call of an earlier run of the host; the journal told of it.
     pub recovered: bool,
     /// What was tried, in order; in a list of calls only how often.
@@ -142,6 +146,7 @@ impl CallView {
             queue_ms: Some(now.first.as_ref().map_or(millis(duration), |first| of_micros(first.begun))),
             bytes_in: Some(call.bytes_in()),
             bytes_out: end.map(|end| end.bytes_out),
+            arguments: about.arguments.view(),
             recovered: false,
             tries: now.attempts().count(),
             attempts: (shown == Shown::All).then(|| attempts(&now, delivery)),
@@ -172,6 +177,7 @@ impl CallView {
             queue_ms: None,
             bytes_in: None,
             bytes_out: None,
+            arguments: None,
             recovered: true,
             tries: call.attempts as usize,
             attempts: Some(vec![AttemptView {

@@ -26,7 +26,7 @@ mod settings;
 mod spare;
 mod sse;
 mod taking;
-mod token;
+pub(crate) mod token;
 mod trace;
 
 pub use guard::AllowError;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wharf_plugin_api::Plugin;
 
+use super::audit::Audit;
 use super::routing::{Balance, Breaker, Retry, Upgrade};
 use super::sandbox::Sandbox;
 use super::sections::{Dialect, EraChoice, Health, Isolation, Limits, Restart, Start, Stop, ToolFilter};
@@ -66,6 +67,8 @@ pub struct Manifest {
     pub stop: Stop,
     /// What a launched plugin may do to the machine. Its paths are absolute.
     pub sandbox: Sandbox,
+    /// What is remembered of calls.
+    pub audit: Audit,
 }
 
 /// What a plugin is made of.
@@ -127,6 +130,8 @@ pub struct Target {
     pub priority: u32,
     /// Its share among those of the same priority.
     pub weight: u32,
+    /// Sent to this one only, after those that all get.
+    pub headers: Vec<(String, Template)>,
 }
 
 /// A plugin that the embedding program made. Here it is only carried; two are the same if they are one object.
@@ -178,6 +183,7 @@ impl Manifest {
             upgrade: Upgrade::default(),
             stop: Stop::default(),
             sandbox: Sandbox::default(),
+            audit: Audit::default(),
         }
     }
 
@@ -227,7 +233,8 @@ impl Manifest {
         let templates: Vec<&Template> = match &self.kind {
             Kind::Command(c) => c.argv.iter().chain(c.env.iter().map(|(_, t)| t)).chain(&c.url).collect(),
             Kind::Remote(r) => {
-                r.headers.iter().map(|(_, t)| t).chain(r.targets.iter().map(|target| &target.url)).collect()
+                let headers = r.headers.iter().chain(r.targets.iter().flat_map(|target| &target.headers));
+                headers.map(|(_, t)| t).chain(r.targets.iter().map(|target| &target.url)).collect()
             }
             Kind::Embedded(_) => Vec::new(),
         };

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::audit::Audit;
 use super::routing::{Balance, Breaker, Retry, TargetFile, Upgrade};
 use super::sandbox::Sandbox;
 use super::sections::{Dialect, EraChoice, Health, Isolation, Limits, Restart, Start, Stop, ToolFilter};
@@ -128,6 +129,9 @@ pub struct PluginFile {
     /// What a launched plugin may do to the machine.
     #[serde(default)]
     pub sandbox: Sandbox,
+    /// What is remembered of calls.
+    #[serde(default)]
+    pub audit: Audit,
 }
 
 /// The name of a group.

@@ -4,6 +4,7 @@
 //! [`checked`] is what the host works with after variables are expanded and all problems are told. Reading files, spans,
 //! foreign formats and messages are the host's (`wharf::manifest`).
 
+pub mod audit;
 pub mod checked;
 pub mod diff;
 pub mod env_file;
@@ -16,6 +17,7 @@ pub mod template;
 pub mod units;
 pub mod variables;
 
+pub use audit::{Audit, ShownArguments};
 pub use checked::{Command, Kind, Manifest, PortChoice, Remote, Target};
 pub use file::PluginFile;
 pub use routing::{Balance, Breaker, Lists, Rate, Retry, TargetFile, Upgrade, Way};

@@ -80,6 +80,7 @@ pub(super) fn assemble(
         upgrade: file.upgrade,
         stop: file.stop,
         sandbox,
+        audit: file.audit,
     })
 }
 
@@ -286,13 +287,20 @@ fn targets(file: &PluginFile, expander: &Expander<'_>, findings: &mut Findings<'
     };
     if let Some(text) = &file.url {
         let url = checked("/url", text);
-        return Some(vec![Target { url, dialect: file.dialect, priority: 1, weight: 1 }]);
+        return Some(vec![Target {
+            url,
+            dialect: file.dialect,
+            priority: 1,
+            weight: 1,
+            headers: Vec::new(),
+        }]);
     }
     let each = file.targets.iter().enumerate().map(|(n, target)| Target {
         url: checked(&format!("/targets/{n}/url"), &target.url),
         dialect: target.dialect.or(file.dialect),
         priority: target.priority,
         weight: target.weight,
+        headers: Vec::new(),
     });
     let targets: Vec<Target> = each.collect();
     (!targets.is_empty()).then_some(targets)

@@ -313,7 +313,7 @@ fn the_schema_and_the_reference_hold_every_key() {
     }
 }
 
-const VALID: [(&str, &str); 4] = [
+const VALID: [(&str, &str); 5] = [
     (
         "p.toml",
         "command = 'x' # ä\nargs = ['${TOKEN}', '$${']\n[limits]\nqueue = 7\n[tools]\nrename = { a = 'b' }\n",
@@ -327,13 +327,17 @@ const VALID: [(&str, &str); 4] = [
         "{\"command\": \"x\", /* ä */ \"args\": [\"${TOKEN}\", \"\\u0041\"], \"limits\": {\"queue\": 7,},}",
     ),
     ("p.json", "{\"mcpServers\": {\"a\": {\"url\": \"http://ä/${TOKEN}\", \"type\": \"sse\", \"zz\": 1}}}"),
+    (
+        "p.yaml",
+        "a: {url: http://a, priority: 1, timeout: 1.5, namespace: n}\nglobal_settings: {reconnect_delay: 5}\n",
+    ),
 ];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn damaged_files_are_told_and_shown(which in 0_usize..4, at in 0_usize..120, cut in 0_usize..6, put in "[ -~\\n\\täß$\\{\\}\\[\\]\"']{0,4}") {
+    fn damaged_files_are_told_and_shown(which in 0_usize..5, at in 0_usize..120, cut in 0_usize..6, put in "[ -~\\n\\täß$\\{\\}\\[\\]\"']{0,4}") {
         let (name, text) = VALID[which];
         let mut chars: Vec<char> = text.chars().collect();
         let start = at.min(chars.len());

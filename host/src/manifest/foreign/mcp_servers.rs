@@ -2,24 +2,32 @@
 
 use wharf_core::manifest::globs;
 
-use super::Foreign;
-use crate::manifest::tree::{Entry, Node, Spot, Value, escape};
+use super::{Foreign, Remark, Servers, without_effect};
+use crate::manifest::problem::Severity;
+use crate::manifest::tree::{Entry, Node, Value, escape};
 
 /// The key under which an entry holds keys of ours.
 const OURS: &str = "x-wharf";
 
-/// The entries, if the file has a table `mcpServers`.
-pub(super) fn entries(root: &Node) -> Option<Vec<Foreign>> {
-    Some(root.get("mcpServers")?.table()?.iter().map(foreign).collect())
+/// The servers, if the file has a table `mcpServers`.
+pub(super) fn servers(root: &Node) -> Option<Servers> {
+    let entries = root.get("mcpServers")?.table()?.iter().map(foreign).collect();
+    let beside = |entry: &&Entry| !matches!(entry.key.as_str(), "mcpServers" | "$schema");
+    let others: Vec<&Entry> = root.table()?.iter().filter(beside).collect();
+    Some(Servers { entries, remarks: without_effect(&others).into_iter().collect() })
 }
 
 fn foreign(entry: &Entry) -> Foreign {
     let pointer = format!("/mcpServers/{}", escape(&entry.key));
-    let mut out =
-        Foreign { name: entry.key.clone(), spot: entry.key_spot, pointer, root: None, ignored: Vec::new() };
+    let root = Err("a server must be a table with `command` or `url`");
+    let (name, spot) = (entry.key.clone(), entry.key_spot);
+    let mut out = Foreign { name, spot, pointer, root, shares: None, remarks: Vec::new() };
     let Some(keys) = entry.node.table() else { return out };
-    let mut made =
-        Made { root: Node::new(Value::Table(Vec::new()), entry.node.spot), ignored: &mut out.ignored };
+    let mut made = Made {
+        root: Node::new(Value::Table(Vec::new()), entry.node.spot),
+        pointer: &out.pointer,
+        remarks: &mut out.remarks,
+    };
     for key in keys {
         made.take(key);
     }
@@ -27,13 +35,14 @@ fn foreign(entry: &Entry) -> Foreign {
     if let Some(ours) = entry.node.get(OURS) {
         root.merge(ours.clone());
     }
-    out.root = Some(root);
+    out.root = Ok(root);
     out
 }
 
 struct Made<'a> {
     root: Node,
-    ignored: &'a mut Vec<(String, Spot, Option<&'static str>)>,
+    pointer: &'a str,
+    remarks: &'a mut Vec<Remark>,
 }
 
 impl Made<'_> {
@@ -53,13 +62,16 @@ impl Made<'_> {
             "disabledTools" | "excludeTools" => self.filter("exclude", entry),
             "includeTools" | "enabledTools" => self.filter("include", entry),
             OURS => {}
-            other => self.ignored.push((other.to_owned(), entry.key_spot, about(other))),
+            other => {
+                let message = format!("the key `{other}` of another program has no effect here");
+                let remark = Remark::new(Severity::Warning, entry, self.pointer, message);
+                self.remarks.push(Remark { help: about(other), ..remark });
+            }
         }
     }
 
     fn put(&mut self, key: &str, from: &Entry, node: Node) {
-        let entry = Entry { key: key.to_owned(), key_spot: from.key_spot, node };
-        self.root.merge(Node::new(Value::Table(vec![entry]), self.root.spot));
+        super::put(&mut self.root, &[key], from, node);
     }
 
     /// Names of tools; ours are patterns.
@@ -72,13 +84,12 @@ impl Made<'_> {
                 }
             }
         }
-        let entry = Entry { key: key.to_owned(), key_spot: from.key_spot, node: names };
-        self.put("tools", from, Node::new(Value::Table(vec![entry]), from.node.spot));
+        super::put(&mut self.root, &["tools", key], from, names);
     }
 }
 
 /// The clients' words for a dialect. Any other stays as it is, for the checker to tell.
-fn dialect(node: &Node) -> Node {
+pub(super) fn dialect(node: &Node) -> Node {
     let ours = match node.str() {
         Some("streamable-http" | "streamableHttp" | "streamable_http" | "http") => "http",
         Some("sse") => "sse",

@@ -46,10 +46,11 @@ impl RemoteServer {
         // Of an only endpoint there may be several instances.
         let target = self.remote.targets.get(nth).or_else(|| self.remote.targets.first());
         let nowhere = || Cause::new(CauseKind::InvalidManifest, "no endpoint is declared");
-        let Target { url, dialect, .. } = target.ok_or_else(nowhere)?;
+        let Target { url, dialect, headers: own, .. } = target.ok_or_else(nowhere)?;
         let url = url.render(late);
+        let headers = self.remote.headers.iter().chain(own);
         let headers: Vec<(String, String)> =
-            self.remote.headers.iter().map(|(name, value)| (name.clone(), value.render(late))).collect();
+            headers.map(|(name, value)| (name.clone(), value.render(late))).collect();
         let endpoint = Endpoint::new(&url, &headers, &self.common.services.http)?;
         if let (Some(host), Some(port)) = (endpoint.host(), endpoint.port()) {
             inbox.stage(Stage::Listening { host: host.to_owned(), port });
