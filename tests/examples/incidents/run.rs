@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -63,8 +63,17 @@ async fn the_audit_trail_is_whole(host: &TestHost) {
         .map(|call| format!("{} {}", call["plugin"].as_str().unwrap(), call["tool"].as_str().unwrap()))
         .collect();
     assert_eq!(names, SCENARIO);
+    // `printf '{}' | sha256sum`
+    let nothing = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    assert_eq!(
+        calls[0]["arguments"],
+        json!({ "bytes": 2, "sha256": nothing }),
+        "a digest, if nothing else is said"
+    );
     let mut last = String::new();
     for call in calls {
+        assert_eq!(call["arguments"]["sha256"].as_str().map(str::len), Some(64), "{call}");
+        assert!(call["arguments"]["value"].is_null(), "{call}");
         assert_eq!((&call["outcome"], &call["principal"]), (&"answered".into(), &"token".into()), "{call}");
         let begun = call["begun_at"].as_str().unwrap().to_owned();
         assert!(begun >= last && call["bytes_out"].as_u64() > Some(0), "{call}");
