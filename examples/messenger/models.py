@@ -1,13 +1,19 @@
 """What goes over the wire: one request, and the answers of server B."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+Message = Annotated[str, Field(min_length=1, max_length=10_000)]
+Context = Annotated[str | None, Field(max_length=5_000, description="system prompt")]
+Model = Annotated[str | None, Field(max_length=200, description="default: the provider's")]
+
 
 class Request(BaseModel):
-    message: str = Field(min_length=1, max_length=10_000)
-    context: str | None = Field(None, max_length=5_000, description="system prompt")
-    model: str | None = Field(None, max_length=200, description="default: the provider's")
+    message: Message
+    context: Context = None
+    model: Model = None
 
 
 class Usage(TypedDict):

@@ -10,7 +10,7 @@ from mcp.server.mcpserver import MCPServer
 import transport
 from ai_provider import MAX_TOKENS, Piece, ProviderError, chosen
 from cost_calculator import cost, known_models
-from models import Health, Models, ProviderInfo, Reply, Request, Usage
+from models import Context, Health, Message, Model, Models, ProviderInfo, Reply, Request, Usage
 
 PROVIDER, provider = chosen()
 mcp = MCPServer("Server B")
@@ -18,7 +18,7 @@ state = {"processed": 0, "error": None}
 
 
 @mcp.tool()
-async def process_message(message: str, context: str | None = None, model: str | None = None) -> Reply:
+async def process_message(message: Message, context: Context = None, model: Model = None) -> Reply:
     """Asks the language model and waits for its whole answer."""
     begun = time.monotonic()
     request = Request(message=message, context=context, model=model)
