@@ -33,6 +33,10 @@ impl Bedrock {
         let address = listener.local_addr().unwrap();
         let fake = Self { address, gate: Arc::new(Semaphore::new(0)), last: Arc::default() };
         let routes = Router::new().route("/model/{model}/{method}", post(converse)).with_state(fake.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a stand-in of the test, not the host: its runtime ends it"
+        )]
         tokio::spawn(async move { axum::serve(listener, routes).await });
         fake
     }

@@ -32,6 +32,10 @@ impl OpenAi {
         let address = listener.local_addr().unwrap();
         let fake = Self { address, gate: Arc::new(Semaphore::new(0)), last: Arc::default() };
         let routes = Router::new().route("/v1/chat/completions", post(complete)).with_state(fake.clone());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a stand-in of the test, not the host: its runtime ends it"
+        )]
         tokio::spawn(async move { axum::serve(listener, routes).await });
         fake
     }
