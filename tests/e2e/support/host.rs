@@ -24,6 +24,8 @@ pub(crate) struct Setup {
     env: Vec<(String, String)>,
     /// Another user than ours.
     user: Option<u32>,
+    /// A process whose network it has, instead of ours.
+    network: Option<u32>,
 }
 
 /// A running host. Dropping it ends it and fails the test if a process of it is left.
@@ -56,7 +58,7 @@ impl Setup {
         }
         let mark = format!("{}-{}-", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mark = mark + home.path().file_name().and_then(|name| name.to_str()).expect("a UTF-8 name");
-        Self { home, mark, flags: Vec::new(), env: Vec::new(), user: None }
+        Self { home, mark, flags: Vec::new(), env: Vec::new(), user: None, network: None }
     }
 
     pub(crate) fn plugin(self, id: &str, manifest: &Manifest) -> Self {
@@ -88,6 +90,13 @@ impl Setup {
             folders.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
         }
         self.user = Some(user);
+        self
+    }
+
+    /// Runs in the network of this process. Only root can do that, and only its socket is reached from here.
+    #[allow(dead_code, reason = "for the tests of the examples")]
+    pub(crate) fn on_network_of(mut self, pid: u32) -> Self {
+        self.network = Some(pid);
         self
     }
 
@@ -126,15 +135,7 @@ pub(crate) fn client() -> reqwest::Client {
 impl Process {
     /// Starts the binary and waits for the line that tells where it listens.
     fn launch(setup: &Setup) -> (Self, String) {
-        let mut command = match setup.user.map(|user| user.to_string()) {
-            None => Command::new(WHARF),
-            Some(user) => {
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", &user, "--regid", &user, "--clear-groups", WHARF]);
-                command
-            }
-        };
-        let mut child = command
+        let mut child = program(setup)
             .args(["up", "--listen", "127.0.0.1:0", "--plugins"])
             .arg(setup.plugins())
             .arg("--state")
@@ -177,6 +178,25 @@ impl Process {
         kill(Pid::from_raw(i32::try_from(self.pid).expect("a pid")), signal).ok();
         self.exited.recv_timeout(PATIENCE).ok()
     }
+}
+
+/// The binary under test, by itself or behind a program that changes what it runs as or where, and becomes it.
+fn program(setup: &Setup) -> Command {
+    let mut command = match (setup.user.map(|user| user.to_string()), setup.network) {
+        (None, None) => return Command::new(WHARF),
+        (Some(user), _) => {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+            command
+        }
+        (None, Some(pid)) => {
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net=/proc/{pid}/ns/net"));
+            command
+        }
+    };
+    command.arg(WHARF);
+    command
 }
 
 /// Reads lines in a thread of its own: the host never waits for a test that does not read.
