@@ -6,6 +6,7 @@
 
 pub mod checked;
 pub mod diff;
+pub mod embedded;
 pub mod env_file;
 pub mod file;
 pub mod globs;
@@ -17,6 +18,7 @@ pub mod units;
 pub mod variables;
 
 pub use checked::{Command, Kind, Manifest, PortChoice, Remote, Target};
+pub use embedded::{Embedded, Wrapper};
 pub use file::PluginFile;
 pub use routing::{Balance, Breaker, Lists, Rate, Retry, TargetFile, Upgrade, Way};
 pub use sandbox::{Fs, Net, Sandbox, Seccomp, Strictness, Tcp};
