@@ -17,10 +17,10 @@ export class LinkedIn {
   #delay;
   #free = 0; // when the next request may go out
 
-  constructor({ cookie, base = 'https://www.linkedin.com', delay = 2000 }) {
+  constructor({ cookie, base, delay }) {
     this.#cookie = cookie;
     this.#base = new URL(base);
-    this.#delay = Number(delay);
+    this.#delay = delay; // ms
   }
 
   /** The page at a path, as text. */

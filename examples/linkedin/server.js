@@ -10,16 +10,20 @@ import { mcpServer } from './tools.js';
 const { port, dialect } = parseArgs({
   options: { port: { type: 'string', default: '8080' }, dialect: { type: 'string', default: 'http' } },
 }).values;
-const { LINKEDIN_COOKIE, LINKEDIN_BASE_URL, LINKEDIN_DELAY_MS } = process.env;
-if (!LINKEDIN_COOKIE) {
-  console.error('LINKEDIN_COOKIE is not set: it is the value of the cookie li_at of a browser that is logged in');
+const { LINKEDIN_COOKIE = '', LINKEDIN_BASE_URL = 'https://www.linkedin.com', LINKEDIN_DELAY_MS = '2000' } = process.env;
+const must = (holds, what) => {
+  if (holds) return;
+  console.error(what);
   process.exit(78); // wharf does not try again what its configuration makes impossible
-}
+};
+must(/^[\w.~+/=%:-]+$/.test(LINKEDIN_COOKIE), 'LINKEDIN_COOKIE must be the value of the cookie li_at of a browser that is logged in');
+must(URL.canParse(LINKEDIN_BASE_URL), `LINKEDIN_BASE_URL must be a URL, not ${LINKEDIN_BASE_URL}`);
+must(/^\d+$/.test(LINKEDIN_DELAY_MS), `LINKEDIN_DELAY_MS must be a whole number, not ${LINKEDIN_DELAY_MS}`);
 
-const linkedin = new LinkedIn({ cookie: LINKEDIN_COOKIE, base: LINKEDIN_BASE_URL, delay: LINKEDIN_DELAY_MS });
+const linkedin = new LinkedIn({ cookie: LINKEDIN_COOKIE, base: LINKEDIN_BASE_URL, delay: Number(LINKEDIN_DELAY_MS) });
 const mcp = createMcpHandler(() => mcpServer(linkedin));
 const endpoints = { http: ['/mcp', mcp.fetch], 'sse-post': ['/sse', ssePost(mcp.fetch)] };
-if (!Object.hasOwn(endpoints, dialect)) throw new Error(`--dialect is ${Object.keys(endpoints).join(' or ')}, not ${dialect}`);
+must(Object.hasOwn(endpoints, dialect), `--dialect must be ${Object.keys(endpoints).join(' or ')}, not ${dialect}`);
 const [path, endpoint] = endpoints[dialect];
 
 const answer = toNodeHandler({

@@ -198,3 +198,19 @@ async fn without_a_cookie_nothing_is_started() {
         assert!(view["cause"]["detail"].as_str().unwrap().contains("LINKEDIN_COOKIE"), "{view}");
     }
 }
+
+#[tokio::test]
+async fn a_setting_that_cannot_be_meant_ends_it_for_good() {
+    let site = Site::start().await;
+    for (name, value) in [
+        ("LINKEDIN_COOKIE", "AQEDAS-two\nlines"),
+        ("LINKEDIN_BASE_URL", "linkedin"),
+        ("LINKEDIN_DELAY_MS", "soon"),
+    ] {
+        let setup = setup(&site, &["linkedin"], "1").env("LINKEDIN_COOKIE", COOKIE_VALUE).env(name, value);
+        let host = setup.start().await;
+        host.until_cause("linkedin", "exited_for_good").await;
+        let said = host.get("/api/v1/plugins/linkedin/logs").await.text();
+        assert!(said.contains(&format!("{name} must be")) && !said.contains("AQEDAS"), "{said}");
+    }
+}

@@ -28,6 +28,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    #[expect(clippy::disallowed_methods, reason = "a test has no host whose tasks it could join")]
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
