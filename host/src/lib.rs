@@ -31,6 +31,10 @@
 //! **Snapshots.** State has one owner. Everyone else reads: instance snapshots, the table, the catalog and the problems of
 //! a manifest are replaced as a whole and never changed in place.
 //!
+//! **In a program of one's own.** [`init`] is the first line of its `main`; [`Host::builder`] starts a host there, with a folder
+//! of manifests or without, and with plugins of the program: a type that implements `Plugin`, or one around what a manifest
+//! declares. [`serve::Listening`] lets others call it, [`Host::call`] the program itself. `examples/wrapper` does all of it.
+//!
 //! # Invariants
 //!
 //! 1. `wharf-core` depends on no tokio and reads no clock, file or socket.

@@ -4,6 +4,7 @@
 //! `1.0` is no id). A key that stands twice in an envelope is an error, since two readers could choose differently.
 
 mod id;
+mod reply;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -19,12 +19,14 @@ pub mod jsonrpc;
 pub mod native;
 pub mod pipe;
 pub mod plugin;
+pub mod tool_call;
 pub mod trace;
 
 pub use cause::{Cause, CauseKind, ExitReport};
 pub use error::{CallError, CallErrorKind, Delivery};
 pub use jsonrpc::{Id, Notification, Reply, Request, RpcError};
 pub use plugin::{Caller, Client, Era, Full, Hello, Inbox, Launch, Link, Plugin, Scope, Stage};
+pub use tool_call::ToolCall;
 pub use trace::Trace;
 
 /// Re-exported so that implementors of the traits need no version of their own.

@@ -11,7 +11,7 @@ use serde::Serialize;
 pub struct PluginId(Arc<str>);
 
 /// A text is not a plugin id.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no plugin id: use 1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or digit")]
 pub struct BadPluginId(String);
 

@@ -20,7 +20,7 @@ use super::up::{self, HostArgs, Signals};
 use crate::edge_stdio::peer::Peer;
 use crate::host::StartError;
 use crate::mcp::{Mcp, Visitor};
-use crate::serve::Listening;
+use crate::serve::{LAST_WORDS, Listening};
 use crate::tasks::Tasks;
 use crate::{Host, edge_stdio, telemetry};
 
@@ -204,14 +204,14 @@ async fn own(args: &Args, state: &Path, host: Host, signals: &mut Signals) -> Re
             }
         });
         tokio::select! {
-            () = &mut served => up::drain(&server, &host, answers).await,
+            () = &mut served => server.end(&host, answers).await,
             // The calls of the pipe are among those that the end waits for.
             () = ends.cancelled() => {
-                let mut drained = std::pin::pin!(up::drain(&server, &host, answers));
+                let mut drained = std::pin::pin!(server.end(&host, answers));
                 tokio::select! {
                     () = &mut served => drained.await,
                     // A client that asks on and on is not waited for: its plugins are gone.
-                    () = &mut drained => drop(tokio::time::timeout(up::LAST_WORDS, served).await),
+                    () = &mut drained => drop(tokio::time::timeout(LAST_WORDS, served).await),
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,15 +12,11 @@ use super::out;
 use crate::Host;
 use crate::host::{MAX_CALLS, Options, StartError};
 use crate::process::Level;
-use crate::serve::{Listening, ServeError, Server, Settings};
+use crate::serve::{Listening, ServeError, Settings};
 use crate::telemetry::{self, LogFormat, SetupError};
 
 /// The longest that an end may wait for answers.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// For the plugins, when the answers in flight have had their time.
-const PLUGINS: Duration = Duration::from_secs(10);
-/// For the word to those whose calls have ended with their plugins.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// For a start that has failed half way.
 pub(super) const UNDO: Duration = Duration::from_secs(10);
 /// After so long a thread without blocking work ends. A start has dozens of them, and each holds memory of its own; they would
@@ -141,7 +137,7 @@ async fn live(args: Args, state: PathBuf) -> Result<(), Complaint> {
     crate::process::trim::after_the_start(host.tasks());
     tracing::info!(signal = signals.next().await, "ending; a second signal ends at once");
     tokio::select! {
-        () = drain(&server, &host, args.host.drain) => {}
+        () = server.end(&host, args.host.drain) => {}
         second = signals.next() => {
             host.cut_off();
             tracing::warn!(signal = second, "ended at once; calls in flight were cut off");
@@ -160,21 +156,6 @@ impl HostArgs {
             allow_hosts: self.allow_host.clone(),
             allow_origins: self.allow_origin.clone(),
         }
-    }
-}
-
-/// Lets no further call in and answers in flight go out, at most for `answers`, then ends the plugins. A call that still runs
-/// ends with its plugin, and its caller is told.
-pub(super) async fn drain(server: &Server, host: &Host, answers: Duration) {
-    host.close();
-    let until = Instant::now() + answers + PLUGINS;
-    let left = server.stop(answers).await;
-    if left > 0 {
-        tracing::warn!(left, after = ?answers, "still busy when the time for answers was over (--drain); what still runs is ended");
-    }
-    host.shutdown(until.saturating_duration_since(Instant::now())).await;
-    if left > 0 {
-        server.stop(LAST_WORDS).await;
     }
 }
 

@@ -28,7 +28,7 @@ struct Client {
 
 async fn client(home: &Path) -> Client {
     let options = Options::new(home.join("plugins"), home.join("state"));
-    std::fs::create_dir_all(&options.plugins).unwrap();
+    std::fs::create_dir_all(options.plugins.as_ref().unwrap()).unwrap();
     let host = Host::begin(options).await.unwrap();
     client_of(Mcp::new(host))
 }

@@ -21,9 +21,9 @@ pub struct Info {
     /// When it started.
     #[serde(serialize_with = "crate::telemetry::rfc3339")]
     pub started_at: SystemTime,
-    /// The folder of manifests.
-    #[serde(serialize_with = "crate::telemetry::path")]
-    pub plugins_dir: PathBuf,
+    /// The folder of manifests, if there is one.
+    #[serde(serialize_with = "crate::telemetry::path_opt")]
+    pub plugins_dir: Option<PathBuf>,
     /// The state folder.
     #[serde(serialize_with = "crate::telemetry::path")]
     pub state_dir: PathBuf,

@@ -1,6 +1,7 @@
 //! The host: all wiring is here, read top to bottom. It is also the one door for every edge.
 
 mod awaited;
+mod builder;
 mod calling;
 mod calls;
 mod catalog;
@@ -33,6 +34,7 @@ use wharf_core::catalog::Catalog;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::Manifest;
 
+pub use self::builder::Builder;
 use self::connections::Connections;
 pub use self::info::{Info, ReloadView};
 use self::links::Links;
@@ -148,7 +150,10 @@ impl Host {
         });
         let context = Context::of_process(&inner.options.state)
             .map_err(|error| StartError::Io { path: inner.options.state.clone(), error })?;
-        let ticks = Watcher::start(&inner.options.plugins, &tasks);
+        let ticks = match &inner.options.plugins {
+            Some(plugins) => Watcher::start(plugins, &tasks),
+            None => watch::channel(()).1,
+        };
         let registry = Registry::new(Arc::clone(&inner), context);
         tasks.spawn(tracing::info_span!(parent: None, "registry"), registry.run(asked, ticks));
         tasks.spawn(tracing::info_span!(parent: None, "catalog"), catalog::keep(Arc::clone(&inner)));

@@ -4,14 +4,15 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use wharf_core::PluginId;
+use wharf_core::id::BadPluginId;
 
 use crate::process::Level;
 
 /// What a host is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder of manifests.
-    pub plugins: PathBuf,
+    /// The folder of manifests. `None`: all plugins are those that the program registers.
+    pub plugins: Option<PathBuf>,
     /// The folder for what must survive a restart: token, logs, operators' switches.
     pub state: PathBuf,
     /// No surer containment of processes than this is used, though the machine may allow it.
@@ -28,16 +29,28 @@ impl Options {
     /// A host on these folders, with defaults for all else.
     #[must_use]
     pub fn new(plugins: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
-        Self { plugins: plugins.into(), state: state.into(), containment: None, max_calls: MAX_CALLS }
+        Self { plugins: Some(plugins.into()), ..Self::without_folder(state) }
+    }
+
+    /// A host whose plugins are those that the program registers.
+    pub(super) fn without_folder(state: impl Into<PathBuf>) -> Self {
+        Self { plugins: None, state: state.into(), containment: None, max_calls: MAX_CALLS }
     }
 }
 
 /// Why a plugin of the embedding program was not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RegisterError {
     /// The id is in use.
     #[error("there is a plugin {0:?} already; register it under another id")]
     Taken(PluginId),
+    /// The name is no id.
+    #[error(transparent)]
+    Id(#[from] BadPluginId),
+    /// The manifest is wrong; all its problems, as a terminal shows them.
+    #[error("the manifest cannot be used:\n{0}")]
+    Manifest(String),
     /// Nobody is there to run it.
     #[error("the host has ended")]
     Ended,
@@ -60,6 +73,9 @@ pub enum StartError {
     /// The program cannot start plugins.
     #[error(transparent)]
     NotInitialised(#[from] crate::process::NotInitialised),
+    /// A plugin of the program was not taken.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
 }
 
 /// Makes the state folder ours, readable by nobody else.

@@ -161,10 +161,10 @@ impl Registry {
 
     async fn read(&mut self) -> Result<ReloadView, Failure> {
         let (dir, context) = (self.inner.options.plugins.clone(), Arc::clone(&self.context));
-        let shown = dir.display().to_string();
+        let shown = dir.as_deref().map_or_else(String::new, |dir| dir.display().to_string());
         let (services, known) = (Arc::clone(&self.inner.services), self.known());
         let reading = self.inner.services.tasks.blocking(move || {
-            let reading = load_dir(&dir, &context);
+            let reading = dir.map_or_else(Reading::default, |dir| load_dir(&dir, &context));
             let new = reading.manifests.values().filter(|manifest| !known.contains(&manifest.id));
             let recalled = new.filter_map(|new| Some((new.id.clone(), services.memory.recall(new)?)));
             let recalled = recalled.collect();

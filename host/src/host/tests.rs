@@ -20,7 +20,7 @@ use crate::route::CallSpec;
 
 async fn host(home: &Path) -> Host {
     let options = Options::new(home.join("plugins"), home.join("state"));
-    std::fs::create_dir_all(&options.plugins).unwrap();
+    std::fs::create_dir_all(options.plugins.as_ref().unwrap()).unwrap();
     Host::begin(options).await.unwrap()
 }
 

@@ -267,7 +267,7 @@ async fn flood(scope: &dyn Scope) {
 /// A host with actors under these ids, all of them listed.
 pub(crate) async fn mcp(home: &Path, actors: &[(&str, &Arc<Actor>)]) -> Mcp {
     let options = Options::new(home.join("plugins"), home.join("state"));
-    std::fs::create_dir_all(&options.plugins).unwrap();
+    std::fs::create_dir_all(options.plugins.as_ref().unwrap()).unwrap();
     let host = Host::begin(options).await.unwrap();
     for (name, actor) in actors {
         let plugin: Arc<dyn Plugin> = Arc::new(Stage(Arc::clone(actor)));

@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod door;
 mod drain;
+mod end;
 mod facade;
 mod framing;
 mod guard;
@@ -29,6 +30,7 @@ mod taking;
 pub(crate) mod token;
 mod trace;
 
+pub(crate) use end::LAST_WORDS;
 pub use guard::AllowError;
 pub use listen::{Listening, Server};
 pub use settings::{ServeError, Settings};

@@ -22,6 +22,14 @@ pub struct Settings {
     pub allow_origins: Vec<String>,
 }
 
+impl Settings {
+    /// On this address and on the unix socket of the state folder, with the token asked for, and under loopback names only.
+    #[must_use]
+    pub fn new(listen: SocketAddr, state: impl Into<PathBuf>) -> Self {
+        Self { listen, state: state.into(), auth: true, allow_hosts: Vec::new(), allow_origins: Vec::new() }
+    }
+}
+
 /// Why the edge could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -31,6 +31,17 @@ pub fn path<S: Serializer>(path: &std::path::Path, to: S) -> Result<S::Ok, S::Er
 ///
 /// # Errors
 /// Those of the serializer.
+pub fn path_opt<S: Serializer>(path: &Option<std::path::PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(given) => self::path(given, to),
+        None => to.serialize_none(),
+    }
+}
+
+/// Likewise, `null` for none.
+///
+/// # Errors
+/// Those of the serializer.
 pub fn rfc3339_opt<S: Serializer>(at: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => rfc3339(at, to),

@@ -54,6 +54,13 @@ impl Manifest {
         Self::default().set("library", path.to_str().expect("a UTF-8 path")).quick()
     }
 
+    /// A manifest as it lies in a file.
+    #[allow(dead_code, reason = "only the tests of the examples use it")]
+    pub(crate) fn of_file(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        Self(toml::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}")))
+    }
+
     /// One more argument.
     pub(crate) fn arg(mut self, arg: impl Into<String>) -> Self {
         let args = self.0.entry("args").or_insert_with(|| Value::Array(Vec::new()));

@@ -60,6 +60,26 @@ impl Servers {
     }
 }
 
+/// The folder of an example, with what its npm pins name installed in it, as its README has people do.
+#[allow(dead_code, reason = "only the tests of the examples use it")]
+pub(crate) fn npm_example(name: &str) -> PathBuf {
+    let tests =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests").canonicalize().expect("the tests' folder");
+    let (folder, root) = (tests.join("../examples").join(name), tests.join(".deps"));
+    fs::create_dir_all(&root).expect("tests/.deps can be made");
+    let lock = File::create(root.join(format!("example-{name}.lock"))).expect("a lock file");
+    lock.lock().expect("the lock file can be locked");
+    let pins = fingerprint(&folder, &["package.json", "package-lock.json", ".npmrc"]);
+    let complete = folder.join(format!("node_modules/.complete-{pins:016x}"));
+    if !complete.exists() {
+        require("npm", "Node.js 20 or newer with npm", &["--version"]);
+        let ci = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+        run(Command::new("npm").args(ci).current_dir(&folder));
+        fs::write(complete, "").expect("the folder is writable");
+    }
+    folder
+}
+
 /// The folder of a set, built if it is not there.
 fn installed(name: &str, pins: &[&str], build: impl FnOnce(&Path, &Path)) -> PathBuf {
     let tests =

@@ -1,13 +1,13 @@
 //! A manifest after all checks: what the host launches from.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use wharf_plugin_api::Plugin;
 
 use super::audit::Audit;
+use super::embedded::{Embedded, Wrapper};
 use super::routing::{Balance, Breaker, Retry, Upgrade};
 use super::sandbox::Sandbox;
 use super::sections::{Dialect, EraChoice, Health, Isolation, Limits, Restart, Start, Stop, ToolFilter};
@@ -27,6 +27,8 @@ pub struct Manifest {
     pub description: Option<String>,
     /// What is launched or called.
     pub kind: Kind,
+    /// What the embedding program puts around it.
+    pub wrapper: Option<Wrapper>,
     /// Whether `/readyz` waits for it.
     pub required: bool,
     /// Whether it runs at all (an operator's `disable` is kept elsewhere).
@@ -134,24 +136,6 @@ pub struct Target {
     pub headers: Vec<(String, Template)>,
 }
 
-/// A plugin that the embedding program made. Here it is only carried; two are the same if they are one object.
-#[derive(Clone)]
-pub struct Embedded(pub Arc<dyn Plugin>);
-
-// === impl Embedded ===
-
-impl PartialEq for Embedded {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl fmt::Debug for Embedded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Embedded")
-    }
-}
-
 // === impl Manifest ===
 
 impl Manifest {
@@ -164,6 +148,7 @@ impl Manifest {
             path: PathBuf::from("(embedded)"),
             description: None,
             kind: Kind::Embedded(Embedded(plugin)),
+            wrapper: None,
             required: false,
             enabled: true,
             start: Start::default(),
@@ -191,6 +176,7 @@ impl Manifest {
     #[must_use]
     pub fn launches_otherwise(&self, other: &Self) -> bool {
         self.kind != other.kind
+            || self.wrapper != other.wrapper
             || self.era != other.era
             || self.stop != other.stop
             || self.sandbox != other.sandbox

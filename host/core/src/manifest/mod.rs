@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod checked;
 pub mod diff;
+pub mod embedded;
 pub mod env_file;
 pub mod file;
 pub mod globs;
@@ -19,6 +20,7 @@ pub mod variables;
 
 pub use audit::{Audit, ShownArguments};
 pub use checked::{Command, Kind, Manifest, PortChoice, Remote, Target};
+pub use embedded::{Embedded, Wrapper};
 pub use file::PluginFile;
 pub use routing::{Balance, Breaker, Lists, Rate, Retry, TargetFile, Upgrade, Way};
 pub use sandbox::{Fs, Net, Sandbox, Seccomp, Strictness, Tcp};

@@ -42,6 +42,7 @@ pub(super) fn assemble(
         path,
         description: file.description,
         kind: kind?,
+        wrapper: None,
         required: file.required,
         enabled: file.enabled,
         start: file.start,

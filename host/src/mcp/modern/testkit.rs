@@ -211,7 +211,7 @@ impl Kit {
     pub(crate) async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let options = Options::new(home.path().join("plugins"), home.path().join("state"));
-        std::fs::create_dir_all(&options.plugins).unwrap();
+        std::fs::create_dir_all(options.plugins.as_ref().unwrap()).unwrap();
         let host = Host::begin(options).await.unwrap();
         let all = r#"{"tools":{},"prompts":{},"resources":{"subscribe":true},"logging":{}}"#;
         let legacy = Scripted::new("2025-11-25", all);

@@ -1,5 +1,6 @@
 //! The plugins that a manifest can declare: a process that we launch, or a server that runs elsewhere. A native library is
-//! a process too: our own executable as its worker. One that the embedding program made is taken as it is.
+//! a process too: our own executable as its worker. One that the embedding program made is taken as it is, and it may put a
+//! wrapper of its own around any.
 
 mod denied;
 pub(super) mod doors;
@@ -11,6 +12,7 @@ pub(crate) mod origin;
 pub(super) mod places;
 mod remote;
 pub(super) mod verdicts;
+mod wrapped;
 
 use std::sync::Arc;
 
@@ -35,10 +37,14 @@ pub(crate) fn plugin(
         log: Arc::clone(&core.log),
         manifest: Arc::clone(manifest),
     };
-    match &manifest.kind {
+    let plugin: Arc<dyn Plugin> = match &manifest.kind {
         Kind::Command(command) => Arc::new(external::External { common, command: command.clone() }),
         Kind::Remote(remote) => Arc::new(remote::RemoteServer { common, remote: remote.clone() }),
         Kind::Embedded(embedded) => Arc::clone(&embedded.0),
+    };
+    match &manifest.wrapper {
+        Some(wrapper) => Arc::new(wrapped::Wrapped::new(plugin, wrapper)),
+        None => plugin,
     }
 }
 
