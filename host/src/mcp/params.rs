@@ -17,7 +17,8 @@ use crate::route::durable;
 #[derive(Clone, Debug)]
 pub(crate) struct Params {
     raw: Arc<RawValue>,
-    looked: Looked,
+    /// Not in place: params are handed on often.
+    looked: Arc<Looked>,
 }
 
 /// What was found in params. Good for them and their copies.
@@ -115,12 +116,12 @@ impl Looked {
 impl Params {
     /// Params that were looked through already.
     pub(super) fn looked_through(raw: Arc<RawValue>, looked: Looked) -> Self {
-        Self { raw, looked }
+        Self { raw, looked: Arc::new(looked) }
     }
 
     /// They, and what was found in them.
     pub(super) fn looked(&self) -> (&RawValue, Looked) {
-        (&self.raw, self.looked)
+        (&self.raw, *self.looked)
     }
 
     pub(crate) fn raw(&self) -> &Arc<RawValue> {
@@ -177,7 +178,7 @@ impl Params {
 impl From<Arc<RawValue>> for Params {
     fn from(raw: Arc<RawValue>) -> Self {
         let looked = Looked::at(&raw);
-        Self { raw, looked }
+        Self::looked_through(raw, looked)
     }
 }
 

@@ -190,7 +190,7 @@ mod tests {
     fn read(unwrapped: Result<Unwrapped, String>) -> Result<serde_json::Value, String> {
         match unwrapped? {
             Unwrapped::Value(json) => Ok(serde_json::from_slice(&json).unwrap()),
-            other => Err(format!("{other:?}")),
+            other @ (Unwrapped::ToolError(_) | Unwrapped::InputRequired) => Err(format!("{other:?}")),
         }
     }
 
