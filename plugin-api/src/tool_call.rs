@@ -12,7 +12,8 @@ use crate::jsonrpc::Request;
 pub struct ToolCall {
     /// The tool.
     pub name: String,
-    /// Its arguments.
+    /// Its arguments; null for none, which are not written: a plugin may refuse a null.
+    #[serde(skip_serializing_if = "Value::is_null")]
     pub arguments: Value,
     /// All else, `_meta` for one, which is passed on as it came.
     #[serde(flatten)]
@@ -57,6 +58,16 @@ mod tests {
         assert_eq!(request.method, "tools/call");
         let sent: serde_json::Value = serde_json::from_str(request.params.unwrap().get()).unwrap();
         assert_eq!(sent, json!({"name": "b", "arguments": {"y": 2}, "_meta": {"trace": "t"}, "later": true}));
+    }
+
+    #[test]
+    fn a_call_without_arguments_gets_none() {
+        let params = json!({"name": "a", "_meta": {"trace": "t"}});
+        let call = ToolCall::of(&Request::new(ToolCall::METHOD, &params).unwrap());
+        assert!(call.arguments.is_null());
+        let sent: serde_json::Value =
+            serde_json::from_str(Request::from(call).params.unwrap().get()).unwrap();
+        assert_eq!(sent, params);
     }
 
     #[test]

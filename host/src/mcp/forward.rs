@@ -193,7 +193,8 @@ async fn tool(host: &Host, face: &Face, params: Option<Params>) -> Result<Way, R
         (None, Face::Plugin(plugin)) => {
             let found = host.tool(plugin.as_str(), &name).await;
             found.map_err(|failure| failure::error(&host.turned_away(plugin.as_str(), CALL, failure)))?;
-            (plugin.clone(), Named::Own(name.into_owned()))
+            // It was on its way, and is listed by now.
+            offered().unwrap_or_else(|| (plugin.clone(), Named::Own(name.clone().into_owned())))
         }
         (None, Face::All | Face::Group(_)) => {
             expected(host, face, &name).await?;
@@ -304,7 +305,8 @@ async fn expected(host: &Host, face: &Face, name: &str) -> Result<(), RpcError> 
 }
 
 fn replaced(params: Option<Params>, key: &str, from: &str, to: &str) -> Option<Params> {
-    if from == to {
+    // One that stands twice is changed at both places: the plugin could read the other.
+    if from == to && params.as_ref().is_none_or(Params::is_plain) {
         return params;
     }
     let value = to_raw_value(to).ok()?;

@@ -136,6 +136,11 @@ impl Params {
         self.looked.members.has(member as usize)
     }
 
+    /// Whether every reader finds the same members.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.looked.members.is_plain()
+    }
+
     /// A member that must be a string.
     ///
     /// # Errors

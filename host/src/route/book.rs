@@ -128,11 +128,13 @@ impl Book {
         let mut earlier: Vec<&RecoveredCall> = self.earlier.values().collect();
         earlier.sort_by(|a, b| (b.sent_at, &b.call).cmp(&(a.sent_at, &a.call)));
         let of_plugin = |plugin: &str| wanted.plugin.as_deref().is_none_or(|wanted| wanted == plugin);
-        let own = own.iter().filter(|call| of_plugin(call.about.plugin.as_str()));
+        let of_outcome = |outcome: &str| wanted.outcome.as_deref().is_none_or(|wanted| wanted == outcome);
+        // What is not shown is not looked at: to show a call may mean to hash what it was asked with.
+        let own =
+            own.iter().filter(|call| of_plugin(call.about.plugin.as_str()) && of_outcome(call.outcome()));
         let earlier = earlier.into_iter().filter(|call| of_plugin(&call.plugin));
         own.map(|call| CallView::of(call, Shown::InBrief))
-            .chain(earlier.map(CallView::recovered))
-            .filter(|view| wanted.outcome.as_deref().is_none_or(|outcome| outcome == view.outcome))
+            .chain(earlier.map(CallView::recovered).filter(|view| of_outcome(view.outcome)))
             .take(limit)
             .collect()
     }

@@ -36,7 +36,11 @@ fn named(params: &Arc<RawValue>, name: &str) -> Result<Arc<RawValue>, serde_json
     let name = serde_json::value::to_raw_value(name)?;
     // Told without parsing where it is another one, as on every face of several plugins.
     let may_be = memmem::find(params.get().as_bytes(), name.get().as_bytes()).is_some();
-    if may_be && splice::field(params, "name").is_some_and(|given| given.get() == name.get()) {
+    // One that stands twice is changed at both places: the plugin could read the other.
+    if may_be
+        && let Some([Some(given)]) = splice::plain_fields(params, ["name"])
+        && given.get() == name.get()
+    {
         return Ok(Arc::clone(params));
     }
     Ok(splice::with_field(params, "name", &name).map_or_else(|| Arc::clone(params), Into::into))
@@ -70,6 +74,10 @@ mod tests {
         assert_eq!(built.get(), sent.replace("offered", "own"));
         let same = build(&spec, Some("offered"), None).unwrap().params.unwrap();
         assert_eq!(same.get(), sent);
+        let twice = raw(r#"{"name":"other","name":"own"}"#);
+        let spec = CallSpec { payload: Payload::Params(Some(twice)), ..spec };
+        let built = build(&spec, Some("own"), None).unwrap().params.unwrap();
+        assert_eq!(built.get(), r#"{"name":"own","name":"own"}"#, "a plugin may read either");
     }
 
     #[test]

@@ -181,6 +181,11 @@ impl CallTrace {
         progress
     }
 
+    /// How it ended, or that it has not.
+    pub(super) fn outcome(&self) -> &'static str {
+        self.progress().end.as_ref().map_or("running", |end| end.outcome.as_str())
+    }
+
     /// Whether a byte of it was handed to a plugin, at any attempt.
     pub(super) fn was_handed_over(&self) -> bool {
         self.handed_over.load(Ordering::Acquire)

@@ -27,8 +27,16 @@ pub(super) async fn examine(args: &Args, state: &Path, info: Option<&Info>, repo
     if info.is_none() {
         free("listen", &args.listen.to_string(), args.listen, report);
     }
-    let folder = args.plugins.as_deref().or_else(|| info.map(|info| info.plugins_dir.as_path()));
-    manifests(folder.unwrap_or(Path::new(FOLDER)), state, info.is_some(), report);
+    match folder(args.plugins.as_deref(), info) {
+        Some(folder) => manifests(folder, state, info.is_some(), report),
+        None => report.skipped("manifests", "-", "the host has no folder of manifests; --plugins names one"),
+    }
+}
+
+/// The folder to look at: the named one, else that of the running host, which may have none.
+fn folder<'a>(named: Option<&'a Path>, info: Option<&'a Info>) -> Option<&'a Path> {
+    let of_host = || info.map_or(Some(Path::new(FOLDER)), |info| info.plugins_dir.as_deref());
+    named.or_else(of_host)
 }
 
 fn machine(containment: &str, lacks: &[String], report: &mut Report) {
@@ -141,14 +149,35 @@ fn free(check: &'static str, subject: &str, address: SocketAddr, report: &mut Re
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
+    use serde_json::{Value, json};
+
+    use super::super::Info;
     use super::super::report::{Grade, Report};
-    use super::{free, machine, manifests, state_folder};
+    use super::{folder, free, machine, manifests, state_folder};
+
+    #[test]
+    fn a_host_without_a_folder_has_none_to_look_at() {
+        let info = |plugins: Value| -> Info {
+            let machine = json!({"containment": "subreaper", "lacks": []});
+            let journal = json!({"state": "off", "detail": null});
+            let info =
+                json!({"version": "1", "plugins_dir": plugins, "machine": machine, "journal": journal});
+            serde_json::from_value(info).unwrap()
+        };
+        let (with, without) = (info("/p".into()), info(Value::Null));
+        let named = Path::new("/named");
+        assert_eq!(folder(None, Some(&without)), None, "not that of the working directory");
+        assert_eq!(folder(Some(named), Some(&without)), Some(named));
+        assert_eq!(folder(None, Some(&with)), Some(Path::new("/p")));
+        assert_eq!(folder(None, None), Some(Path::new("plugins")));
+    }
 
     #[test]
     fn a_token_that_others_can_read_and_a_state_that_is_no_folder_are_told() {
         let dir = tempfile::tempdir().unwrap();
-        let grades = |state: &std::path::Path| {
+        let grades = |state: &Path| {
             let mut report = Report::default();
             state_folder(state, &mut report);
             report.all().into_iter().map(|(check, _, grade)| (check, grade)).collect::<Vec<_>>()

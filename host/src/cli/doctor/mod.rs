@@ -52,7 +52,8 @@ pub(super) struct Args {
 #[derive(Debug, Deserialize)]
 struct Info {
     version: String,
-    plugins_dir: PathBuf,
+    /// None for a host within another program that was given none.
+    plugins_dir: Option<PathBuf>,
     machine: Machine,
     journal: Journal,
 }

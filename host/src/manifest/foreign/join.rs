@@ -55,7 +55,13 @@ pub(super) fn join(id: PluginId, mut parts: Vec<Part>) -> Checked {
         good.retain(|(_, _, manifest)| manifest.enabled);
     }
     let best = good.iter().min_by_key(|(_, _, manifest)| priority(manifest));
-    let Some((first, _, best)) = best.cloned() else { return Checked { id, manifest: None, problems } };
+    let Some((first, _, mut best)) = best.cloned() else { return Checked { id, manifest: None, problems } };
+    // One that was written counts, wherever it stands: the id is what an entry without one has.
+    if best.namespace == id.as_str()
+        && let Some((_, _, other)) = good.iter().find(|(_, _, other)| other.namespace != id.as_str())
+    {
+        best.namespace.clone_from(&other.namespace);
+    }
     for (name, note, manifest) in &good {
         let other: Vec<_> =
             ONCE.iter().filter(|(_, same)| !same(&best, manifest)).map(|(key, _)| *key).collect();

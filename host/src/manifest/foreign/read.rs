@@ -41,8 +41,8 @@ pub(crate) fn read(
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     report.loose.extend(servers.remarks.into_iter().map(|remark| remark.into_problem(source)));
     let shared = overlay(&mut report, &stem);
-    // The name that has taken an id, and where its plugin is.
-    let mut seen: BTreeMap<PluginId, (String, usize)> = BTreeMap::new();
+    // The name that has taken an id, and where its plugin is if others may join it.
+    let mut seen: BTreeMap<PluginId, (String, Option<usize>)> = BTreeMap::new();
     let mut plugins: Vec<(PluginId, Vec<Part>)> = Vec::new();
     for entry in servers.entries {
         let name = entry.shares.as_ref().unwrap_or(&entry.name).clone();
@@ -53,20 +53,21 @@ pub(crate) fn read(
             continue;
         };
         let taken = seen.get(&id).cloned();
-        let joins = taken.as_ref().filter(|(other, _)| entry.shares.is_some() && *other == name);
-        let clash = taken.as_ref().filter(|_| joins.is_none()).map(|(other, _)| {
+        // Both must share: whether they join must not depend on which stands first.
+        let shares = entry.shares.is_some();
+        let at = taken.as_ref().filter(|(other, _)| shares && *other == name).and_then(|(_, at)| *at);
+        let clash = taken.as_ref().filter(|_| at.is_none()).map(|(other, _)| {
             reader.about(&entry, format!("{name:?} and {other:?} both become the id {id}"))
         });
         let own = if id.as_str() == stem { None } else { overlay(&mut report, id.as_str()) };
         let of_shared =
             shared.as_ref().and_then(|(source, root)| Some((source.clone(), root.get(id.as_str())?.clone())));
-        let at = joins.map(|(_, at)| *at);
         let mut part = reader.part(entry, &id, of_shared.or(own));
         part.problems.splice(0..0, clash);
         if let Some((_, parts)) = at.and_then(|at| plugins.get_mut(at)) {
             parts.push(part);
         } else {
-            seen.insert(id.clone(), (name, plugins.len()));
+            seen.insert(id.clone(), (name, shares.then_some(plugins.len())));
             plugins.push((id, vec![part]));
         }
     }

@@ -70,13 +70,10 @@ fn foreign(entry: &Entry, table: &str, defaults: Option<&Node>) -> Foreign {
         spot: entry.key_spot,
         pointer,
         root: Err("a server of this file must be a table with a `url`"),
-        shares: None,
+        shares: shares(entry),
         remarks: Vec::new(),
     };
     let Some(keys) = entry.node.table().filter(|_| entry.node.get("url").is_some()) else { return out };
-    // An empty namespace is shared by nobody: it says that the tools keep their names.
-    out.shares =
-        entry.node.get("namespace").and_then(Node::str).filter(|name| !name.is_empty()).map(str::to_owned);
     let mut root = Node::new(Value::Table(Vec::new()), entry.node.spot);
     if let Some(defaults) = defaults {
         let spot = root.spot;
@@ -93,6 +90,13 @@ fn foreign(entry: &Entry, table: &str, defaults: Option<&Node>) -> Foreign {
     }
     out.root = Ok(root);
     out
+}
+
+/// The namespace, which is the server's name unless it says another. An empty one is shared by nobody: it says that the
+/// tools keep their names.
+fn shares(entry: &Entry) -> Option<String> {
+    let name = entry.node.get("namespace").and_then(Node::str).unwrap_or(&entry.key);
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 struct Made<'a> {

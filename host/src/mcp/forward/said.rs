@@ -51,7 +51,8 @@ impl<'a> Said<'a> {
     pub(super) fn for_plugin(&self, name: Option<&str>) -> Option<Box<RawValue>> {
         let params = self.0?;
         let bare = if params.has_hop() { self.without_hop() } else { None };
-        let given = || params.text(Member::Name).ok();
+        // One that stands twice is changed at both places: the plugin could read the other.
+        let given = || params.text(Member::Name).ok().filter(|_| params.is_plain());
         let name =
             name.filter(|name| given().as_deref() != Some(name)).and_then(|name| to_raw_value(name).ok());
         match (bare, name) {

@@ -70,6 +70,10 @@ fn a_tools_name_is_changed_together_with_what_else_is() {
         Some(r#"{"name":"t","_meta":{"a":1}}"#)
     );
     assert_eq!(named(r#"{"name":"t","_meta":{"v/k":1}}"#, "t"), None, "it is this one");
+    for meta in [r#""v/k":1"#, hop] {
+        let twice = named(&format!(r#"{{"name":"other","name":"t","_meta":{{{meta}}}}}"#), "t").unwrap();
+        assert!(twice.starts_with(r#"{"name":"t","name":"t","#), "a plugin may read either: {twice}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::wait::waitpid;
@@ -20,10 +20,11 @@ use crate::process::probe::{Namespace, Probe, Tried};
 pub(in crate::process) fn run() -> ! {
     let (plain, user) = (Entering::begin(Level::PidNamespace), Entering::begin(Level::UserPidNamespace));
     let subreaper = Trying::begin(|| Ok(nix::sys::prctl::set_child_subreaper(true)?));
+    let until = Instant::now() + PATIENCE;
     let probe = Probe {
-        plain: plain.end(),
-        user: user.end(),
-        subreaper: subreaper.end(),
+        plain: plain.end(until),
+        user: user.end(until),
+        subreaper: subreaper.end(until),
         // The control groups are the host's to make: it tries them itself.
         cgroup_kill: Err("not tried".to_owned()),
         cgroups: Cgroups::default(),
@@ -54,9 +55,9 @@ impl Entering {
         }
     }
 
-    fn end(self) -> Namespace {
-        let made = self.made.end();
-        let if_made = |tried: Trying| match (&made, tried.end()) {
+    fn end(self, until: Instant) -> Namespace {
+        let made = self.made.end(until);
+        let if_made = |tried: Trying| match (&made, tried.end(until)) {
             (Ok(()), tried) => tried,
             (Err(why), _) => Err(why.clone()),
         };
@@ -69,13 +70,14 @@ impl Entering {
 fn inside(level: Level, network: bool, what: fn() -> io::Result<()>) -> Trying {
     Trying::begin(move || {
         enter::namespaces(level, network)?;
-        Trying::begin(what).end().map_err(io::Error::other)
+        ended(forked(what)).map_err(io::Error::other)
     })
 }
 
-/// How often something is tried again that lacked a process, and how long is waited before: what is tried beside it ends within
-/// milliseconds, and lets go of its own.
-const AGAIN: (u32, Duration) = (50, Duration::from_millis(20));
+/// How long what lacked a process is tried again, and how long is waited before: what is tried beside it ends within
+/// milliseconds, and lets go of its own. Who waits for the probe waits for this at most once.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Something that is done in a fork, since it cannot be undone.
 struct Trying {
@@ -88,25 +90,26 @@ impl Trying {
         Self { begun: forked(&what), what: Box::new(what) }
     }
 
-    fn end(self) -> Tried {
-        let (most, pause) = AGAIN;
-        let again = || {
-            std::thread::sleep(pause);
-            ended(forked(&self.what))
-        };
-        unless_short_of_processes(ended(self.begun), most, again)
+    fn end(self, until: Instant) -> Tried {
+        unless_short_of_processes(ended(self.begun), || {
+            (Instant::now() < until).then(|| {
+                std::thread::sleep(PAUSE);
+                ended(forked(&self.what))
+            })
+        })
     }
 }
 
-/// Tries again what failed because the user may have no more processes: that says nothing of what was tried.
-fn unless_short_of_processes(first: Tried, most: u32, mut again: impl FnMut() -> Tried) -> Tried {
+/// Tries again what failed because the user may have no more processes, as often as `again` does: that says nothing of what was
+/// tried.
+fn unless_short_of_processes(first: Tried, mut again: impl FnMut() -> Option<Tried>) -> Tried {
     let short = io::Error::from_raw_os_error(libc::EAGAIN).to_string();
     let mut tried = first;
-    for _ in 0..most {
-        if !tried.as_ref().is_err_and(|why| why.contains(&short)) {
-            break;
+    while tried.as_ref().is_err_and(|why| why.contains(&short)) {
+        match again() {
+            Some(next) => tried = next,
+            None => break,
         }
-        tried = again();
     }
     tried
 }
@@ -181,19 +184,19 @@ mod tests {
     fn want_of_processes_is_no_verdict() {
         let short = || Err(io::Error::from_raw_os_error(libc::EAGAIN).to_string());
         let mut left = 3;
-        let freed = unless_short_of_processes(short(), 50, || {
+        let freed = unless_short_of_processes(short(), || {
             left -= 1;
-            if left == 0 { Ok(()) } else { short() }
+            Some(if left == 0 { Ok(()) } else { short() })
         });
         assert_eq!((freed, left), (Ok(()), 0));
         let mut tries = 0;
-        let never = unless_short_of_processes(short(), 50, || {
+        let never = unless_short_of_processes(short(), || {
             tries += 1;
-            short()
+            (tries < 5).then(short)
         });
-        assert!(never.is_err() && tries == 50, "{tries}");
+        assert!(never.is_err() && tries == 5, "{tries}");
         let other = io::Error::from_raw_os_error(libc::EPERM).to_string();
-        let refused = unless_short_of_processes(Err(other.clone()), 50, || panic!("it has its verdict"));
+        let refused = unless_short_of_processes(Err(other.clone()), || panic!("it has its verdict"));
         assert_eq!(refused, Err(other));
     }
 }

@@ -217,6 +217,39 @@ fn two_namespaces_with_one_id_are_told_and_an_empty_one_is_shared_by_nobody() {
 }
 
 #[test]
+fn a_server_named_as_a_namespace_is_of_it_in_either_order() {
+    let named = "GitHub: {url: http://a/mcp}\n";
+    let other = "b: {url: http://b/mcp, namespace: GitHub}\n";
+    for (text, targets) in [
+        (format!("{named}{other}"), ["http://a/mcp", "http://b/mcp"]),
+        (format!("{other}{named}"), ["http://b/mcp", "http://a/mcp"]),
+    ] {
+        let report = read(&text);
+        assert_eq!(told(&report), [], "{text}");
+        assert_eq!(report.plugins.len(), 1, "{text}");
+        let m = manifest(&report, "github");
+        assert_eq!(
+            (urls(m), m.namespace.as_str()),
+            (targets.map(str::to_owned).to_vec(), "GitHub"),
+            "{text}"
+        );
+    }
+    // One that is wrong is left out, and one with an empty namespace shares its name with nobody.
+    let wrong = "GitHub: {priority: 1}\n";
+    let alone = "GitHub: {url: http://a/mcp, namespace: ''}\n";
+    for text in [format!("{wrong}{other}"), format!("{other}{wrong}")] {
+        let text = format!("servers:\n  {}", text.trim_end().replace('\n', "\n  "));
+        let report = read(&text);
+        assert_eq!(urls(manifest(&report, "github")), ["http://b/mcp"], "{text}");
+        assert!(report.has_errors(), "{text}");
+    }
+    for text in [format!("{alone}{other}"), format!("{other}{alone}")] {
+        let report = read(&text);
+        assert!(told(&report).iter().any(|(_, _, why)| why.contains("both become the id github")), "{text}");
+    }
+}
+
+#[test]
 fn a_manifest_of_ours_is_none_of_these() {
     for text in
         ["env: {url: x}\nhealth: {interval: 5s}\n", "url: http://a/mcp\nheaders: {url: x}\n", "comand: x\n"]
