@@ -1,9 +1,12 @@
-"""What a call costs, by the table in `prices.toml`."""
+"""What a call costs, by the table in `prices.json`: the models of each provider and their prices, in US dollars per million
+tokens, as the providers published them; `id` is the name that AWS has for a model. Prices change: compare with your bill. A
+model that is not in the table works too, and its calls cost `null`.
+"""
 
-import tomllib
+import json
 from pathlib import Path
 
-PRICES = tomllib.loads(Path(__file__).with_name("prices.toml").read_text())
+PRICES = json.loads(Path(__file__).with_name("prices.json").read_text())
 
 
 def known_models(provider: str) -> list[str]:

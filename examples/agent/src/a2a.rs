@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::chain;
 use crate::mcp::{Outcome, Server};
 use crate::net;
-use crate::tools::{Tool, own_name};
+use crate::tools::{Allowed, Tool, own_name};
 
 /// The name of the model's tool.
 pub const TOOL: &str = "send_to_agent";
@@ -18,6 +18,9 @@ const LOOK_UP: &str = "get_agent";
 
 /// Where a registry's record of an agent has its address.
 const ADDRESS: [&str; 4] = ["agent_url", "url", "endpoint", "api_url"];
+
+/// The longest answer of an agent, in bytes.
+const LONGEST: usize = 1 << 20;
 
 /// JSON-RPC's "no such method".
 const NO_METHOD: i64 = -32601;
@@ -44,13 +47,18 @@ pub fn tool() -> Tool {
 }
 
 impl Neighbours {
-    /// Looks the agent up, sends it the message and waits for the answer.
-    pub async fn send(&self, registry: &Server, arguments: &Map<String, Value>) -> Outcome {
+    /// Looks the agent up with a tool that may be used, sends it the message and waits for the answer.
+    pub async fn send(
+        &self,
+        registry: &Server,
+        allowed: &Allowed,
+        arguments: &Map<String, Value>,
+    ) -> Outcome {
         let text = |key: &str| arguments.get(key).and_then(Value::as_str);
         let (Some(agent), Some(message)) = (text("agent_id"), text("message")) else {
             return Outcome::failure("agent_id and message are needed, both texts");
         };
-        let answer = match address(registry, agent).await {
+        let answer = match address(registry, allowed, agent).await {
             Ok(url) => {
                 self.ask(&url, message).await.map_err(|cause| format!("agent {agent} at {url}: {cause}"))
             }
@@ -99,18 +107,42 @@ impl Neighbours {
         if !status.is_success() {
             return Err(format!("it answered {status}"));
         }
-        answer.json().await.map_err(|error| chain(&error))
+        read(answer).await
+    }
+}
+
+/// The body of an answer, which another agent makes as long as it likes.
+async fn read(mut answer: reqwest::Response) -> Result<Value, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error))? {
+        if body.len() + chunk.len() > LONGEST {
+            return Err(format!("its answer is longer than {LONGEST} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).map_err(|error| format!("its answer is no JSON: {error}"))
+}
+
+/// The tool that tells where an agent is: the one that may be used.
+fn look_up<'a>(tools: &'a [Tool], allowed: &Allowed) -> Result<&'a str, String> {
+    let names = tools.iter().map(|tool| tool.name.as_str());
+    let found: Vec<&'a str> = names.filter(|name| own_name(name) == LOOK_UP && allowed.has(name)).collect();
+    match found.as_slice() {
+        [] => Err(format!("no server that may be used has a tool {LOOK_UP}, so agents cannot be found")),
+        [one] => Ok(*one),
+        several => Err(format!(
+            "there are several registries of agents, with {}: the user must allow the namespace of one only",
+            several.join(" and ")
+        )),
     }
 }
 
 /// Asks the registry where an agent is.
-async fn address(registry: &Server, agent: &str) -> Result<String, String> {
-    let found = registry.tools().iter().find(|tool| own_name(&tool.name) == LOOK_UP);
-    let look_up =
-        found.ok_or_else(|| format!("no server has a tool {LOOK_UP}, so agents cannot be found"))?;
+async fn address(registry: &Server, allowed: &Allowed, agent: &str) -> Result<String, String> {
+    let look_up = look_up(registry.tools(), allowed)?;
     let mut arguments = Map::new();
     arguments.insert("agent_id".to_owned(), agent.into());
-    let Outcome { failed, result } = registry.call(&look_up.name, arguments).await;
+    let Outcome { failed, result } = registry.call(look_up, arguments).await;
     let record = result.get("agent").unwrap_or(&result);
     let url = ADDRESS.iter().find_map(|key| record.get(key).and_then(Value::as_str));
     match url {
@@ -144,4 +176,35 @@ fn texts(result: &Value) -> Vec<&str> {
     }
     let all = lists.into_iter().filter_map(Value::as_array).flatten();
     all.filter_map(|part| part.get("text").and_then(Value::as_str)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Allowed, Tool, look_up};
+
+    fn tools(names: &[&str]) -> Vec<Tool> {
+        let tool = |name: &&str| Tool {
+            name: (*name).to_owned(),
+            description: String::new(),
+            schema: json!({ "type": "object" }),
+        };
+        names.iter().map(tool).collect()
+    }
+
+    #[test]
+    fn an_agent_is_looked_up_in_the_one_registry_that_may_be_used() {
+        let all = Allowed::default();
+        let only_b = Allowed::only(["b".to_owned()]);
+        let both = tools(&["a__get_agent", "b__get_agent", "b__list_agents"]);
+        assert_eq!(look_up(&both, &only_b), Ok("b__get_agent"));
+        assert_eq!(look_up(&tools(&["list_agents", "get_agent"]), &all), Ok("get_agent"));
+        let several = look_up(&both, &all).expect_err("it is not known which is meant");
+        assert!(several.contains("a__get_agent and b__get_agent"), "{several}");
+        for (tools, allowed) in [(tools(&["a__get_agent"]), &only_b), (tools(&["a__list_agents"]), &all)] {
+            let none = look_up(&tools, allowed).expect_err("there is none");
+            assert!(none.contains("agents cannot be found"), "{none}");
+        }
+    }
 }

@@ -112,7 +112,9 @@ impl Agent {
             }
         };
         match &self.neighbours {
-            Some(neighbours) if call.tool == a2a::TOOL => neighbours.send(&self.server, &arguments).await,
+            Some(neighbours) if call.tool == a2a::TOOL => {
+                neighbours.send(&self.server, &self.allowed, &arguments).await
+            }
             _ if !self.allowed.has(&call.tool) => {
                 Outcome::failure(format!("{} is in a namespace that the user did not allow", call.tool))
             }

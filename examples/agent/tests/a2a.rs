@@ -72,4 +72,10 @@ async fn what_goes_wrong_is_told() {
     assert!(neighbours.ask("file:///etc/passwd", "x").await.unwrap_err().contains("neither http://"));
     let fake = Fake::start(vec![Answer::status(503, json!({}))]).await;
     assert!(neighbours.ask(&fake.url, "x").await.unwrap_err().contains("503"));
+    let fake = Fake::start(vec![Answer::text("hello")]).await;
+    assert!(neighbours.ask(&fake.url, "x").await.unwrap_err().contains("no JSON"));
+    let long = json!({ "parts": [{ "text": "x".repeat(1 << 20) }] });
+    assert!(ask(vec![result(long)]).await.0.unwrap_err().contains("longer than 1048576 bytes"));
+    let fits = json!({ "parts": [{ "text": "x".repeat((1 << 20) - 100) }] });
+    assert_eq!(ask(vec![result(fits)]).await.0.unwrap().len(), (1 << 20) - 100);
 }

@@ -62,7 +62,11 @@ async def execute_analysis_script(script_path: str, log_data_path: str) -> str:
     for path in (script, data):
         if not path.is_file():
             raise ValueError(f"there is no file {path}: save it there first")
+    if script.suffix != ".py":
+        raise ValueError(f"script_path {script_path!r} does not end in .py: save the script under a name that does")
     results = script.with_suffix(".out")
+    if results.resolve() == data:
+        raise ValueError(f"{data.name} is where the output of {script.name} goes: save the data under another name")
     with results.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", script, data),
@@ -79,7 +83,7 @@ async def execute_analysis_script(script_path: str, log_data_path: str) -> str:
             raise ValueError(f"{script.name} did not end within {SCRIPT_SECONDS} s and was stopped") from None
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+                os.killpg(process.pid, signal.SIGKILL)  # its process group; what left that ends with the plugin
     with results.open("rb") as output:
         text = output.read(OUTPUT_BYTES).decode(errors="replace")
     if exit_code:

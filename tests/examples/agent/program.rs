@@ -169,8 +169,8 @@ fn listen_to(mut pipe: impl Read + Send + 'static) -> Heard {
     heard
 }
 
-/// The agent's executable.
-async fn program() -> &'static Path {
+/// The agent's executable, built if it was not.
+pub(crate) async fn program() -> &'static Path {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let build = async || tokio::task::spawn_blocking(build).await.expect("the agent can be built");
     BUILT.get_or_init(build).await

@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::agent::program::program;
 
 /// The tools that the scenario calls, in this order.
 const SCENARIO: [&str; 12] = [
@@ -24,7 +25,8 @@ const SCENARIO: [&str; 12] = [
 
 #[tokio::test]
 async fn the_scenario_ends_with_a_resolution_whatever_the_fault_is() {
-    the_agent_is_built();
+    // Without a bound on the time: it may take minutes at first.
+    program().await;
     for (seed, service, cause, action) in [
         ("3", "payments", "connection pool exhausted", "increase_pool_size"),
         ("4", "inventory", "memory leak", "restart_service"),
@@ -82,13 +84,6 @@ async fn the_audit_trail_is_whole(host: &TestHost) {
         let whole = host.get(&path).await.expect(200);
         assert_eq!(whole["attempts"].as_array().map(Vec::len), Some(1), "{whole}");
     }
-}
-
-/// Without a bound on the time: it may take minutes at first.
-fn the_agent_is_built() {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "-q", "-p", "wharf-agent"]).current_dir(examples());
-    assert!(cargo.stdin(Stdio::null()).status().expect("cargo runs").success(), "the agent does not build");
 }
 
 fn run(base: &str, state: &std::path::Path) -> Output {

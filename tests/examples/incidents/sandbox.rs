@@ -48,6 +48,25 @@ async fn the_tool_takes_no_path_outside_of_its_folder() {
     assert!(said.contains("Traceback") && said.contains("KeyError: 'level'"), "{said}");
 }
 
+#[tokio::test]
+async fn what_a_script_reads_is_not_lost_to_what_it_says() {
+    let host = with_sandbox(true).await;
+    fetch(&host).await;
+    let logs = "INC-0001-logs.json";
+    save(&host, "count.py", "import json, sys\nprint(len(json.load(open(sys.argv[1]))))").await;
+    ask(&host, RUN, run("count.py", logs)).await;
+    let results = host.state().join("data/log-analytics/count.out");
+    // Each would empty a file before it is read: the script itself, and its data.
+    for (arguments, remedy) in [
+        (run("count.out", logs), "does not end in .py"),
+        (run("count.py", "count.out"), "save the data under another name"),
+    ] {
+        let said = refused(&host, RUN, arguments).await;
+        assert!(said.contains(remedy), "{remedy}: {said}");
+        assert_eq!(fs::read_to_string(&results).unwrap(), "1200\n");
+    }
+}
+
 /// Each way out is tried with the manifest as it is, and, to see that it is a way at all, without its sandbox.
 #[tokio::test]
 async fn a_script_that_tries_to_leave_is_held_by_the_sandbox() {

@@ -54,7 +54,7 @@ fn python() -> Option<PathBuf> {
     if runs.is_ok_and(|output| output.status.success()) {
         return Some(sdk);
     }
-    eprintln!("SKIPPED: the claude program of the Claude Agent SDK does not run here ({claude:?})");
+    skipped(&format!("the claude program of the Claude Agent SDK does not run here ({claude:?})"));
     None
 }
 

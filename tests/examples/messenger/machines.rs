@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::checkout::{lay, manifest, mock_reply};
+use crate::skipped;
 use crate::support::command::on;
 use crate::support::host::Setup;
 use crate::support::{TestHost, eventually};
@@ -81,9 +82,7 @@ async fn on_two_machines() {
         they_talk(setup_a, setup_b).await;
         drop((one, two));
     } else {
-        eprintln!(
-            "SKIPPED: this machine allows no network namespaces with a cable; two loopback addresses instead"
-        );
+        skipped("this machine allows no network namespaces with a cable; two loopback addresses instead");
         let port = super::checkout::free_port();
         let moved = manifest("server-b.toml").replace("8000", &port.to_string());
         let moved = moved.replace("127.0.0.1", "127.0.0.3");

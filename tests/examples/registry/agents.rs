@@ -10,9 +10,10 @@ use super::outside::{TOKEN, server, told};
 use super::plugin::value;
 use super::running::Running;
 use super::setup::{example, ids, packages, with};
+use crate::agent::program::program;
 use crate::support::host::Setup;
 use crate::support::mockproc::free_port;
-use crate::support::{PATIENCE, TestHost, built};
+use crate::support::{PATIENCE, TestHost};
 
 /// Starts one of the two agents, which registers itself at this endpoint.
 async fn agent(script: &str, registry: &str, token: &str, log: PathBuf) -> Running {
@@ -25,12 +26,7 @@ async fn agent(script: &str, registry: &str, token: &str, log: PathBuf) -> Runni
 
 /// What the terminal agent answers, as its mock model leads it.
 async fn answer(server: &str, token: &str, prompt: &str) -> String {
-    let path = built().join("wharf-agent");
-    assert!(
-        path.exists(),
-        "{path:?} is missing: cargo test --workspace builds it, or cargo build -p wharf-agent"
-    );
-    let mut command = tokio::process::Command::new(path);
+    let mut command = tokio::process::Command::new(program().await);
     command
         .args(["--a2a", "--server-url", server, "--script"])
         .arg(example().join("agents/session.toml"))

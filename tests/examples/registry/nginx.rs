@@ -2,7 +2,6 @@
 //! nothing else does. Debian's package is unpacked into `tests/.deps` and run as the user.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,8 +10,10 @@ use serde_json::json;
 
 use super::running::Running;
 use super::setup::example;
+use crate::skipped;
+use crate::support::answer::text_of;
 use crate::support::host::{Setup, client};
-use crate::support::mcp::{hello, request};
+use crate::support::mcp::{BOTH, MODERN, call, enveloped, hello, reply, request};
 use crate::support::mockproc::free_port;
 use crate::support::sse::Events;
 use crate::support::{Answer, TestHost, mock};
@@ -22,12 +23,16 @@ const NAME: &str = "mcp.example.com";
 #[tokio::test]
 async fn nginx_in_front_of_wharf_passes_streams_as_they_come() {
     let Some(nginx) = unpacked() else { return };
-    let setup = Setup::new().plugin("mock", &mock()).flag("--allow-host").flag(NAME);
+    let setup = Setup::new()
+        .plugin("mock", &mock().set("groups", vec![toml::Value::from("g")]))
+        .flag("--allow-host")
+        .flag(NAME);
     let host = setup.start().await;
     host.until_state("mock", "ready").await;
     let front = Front::start(&nginx, &host, "1.1").await;
     front.lets_in_who_has_the_token().await;
     front.shows_the_endpoints_only().await;
+    front.passes_large_arguments().await;
     front.streams().await;
     drop(front);
     // Over HTTP/1.0 a stream has no chunks, which nginx would pass on by themselves: the file must do it here.
@@ -73,7 +78,7 @@ impl<'a> Front<'a> {
     }
 
     async fn lets_in_who_has_the_token(&self) {
-        for path in ["/sse", "/mcp", "/plugins/mock/sse"] {
+        for path in ["/sse", "/mcp", "/plugins/mock/sse", "/groups/g/mcp"] {
             Answer::of(self.bare(Method::GET, path)).await.problem(401, "unauthorized");
         }
         let called = self.called("other.example.com", Method::GET, "/sse").bearer_auth(&self.host.token);
@@ -82,9 +87,26 @@ impl<'a> Front<'a> {
 
     async fn shows_the_endpoints_only(&self) {
         assert_eq!(Answer::of(self.bare(Method::GET, "/healthz")).await.status, 200);
-        for path in ["/api/v1/plugins", "/tools/mock/echo", "/metrics", "/plugins/mock/mcp/x", "/"] {
+        for path in
+            ["/api/v1/plugins", "/tools/mock/echo", "/metrics", "/plugins/mock/mcp/x", "/groups/g", "/"]
+        {
             assert_eq!(Answer::of(self.request(Method::GET, path)).await.status, 404, "{path}");
         }
+    }
+
+    /// Twice of what nginx takes by itself, half of what wharf takes.
+    async fn passes_large_arguments(&self) {
+        let message = "x".repeat(2 << 20);
+        let params = enveloped(call("mock__echo", json!({ "message": message })));
+        let sent = self
+            .request(Method::POST, "/groups/g/mcp")
+            .header("accept", BOTH)
+            .header("mcp-protocol-version", MODERN)
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", "mock__echo")
+            .json(&request(1, "tools/call", params));
+        let answer = reply(&Answer::of(sent).await, 200);
+        assert!(text_of(&answer["result"]) == message, "it is another text");
     }
 
     /// Each event arrives while its stream stays open.
@@ -169,9 +191,7 @@ fn unpacked() -> Option<Nginx> {
             told = unpack(&home, &["libpcre2-8-0", "libssl3", "libcrypt1", "zlib1g"]);
         }
         if told.is_err() || !nginx.works() {
-            // Not by `eprintln!`, which the test runner keeps to itself while a test passes.
-            let mut stderr = std::io::stderr();
-            writeln!(stderr, "\nSKIPPED: nginx is not tried, Debian's package cannot be had: {told:?}").ok();
+            skipped(&format!("nginx is not tried, Debian's package cannot be had: {told:?}"));
             return None;
         }
     }
