@@ -150,8 +150,12 @@ mod tests {
     #[test]
     fn a_tree_is_weighed_by_what_is_its_own() {
         // A tree of its own: other tests start and end processes below this one all the time.
-        let script = "sleep 1000 & read line; kill $!; wait";
-        let mut root = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().unwrap();
+        let script = "sleep 1000 & echo x; read line; kill $!; wait";
+        let mut shell = Command::new("sh");
+        let mut root =
+            shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // It has something of its own by now: a program that has just begun holds a page.
+        root.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let own = root.id() as i32;
         let until = Instant::now() + Duration::from_secs(10);
         let near = loop {
