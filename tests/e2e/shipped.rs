@@ -32,13 +32,30 @@ fn manifests() -> Vec<PathBuf> {
     found
 }
 
+/// The manifest as its users have it: copied into `plugins/`, and the example's settings made from those that it comes with.
+fn installed(home: &Path, manifest: &Path) -> PathBuf {
+    let (folder, there) =
+        (manifest.parent().unwrap(), home.join("plugins").join(manifest.file_name().unwrap()));
+    fs::create_dir(home.join("plugins")).unwrap();
+    fs::copy(manifest, &there).unwrap();
+    let settings = folder.join(".env.example");
+    if settings.is_file() {
+        let example = home.join("examples").join(folder.file_name().unwrap());
+        fs::create_dir_all(&example).unwrap();
+        fs::copy(settings, example.join(".env")).unwrap();
+    }
+    there
+}
+
 #[tokio::test]
 async fn every_shipped_manifest_is_valid() {
     let found = manifests();
     assert!(found.len() >= 3, "the manifests are looked for in the wrong place: {found:?}");
     for path in found {
+        let home = tempfile::tempdir().unwrap();
+        let there = installed(home.path(), &path);
         let outcome = wharf(
-            &["validate", path.to_str().unwrap()],
+            &["validate", there.to_str().unwrap()],
             &["REMOTE_TOKEN", "REGISTRY_TOKEN", "LINKEDIN_COOKIE"].map(|name| (name, "x")),
         )
         .await;
