@@ -1,7 +1,7 @@
 //! Files that were written for other programs, accepted as they are. A format is told by its content, not by its name.
 //!
 //! A format turns each of its entries into a tree with the keys of our own manifests; the one checker does the rest
-//! ([`read`]). Entries of which a format says that they share a plugin are checked one by one, too, and become one plugin
+//! ([`mod@read`]). Entries of which a format says that they share a plugin are checked one by one, too, and become one plugin
 //! with several targets ([`join`]). More formats are more files here, and a line in [`servers`].
 //!
 //! What each key of the YAML server map becomes is a table in `examples/multi-server/README.md`.
