@@ -57,7 +57,7 @@ fn machines_can_be_made() -> bool {
     };
     works(
         Command::new("unshare")
-            .args(["--net", "ip", "link", "add", "a", "type", "veth", "peer", "name", "b"]),
+            .args(["--net", "ip", "link", "add", "cable", "type", "veth", "peer", "name", "drum"]),
     ) && works(Command::new("nsenter").arg("--version"))
 }
 
