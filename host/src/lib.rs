@@ -71,6 +71,7 @@ pub mod manifest;
 pub(crate) mod mcp;
 pub mod mock;
 pub mod native;
+pub(crate) mod near;
 pub mod plugin;
 pub mod process;
 pub mod route;

@@ -37,6 +37,15 @@ impl Tasks {
         self.tracker.spawn(task.instrument(span))
     }
 
+    /// Likewise, in another runtime than this one.
+    pub(crate) fn spawn_on<F>(&self, at: &Handle, span: tracing::Span, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tracker.spawn_on(task.instrument(span), at)
+    }
+
     /// Runs blocking work off the data path.
     pub fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         self.tracker.spawn_blocking(work)

@@ -45,7 +45,7 @@ async fn in_flight(host: &TestHost, calls: u64) {
 }
 
 /// The first signal; returns when the host says that it ends, on a connection of its own.
-async fn terminate(host: &TestHost) -> Answer {
+pub(crate) async fn terminate(host: &TestHost) -> Answer {
     procs::signal(host.pid(), Signal::SIGTERM);
     eventually("the host to say that it ends", async || {
         let asked = client().request(Method::GET, format!("{}/readyz", host.base));

@@ -15,6 +15,7 @@ mod bad_manifest;
 mod bad_server;
 mod calls;
 mod cli;
+mod crowd;
 mod doctor;
 mod drain;
 mod eras;

@@ -101,13 +101,20 @@ pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
 
 /// The runtime of a host.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    // One of two cores, and so on: the plugins and the callers need some as well, and a call that goes from one thread to
-    // another costs two changes of context. Work that takes long is done elsewhere.
-    let workers = (cores / 2).clamp(1, 4);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(workers).thread_keep_alive(IDLE_THREAD).enable_all().build();
+    let runtime = builder.worker_threads(threads()).thread_keep_alive(IDLE_THREAD).enable_all().build();
     runtime.map_err(|error| Complaint::new(Exit::Failure, "no runtime").detail(error.to_string()))
+}
+
+/// Threads of the host's own runtime, and as many that serve connections beside it. One of two cores, and so on: the plugins
+/// and the callers need some as well, and a call that goes from one thread to another costs two changes of context. Work
+/// that takes long is done elsewhere.
+fn threads() -> usize {
+    (cores() / 2).clamp(1, 4)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 /// Writes what is left of the log, and tells what was lost.
@@ -155,6 +162,8 @@ impl HostArgs {
             auth: !self.no_auth,
             allow_hosts: self.allow_host.clone(),
             allow_origins: self.allow_origin.clone(),
+            // A machine of one core has nothing beside.
+            threads: if cores() > 1 { threads() } else { 0 },
         }
     }
 }

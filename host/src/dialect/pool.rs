@@ -24,13 +24,14 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::way::Way;
+use crate::near::Near;
 use crate::tasks::Tasks;
 
 /// How old idle connections are is counted in these: a request need not read the clock for it.
 const TICK: Duration = Duration::from_secs(1);
 /// Common servers close an idle connection after 5 s; one that we close first is never found closed by a request.
 const IDLE: u64 = 4;
-/// Idle connections to one server.
+/// Idle connections to one server, of each serving thread.
 const KEPT: usize = 256;
 
 type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -52,7 +53,8 @@ struct Pool {
     client: HttpClient,
     /// Where connections lead.
     place: Uri,
-    idle: Mutex<Waiting>,
+    /// Of each serving thread, as a connection tells the thread that made it when there is something to read.
+    idle: Near<Mutex<Waiting>>,
 }
 
 /// Connections that nobody uses.
@@ -119,7 +121,7 @@ impl HttpClient {
 
     /// The server of this address. Its connections are its own.
     pub(crate) fn server(&self, place: Uri) -> Server {
-        Server(Arc::new(Pool { client: self.clone(), place, idle: Mutex::default() }))
+        Server(Arc::new(Pool { client: self.clone(), place, idle: Near::default() }))
     }
 }
 
@@ -207,11 +209,11 @@ impl Pool {
     }
 
     fn idle(&self) -> MutexGuard<'_, Waiting> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.here().lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Closes what was not used for long.
+/// Closes what was not used for long. It stays on the thread whose connections they are.
 async fn tidy(pool: Weak<Pool>) {
     loop {
         tokio::time::sleep(TICK).await;

@@ -29,6 +29,7 @@ use super::hot::Hot;
 use super::rest;
 use super::settings::{ServeError, Settings};
 use super::spare::{Rooms, Seat};
+use super::threads::{Place, Threads};
 use super::token::{self};
 use crate::Host;
 use crate::aside::Aside;
@@ -63,6 +64,7 @@ pub struct Listening {
     guard: Guard,
     auth: Auth,
     socket: PathBuf,
+    threads: Arc<Threads>,
 }
 
 /// A running edge.
@@ -73,6 +75,8 @@ pub struct Server {
     socket: PathBuf,
     /// Whose calls are waited for at the end.
     mcp: Option<Mcp>,
+    /// What calls have begun on them goes on until the host has ended.
+    _threads: Arc<Threads>,
 }
 
 /// What both accept loops share.
@@ -83,6 +87,7 @@ struct Shared {
     connections: Connections,
     tasks: Tasks,
     drain: Arc<Drain>,
+    threads: Arc<Threads>,
 }
 
 // === impl Listening ===
@@ -114,7 +119,8 @@ impl Listening {
         let auth =
             if settings.auth { Auth::Token(token::load_or_create(&settings.state)?) } else { Auth::Open };
         let socket = settings.state.join("wharf.sock");
-        Ok(Self { tcp: None, address: settings.listen, guard, auth, socket })
+        let threads = Arc::new(Threads::new(settings.threads));
+        Ok(Self { tcp: None, address: settings.listen, guard, auth, socket, threads })
     }
 
     /// The address, with the port that the system picked for port 0.
@@ -166,13 +172,19 @@ impl Listening {
             bind_unix(&self.socket).map_err(|error| ServeError::Unix { path: self.socket.clone(), error })?;
         let door = Door::new(self.guard, self.auth, routes, hot);
         let drain = Arc::<Drain>::default();
-        let shared =
-            Arc::new(Shared { door, held, connections, tasks: tasks.clone(), drain: Arc::clone(&drain) });
+        let shared = Arc::new(Shared {
+            door,
+            held,
+            connections,
+            tasks: tasks.clone(),
+            drain: Arc::clone(&drain),
+            threads: Arc::clone(&self.threads),
+        });
         if let Some(tcp) = self.tcp {
             tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(tcp, Arc::clone(&shared)));
         }
         tasks.spawn(tracing::debug_span!("unix"), accept_unix(unix, shared));
-        Ok(Server { tasks, drain, socket: self.socket, mcp: None })
+        Ok(Server { tasks, drain, socket: self.socket, mcp: None, _threads: self.threads })
     }
 }
 
@@ -225,7 +237,7 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>) {
                     if let Err(error) = keep_alive(&stream) {
                         tracing::debug!(%error, "no keep-alive on a connection");
                     }
-                    shared.connect(Via::Tcp, stream, rooms.taken(seat));
+                    shared.connect_tcp(stream, rooms.taken(seat));
                 }
                 Err(error) => pause(&error, &ending).await,
             },
@@ -243,7 +255,7 @@ async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if is_trusted(peer.uid()) => {
                         let via = shared.via_of(peer.pid()).await;
-                        shared.connect(via, stream, rooms.taken(seat));
+                        shared.connect(via, stream, rooms.taken(seat), None);
                     }
                     Ok(peer) => tracing::warn!(uid = peer.uid(), "refused a connection of another user"),
                     Err(error) => tracing::warn!(%error, "refused a connection of an unknown user"),
@@ -284,6 +296,10 @@ async fn seat(rooms: &Rooms, ending: &CancellationToken) -> Option<Seat> {
     }
 }
 
+fn span(via: Via) -> tracing::Span {
+    tracing::debug_span!("connection", ?via)
+}
+
 impl Shared {
     /// A plugin has the host's user, but it is not the operator: it needs the token here too.
     async fn via_of(&self, peer: Option<i32>) -> Via {
@@ -292,14 +308,31 @@ impl Shared {
         if look.await.unwrap_or(true) { Via::Tcp } else { Via::Unix }
     }
 
-    fn connect<T>(self: &Arc<Self>, via: Via, stream: T, seat: Seat)
+    fn connect<T>(self: &Arc<Self>, via: Via, stream: T, seat: Seat, place: Option<Place>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shared = Arc::clone(self);
-        self.tasks.spawn(tracing::debug_span!("connection", ?via), async move {
+        self.tasks.spawn(span(via), async move {
             shared.converse(via, stream, seat.is_spare()).await;
-            drop(seat);
+            drop((seat, place));
+        });
+    }
+
+    /// On the thread that has the fewest.
+    fn connect_tcp(self: &Arc<Self>, stream: TcpStream, seat: Seat) {
+        let place = self.threads.place();
+        let Some(at) = place.at().cloned() else {
+            return self.connect(Via::Tcp, stream, seat, Some(place));
+        };
+        let shared = Arc::clone(self);
+        self.tasks.spawn_on(&at, span(Via::Tcp), async move {
+            // Its readiness is to be told to the thread that serves it.
+            match stream.into_std().and_then(TcpStream::from_std) {
+                Ok(stream) => shared.converse(Via::Tcp, stream, seat.is_spare()).await,
+                Err(error) => tracing::warn!(%error, "a connection could not be served by its thread"),
+            }
+            drop((seat, place));
         });
     }
 

@@ -27,6 +27,7 @@ mod settings;
 mod spare;
 mod sse;
 mod taking;
+mod threads;
 pub(crate) mod token;
 mod trace;
 

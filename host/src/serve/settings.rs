@@ -20,13 +20,23 @@ pub struct Settings {
     pub allow_hosts: Vec<String>,
     /// Origins of web pages that may call us.
     pub allow_origins: Vec<String>,
+    /// Threads that serve connections beside the runtime which the edge runs in, once there are many; at most 4 are used.
+    /// 0: that runtime serves them all.
+    pub threads: usize,
 }
 
 impl Settings {
     /// On this address and on the unix socket of the state folder, with the token asked for, and under loopback names only.
     #[must_use]
     pub fn new(listen: SocketAddr, state: impl Into<PathBuf>) -> Self {
-        Self { listen, state: state.into(), auth: true, allow_hosts: Vec::new(), allow_origins: Vec::new() }
+        Self {
+            listen,
+            state: state.into(),
+            auth: true,
+            allow_hosts: Vec::new(),
+            allow_origins: Vec::new(),
+            threads: 0,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) const MODERN: &str = "2026-07-28";
 /// A legacy session over streamable HTTP.
 #[derive(Debug)]
 pub(crate) struct Session<'a> {
-    host: &'a TestHost,
+    pub(crate) host: &'a TestHost,
     path: String,
     pub(crate) id: String,
     pub(crate) revision: String,

@@ -74,6 +74,7 @@ async fn stub() -> Stub {
         auth: true,
         allow_hosts: Vec::new(),
         allow_origins: Vec::new(),
+        threads: 0,
     };
     let listening = Listening::bind(&settings).await.unwrap();
     let url = format!("http://{}", listening.address());

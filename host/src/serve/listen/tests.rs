@@ -62,6 +62,7 @@ fn stub_of(held: Held, connections: usize) -> Stub {
         held,
         connections: Default::default(),
         tasks: Tasks::default(),
+        threads: Arc::default(),
     });
     Stub { shared, room: Arc::new(Semaphore::new(connections)), dropped, entered }
 }
@@ -70,7 +71,7 @@ impl Stub {
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(256 * 1024);
         let permit = Arc::clone(&self.room).try_acquire_owned().unwrap();
-        self.shared.connect(Via::Tcp, far, Seat::of(permit));
+        self.shared.connect(Via::Tcp, far, Seat::of(permit), None);
         near
     }
 
@@ -285,6 +286,7 @@ fn settings(state: &std::path::Path, listen: &str, auth: bool) -> Settings {
         auth,
         allow_hosts: Vec::new(),
         allow_origins: Vec::new(),
+        threads: 0,
     }
 }
 
@@ -339,4 +341,38 @@ async fn a_client_that_vanished_is_asked_for_and_given_up() {
         + getsockopt(&served, sockopt::TcpKeepInterval).unwrap()
             * getsockopt(&served, sockopt::TcpKeepCount).unwrap();
     assert_eq!((silent, getsockopt(&served, sockopt::TcpUserTimeout).unwrap()), (120, 300_000));
+}
+
+/// Asks over a connection which stays open for the thread that serves it.
+async fn served_by(address: std::net::SocketAddr) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /thread HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b".") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+    }
+    let name = String::from_utf8(answer).unwrap().rsplit_once("\r\n").unwrap().1.to_owned();
+    (stream, name)
+}
+
+#[tokio::test]
+async fn many_connections_are_spread_and_end_with_the_edge() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = Settings { threads: 1, ..settings(state.path(), "127.0.0.1:0", false) };
+    let listening = Listening::bind(&settings).await.unwrap();
+    let address = listening.address();
+    let name = || async { format!("{}.", std::thread::current().name().unwrap_or_default()) };
+    let routes = Router::new().route("/thread", get(name));
+    let server = listening.serve_routes(Tasks::default(), Held::default(), routes).unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..24 {
+        kept.push(served_by(address).await);
+    }
+    let beside: Vec<bool> = kept.iter().map(|(_, name)| name == "serve-1.").collect();
+    assert!(!beside[..17].contains(&true), "few stay on the host's own thread: {beside:?}");
+    assert_eq!(beside[17..], [true, false, true, false, true, false, true], "the rest is shared");
+    assert_eq!(server.stop(Duration::from_secs(10)).await, 0);
+    for (mut stream, _) in kept {
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "closed");
+    }
 }

@@ -1,0 +1,163 @@
+//! On which thread a connection is served, from its first byte to its last.
+//!
+//! The host's own runtime serves the first connections, as it looks after the plugins as well: a few callers are answered
+//! soonest where their call need not change threads. Where there are more, others are served beside it, each thread with
+//! connections, timers and connections to HTTP plugins of its own, so that of two calls at the same time neither waits for
+//! the other's thread. A thread begins with its first connection: a host that few call has none. Knows no request.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::near::{self, BESIDE};
+
+/// So many connections the host's own runtime serves before it shares them with the others. Fewer callers than these are
+/// served by one thread as fast, and with less work.
+const OWN: usize = 16;
+/// After so long a thread without blocking work ends.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
+
+/// The threads of one edge.
+#[derive(Debug, Default)]
+pub(super) struct Threads {
+    own: Open,
+    beside: Box<[Beside]>,
+}
+
+/// One beside the host's own.
+#[derive(Debug)]
+struct Beside {
+    /// Counted from 1.
+    number: usize,
+    open: Open,
+    /// `None` inside if it could not be begun.
+    runtime: OnceLock<Option<Runtime>>,
+}
+
+/// How many connections a thread serves.
+type Open = Arc<AtomicUsize>;
+
+/// A connection's place on a thread, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    open: Open,
+    at: Option<Handle>,
+}
+
+// === impl Threads ===
+
+impl Threads {
+    /// So many beside the host's own, at most [`BESIDE`].
+    pub(super) fn new(beside: usize) -> Self {
+        let beside = (1..=beside.min(BESIDE)).map(|number| {
+            let (open, runtime) = (Open::default(), OnceLock::new());
+            Beside { number, open, runtime }
+        });
+        Self { own: Open::default(), beside: beside.collect() }
+    }
+
+    /// A place for one more connection.
+    pub(super) fn place(&self) -> Place {
+        let count = |open: &Open| open.load(Ordering::Relaxed);
+        let beside = self.beside.iter().map(|beside| count(&beside.open));
+        let at = emptiest(count(&self.own), beside).and_then(|index| self.beside.get(index));
+        match at.and_then(|at| Some((at, at.handle()?))) {
+            Some((at, handle)) => Place::new(&at.open, Some(handle)),
+            None => Place::new(&self.own, None),
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // The last connection is over by now, and may be who drops this: nothing is waited for.
+        for beside in &mut self.beside {
+            if let Some(Some(runtime)) = beside.runtime.take() {
+                runtime.shutdown_background();
+            }
+        }
+    }
+}
+
+/// Which of the threads beside serves the next connection; `None`: the host's own.
+fn emptiest(own: usize, beside: impl Iterator<Item = usize>) -> Option<usize> {
+    let (index, open) = beside.enumerate().min_by_key(|(_, open)| *open)?;
+    (open < own.saturating_sub(OWN)).then_some(index)
+}
+
+// === impl Beside ===
+
+impl Beside {
+    /// Where its tasks run; begins it if need be. `None`: there is no such thread, and was none before.
+    fn handle(&self) -> Option<Handle> {
+        let runtime = self.runtime.get_or_init(|| {
+            self.begin().inspect_err(|error| {
+                tracing::warn!(%error, "no further thread for connections: the host's own serves them all");
+            })
+            .ok()
+        });
+        runtime.as_ref().map(|runtime| runtime.handle().clone())
+    }
+
+    fn begin(&self) -> std::io::Result<Runtime> {
+        let number = self.number;
+        // Of one worker, and yet of this kind: what takes long can be handed over in it.
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name(format!("serve-{number}"))
+            .thread_keep_alive(IDLE_THREAD)
+            .on_thread_start(move || near::belongs_to(number))
+            .enable_all()
+            .build()
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn new(open: &Open, at: Option<Handle>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self { open: Arc::clone(open), at }
+    }
+
+    /// Where its connection is served, if not on the host's own runtime.
+    pub(super) fn at(&self) -> Option<&Handle> {
+        self.at.as_ref()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OWN, Threads, emptiest};
+
+    #[test]
+    fn the_first_connections_stay_and_the_rest_is_spread() {
+        let threads = Threads::new(2);
+        let many: Vec<_> = (0..OWN + 9).map(|_| threads.place()).collect();
+        let beside = |number: usize| {
+            let name = threads.beside[number].runtime.get().and_then(Option::as_ref).unwrap().handle().id();
+            many.iter().filter(|place| place.at().is_some_and(|at| at.id() == name)).count()
+        };
+        assert!(many[..=OWN].iter().all(|place| place.at().is_none()));
+        assert_eq!((beside(0), beside(1)), (3, 3), "a third each of what is above {OWN}");
+        drop(many);
+        assert!(threads.place().at().is_none(), "those that are closed do not count");
+        assert!(Threads::new(0).place().at().is_none());
+    }
+
+    #[test]
+    fn nobody_is_sent_where_there_are_more() {
+        assert_eq!(emptiest(OWN + 1, [1, 0].into_iter()), Some(1));
+        assert_eq!(emptiest(OWN + 1, [1, 1].into_iter()), None);
+        assert_eq!(emptiest(1000, [].into_iter()), None);
+        assert_eq!(emptiest(0, [0].into_iter()), None);
+    }
+}
