@@ -19,9 +19,6 @@ use crate::telemetry::{self, LogFormat, SetupError};
 const LONGEST: Duration = Duration::from_secs(3600);
 /// For a start that has failed half way.
 pub(super) const UNDO: Duration = Duration::from_secs(10);
-/// After so long a thread without blocking work ends. A start has dozens of them, and each holds memory of its own; they would
-/// live on as long as there is a little work now and then, for they take turns.
-const IDLE_THREAD: Duration = Duration::from_secs(1);
 /// For blocking work that does not end.
 pub(super) const RUNTIME: Duration = Duration::from_secs(1);
 
@@ -102,7 +99,8 @@ pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
 /// The runtime of a host.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(threads()).thread_keep_alive(IDLE_THREAD).enable_all().build();
+    let runtime =
+        builder.worker_threads(threads()).thread_keep_alive(crate::tasks::IDLE_THREAD).enable_all().build();
     runtime.map_err(|error| Complaint::new(Exit::Failure, "no runtime").detail(error.to_string()))
 }
 

@@ -7,17 +7,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::near::{self, BESIDE};
+use crate::tasks::IDLE_THREAD;
 
 /// So many connections the host's own runtime serves before it shares them with the others. Fewer callers than these are
 /// served by one thread as fast, and with less work.
 const OWN: usize = 16;
-/// After so long a thread without blocking work ends.
-const IDLE_THREAD: Duration = Duration::from_secs(1);
 
 /// The threads of one edge.
 #[derive(Debug, Default)]
