@@ -1,6 +1,8 @@
 //! One caller over HTTP: a connection that is kept open, requests that are made beforehand, and as little reading of the
 //! answer as tells whether it is right.
 
+use std::time::Duration;
+
 use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -47,11 +49,29 @@ impl Connection {
         self.stream = None;
     }
 
+    /// One call on an open connection, or on a new one, over and over until it is answered rightly: at most one in `pause`.
+    /// A refusal leaves the connection as it is, so that asking again disturbs the host as little as can be.
+    pub(crate) async fn until_answered(&mut self, pause: Duration) -> Outcome<()> {
+        self.reconnect().await?;
+        while self.call().await.is_err() {
+            tokio::time::sleep(pause).await;
+            if !self.is_refused() {
+                self.reconnect().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the last answer was read whole, and says that it was none of the tool's.
+    fn is_refused(&self) -> bool {
+        self.buffer.starts_with(b"HTTP/1.1 503 ") && memmem::find(&self.buffer, b"onnection: close").is_none()
+    }
+
     /// One call, which must be answered rightly.
     pub(crate) async fn call(&mut self) -> Outcome<()> {
         let (number, request) = self.talk.ask();
-        self.stream.as_mut().ok_or("not open")?.write_all(request).await?;
         self.buffer.clear();
+        self.stream.as_mut().ok_or("not open")?.write_all(request).await?;
         let (head, length) = loop {
             self.read().await?;
             if let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") {

@@ -30,14 +30,7 @@ pub(crate) async fn until_callable(host: &Host, count: usize) -> Outcome<Duratio
 }
 
 async fn until_answered(host: &Host, plugin: &str) -> Outcome<()> {
-    let mut caller = connect(host, Edge::Facade, plugin, Payload::Echo(100)).await?;
-    caller.reconnect().await?;
-    while caller.call().await.is_err() {
-        tokio::time::sleep(PAUSE).await;
-        // Whatever state the connection is in.
-        caller.reconnect().await?;
-    }
-    Ok(())
+    connect(host, Edge::Facade, plugin, Payload::Echo(100)).await?.until_answered(PAUSE).await
 }
 
 /// How long an upstream needs by itself, from its start to its first answer.
