@@ -57,6 +57,7 @@
 //! `{serve, edge_stdio} -> mcp -> host -> {route, plugin} -> {dialect, process}`; [`manifest`], [`telemetry`], [`events`],
 //! [`journal`], `held` and [`tasks`] stand beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
 
+pub(crate) mod alarm;
 pub(crate) mod aside;
 pub mod cli;
 pub(crate) mod clock;
