@@ -61,6 +61,7 @@ pub(crate) mod alarm;
 pub(crate) mod aside;
 pub mod cli;
 pub(crate) mod clock;
+pub(crate) mod deaf;
 pub(crate) mod dialect;
 pub(crate) mod edge_stdio;
 pub mod events;
