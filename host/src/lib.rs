@@ -57,9 +57,11 @@
 //! `{serve, edge_stdio} -> mcp -> host -> {route, plugin} -> {dialect, process}`; [`manifest`], [`telemetry`], [`events`],
 //! [`journal`], `held` and [`tasks`] stand beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
 
+pub(crate) mod alarm;
 pub(crate) mod aside;
 pub mod cli;
 pub(crate) mod clock;
+pub(crate) mod deaf;
 pub(crate) mod dialect;
 pub(crate) mod edge_stdio;
 pub mod events;

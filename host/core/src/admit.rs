@@ -85,8 +85,10 @@ impl<T> FairQueue<T> {
     /// `running` says of it, is passed over as long as another one waits that has not.
     pub fn next(&mut self, places: usize, running: impl Fn(u64) -> usize) -> Option<T> {
         let part = (places / self.turns.len().max(1)).max(1);
-        let turn = self.turns.iter().position(|caller| running(*caller) < part).unwrap_or(0);
-        let caller = self.turns.remove(turn)?;
+        let has_less = |caller: &u64| running(*caller) < part;
+        // Who waits alone is next, whatever it has.
+        let turn = if self.turns.len() > 1 { self.turns.iter().position(has_less) } else { None };
+        let caller = self.turns.remove(turn.unwrap_or(0))?;
         // Behind all others, unless it was its last call.
         self.turns.push_back(caller);
         self.take(caller, VecDeque::pop_front)
@@ -98,6 +100,27 @@ impl<T> FairQueue<T> {
             let place = line.binary_search_by_key(&number, |(number, _)| *number).ok()?;
             line.remove(place)
         })
+    }
+
+    /// Takes all calls out of which `ends` says that they wait no longer; it sees each call once.
+    pub fn take_all(&mut self, mut ends: impl FnMut(&mut T) -> bool) -> Vec<T> {
+        let mut taken = Vec::new();
+        for line in self.lines.values_mut() {
+            let mut at = 0;
+            while let Some((_, call)) = line.get_mut(at) {
+                if ends(call) {
+                    taken.extend(line.remove(at).map(|(_, call)| call));
+                } else {
+                    at += 1;
+                }
+            }
+        }
+        if !taken.is_empty() {
+            self.waiting -= taken.len();
+            self.lines.retain(|_, line| !line.is_empty());
+            self.turns.retain(|caller| self.lines.contains_key(caller));
+        }
+        taken
     }
 
     fn of(&self, caller: u64) -> usize {

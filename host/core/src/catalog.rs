@@ -11,7 +11,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -22,6 +22,7 @@ pub use self::shelf::{Collision, Item, Kind, Owner, Shelf};
 use crate::hints::Hints;
 use crate::id::PluginId;
 use crate::meter::Meter;
+use crate::spread::ByName;
 
 /// What all plugins offer, at one moment. Replaced as a whole, never changed.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ pub struct Catalog {
     /// Whose lists are in it, those without tools included.
     plugins: BTreeSet<PluginId>,
     tools: Vec<Arc<Tool>>,
-    by_name: HashMap<PluginId, HashMap<String, Arc<Tool>>>,
+    by_name: ByName<PluginId, ByName<String, Arc<Tool>>>,
     shelves: BTreeMap<Face, Arc<Shelf>>,
 }
 

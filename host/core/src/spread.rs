@@ -1,11 +1,16 @@
-//! A table by numbers that no stranger chooses: our own ids, and what was hashed with a key already. To hash them once more,
-//! safe against everybody, would be most of what such a table costs.
+//! Tables of the path of a call, where the standard one would spend most of its time on a hash.
+//!
+//! By numbers that no stranger chooses: our own ids, and what was hashed with a key already. And by names that strangers do
+//! choose: these are hashed with a key of this run, by a function that is quick on short texts.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A table by such numbers.
 pub type ByNumber<T> = HashMap<u64, T, BuildHasherDefault<Spread>>;
+
+/// A table by names, whoever chose them.
+pub type ByName<K, T> = HashMap<K, T, foldhash::quality::RandomState>;
 
 /// Spreads numbers that nobody else chooses.
 #[derive(Clone, Copy, Debug, Default)]

@@ -22,8 +22,8 @@ impl Host {
     ///
     /// # Errors
     /// If there is no such plugin or tool, or the plugin is not available.
-    pub async fn tool(&self, plugin: &str, name: &str) -> Result<Arc<Tool>, Failure> {
-        self.tool_within(plugin, name, Duration::MAX).await
+    pub fn tool(&self, plugin: &str, name: &str) -> impl Future<Output = Result<Arc<Tool>, Failure>> + Send {
+        self.tool_within(plugin, name, Duration::MAX)
     }
 
     /// The same, for a caller who has no more time than `most`.
@@ -31,11 +31,25 @@ impl Host {
     /// # Errors
     /// As for [`Host::tool`].
     pub async fn tool_within(&self, plugin: &str, name: &str, most: Duration) -> Result<Arc<Tool>, Failure> {
-        let handle = self.0.table.load().get(plugin).cloned().ok_or_else(|| Failure::no_plugin(plugin))?;
-        // The way of nearly every call: nothing to wait for, nothing to subscribe to.
-        if let Ok(tool) = self.offered(&handle, name) {
-            return Ok(tool);
-        }
+        let handle = {
+            let table = self.0.table.load();
+            let handle = table.get(plugin).ok_or_else(|| Failure::no_plugin(plugin))?;
+            // The way of nearly every call: nothing to wait for, nothing to subscribe to.
+            if let Ok(tool) = self.offered(handle, name) {
+                return Ok(tool);
+            }
+            Arc::clone(handle)
+        };
+        // Apart: it is larger than all else that a call holds.
+        Box::pin(self.awaited(handle, name, most)).await
+    }
+
+    async fn awaited(
+        &self,
+        handle: Arc<PluginHandle>,
+        name: &str,
+        most: Duration,
+    ) -> Result<Arc<Tool>, Failure> {
         let wait = handle.manifest().map_or(Duration::ZERO, |manifest| manifest.limits.queue_wait.0);
         let until = tokio::time::Instant::now() + wait.min(most);
         let mut catalogs = self.0.catalog_changed.subscribe();
@@ -71,7 +85,7 @@ impl Host {
     }
 
     /// One look-up gives plugin and upstream name; nothing else is touched.
-    fn resolve(&self, spec: CallSpec) -> Result<Call, Failure> {
+    fn resolve(&self, mut spec: CallSpec) -> Result<Call, Failure> {
         let clock = self.0.routing.clock;
         if self.is_closed() {
             return Err(Failure::ending());
@@ -85,7 +99,7 @@ impl Host {
             None => None,
             Some(name) => Some(self.offered(&plugin, name).map_err(away)?),
         };
-        let spec = CallSpec { durable: durable::is_wanted(&spec)?, ..spec };
+        spec.durable = durable::is_wanted(&spec)?;
         let id = CallId::new(self.0.run, self.0.calls.fetch_add(1, Ordering::Relaxed) + 1);
         Ok(Call { id, spec, plugin, manifest, tool, routing: Arc::clone(&self.0.routing) })
     }

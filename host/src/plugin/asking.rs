@@ -4,7 +4,6 @@
 //! is all that they get, and the call that has waited longest is sent away where another one gets no turn.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +17,6 @@ const LEAST: Duration = Duration::from_millis(10);
 /// The asking calls behind one gate.
 #[derive(Debug, Default)]
 pub(crate) struct Asking {
-    last: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -31,9 +29,9 @@ struct State {
 /// A call with an open question.
 #[derive(Debug)]
 struct Wait {
-    call: u64,
     since: Instant,
     questions: usize,
+    /// Of the call, and of no other one: it is known by this.
     away: Arc<Word>,
 }
 
@@ -41,7 +39,6 @@ struct Wait {
 #[derive(Debug)]
 pub(crate) struct Asker {
     all: Arc<Asking>,
-    call: u64,
     /// How many calls may ask at the same time.
     most: usize,
     /// How long an asking call is left in peace.
@@ -64,8 +61,7 @@ pub(crate) struct TooMany {
 impl Asking {
     /// A call that may ask, beside at most `most` - 1 others.
     pub(crate) fn asker(self: &Arc<Self>, most: usize, patience: Duration) -> Asker {
-        let call = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        Asker { all: Arc::clone(self), call, most, patience: patience.max(LEAST), away: Arc::default() }
+        Asker { all: Arc::clone(self), most, patience: patience.max(LEAST), away: Arc::default() }
     }
 
     /// For a call that waits for a place: once it has waited for `patience`, the call that has asked longest is sent away, if
@@ -117,7 +113,7 @@ impl Asker {
     /// # Errors
     /// If too many other calls ask.
     pub(crate) fn ask(&self) -> Result<Asked<'_>, TooMany> {
-        let is_there = |state: &State| state.waiting.iter().any(|wait| wait.call == self.call);
+        let is_there = |state: &State| state.waiting.iter().any(|wait| self.is(wait));
         let full = {
             let state = self.all.state();
             !is_there(&state) && state.waiting.len() >= self.most
@@ -126,14 +122,18 @@ impl Asker {
             return Err(TooMany { most: self.most });
         }
         let mut state = self.all.state();
-        match state.waiting.iter_mut().find(|wait| wait.call == self.call) {
+        match state.waiting.iter_mut().find(|wait| self.is(wait)) {
             Some(wait) => wait.questions += 1,
             None => {
-                let (call, away) = (self.call, Arc::clone(&self.away));
-                state.waiting.push(Wait { call, since: Instant::now(), questions: 1, away });
+                let away = Arc::clone(&self.away);
+                state.waiting.push(Wait { since: Instant::now(), questions: 1, away });
             }
         }
         Ok(Asked(self))
+    }
+
+    fn is(&self, wait: &Wait) -> bool {
+        Arc::ptr_eq(&wait.away, &self.away)
     }
 
     /// Resolves when the call has to go. One task at a time waits for it.
@@ -145,9 +145,8 @@ impl Asker {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         let mut state = self.0.all.state();
-        let of_call = |wait: &Wait| wait.call == self.0.call;
         // One that was sent away is no longer there.
-        if let Some(wait) = state.waiting.iter_mut().find(|wait| of_call(wait)) {
+        if let Some(wait) = state.waiting.iter_mut().find(|wait| self.0.is(wait)) {
             wait.questions -= 1;
         }
         state.waiting.retain(|wait| wait.questions > 0);

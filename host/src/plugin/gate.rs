@@ -2,7 +2,8 @@
 //! wait is decided by [`wharf_core::admit`].
 //!
 //! While nobody waits, a call is let in by one exchange of a counter, and leaves by another: no lock, no allocation, no look
-//! at the clock. The lock guards the queue only. It must not know what a call is, nor why the bounds are what they are.
+//! at the clock. The lock guards the queue only. Who waits has no timer: the host's alarm has the queue looked through when
+//! the first of them has waited its time. It must not know what a call is, nor why the bounds are what they are.
 
 mod caller;
 mod pace;
@@ -26,6 +27,7 @@ pub(crate) use self::pass::Pass;
 pub(crate) use self::rates::Rates;
 use self::shares::{Held, Shares};
 use super::asking::Asking;
+use crate::alarm::{Alarm, Times};
 
 /// A call that runs, in the counter of both.
 const RUNS: u64 = 1 << 32;
@@ -33,7 +35,7 @@ const RUNS: u64 = 1 << 32;
 const WAITS: u64 = 1;
 
 /// The gate of one plugin. New bounds hold from the next call on; those that run, run on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gate {
     /// Those that run, and those that wait: the upper and the lower half.
     load: AtomicU64,
@@ -47,6 +49,7 @@ pub(crate) struct Gate {
     pub(crate) rates: Rates,
     pub(crate) turned_away: TurnedAway,
     asking: Arc<Asking>,
+    alarm: Alarm,
 }
 
 /// A call that waits for its turn.
@@ -54,11 +57,14 @@ pub(crate) struct Gate {
 struct Waiter {
     caller: CallerKey,
     until: Instant,
+    patience: Duration,
+    /// When it next has a call sent away that waits for its client. `None`: it did.
+    press: Option<Instant>,
     turn: oneshot::Sender<Turn>,
 }
 
-/// What becomes of a wait.
-type Turn = Result<Held, Refused>;
+/// What becomes of a wait: a place, and when it was given; or none.
+type Turn = Result<(Held, Instant), Refused>;
 
 /// Why a call was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +106,24 @@ pub(crate) struct Crowd {
 }
 
 impl Gate {
+    /// A gate that lets nobody in yet.
+    pub(crate) fn new(alarm: &Alarm) -> Arc<Self> {
+        let gate = Arc::new(Self {
+            load: AtomicU64::new(0),
+            concurrency: AtomicU32::new(0),
+            queue: AtomicU32::new(0),
+            shares: Shares::default(),
+            waiting: Mutex::default(),
+            pace: Pace::default(),
+            rates: Rates::default(),
+            turned_away: TurnedAway::default(),
+            asking: Arc::default(),
+            alarm: alarm.clone(),
+        });
+        alarm.minds(&gate);
+        gate
+    }
+
     /// Sets the bounds. Who waits for a place that there is now gets it.
     pub(crate) fn configure(&self, concurrency: u32, queue: u32) {
         self.queue.store(queue, Ordering::Relaxed);
@@ -108,7 +132,7 @@ impl Gate {
         }
         let mut waiting = self.waiting();
         while !waiting.is_empty() && running(self.load.fetch_add(RUNS, Ordering::AcqRel)) < concurrency {
-            self.hand_on(&mut waiting);
+            self.hand_on(&mut waiting, None);
         }
         if !waiting.is_empty() {
             // The last one was one too many.
@@ -145,17 +169,18 @@ impl Gate {
         self.pace.typical().map(|typical| typical.saturating_mul(rounds))
     }
 
-    /// Lets a call in, at once or when its turn comes before `until`. One that gets no turn within `patience` has a call that
-    /// waits for its client sent away.
+    /// Lets a call in that came at `since`, at once or when its turn comes before `until`. One that gets no turn within
+    /// `patience` has a call that waits for its client sent away.
     pub(crate) async fn enter(
         &self,
         caller: CallerKey,
+        since: Instant,
         until: Instant,
         patience: Duration,
     ) -> Result<Pass<'_>, Refused> {
         match self.try_enter(caller) {
             Some(pass) => Ok(pass),
-            None => self.wait(caller, until, patience).await,
+            None => self.wait(caller, since, until, patience).await,
         }
     }
 
@@ -164,12 +189,20 @@ impl Gate {
         let limit = self.concurrency.load(Ordering::Relaxed);
         let more = |load: u64| (waiting(load) == 0 && running(load) < limit).then_some(load + RUNS);
         self.load.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).ok()?;
-        Some(Pass::new(self, self.shares.take(caller), None))
+        Some(Pass::new(self, self.shares.take(caller), Duration::ZERO))
     }
 
-    async fn wait(&self, caller: CallerKey, until: Instant, patience: Duration) -> Result<Pass<'_>, Refused> {
-        let since = Instant::now();
-        let mut place = match self.join(caller, until) {
+    async fn wait(
+        &self,
+        caller: CallerKey,
+        since: Instant,
+        until: Instant,
+        patience: Duration,
+    ) -> Result<Pass<'_>, Refused> {
+        let press = Asking::first_press(since, patience);
+        let (turn, result) = oneshot::channel();
+        let waiter = Waiter { caller, until, patience, press: Some(press), turn };
+        let mut place = match self.join(waiter, result) {
             Ok(Joined::In(pass)) => return Ok(pass),
             Ok(Joined::Waits(place)) => place,
             Err(refused) => {
@@ -180,25 +213,14 @@ impl Gate {
                 return Err(refused);
             }
         };
-        // One timer for both: when it presses, and when it has waited its time.
-        let mut press = Some(Asking::first_press(since, patience));
-        loop {
-            let next = press.map_or(until, |press| press.min(until));
-            tokio::select! {
-                biased;
-                turn = place.turn() => return turn.map(|held| Pass::new(self, held, Some(since.elapsed()))),
-                () = tokio::time::sleep_until(next) => {
-                    if next == until {
-                        return Err(Refused::Waited);
-                    }
-                    press = self.asking.press_once(patience);
-                }
-            }
-        }
+        self.alarm.at(press.min(until));
+        let (held, given) = place.turn().await?;
+        Ok(Pass::new(self, held, given.saturating_duration_since(since)))
     }
 
     /// Takes a place after all, or one in the queue.
-    fn join(&self, caller: CallerKey, until: Instant) -> Result<Joined<'_>, Refused> {
+    fn join(&self, waiter: Waiter, result: oneshot::Receiver<Turn>) -> Result<Joined<'_>, Refused> {
+        let caller = waiter.caller;
         let (mut waiting, queue) = (self.waiting(), self.queue.load(Ordering::Relaxed));
         // Once it is counted as one that waits, whoever leaves looks into the queue, and finds it: the lock is held.
         loop {
@@ -217,8 +239,7 @@ impl Gate {
                 break;
             }
         }
-        let (turn, result) = oneshot::channel();
-        let (number, sent_away) = waiting.join(caller.0, queue as usize, Waiter { caller, until, turn });
+        let (number, sent_away) = waiting.join(caller.0, queue as usize, waiter);
         if let Some(away) = sent_away {
             self.load.fetch_sub(WAITS, Ordering::AcqRel);
             let most = wharf_core::admit::share(queue as usize);
@@ -227,19 +248,19 @@ impl Gate {
         Ok(Joined::Waits(pass::Place::new(self, caller, number, result)))
     }
 
-    /// A call leaves: its place goes to whoever is next, or is free.
-    fn leave(&self, held: Held) {
+    /// A call leaves, at `now` if that is known: its place goes to whoever is next, or is free.
+    fn leave(&self, held: Held, now: Option<Instant>) {
         self.shares.give_back(held);
         let alone = |load: u64| (waiting(load) == 0).then(|| load - RUNS);
         if self.load.fetch_update(Ordering::AcqRel, Ordering::Acquire, alone).is_err() {
-            self.hand_on(&mut self.waiting());
+            self.hand_on(&mut self.waiting(), now);
         }
     }
 
     /// Hands a place on that is counted as taken. Whoever has waited for too long is told so: nobody is served late.
-    fn hand_on(&self, queue: &mut FairQueue<Waiter>) {
+    fn hand_on(&self, queue: &mut FairQueue<Waiter>, now: Option<Instant>) {
         let limit = self.concurrency.load(Ordering::Relaxed);
-        let now = Instant::now();
+        let now = now.unwrap_or_else(Instant::now);
         // Fewer places than there were: this one is gone.
         while running(self.load.load(Ordering::Relaxed)) <= limit {
             let Some(next) = queue.next(limit as usize, |caller| self.shares.of(CallerKey(caller))) else {
@@ -251,10 +272,10 @@ impl Gate {
                 continue;
             }
             let held = self.shares.take(next.caller);
-            match next.turn.send(Ok(held)) {
+            match next.turn.send(Ok((held, now))) {
                 Ok(()) => return,
                 // Whoever waited is gone without a word.
-                Err(turn) => turn.into_iter().for_each(|held| self.shares.give_back(held)),
+                Err(turn) => turn.into_iter().for_each(|(held, _)| self.shares.give_back(held)),
             }
         }
         self.load.fetch_sub(RUNS, Ordering::AcqRel);
@@ -263,6 +284,28 @@ impl Gate {
     fn waiting(&self) -> MutexGuard<'_, FairQueue<Waiter>> {
         // No critical section can panic half way.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The times of those that wait: when they have waited for too long, and when they press.
+impl Times for Gate {
+    fn come(&self, now: Instant) -> Option<Instant> {
+        let (mut next, mut queue) = (None, self.waiting());
+        let late = queue.take_all(|waiter| {
+            if waiter.until <= now {
+                return true;
+            }
+            if waiter.press.is_some_and(|press| press <= now) {
+                waiter.press = self.asking.press_once(waiter.patience);
+            }
+            next = next.into_iter().chain(waiter.press).chain([waiter.until]).min();
+            false
+        });
+        for waiter in late {
+            self.load.fetch_sub(WAITS, Ordering::AcqRel);
+            waiter.turn.send(Err(Refused::Waited)).ok();
+        }
+        next
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct PluginHandle {
     pub(crate) created: Moment,
     pub(super) manifest: ArcSwapOption<Manifest>,
     problems: ArcSwap<Vec<Problem>>,
-    pub(crate) gate: Gate,
+    pub(crate) gate: Arc<Gate>,
     pub(super) turn: AtomicUsize,
     pub(super) pins: Pins,
     /// The replicas that its manifest declares.
@@ -64,7 +64,7 @@ impl PluginHandle {
             created: services.clock.now(),
             manifest: ArcSwapOption::empty(),
             problems: ArcSwap::default(),
-            gate: Gate::default(),
+            gate: Gate::new(&services.alarm),
             turn: AtomicUsize::new(0),
             pins: Pins::default(),
             own_replicas: AtomicU32::new(1),

@@ -29,7 +29,7 @@ const FIRST: u32 = 1000;
 pub(crate) struct Own {
     pub(crate) handle: InstanceHandle,
     pub(crate) visit: Arc<Visit>,
-    pub(crate) gate: Gate,
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// The instances of all sessions, and what a new one is launched from.
@@ -119,7 +119,7 @@ impl PluginHandle {
     }
 
     fn begin(&self, setup: Setup, n: InstanceNo, visit: Arc<Visit>, before: Predecessors) -> Arc<Own> {
-        let gate = Gate::default();
+        let gate = Gate::new(&self.services.alarm);
         gate.configure(setup.manifest.limits.concurrency, setup.manifest.limits.queue);
         let visitor = Some(Arc::clone(&visit));
         self.core.sessions.fetch_add(1, Ordering::AcqRel);

@@ -17,6 +17,7 @@ use super::memory::Memory;
 use super::meters::HostMeters;
 use super::notice::Notices;
 use super::visit::Visits;
+use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::dialect::{self, HttpClient};
 use crate::events::EventBus;
@@ -41,6 +42,7 @@ const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Services {
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
+    pub(crate) alarm: Alarm,
     pub(crate) events: Arc<EventBus>,
     pub(crate) notices: Notices,
     pub(crate) visits: Visits,
@@ -90,6 +92,7 @@ impl Services {
         Self {
             clock: Clock::start(),
             http: dialect::http_client(&tasks),
+            alarm: Alarm::new(&tasks),
             tasks,
             events: Arc::default(),
             notices: Notices::default(),

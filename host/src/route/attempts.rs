@@ -103,7 +103,7 @@ impl Call {
         let outcome = tokio::select! {
             biased;
             outcome = picked.link.request(request, as_scope) => outcome,
-            () = scope.time().over() => {
+            () = scope.time().over(&scope.trace().bell, &self.routing.alarm) => {
                 let delivery = if scope.was_sent() { Delivery::Unknown } else { Delivery::NotDelivered };
                 Err(CallError::new(CallErrorKind::Timeout, delivery, "no answer before the deadline"))
             }

@@ -7,11 +7,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
 use wharf_core::CallId;
 use wharf_core::journal::{Outcome, RecoveredCall};
 
 use super::trace::{CallTrace, End};
 use super::view::{CallView, Shown};
+use crate::alarm::Times;
 
 /// Calls that are remembered, whatever they came to.
 const RING: usize = 2048;
@@ -60,17 +62,27 @@ impl Book {
     /// Enters a call that begins.
     pub(super) fn enter(&self, call: &Arc<CallTrace>) {
         let n = call.about.id.n();
-        let before = self.place(n).and_then(|place| lock(place).replace(Arc::clone(call)));
-        if let Some(before) = before.filter(|before| !before.has_ended()) {
-            let n = before.about.id.n();
-            let mut aside = lock(&self.aside);
-            aside.insert(n, Arc::clone(&before));
-            // It may have ended before it was there to be taken out.
-            if before.has_ended() {
-                aside.remove(&n);
+        let Some(place) = self.place(n) else { return };
+        let before = {
+            let mut place = lock(place);
+            // Before its place is another's: whoever looks here first and aside then finds it.
+            if let Some(before) = place.as_ref().filter(|before| !before.has_ended()) {
+                self.put_aside(before);
             }
-            self.set_aside.store(aside.len(), Ordering::Release);
+            place.replace(Arc::clone(call))
+        };
+        drop(before);
+    }
+
+    fn put_aside(&self, call: &Arc<CallTrace>) {
+        let n = call.about.id.n();
+        let mut aside = lock(&self.aside);
+        aside.insert(n, Arc::clone(call));
+        // It may have ended before it was there to be taken out.
+        if call.has_ended() {
+            aside.remove(&n);
         }
+        self.set_aside.store(aside.len(), Ordering::Release);
     }
 
     /// A call has ended so.
@@ -141,6 +153,15 @@ impl Book {
 
     fn place(&self, n: u64) -> Option<&Mutex<Option<Arc<CallTrace>>>> {
         self.ring.get(usize::try_from(n).unwrap_or_default() % RING)
+    }
+}
+
+/// The deadlines of the calls that run.
+impl Times for Book {
+    fn come(&self, now: Instant) -> Option<Instant> {
+        let placed = self.ring.iter().filter_map(|place| lock(place).as_ref()?.bell.come(now)).min();
+        let aside = lock(&self.aside).values().filter_map(|call| call.bell.come(now)).min();
+        placed.into_iter().chain(aside).min()
     }
 }
 

@@ -20,7 +20,9 @@ use super::scope::CallScope;
 use super::spec::{CallEvent, CallSpec, Settled};
 use super::timing::Timing;
 use super::trace::CallTrace;
+use crate::late;
 use crate::plugin::PluginHandle;
+use crate::plugin::asks::Asks;
 use crate::plugin::own::Crowded;
 
 /// A call that is resolved: it knows its plugin, and its tool if it has one.
@@ -41,19 +43,22 @@ impl Call {
             Some(Begins::Runs(taken)) => Some(taken),
             Some(Begins::Ends(outcome)) => return *outcome,
         };
-        let (routing, started) = (Arc::clone(&self.routing), Instant::now());
-        let entered = Entered::new(self, started);
-        let trace = Arc::clone(entered.trace());
-        let timing = Timing::of(&self.spec, self.tool.as_ref(), &self.plugin, started);
+        let (events, asks) = (self.spec.events.take(), self.spec.asks.take());
+        let (call, started) = (&*self, Instant::now());
+        let routing = &*call.routing;
+        let mut entered = Entered::new(call, started);
+        let timing = Timing::of(call, started);
+        let trace = entered.trace();
         // In flight until its end is written down, too: who waits for the calls waits for that.
         let mut inside = None;
         let outcome = {
-            let call = pin!(self.settled(&routing, started, Arc::clone(&trace), taken, &mut inside));
+            let call = pin!(call.settled(started, trace, taken, (events, asks), &mut inside));
             trace.unless_taken_back(call).await.unwrap_or_else(|| Err(entered.taken_back()))
         };
         timing.end(&outcome);
         entered.ends(&outcome).await;
         drop(inside);
+        let trace = entered.trace();
         routing.events.tell("call.finished", || {
             let (instance, failed) = match &outcome {
                 Ok(settled) => (Some(settled.instance), None),
@@ -68,16 +73,16 @@ impl Call {
         outcome
     }
 
-    async fn settled<'r>(
-        &mut self,
-        routing: &'r Arc<Routing>,
+    async fn settled<'a>(
+        &'a self,
         started: Instant,
-        trace: Arc<CallTrace>,
+        trace: &Arc<CallTrace>,
         mut taken: Option<Taken>,
-        inside: &mut Option<Inside<'r>>,
+        hears: (Option<late::Sender<CallEvent>>, Option<Asks>),
+        inside: &mut Option<Inside<'a>>,
     ) -> Result<Settled, Failure> {
-        *inside = Some(routing.calls.enter().map_err(|full| self.overloaded(full))?);
-        let outcome = self.answered(started, trace, taken.as_mut()).await;
+        *inside = Some(self.routing.calls.enter().map_err(|full| self.overloaded(full))?);
+        let outcome = self.answered(started, trace, taken.as_mut(), hears).await;
         if let Some(taken) = taken {
             taken.ends(&outcome);
         }
@@ -85,10 +90,11 @@ impl Call {
     }
 
     async fn answered(
-        &mut self,
+        &self,
         started: Instant,
-        trace: Arc<CallTrace>,
+        trace: &Arc<CallTrace>,
         taken: Option<&mut Taken>,
+        (events, asks): (Option<late::Sender<CallEvent>>, Option<Asks>),
     ) -> Result<Settled, Failure> {
         self.within_rate()?;
         let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
@@ -98,12 +104,11 @@ impl Call {
             self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
         })?;
         trace.weighs(request.params.as_ref().map_or(0, |params| params.get().len()));
-        let events = self.spec.events.take();
         if let Some(events) = &events {
             // Room for it was made by whoever listens; one who is gone misses nothing.
             events.try_send(CallEvent::Accepted(self.id)).ok();
         }
-        let (caller, asks) = (self.spec.caller.clone(), self.spec.asks.take());
+        let caller = self.spec.caller.clone();
         let limits = &self.manifest.limits;
         // Where the caller set no time, progress that it hears of begins it anew.
         let idle = (self.spec.timeout.is_none() && events.is_some()).then_some(limits.call_timeout.0);
@@ -115,9 +120,9 @@ impl Call {
         let gate = self.plugin.gate_of(&lane);
         let asker = gate.asking().asker(gate.may_ask(), self.peace());
         let listens = (events, self.spec.progress);
-        let record = (trace, self.routing.journal.clone());
+        let record = (Arc::clone(trace), self.routing.journal.clone(), context);
         let scope = CallScope::new(caller, time, listens, asks, asker, self.spec.presence.clone(), record);
-        let scope = Arc::new(scope.within(context));
+        let scope = Arc::new(scope);
         if let Some(taken) = taken {
             taken.goes_with(&scope);
         }
@@ -130,16 +135,20 @@ impl Call {
         } else {
             patience
         };
-        let pass = self.admit(gate, turn, deadline).await?;
+        let pass = self.admit(gate, started, turn, deadline).await?;
         if self.spec.durable {
             self.write_down(scope.trace()).await?;
         }
         let (picked, reply) = self.attempts(&lane, request, &scope, patience).await?;
-        let duration = started.elapsed();
+        let now = Instant::now();
+        let duration = now.saturating_duration_since(started);
         let ran = duration.saturating_sub(pass.waited());
         gate.pace.took(ran);
         self.routing.calls.pace.took(ran);
         let (instance, era) = (picked.n, picked.link.hello().era());
+        // Whoever is next finds room at the instance.
+        drop(picked);
+        pass.ends(now);
         let undeclared = scope.undeclared();
         Ok(Settled { call_id: self.id, instance, duration, reply, era, undeclared, replayed: false })
     }

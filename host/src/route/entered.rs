@@ -17,14 +17,14 @@ use super::trace::{About, CallTrace, End};
 use crate::plugin::picking::Picked;
 
 /// A call that is entered. Dropped before its end, it was left.
-pub(super) struct Entered {
+pub(super) struct Entered<'a> {
     trace: Arc<CallTrace>,
-    routing: Arc<Routing>,
+    routing: &'a Routing,
     ended: bool,
 }
 
-impl Entered {
-    pub(super) fn new(call: &Call, begun: Instant) -> Self {
+impl<'a> Entered<'a> {
+    pub(super) fn new(call: &'a Call, begun: Instant) -> Self {
         let about = About {
             id: call.id,
             plugin: call.spec.plugin.clone(),
@@ -41,7 +41,7 @@ impl Entered {
             keyed: call.spec.key.is_some(),
             arguments: Remembered::of(&call.spec.payload, call.manifest.audit.arguments),
         };
-        let routing = Arc::clone(&call.routing);
+        let routing = &*call.routing;
         let trace = Arc::new(CallTrace::new(about, routing.clock, begun));
         routing.book.enter(&trace);
         Self { trace, routing, ended: false }
@@ -65,7 +65,7 @@ impl Entered {
     }
 
     /// It has ended so. Returns when that is written down as it has to be.
-    pub(super) async fn ends(mut self, outcome: &Result<Settled, Failure>) {
+    pub(super) async fn ends(&mut self, outcome: &Result<Settled, Failure>) {
         let end = match outcome {
             Ok(settled) => End {
                 outcome: Outcome::Answered,
@@ -117,7 +117,7 @@ impl Entered {
     }
 }
 
-impl Drop for Entered {
+impl Drop for Entered<'_> {
     fn drop(&mut self) {
         // That of a host which does not wait is left open: the next one finds it unknown.
         if !self.ended

@@ -5,6 +5,7 @@ pub(crate) mod allowance;
 pub(crate) mod answer;
 mod attempts;
 mod audit;
+mod bell;
 pub(crate) mod book;
 pub(crate) mod call;
 pub(crate) mod calls;

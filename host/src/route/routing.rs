@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::book::Book;
 use super::calls::Calls;
 use super::idempotency::Keys;
+use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::events::EventBus;
 use crate::journal::Journal;
@@ -14,6 +15,8 @@ use crate::plugin::Services;
 #[derive(Debug)]
 pub(crate) struct Routing {
     pub(crate) clock: Clock,
+    /// Knows when their time is over.
+    pub(crate) alarm: Alarm,
     pub(crate) events: Arc<EventBus>,
     /// Those that run and those that ran.
     pub(crate) book: Arc<Book>,
@@ -30,6 +33,8 @@ impl Routing {
     pub(crate) fn new(services: &Services, book: Arc<Book>, most_calls: usize) -> Arc<Self> {
         let (events, journal) = (Arc::clone(&services.events), services.journal.clone());
         let (keys, calls) = (Arc::new(Keys::new(&services.journal)), Calls::new(most_calls));
-        Arc::new(Self { clock: services.clock, events, book, journal, calls, keys })
+        let alarm = services.alarm.clone();
+        alarm.minds(&book);
+        Arc::new(Self { clock: services.clock, alarm, events, book, journal, calls, keys })
     }
 }

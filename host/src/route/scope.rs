@@ -64,12 +64,11 @@ impl CallScope {
         asks: Option<Asks>,
         asker: Asker,
         presence: Presence,
-        (trace, journal): (Arc<CallTrace>, Journal),
+        (trace, journal, context): (Arc<CallTrace>, Journal, Option<Trace>),
     ) -> Self {
         let [sent, noted, asked] = [(); 3].map(|()| AtomicBool::new(false));
         let undeclared = Mutex::default();
         let (at, questions) = (Mutex::default(), AtomicUsize::new(0));
-        let context = None;
         Self {
             caller,
             time,
@@ -88,11 +87,6 @@ impl CallScope {
             undeclared,
             context,
         }
-    }
-
-    /// It is part of this trace.
-    pub(crate) fn within(self, context: Option<Trace>) -> Self {
-        Self { context, ..self }
     }
 
     /// A question of the plugin, which is part of the trace as well; a plugin that says so itself knows better.
@@ -146,9 +140,9 @@ impl CallScope {
         self.asked.load(Ordering::Acquire)
     }
 
-    /// What was asked for and not declared, so far.
+    /// What was asked for and not declared. Told once, at the end.
     pub(crate) fn undeclared(&self) -> Vec<Capability> {
-        self.undeclared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        std::mem::take(&mut self.undeclared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Notes a question that the caller's client cannot be asked, and refuses it.
@@ -225,7 +219,7 @@ impl Scope for CallScope {
             }
         };
         self.asked.store(true, Ordering::Release);
-        let (_asking, _away) = (self.time.ask(), self.away());
+        let (_asking, _away) = (self.time.ask(&self.trace.bell), self.away());
         if !asks.put(Ask { request: self.traced(request), reply }).await {
             return Ok(nobody());
         }

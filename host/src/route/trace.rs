@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 use wharf_core::catalog::Tool;
 use wharf_core::journal::{Entry, Outcome, Sent, Settled};
@@ -18,6 +17,7 @@ use wharf_core::{CallId, Code, Generation, InstanceNo, PluginId};
 use wharf_plugin_api::{CallErrorKind, Delivery};
 
 use super::audit::Remembered;
+use super::bell::Bell;
 use super::spec::Edge;
 use crate::clock::Clock;
 use crate::journal::millis;
@@ -39,7 +39,7 @@ pub(crate) struct CallTrace {
     bytes_in: AtomicU64,
     progress: Mutex<Progress>,
     taken_back: AtomicBool,
-    waker: AtomicWaker,
+    pub(super) bell: Bell,
 }
 
 /// What is known of a call from the begin.
@@ -106,7 +106,7 @@ impl CallTrace {
             bytes_in: AtomicU64::new(0),
             progress: Mutex::default(),
             taken_back: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
+            bell: Bell::new(begun),
         }
     }
 
@@ -154,6 +154,7 @@ impl CallTrace {
 
     /// The call has ended. Only the first end counts.
     pub(super) fn ends(&self, end: End) {
+        self.bell.unset();
         let sent = self.sent_after();
         let mut progress = self.progress();
         if progress.end.is_none() {
@@ -201,14 +202,14 @@ impl CallTrace {
             return false;
         }
         self.taken_back.store(true, Ordering::Release);
-        self.waker.wake();
+        self.bell.wake();
         true
     }
 
     /// Runs the call; `None`: it was taken back.
     pub(super) async fn unless_taken_back<F: Future>(&self, mut call: Pin<&mut F>) -> Option<F::Output> {
         std::future::poll_fn(|cx| {
-            self.waker.register(cx.waker());
+            self.bell.heard_by(cx.waker());
             if self.taken_back.load(Ordering::Acquire) {
                 return Poll::Ready(None);
             }

@@ -20,15 +20,16 @@ impl Call {
         counted.map_err(|wait| self.too_many(rate, wait))
     }
 
-    /// Waits for the call's turn, until then and no longer than its time.
+    /// Waits for the turn of a call that began then, until `until` and no longer than its time.
     pub(super) async fn admit<'a>(
         &self,
         gate: &'a Gate,
+        began: Instant,
         until: Instant,
         deadline: Instant,
     ) -> Result<Pass<'a>, Failure> {
         let caller = CallerKey::of(&self.spec.caller);
-        let entered = gate.enter(caller, until, self.peace()).await;
+        let entered = gate.enter(caller, began, until, self.peace()).await;
         entered.map_err(|refused| self.refused(refused, gate, deadline))
     }
 

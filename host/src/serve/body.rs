@@ -1,6 +1,8 @@
 //! Request bodies: bounded in size and time, JSON only. What is inside stays raw.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
@@ -13,6 +15,7 @@ use wharf_core::Code;
 
 use super::guard::single;
 use super::problem::Problem;
+use crate::deaf::deaf;
 
 /// The longest body.
 pub(crate) const LIMIT: usize = 4 * 1024 * 1024;
@@ -66,7 +69,7 @@ where
 {
     let mut body = pin!(body);
     // The way of nearly every call: all of it came with the head, in one piece.
-    let first = match body.frame().now_or_never() {
+    let first = match deaf(|| body.frame().now_or_never()) {
         Some(None) => return Ok(Bytes::new()),
         Some(Some(frame)) => frame.map_err(|error| broke_off(error.into()))?.into_data().ok(),
         None => None,
@@ -78,6 +81,12 @@ where
     if body.is_end_stream() {
         return Ok(first);
     }
+    // There is more to come: the connection has to hear that there is room for it.
+    poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        Poll::Ready(())
+    })
+    .await;
     let more = usize::try_from(body.size_hint().lower()).unwrap_or(ROOM).min(ROOM);
     let mut whole = Vec::with_capacity(first.len() + more);
     whole.extend_from_slice(&first);
@@ -119,14 +128,29 @@ fn is_json(kind: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::{Future, poll_fn};
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
     use axum::body::Body;
     use axum::extract::FromRequest;
     use bytes::Bytes;
     use futures_util::stream;
     use http::Request;
+    use http_body_util::Full;
+    use hyper::body::Incoming;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use wharf_core::Code;
 
-    use super::{JsonBody, LIMIT};
+    use super::{DEADLINE, JsonBody, LIMIT};
+    use crate::deaf::Ear;
+    use crate::tasks::Tasks;
 
     async fn extract(kind: Option<&str>, body: Body) -> Result<Option<Bytes>, Code> {
         let mut request = Request::builder();
@@ -174,6 +198,53 @@ mod tests {
         assert_eq!(extract(json, pieces(&[half, half, 1])).await, Err(Code::TooLarge));
         let broken = [Ok("1"), Err(std::io::Error::other("gone"))];
         assert_eq!(extract(json, Body::from_stream(stream::iter(broken))).await, Err(Code::BadRequest));
+    }
+
+    /// Sends this to a connection, and returns how often its task was polled until it had answered.
+    async fn polls(is_deaf: bool, parts: &[&str]) -> usize {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let service = service_fn(|request: Request<Incoming>| async {
+            let (head, body) = request.into_parts();
+            let body = super::json(&head.headers, body).await.ok().flatten().unwrap_or_default();
+            Ok::<_, Infallible>(http::Response::new(Full::new(body)))
+        });
+        let mut connection = http1::Builder::new().serve_connection(TokioIo::new(server), service);
+        let (polls, mut ear) = (Arc::new(AtomicUsize::new(0)), Ear::default());
+        let counted = Arc::clone(&polls);
+        Tasks::default().spawn(
+            tracing::Span::none(),
+            poll_fn(move |cx| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let connection = Pin::new(&mut connection);
+                if is_deaf { connection.poll(&mut ear.context(cx)) } else { connection.poll(cx) }
+            }),
+        );
+        let mut answer = Vec::new();
+        for part in parts {
+            client.write_all(part.as_bytes()).await.unwrap();
+            // No more comes before it waits for it: time passes only then.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        while !answer.ends_with(b"\r\n\r\n[1,2]") {
+            let read = tokio::time::timeout(DEADLINE, client.read_buf(&mut answer)).await;
+            assert!(read.unwrap().unwrap() > 0, "{answer:?}");
+        }
+        polls.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_not_woken_for_a_body_that_it_has_read_and_reads_on_where_there_is_more() {
+        let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+        let whole = format!("{head}content-length: 5\r\n\r\n[1,2]");
+        assert_eq!(polls(true, &[&whole]).await + 1, polls(false, &[&whole]).await);
+        let sized = format!("{head}content-length: 5\r\n\r\n");
+        let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n3\r\n[1,\r\n");
+        let asks = format!("{head}expect: 100-continue\r\ncontent-length: 5\r\n\r\n");
+        for parts in [&[&*sized, "[1,", "2]"], &[&chunked, "", "2\r\n2]\r\n0\r\n\r\n"], &[&asks, "", "[1,2]"]]
+        {
+            polls(true, parts).await;
+            polls(true, &[&parts.concat()]).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]

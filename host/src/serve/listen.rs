@@ -1,6 +1,7 @@
 //! Sockets: TCP and the unix socket, with bounds on connections, heads and time. Knows no route.
 
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
@@ -33,6 +34,7 @@ use super::threads::{Place, Threads};
 use super::token::{self};
 use crate::Host;
 use crate::aside::Aside;
+use crate::deaf::Ear;
 use crate::held::{Held, STUCK};
 use crate::host::connections::Connections;
 use crate::mcp::Mcp;
@@ -367,11 +369,12 @@ impl Shared {
             // Costs a request nothing that asks for no upgrade; a pipe leaves the connection by it.
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
+        let mut ear = Ear::default();
         let (must_go, drained) = (Aside::new(taker.must_go()), Aside::new(self.drain.closes()));
         let ended = tokio::select! {
             biased;
             () = must_go => return,
-            ended = connection.as_mut() => ended,
+            ended = poll_fn(|cx| connection.as_mut().poll(&mut ear.context(cx))) => ended,
             () = drained => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {

@@ -54,6 +54,20 @@ fn who_has_its_part_of_the_places_lets_others_go_first() {
 }
 
 #[test]
+fn who_has_waited_for_too_long_is_taken_out_and_the_others_keep_their_turns() {
+    let mut queue = FairQueue::default();
+    for (caller, call) in [(A, "a1"), (B, "b1 late"), (A, "a2 late"), (C, "c1"), (A, "a3")] {
+        queue.join(caller, 100, call);
+    }
+    let mut late = queue.take_all(|call| call.ends_with("late"));
+    late.sort_unstable();
+    assert_eq!((late, queue.len()), (vec!["a2 late", "b1 late"], 3));
+    queue.join(B, 100, "b2");
+    let order: Vec<_> = std::iter::from_fn(|| queue.next(100, |_| 0)).collect();
+    assert_eq!(order, ["a1", "c1", "b2", "a3"], "whoever had no call left comes last");
+}
+
+#[test]
 fn a_call_leaves_once() {
     let mut queue = FairQueue::default();
     let (first, _) = queue.join(A, 9, "1");
@@ -71,6 +85,8 @@ enum Act {
     Join(u64),
     Next,
     Leave(usize),
+    /// All of callers whose number, divided by this, leaves nothing.
+    TakeAll(u64),
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -78,6 +94,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         4 => (0u64..6).prop_map(Act::Join),
         2 => Just(Act::Next),
         1 => (0usize..20).prop_map(Act::Leave),
+        1 => (2u64..9).prop_map(Act::TakeAll),
     ];
     prop::collection::vec(act, 0..200)
 }
@@ -126,6 +143,16 @@ proptest! {
                         prop_assert_eq!(queue.leave(caller, number), Some(caller));
                         waiting.remove(n);
                     }
+                }
+                Act::TakeAll(of) => {
+                    let mut seen = 0;
+                    let taken = queue.take_all(|caller| {
+                        seen += 1;
+                        *caller % of == 0
+                    });
+                    prop_assert_eq!(seen, waiting.len());
+                    prop_assert_eq!(taken.len(), waiting.extract_if(.., |(caller, _)| *caller % of == 0).count());
+                    prop_assert!(taken.iter().all(|caller| caller % of == 0));
                 }
             }
             prop_assert_eq!(queue.len(), waiting.len());

@@ -1,8 +1,9 @@
 //! Who calls, as a number: callers are told apart by it and by nothing else.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
+use foldhash::quality::RandomState;
 use wharf_plugin_api::Caller;
 
 /// One caller: a principal, and within it an MCP session, since one token serves many agents. Two callers have the same
@@ -11,7 +12,7 @@ use wharf_plugin_api::Caller;
 pub(crate) struct CallerKey(pub(crate) u64);
 
 /// Chosen anew by each run, so that nobody can choose a session that meets another's number.
-static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 impl CallerKey {
     pub(crate) fn of(caller: &Caller) -> Self {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::shares::Held;
 use super::{CallerKey, Gate, Refused, Turn, WAITS};
@@ -13,7 +14,7 @@ use super::{CallerKey, Gate, Refused, Turn, WAITS};
 pub(crate) struct Pass<'a> {
     gate: &'a Gate,
     held: Option<Held>,
-    waited: Option<Duration>,
+    waited: Duration,
 }
 
 /// A call that waits for its turn.
@@ -27,20 +28,27 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(gate: &'a Gate, held: Held, waited: Option<Duration>) -> Self {
+    pub(super) fn new(gate: &'a Gate, held: Held, waited: Duration) -> Self {
         Self { gate, held: Some(held), waited }
     }
 
     /// How long it waited for its turn; nothing if it did not have to.
     pub(crate) fn waited(&self) -> Duration {
-        self.waited.unwrap_or_default()
+        self.waited
+    }
+
+    /// Gives the place back at `now`, which is this moment: so the clock is read once.
+    pub(crate) fn ends(mut self, now: Instant) {
+        if let Some(held) = self.held.take() {
+            self.gate.leave(held, Some(now));
+        }
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            self.gate.leave(held);
+            self.gate.leave(held, None);
         }
     }
 }
@@ -72,9 +80,9 @@ impl Drop for Place<'_> {
         };
         // Its turn came in the very moment in which it left.
         if left.is_none()
-            && let Ok(Ok(held)) = turn.try_recv()
+            && let Ok(Ok((held, _))) = turn.try_recv()
         {
-            self.gate.leave(held);
+            self.gate.leave(held, None);
         }
     }
 }

@@ -7,19 +7,21 @@ use tokio::time::{Instant, advance};
 use wharf_plugin_api::Caller;
 
 use super::{CallerKey, Crowd, Gate, Pass, Refused};
+use crate::alarm::Alarm;
+use crate::tasks::Tasks;
 
 const A: CallerKey = CallerKey((1 << 32) | 1);
 const B: CallerKey = CallerKey((2 << 32) | 2);
 const SECOND: Duration = Duration::from_secs(1);
 
-fn gate(concurrency: u32, queue: u32) -> Gate {
-    let gate = Gate::default();
+fn gate(concurrency: u32, queue: u32) -> Arc<Gate> {
+    let gate = Gate::new(&Alarm::new(&Tasks::default()));
     gate.configure(concurrency, queue);
     gate
 }
 
 fn enter(gate: &Gate, caller: CallerKey) -> impl Future<Output = Result<Pass<'_>, Refused>> + Unpin {
-    Box::pin(gate.enter(caller, Instant::now() + 5 * SECOND, SECOND))
+    Box::pin(gate.enter(caller, Instant::now(), Instant::now() + 5 * SECOND, SECOND))
 }
 
 /// Begins to wait.
@@ -125,6 +127,60 @@ async fn a_turn_that_does_not_come_is_given_up_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_waits_its_own_time_whatever_that_of_the_others_is() {
+    let gate = gate(1, 9);
+    let _held = enter(&gate, A).await.unwrap();
+    let begun = Instant::now();
+    let given_up = |caller, after: u32, patience: u32| {
+        let entering = gate.enter(caller, begun, begun + after * SECOND, patience * SECOND);
+        async move { (entering.await.unwrap_err(), begun.elapsed().as_secs()) }
+    };
+    let (long, short, past, late) =
+        tokio::join!(given_up(A, 9, 1), given_up(B, 3, 90), given_up(A, 0, 90), async {
+            tokio::time::sleep(2 * SECOND).await;
+            given_up(B, 5, 1).await
+        },);
+    assert_eq!([long.1, short.1, past.1, late.1], [9, 3, 0, 5]);
+    assert!([long.0, short.0, past.0, late.0].iter().all(|refused| *refused == Refused::Waited));
+    assert_eq!(crowd(&gate), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gets_no_turn_in_time_has_the_call_sent_away_that_has_asked_longest_and_each_only_one() {
+    let gate = gate(2, 9);
+    let _held = (enter(&gate, A).await.unwrap(), enter(&gate, A).await.unwrap());
+    let [one, two, three] = [(); 3].map(|()| gate.asking().asker(3, SECOND));
+    let _asked = (one.ask().unwrap(), two.ask().unwrap());
+    let gone = |asker: &crate::plugin::asking::Asker| asker.sent_away().now_or_never().is_some();
+    let _first = waits(&gate, A);
+    tokio::time::sleep(SECOND / 2).await;
+    let _second = waits(&gate, B);
+    let _third = three.ask().unwrap();
+    tokio::time::sleep(SECOND / 4).await;
+    assert!(!gone(&one), "it is left in peace");
+    tokio::time::sleep(SECOND / 2).await;
+    assert!(gone(&one) && !gone(&two), "by the first that waits");
+    tokio::time::sleep(SECOND / 2).await;
+    assert!(gone(&two) && !gone(&three), "by the second");
+    tokio::time::sleep(2 * SECOND).await;
+    assert!(!gone(&three), "each has sent one away");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_later_is_left_in_peace_for_as_long() {
+    let gate = gate(1, 9);
+    let _held = enter(&gate, A).await.unwrap();
+    let asker = gate.asking().asker(3, SECOND);
+    let _waits = waits(&gate, A);
+    tokio::time::sleep(3 * SECOND / 2).await;
+    let _asked = asker.ask().unwrap();
+    tokio::time::sleep(SECOND / 2).await;
+    assert!(asker.sent_away().now_or_never().is_none());
+    tokio::time::sleep(SECOND).await;
+    assert!(asker.sent_away().now_or_never().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_goes_away_leaves_no_gap() {
     let gate = gate(1, 9);
     let held = enter(&gate, A).await.unwrap();
@@ -174,7 +230,7 @@ async fn the_time_until_a_place_is_free_is_reckoned_from_what_calls_took() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_place_is_lost_or_doubled() {
     const PLACES: u32 = 3;
-    let (gate, inside) = (Arc::new(gate(PLACES, 6)), Arc::new(AtomicU32::new(0)));
+    let (gate, inside) = (gate(PLACES, 6), Arc::new(AtomicU32::new(0)));
     let (served, refused) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let mut tasks = tokio::task::JoinSet::new();
     for caller in 0..12u64 {
@@ -184,8 +240,8 @@ async fn no_place_is_lost_or_doubled() {
             for round in 0..500u64 {
                 let patience = Duration::from_micros(caller * round % 700);
                 let caller = CallerKey(((caller % 4 + 1) << 32) | (caller % 4));
-                let until = Instant::now() + SECOND;
-                match tokio::time::timeout(patience, gate.enter(caller, until, SECOND)).await {
+                let (now, until) = (Instant::now(), Instant::now() + SECOND);
+                match tokio::time::timeout(patience, gate.enter(caller, now, until, SECOND)).await {
                     Ok(Ok(_pass)) => {
                         assert!(inside.fetch_add(1, Ordering::SeqCst) < PLACES);
                         tokio::task::yield_now().await;

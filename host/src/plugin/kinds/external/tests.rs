@@ -128,8 +128,8 @@ async fn a_limit_of_memory_bounds_the_heap_of_node_too() {
     assert_eq!(options(&external).as_deref(), Some("--max-old-space-size=300"));
 }
 
-#[test]
-fn with_its_files_bounded_it_has_what_it_needs() {
+#[tokio::test]
+async fn with_its_files_bounded_it_has_what_it_needs() {
     let dir = tempfile::tempdir().unwrap();
     let mut external = external(dir.path());
     let found = |external: &External| {
