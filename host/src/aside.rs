@@ -4,6 +4,7 @@
 //! `select!` would poll the other future as well, which takes its locks and its place in lists for nothing. This one is
 //! polled when it was woken itself, and else costs a look at a flag.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,6 +36,12 @@ impl Wake for Bell {
     fn wake_by_ref(self: &Arc<Self>) {
         self.rung.store(true, Ordering::Release);
         self.task.wake();
+    }
+}
+
+impl<F> fmt::Debug for Aside<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aside").finish_non_exhaustive()
     }
 }
 

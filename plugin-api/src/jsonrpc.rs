@@ -198,9 +198,7 @@ fn plain_answer(text: &str) -> Option<(Id, &str)> {
     let rest = text.strip_prefix(r#"{"jsonrpc":"2.0","id":"#)?;
     let (digits, rest) = rest.split_at(rest.bytes().position(|b| !b.is_ascii_digit())?);
     let result = rest.strip_prefix(r#","result":"#)?.strip_suffix('}')?;
-    let id = Id::number(digits.parse().ok()?);
-    // A zero before others is no JSON.
-    (id.as_str() == digits).then_some((id, result))
+    Some((Id::digits(digits)?, result))
 }
 
 /// What has an id and no method can only be an answer.

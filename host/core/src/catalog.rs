@@ -6,6 +6,7 @@
 mod apart;
 pub mod drift;
 mod entry;
+mod made;
 mod shelf;
 mod template;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use serde_json::value::RawValue;
 use wharf_plugin_api::Era;
 
 use self::entry::Listed;
+pub use self::made::Made;
 pub use self::shelf::{Collision, Item, Kind, Owner, Shelf};
 use crate::hints::Hints;
 use crate::id::PluginId;
@@ -83,6 +85,8 @@ pub struct Tool {
     pub definition: Arc<RawValue>,
     /// What that says about running it twice.
     pub hints: Hints,
+    /// What an edge has made of it.
+    pub made: Made,
 }
 
 // === impl Catalog ===

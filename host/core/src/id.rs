@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::digits::Digits;
+
 /// The id of a plugin: `^[a-z0-9][a-z0-9_-]{0,63}$`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PluginId(Arc<str>);
@@ -116,17 +118,10 @@ impl CallId {
     /// Writes it, as `Display` does, for who writes one in every answer.
     pub fn push_to(&self, out: &mut String) {
         out.push_str("c-");
-        push_hex(out, u64::from(self.run), 8);
+        out.push_str(Digits::hex(u64::from(self.run), 8).as_str());
         out.push('-');
-        push_hex(out, self.n(), 1);
+        out.push_str(Digits::hex(self.n(), 1).as_str());
     }
-}
-
-/// Writes a number with at least so many digits.
-fn push_hex(out: &mut String, number: u64, least: u32) {
-    let digits = (64 - number.leading_zeros()).div_ceil(4).max(least);
-    let digit = |nth: u32| char::from_digit((number >> (4 * nth)) as u32 & 0xf, 16);
-    out.extend((0..digits).rev().filter_map(digit));
 }
 
 impl FromStr for CallId {

@@ -12,6 +12,7 @@ pub mod bucket;
 pub mod budget;
 pub mod catalog;
 pub mod code;
+pub mod digits;
 pub mod frame;
 pub mod hints;
 pub mod id;

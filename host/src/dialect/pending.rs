@@ -69,6 +69,8 @@ pub(crate) struct Ticket {
     reply: oneshot::Receiver<Answer>,
     /// `None` for what must not be cancelled (`initialize`).
     outbox: Option<Arc<dyn Outbox>>,
+    /// The answer has come: whoever sends one takes the place out of the table first.
+    is_over: bool,
 }
 
 // === impl Pending ===
@@ -92,7 +94,7 @@ impl Pending {
         let id = table.last;
         table.entries.insert(id, Entry { reply: tx, scope, sent: false });
         drop(table);
-        Ok(Ticket { pending: Arc::clone(self), id, reply: rx, outbox })
+        Ok(Ticket { pending: Arc::clone(self), id, reply: rx, outbox, is_over: false })
     }
 
     /// The first byte of request `id` is about to be handed over. False: its caller is gone, do not send it.
@@ -245,7 +247,9 @@ impl Ticket {
 
     /// Waits for the answer.
     pub(crate) async fn answer(&mut self) -> Answer {
-        (&mut self.reply).await.unwrap_or_else(|_| {
+        let answer = (&mut self.reply).await;
+        self.is_over = answer.is_ok();
+        answer.unwrap_or_else(|_| {
             Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, "the connection was dropped"))
         })
     }
@@ -264,12 +268,17 @@ impl Ticket {
 
     /// The answer, if it has come.
     pub(crate) fn arrived(&mut self) -> Option<Answer> {
-        self.reply.try_recv().ok()
+        let answer = self.reply.try_recv().ok();
+        self.is_over |= answer.is_some();
+        answer
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
         {
             let mut table = self.pending.table();
             let Some(entry) = table.entries.remove(&self.id).filter(|entry| entry.sent) else { return };

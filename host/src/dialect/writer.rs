@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Outbox;
@@ -42,13 +42,20 @@ pub(crate) struct Frame {
     /// The request it belongs to, if it is one of ours.
     request: Option<u64>,
     bytes: Vec<u8>,
-    _room: OwnedSemaphorePermit,
+}
+
+/// The receiving end. It gives back the room of what it has taken, for a batch at once; when it is dropped nobody waits for
+/// room any more.
+pub(crate) struct Frames {
+    queued: mpsc::Receiver<Frame>,
+    room: Arc<Semaphore>,
 }
 
 /// A queue and its receiving end.
-pub(crate) fn queue() -> (Queue, mpsc::Receiver<Frame>) {
-    let (frames, taken) = mpsc::channel(QUEUE);
-    (Queue { frames, room: Arc::new(Semaphore::new(QUEUE_BYTES)) }, taken)
+pub(crate) fn queue() -> (Queue, Frames) {
+    let (frames, queued) = mpsc::channel(QUEUE);
+    let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+    (Queue { frames, room: Arc::clone(&room) }, Frames { queued, room })
 }
 
 /// Writes what the queue holds, until `closing`; then closes `to`.
@@ -57,7 +64,7 @@ pub(crate) fn queue() -> (Queue, mpsc::Receiver<Frame>) {
 /// If a write fails: the other side has closed its end.
 pub(crate) async fn run<W: AsyncWrite + Unpin>(
     mut to: W,
-    mut frames: mpsc::Receiver<Frame>,
+    mut frames: Frames,
     pending: Arc<Pending>,
     journal: Journal,
     closing: CancellationToken,
@@ -70,21 +77,24 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(
         tokio::select! {
             biased;
             () = &mut closed => break,
-            n = frames.recv_many(&mut batch, BATCH) => if n == 0 { break },
+            n = frames.queued.recv_many(&mut batch, BATCH) => if n == 0 { break },
         }
         // Who is about to queue a frame does so first: its request came with the one that woke this task, and shares the write.
         step_back().await;
         while batch.len() < BATCH
-            && let Ok(frame) = frames.try_recv()
+            && let Ok(frame) = frames.queued.try_recv()
         {
             batch.push(frame);
         }
+        let mut taken = 0;
         for frame in batch.drain(..) {
             if !gathered.is_empty() && gathered.len() + frame.bytes.len() > GATHER {
+                frames.give_back(std::mem::take(&mut taken));
                 keep(&journal, &mut notes);
                 write(&mut to, &gathered, &closing).await?;
                 gathered.clear();
             }
+            taken += weight(&frame.bytes) as usize;
             if frame.request.is_some_and(|id| !pending.sent(id, &mut notes)) {
                 continue;
             }
@@ -97,6 +107,7 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(
                 gathered.push(b'\n');
             }
         }
+        frames.give_back(taken);
         keep(&journal, &mut notes);
         write(&mut to, &gathered, &closing).await?;
         gathered.clear();
@@ -152,10 +163,25 @@ impl Queue {
     /// # Errors
     /// If there is no room for it, or nobody writes any more.
     pub(crate) fn push(&self, request: Option<u64>, bytes: Vec<u8>) -> Result<(), wharf_plugin_api::Full> {
-        let room = Arc::clone(&self.room)
-            .try_acquire_many_owned(weight(&bytes))
-            .map_err(|_| wharf_plugin_api::Full)?;
-        self.frames.try_send(Frame { request, bytes, _room: room }).map_err(|_| wharf_plugin_api::Full)
+        let room = self.room.try_acquire_many(weight(&bytes)).map_err(|_| wharf_plugin_api::Full)?;
+        self.frames.try_send(Frame { request, bytes }).map_err(|_| wharf_plugin_api::Full)?;
+        // Who takes the frame gives it back.
+        room.forget();
+        Ok(())
+    }
+}
+
+// === impl Frames ===
+
+impl Frames {
+    fn give_back(&self, room: usize) {
+        self.room.add_permits(room);
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        self.room.close();
     }
 }
 
@@ -166,10 +192,12 @@ impl Outbox for Queue {
 
     fn send(&self, bytes: Vec<u8>) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         Box::pin(async move {
-            let Ok(room) = Arc::clone(&self.room).acquire_many_owned(weight(&bytes)).await else {
-                return false;
-            };
-            self.frames.send(Frame { request: None, bytes, _room: room }).await.is_ok()
+            let Ok(room) = self.room.acquire_many(weight(&bytes)).await else { return false };
+            let is_queued = self.frames.send(Frame { request: None, bytes }).await.is_ok();
+            if is_queued {
+                room.forget();
+            }
+            is_queued
         })
     }
 }

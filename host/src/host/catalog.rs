@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use wharf_core::catalog::{Catalog, Collision, Kind, Offer, Tool};
+use wharf_core::catalog::{Catalog, Collision, Kind, Made, Offer, Tool};
 use wharf_core::hints::Hints;
 use wharf_core::manifest::Manifest;
 use wharf_core::names;
@@ -126,6 +126,7 @@ fn tools(plugin: &PluginHandle, manifest: &Manifest, listed: &[ListedTool]) -> V
             description: tool.description.clone(),
             definition: Arc::clone(&tool.definition),
             hints: Hints::of(&tool.definition),
+            made: Made::default(),
         }));
     }
     tools

@@ -133,7 +133,8 @@ impl Journal {
             }
             Entry::Settled(settled).put(&mut gathered);
         }
-        if !self.0.dirty.swap(true, Ordering::AcqRel) {
+        // The look alone, for all but one of many: who flushes takes the mark down before it takes what was gathered.
+        if !self.0.dirty.load(Ordering::Acquire) && !self.0.dirty.swap(true, Ordering::AcqRel) {
             self.0.flush.notify_one();
         }
     }

@@ -8,12 +8,10 @@ use std::time::Duration;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use wharf_core::Code;
 
-use super::guard::single;
+use super::heads::Heads;
 use super::problem::Problem;
 use crate::deaf::deaf;
 
@@ -33,20 +31,23 @@ impl<S: Sync> FromRequest<S> for JsonBody {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
-        json(&head.headers, body).await.map(Self)
+        json(&Heads::of(&head.headers), body).await.map(Self)
     }
 }
 
 /// The body of a request with these headers: JSON, or none at all.
-pub(super) async fn json<B>(headers: &HeaderMap, body: B) -> Result<Option<Bytes>, Problem>
+pub(super) async fn json<B>(heads: &Heads<'_>, body: B) -> Result<Option<Bytes>, Problem>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<axum::BoxError>,
 {
-    let kind = single(headers, &CONTENT_TYPE).map_err(|()| {
-        Problem::new(Code::BadRequest, "more than one Content-Type header, or one that is not text")
-    })?;
-    let is_json = kind.is_some_and(is_json);
+    // Mostly it is spelled like this.
+    let is_json = heads.content_type.is("application/json") || {
+        let kind = heads.content_type.single().map_err(|()| {
+            Problem::new(Code::BadRequest, "more than one Content-Type header, or one that is not text")
+        })?;
+        kind.is_some_and(is_json)
+    };
     // Before a byte of it is read, or asked for with `100 Continue`.
     if body.size_hint().lower() > LIMIT as u64 {
         return Err(too_large());

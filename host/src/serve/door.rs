@@ -18,17 +18,19 @@ use futures_util::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, TRANSFER_ENCODING, VARY,
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, VARY,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use wharf_core::Code;
+use wharf_core::digits::Digits;
 
 use super::auth::{Auth, Via};
 use super::framing::Verdict;
 use super::guard::Guard;
+use super::heads::{Few, Heads};
 use super::hot::{Hot, Way};
 use super::problem::Problem;
 use super::spare;
@@ -48,8 +50,8 @@ pub(crate) struct Door {
     router: TowerToHyperService<Router>,
     /// Without it all requests go through the router.
     hot: Option<Hot>,
-    /// Names this run, so that request ids of two runs differ in a log.
-    run: u32,
+    /// What request ids begin with. Names this run, so that ids of two runs differ in a log.
+    run: Box<[u8]>,
     count: AtomicU64,
 }
 
@@ -66,6 +68,7 @@ impl Door {
     pub(super) fn new(guard: Guard, auth: Auth, router: Router, hot: Option<Hot>) -> Self {
         // Without randomness ids of two runs may meet in a log; nothing else depends on them.
         let run = getrandom::u32().unwrap_or_default();
+        let run = format!("r-{run:08x}-").into_bytes().into();
         Self { guard, auth, router: TowerToHyperService::new(router), hot, run, count: AtomicU64::new(0) }
     }
 
@@ -83,11 +86,14 @@ impl Door {
         let serving = connection.verdict.serve();
         let began = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
         let (mut head, body) = request.into_parts();
-        let id = self.request_id(&head);
+        let extensions = std::mem::take(&mut head.extensions);
+        let heads = Heads::of(&head.headers);
+        let id = self.request_id(&heads);
         let reader =
             self.guard.reader(&head.headers).map(|origin| Box::new(cors(origin.clone(), &head.headers)));
-        let is_chunked = head.headers.contains_key(TRANSFER_ENCODING);
-        let route = AssertUnwindSafe(self.route(via, connection, &mut head, body)).catch_unwind();
+        let is_chunked = heads.has(Few::Encoded);
+        let route = self.route(via, connection, (&head, &heads), (body, extensions));
+        let route = AssertUnwindSafe(route).catch_unwind();
         let mut response = match route.await {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => problem.into_response(),
@@ -115,8 +121,8 @@ impl Door {
         &self,
         via: Via,
         connection: Connection<'_>,
-        head: &mut Parts,
-        body: B,
+        (head, heads): (&Parts, &Heads<'_>),
+        (body, extensions): (B, Extensions),
     ) -> Result<Response, Problem>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
@@ -128,23 +134,23 @@ impl Door {
                 "the request has both Content-Length and Transfer-Encoding",
             ));
         }
-        self.guard.check(head)?;
+        self.guard.check(head, heads)?;
         if is_preflight(head) && self.guard.reader(&head.headers).is_some() {
             return Ok(http::StatusCode::NO_CONTENT.into_response());
         }
-        let principal = self.auth.check(via, head)?;
+        let principal = self.auth.check(via, head, heads)?;
         if connection.is_spare && !spare::serves(&head.method, head.uri.path()) {
             return Err(spare::refused());
         }
         if let Some((hot, way)) = self.hot.as_ref().zip(Way::of(head)) {
-            return hot.answer(way, (head, body), principal, connection.taker).await;
+            return hot.answer(way, (heads, body), principal, connection.taker).await;
         }
         let mut request = Request::new(Body::new(body));
         // What is left tells which request it was, should its route panic.
         (*request.method_mut(), *request.uri_mut()) = (head.method.clone(), head.uri.clone());
         *request.version_mut() = head.version;
-        *request.headers_mut() = std::mem::take(&mut head.headers);
-        *request.extensions_mut() = std::mem::take(&mut head.extensions);
+        *request.headers_mut() = head.headers.clone();
+        *request.extensions_mut() = extensions;
         request.extensions_mut().insert(principal);
         request.extensions_mut().insert(Arc::clone(connection.taker));
         // Apart: the router's future is larger than that of a call.
@@ -153,29 +159,22 @@ impl Door {
     }
 
     /// The client's own id if it is harmless, else one of ours.
-    fn request_id(&self, head: &Parts) -> HeaderValue {
+    fn request_id(&self, heads: &Heads<'_>) -> HeaderValue {
         let harmless = |id: &&HeaderValue| {
             (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         };
-        head.headers.get(&REQUEST_ID).filter(harmless).cloned().unwrap_or_else(|| {
-            let n = self.count.fetch_add(1, Ordering::Relaxed);
-            let mut id = Vec::with_capacity(28);
-            id.extend_from_slice(b"r-");
-            push_hex(&mut id, u64::from(self.run), 8);
-            id.push(b'-');
-            push_hex(&mut id, n, 1);
-            // Hexadecimal digits and a dash are a header value.
+        let own = heads.has(Few::Named).then(|| heads.all.get(&REQUEST_ID)).flatten();
+        own.filter(harmless).cloned().unwrap_or_else(|| {
+            let n = Digits::hex(self.count.fetch_add(1, Ordering::Relaxed), 1);
+            let n = n.as_bytes();
+            // As long as it is in the end: else it would be copied.
+            let mut id = Vec::with_capacity(self.run.len() + n.len());
+            id.extend_from_slice(&self.run);
+            id.extend_from_slice(n);
+            // Hexadecimal digits and dashes are a header value.
             HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("r"))
         })
     }
-}
-
-/// Writes a number with at least so many digits.
-fn push_hex(out: &mut Vec<u8>, number: u64, least: u32) {
-    let digits = (64 - number.leading_zeros()).div_ceil(4).max(least);
-    let nibbles =
-        (0..digits).rev().map(|digit| u8::try_from((number >> (4 * digit)) & 0xf).unwrap_or_default());
-    out.extend(nibbles.map(|nibble| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }));
 }
 
 /// A browser asks before it sends a page's request; it sends no token with that.

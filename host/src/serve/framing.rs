@@ -19,9 +19,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use self::scan::Scan;
+use crate::aside::Aside;
 use crate::held::Taker;
 
 /// From the first byte of a head, and of a connection, to the end of the head.
@@ -64,7 +65,7 @@ pub(crate) struct Watched<T> {
     /// Runs while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
     /// Looks now and then whether the client still asks for something.
-    idle: Pin<Box<Sleep>>,
+    idle: Aside<Sleep>,
     /// When it took something last.
     active: Instant,
     /// Runs once our side is closed while the client still sends.
@@ -111,7 +112,7 @@ impl<T> Watched<T> {
             taker,
             head,
             stall: None,
-            idle: Box::pin(sleep(IDLE)),
+            idle: Aside::new(sleep(IDLE)),
             active: Instant::now(),
             linger: None,
         };
@@ -145,13 +146,13 @@ impl<T> Watched<T> {
 
     /// Ends the read of a client that asks for nothing for too long.
     fn be_patient(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while self.idle.as_mut().poll(cx).is_ready() {
+        while Pin::new(&mut self.idle).poll(cx).is_ready() {
             let is_served = self.verdict.0.serving.load(Ordering::Relaxed) > 0;
             let since = if is_served { Instant::now() } else { self.active };
             if since.elapsed() >= IDLE {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the client asks for nothing any more"));
             }
-            self.idle.as_mut().reset(since + IDLE);
+            self.idle = Aside::new(sleep_until(since + IDLE));
         }
         Ok(())
     }

@@ -5,11 +5,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 use wharf_core::Code;
 
+use super::heads::{Few, Heads};
 use super::problem::Problem;
 
 /// Where the page stands that sends a request.
@@ -47,11 +48,11 @@ impl Guard {
     }
 
     /// Lets a request in, or says why not.
-    pub(crate) fn check(&self, head: &Parts) -> Result<(), Problem> {
-        if is_plain(head) {
+    pub(crate) fn check(&self, head: &Parts, heads: &Heads<'_>) -> Result<(), Problem> {
+        if is_plain(head, heads) {
             return Ok(());
         }
-        let host = self.check_host(head)?;
+        let host = self.check_host(head, heads)?;
         self.check_origin(&head.headers, &host)
     }
 
@@ -65,8 +66,10 @@ impl Guard {
         headers.get(ORIGIN).filter(|_| allowed)
     }
 
-    fn check_host(&self, head: &Parts) -> Result<Authority, Problem> {
-        let text = single(&head.headers, &HOST)
+    fn check_host(&self, head: &Parts, heads: &Heads<'_>) -> Result<Authority, Problem> {
+        let text = heads
+            .host
+            .single()
             .map_err(|()| {
                 Problem::new(Code::BadRequest, "more than one Host header, or one that is not text")
             })?
@@ -113,15 +116,14 @@ impl Guard {
 }
 
 /// The way of nearly every request: a program of this machine, which names us by our loopback address and no page.
-fn is_plain(head: &Parts) -> bool {
+fn is_plain(head: &Parts, heads: &Heads<'_>) -> bool {
     let port = |host: &str| {
         let port = host.strip_prefix("127.0.0.1:").or_else(|| host.strip_prefix("localhost:"));
         port.is_some_and(|port| !port.starts_with('+') && port.parse::<u16>().is_ok())
     };
     head.uri.authority().is_none()
-        && !head.headers.contains_key(ORIGIN)
-        && !head.headers.contains_key(&SITE)
-        && single(&head.headers, &HOST).is_ok_and(|host| host.is_some_and(port))
+        && !heads.has(Few::Page)
+        && heads.host.single().is_ok_and(|host| host.is_some_and(port))
 }
 
 /// The only value of a header; an error if there are several, or if it is not visible ASCII.
@@ -164,6 +166,7 @@ mod tests {
     use http::Request;
 
     use super::Guard;
+    use crate::serve::heads::Heads;
 
     fn guard() -> Guard {
         Guard::new(&["wharf.example".into(), "b.example:8080".into()], &["https://app.example".into()])
@@ -177,7 +180,7 @@ mod tests {
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
         guard()
-            .check(&head)
+            .check(&head, &Heads::of(&head.headers))
             .map_or_else(|problem| super::super::problem::status(problem.code()).as_u16(), |()| 200)
     }
 

@@ -11,6 +11,7 @@ use wharf_core::catalog::Face;
 
 use super::auth::Principal;
 use super::body;
+use super::heads::Heads;
 use super::mcp::{self, McpEdge};
 use super::problem::Answer;
 use super::rest::{self, Edge};
@@ -47,14 +48,21 @@ impl Way<'_> {
         if let Some(plugin) = path.strip_prefix("/plugins/").and_then(|rest| rest.strip_suffix("/mcp")) {
             return is_plain(plugin).then_some(Way::Message(Some(plugin)));
         }
-        if let Some((plugin, tool)) = path.strip_prefix("/tools/").and_then(|rest| rest.split_once('/')) {
+        if let Some((plugin, tool)) = path.strip_prefix("/tools/").and_then(|rest| cut(rest)) {
             return (is_plain(plugin) && is_plain(tool)).then_some(Way::Value { plugin, tool });
         }
         let rest = path.strip_prefix("/api/v1/plugins/")?.strip_suffix("/call")?;
-        let (plugin, rest) = rest.split_once('/')?;
+        let (plugin, rest) = cut(rest)?;
         let tool = rest.strip_prefix("tools/")?;
         (is_plain(plugin) && is_plain(tool)).then_some(Way::Call { plugin, tool })
     }
+}
+
+/// What stands before the first slash, and what behind it.
+fn cut(path: &str) -> Option<(&str, &str)> {
+    // For the few letters of a name this costs less than the search for a character does.
+    let (before, rest) = path.split_at(path.bytes().position(|b| b == b'/')?);
+    Some((before, rest.get(1..)?))
 }
 
 /// One part of a path that means what it says.
@@ -67,7 +75,7 @@ impl Hot {
     pub(super) async fn answer<B>(
         &self,
         way: Way<'_>,
-        (head, body): (&Parts, B),
+        (heads, body): (&Heads<'_>, B),
         principal: Principal,
         taker: &Arc<Taker>,
     ) -> Answer
@@ -75,23 +83,22 @@ impl Hot {
         B: hyper::body::Body<Data = Bytes>,
         B::Error: Into<axum::BoxError>,
     {
-        let headers = &head.headers;
         let face = match way {
             Way::Call { plugin, tool } => {
-                return rest::call(&self.rest, &principal, (plugin, tool), (headers, body), taker).await;
+                return rest::call(&self.rest, &principal, (plugin, tool), (heads, body), taker).await;
             }
             Way::Value { plugin, tool } => {
-                return rest::value(&self.rest, principal, (plugin, tool), (headers, body)).await;
+                return rest::value(&self.rest, principal, (plugin, tool), (heads, body)).await;
             }
             Way::Message(None) => Face::All,
             Way::Message(Some(plugin)) => mcp::face_of(plugin)?,
         };
         let visitor = mcp::visitor(&self.mcp, face, Some(principal))?;
-        if let Some(refusal) = mcp::no_room(&self.mcp, headers) {
+        if let Some(refusal) = mcp::no_room(&self.mcp, heads.all) {
             return Ok(refusal);
         }
-        let body = body::json(headers, body).await?;
-        mcp::posted(&self.mcp, visitor, (headers, body), taker).await
+        let body = body::json(heads, body).await?;
+        mcp::posted(&self.mcp, visitor, (heads.all, body), taker).await
     }
 }
 

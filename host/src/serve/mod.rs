@@ -17,6 +17,7 @@ mod end;
 mod facade;
 mod framing;
 mod guard;
+mod heads;
 mod hot;
 mod listen;
 mod mcp;

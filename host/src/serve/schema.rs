@@ -55,16 +55,16 @@ impl Default for Schemas {
 /// By plugin and tool, so that both are looked up as they are.
 #[derive(Debug, Default)]
 struct Kept {
-    by_plugin: HashMap<PluginId, HashMap<String, Compiled>>,
+    by_plugin: HashMap<PluginId, HashMap<String, Arc<Compiled>>>,
     count: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Compiled {
     /// What it was made of. Another definition of the same tool is another schema.
     tool: Arc<Tool>,
     /// `None`: there is no usable schema.
-    schema: Option<Arc<Schema>>,
+    schema: Option<Schema>,
 }
 
 #[derive(Debug)]
@@ -100,14 +100,14 @@ impl Schemas {
     ) -> Result<(), Box<Failure>> {
         let text = arguments.map_or("{}", RawValue::get);
         let known = self.known(tool);
-        if let Some(Compiled { schema: Some(schema), .. }) = &known
+        if let Some(schema) = known.as_ref().and_then(|compiled| compiled.schema.as_ref())
             && let Some((plain, given)) = schema.plain.as_ref().zip(arguments)
             && on_bytes(text.len(), || plain.admits(given))
         {
             return Ok(());
         }
         if let Some(compiled) = known.filter(|_| text.len() <= SMALL) {
-            let Some(schema) = compiled.schema else { return Ok(()) };
+            let Some(schema) = &compiled.schema else { return Ok(()) };
             let value = parse(text)?;
             match schema.cost.work(&value) {
                 Some(work) if work <= LIGHT => return schema.errors(tool, &value),
@@ -137,11 +137,8 @@ impl Schemas {
 
     /// Checks on this thread, however long it takes.
     fn check_here(&self, tool: &Arc<Tool>, text: &str) -> Result<(), Box<Failure>> {
-        let schema = match self.known(tool) {
-            Some(compiled) => compiled.schema,
-            None => self.keep(tool),
-        };
-        let Some(schema) = schema else { return Ok(()) };
+        let compiled = self.known(tool).unwrap_or_else(|| self.keep(tool));
+        let Some(schema) = &compiled.schema else { return Ok(()) };
         let value = parse(text)?;
         if schema.cost.work(&value).is_none() {
             left_to_the_plugin(tool, "the arguments are too large for its inputSchema");
@@ -150,24 +147,30 @@ impl Schemas {
         schema.errors(tool, &value)
     }
 
-    fn known(&self, tool: &Arc<Tool>) -> Option<Compiled> {
+    fn known(&self, tool: &Arc<Tool>) -> Option<Arc<Compiled>> {
+        // Nearly every call finds it with its tool.
+        if let Some(compiled) = tool.made.get() {
+            return Some(compiled);
+        }
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.by_plugin.get(&tool.plugin).and_then(|tools| tools.get(&tool.name));
-        known.filter(|compiled| same(&compiled.tool, tool)).cloned()
+        let known = known.filter(|compiled| same(&compiled.tool, tool))?;
+        tool.made.put(known);
+        Some(Arc::clone(known))
     }
 
-    fn keep(&self, tool: &Arc<Tool>) -> Option<Arc<Schema>> {
+    fn keep(&self, tool: &Arc<Tool>) -> Arc<Compiled> {
         // Outside of the lock: a large schema must not hold up the calls of other tools.
-        let schema = compile(tool).map(Arc::new);
+        let compiled = Arc::new(Compiled { tool: Arc::clone(tool), schema: compile(tool) });
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.count >= KEPT {
             *kept = Kept::default();
         }
-        let compiled = Compiled { tool: Arc::clone(tool), schema: schema.clone() };
         let of_plugin = kept.by_plugin.entry(tool.plugin.clone()).or_default();
-        let is_new = of_plugin.insert(tool.name.clone(), compiled).is_none();
+        let is_new = of_plugin.insert(tool.name.clone(), Arc::clone(&compiled)).is_none();
         kept.count += usize::from(is_new);
-        schema
+        tool.made.put(&compiled);
+        compiled
     }
 }
 
@@ -256,6 +259,7 @@ mod tests {
                 .unwrap()
                 .into(),
             hints: Hints::default(),
+            made: wharf_core::catalog::Made::default(),
         })
     }
 
@@ -365,6 +369,7 @@ mod tests {
         let tool = tool(&json!({"type": "object", "properties": {"text": {"type": "string"}}}));
         let given = |text: &Value| serde_json::value::to_raw_value(&json!({ "text": text })).unwrap();
         assert!(schemas.check(&tasks, &tool, Some(&given(&json!("x")))).await.is_ok());
+        assert!(tool.made.get::<super::Compiled>().is_some(), "it is found with its tool");
         let large = given(&json!("x".repeat(2 * super::SMALL)));
         assert!(
             schemas.check(&tasks, &tool, Some(&large)).now_or_never().is_some_and(|checked| checked.is_ok())

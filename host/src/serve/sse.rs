@@ -20,16 +20,20 @@ pub(crate) const PULSE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 /// Tells a proxy in front to pass each event at once.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// The type of a stream.
+const EVENT_STREAM: &str = "text/event-stream";
+
 /// Whether the client wants a stream.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
     headers
         .get_all(ACCEPT)
         .iter()
+        .filter(|value| value.len() >= EVENT_STREAM.len())
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
         .any(|range| {
             let essence = range.split(';').next().unwrap_or_default();
-            essence.trim().eq_ignore_ascii_case("text/event-stream")
+            essence.trim().eq_ignore_ascii_case(EVENT_STREAM)
         })
 }
 
@@ -51,7 +55,7 @@ pub(crate) fn frame(event: &str, id: Option<&dyn fmt::Display>, json: &[u8]) -> 
 
 /// Answers with a stream of frames.
 pub(crate) fn respond(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")];
+    let headers = [(CONTENT_TYPE, EVENT_STREAM), (CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")];
     (headers, stream_body(frames)).into_response()
 }
 

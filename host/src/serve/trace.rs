@@ -2,15 +2,12 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use serde_json::value::RawValue;
 use wharf_core::trace_context::{self, KEYS, TraceContext};
 
+use super::heads::{Few, Heads};
 use crate::mcp::Params;
-
-/// The headers, by names that are parsed already: each request is asked for them.
-static NAMES: [HeaderName; 3] =
-    [HeaderName::from_static(KEYS[0]), HeaderName::from_static(KEYS[1]), HeaderName::from_static(KEYS[2])];
 
 /// What the headers say of a trace; nothing, of nearly every request, and then nothing was looked at but that.
 #[derive(Clone, Debug, Default)]
@@ -18,9 +15,15 @@ pub(super) struct Traced(Option<Box<TraceContext>>);
 
 impl Traced {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        if !NAMES.iter().any(|name| headers.contains_key(name)) {
+        Self::heard(&Heads::of(headers))
+    }
+
+    /// Likewise, of headers that were looked through.
+    pub(super) fn heard(heads: &Heads<'_>) -> Self {
+        if !heads.has(Few::Traced) {
             return Self(None);
         }
+        let headers = heads.all;
         let heard = TraceContext::of_headers(|name| joined(headers, name));
         Self((!heard.is_empty()).then(|| Box::new(heard)))
     }

@@ -42,6 +42,14 @@ impl Id {
         Self(Text::Short { length: u8::try_from(SHORT - at).unwrap_or_default(), bytes })
     }
 
+    /// An integer id that is not negative, as it stands in a message. `None`: these are not the digits of one.
+    pub(super) fn digits(digits: &str) -> Option<Self> {
+        // A zero before others is no JSON.
+        let is_number =
+            digits == "0" || digits.bytes().next().is_some_and(|first| matches!(first, b'1'..=b'9'));
+        (is_number && digits.bytes().all(|b| b.is_ascii_digit())).then(|| Self::kept(digits))
+    }
+
     /// A string id.
     #[must_use]
     pub fn text(s: &str) -> Self {
@@ -81,7 +89,12 @@ impl Id {
     /// The number, if it is one that fits.
     #[must_use]
     pub fn as_u64(&self) -> Option<u64> {
-        self.as_str().parse().ok()
+        let bytes = self.as_bytes();
+        let next = |number: u64, byte: &u8| {
+            let digit = char::from(*byte).to_digit(10)?;
+            number.checked_mul(10)?.checked_add(u64::from(digit))
+        };
+        bytes.iter().try_fold(0, next).filter(|_| !bytes.is_empty())
     }
 
     fn kept(json: &str) -> Self {

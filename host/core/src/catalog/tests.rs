@@ -32,6 +32,7 @@ fn offer(plugin: &str, namespace: &str, tools: &[&str], others: &[(Kind, &str)])
             description: None,
             definition: raw(format!("{{ \"name\":{name:?}, \"x\":1.0}}")),
             hints: Hints::default(),
+            made: crate::catalog::Made::default(),
         })
     };
     let other = |(kind, key): &(Kind, &str)| (*kind, raw(format!("{{\"{}\" : {key:?}}}", kind.key())));
@@ -170,6 +171,7 @@ fn an_app_that_is_kept_apart_is_named_so_by_its_tool() {
         description: None,
         definition: raw(definition.to_owned()),
         hints: Hints::default(),
+        made: crate::catalog::Made::default(),
     })];
     let catalog = Catalog::new(1, &[one, offer("b", "b", &[], &[(Kind::Resource, "ui://page")])]);
     let expected = definition.replace("ui://page", "ui://a+page").replace("\"t\"", "\"a__t\"");

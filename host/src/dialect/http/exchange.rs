@@ -221,7 +221,7 @@ impl Core {
 
     /// The POST of one message.
     pub(super) fn message(&self, session: &Session, message: Vec<u8>) -> http::Request<Full<Bytes>> {
-        let headers = session.posting.as_deref().cloned().unwrap_or_else(|| self.posting(session));
+        let headers = session.posting.clone().unwrap_or_else(|| self.posting(session));
         web::with_headers(Method::POST, &self.endpoint.target, headers, Full::from(message))
     }
 

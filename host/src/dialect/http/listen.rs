@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
@@ -57,7 +57,7 @@ async fn listen(wire: &Wire, answered: oneshot::Sender<()>) {
     let mut after = String::new();
     let mut epoch = 0;
     loop {
-        let session = sessions.borrow_and_update().clone();
+        let session = Arc::clone(&sessions.borrow_and_update());
         if session.epoch != epoch {
             epoch = session.epoch;
             after.clear();

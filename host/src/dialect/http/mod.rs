@@ -53,7 +53,8 @@ pub(crate) struct Core {
     endpoint: Endpoint,
     options: Options,
     pending: Arc<Pending>,
-    session: watch::Sender<Session>,
+    /// Shared, so that a call takes the current one as it is.
+    session: watch::Sender<Arc<Session>>,
     closing: CancellationToken,
     posts: posts::Queue,
     /// What the schemas of a modern server's tools say about headers.
@@ -118,7 +119,7 @@ impl Wire {
             flavor,
             endpoint,
             pending: Arc::default(),
-            session: watch::channel(Session::default()).0,
+            session: watch::channel(Arc::default()).0,
             closing: options.tasks.ending().child_token(),
             posts: posts::Queue::default(),
             mirrored: Mirrored::default(),
@@ -148,7 +149,7 @@ impl Wire {
         if self.core.flavor == Flavor::Modern {
             return self.stateless(request, scope).await;
         }
-        let session = self.core.session.borrow().clone();
+        let session = Arc::clone(&self.core.session.borrow());
         let first = self.exchange(&session, &request, &scope, None).await;
         let Err(Trouble::Session(_)) = first else { return first.map_err(Trouble::call_error) };
         Box::pin(async {
@@ -195,7 +196,7 @@ impl Core {
     }
 
     /// The same, without waiting.
-    fn leave(self: &Arc<Self>, session: Session) {
+    fn leave(self: &Arc<Self>, session: Arc<Session>) {
         let core = Arc::clone(self);
         let span = tracing::debug_span!("http delete", plugin = %core.options.label);
         drop(self.options.tasks.spawn(span, async move { core.end_session(&session).await }));
@@ -212,7 +213,7 @@ impl Poster for Core {
     }
 
     async fn post(&self, message: Vec<u8>) -> Result<(), CallError> {
-        let session = self.session.borrow().clone();
+        let session = Arc::clone(&self.session.borrow());
         self.post_on(&session, message).await
     }
 
@@ -260,7 +261,7 @@ impl Link for HttpLink {
         let core = &self.wire.core;
         let first = !core.closing.is_cancelled();
         core.lose(Cause::new(CauseKind::Requested, "the host closed the connection"));
-        let session = core.session.borrow().clone();
+        let session = Arc::clone(&core.session.borrow());
         if !first {
             return;
         }

@@ -114,7 +114,7 @@ fn neither(modern: &Cause, legacy: Trouble) -> Trouble {
 impl Wire {
     /// Asks the server which revisions it speaks; twice, if it says that it speaks ours.
     async fn discover(&self, until: Instant) -> Result<Discovery, Trouble> {
-        self.core.session.send_replace(Session::stateless(&self.core, modern::REVISION));
+        self.core.session.send_replace(Arc::new(Session::stateless(&self.core, modern::REVISION)));
         let ask = async || {
             let (question, scope) = (modern::discover(), HostScope::until(until));
             let asking = self.sessionless(&question, &scope);
@@ -153,7 +153,7 @@ impl Wire {
     }
 
     async fn sessionless(&self, request: &Request, scope: &Arc<dyn Scope>) -> Result<Reply, Trouble> {
-        let session = self.core.session.borrow().clone();
+        let session = Arc::clone(&self.core.session.borrow());
         self.exchange(&session, request, scope, None).await
     }
 

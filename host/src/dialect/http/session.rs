@@ -24,7 +24,7 @@ pub(crate) struct Session {
     /// The revision settled on, once it is.
     pub(crate) revision: Option<HeaderValue>,
     /// The headers of its POSTs, made once when all of it is known.
-    pub(super) posting: Option<Arc<HeaderMap>>,
+    pub(super) posting: Option<HeaderMap>,
     /// Someone is opening the next one.
     restoring: bool,
     /// There will be no next one.
@@ -67,21 +67,23 @@ impl Wire {
         let hello = handshake::hello(dialect, reply, assumed)?;
         self.incoming.settled(&hello.revision);
         opening.session.revision = HeaderValue::from_str(&hello.revision).ok();
-        opening.session.posting = Some(Arc::new(core.posting(&opening.session)));
+        opening.session.posting = Some(core.posting(&opening.session));
         if core.flavor == Flavor::Http {
             core.post_on(&opening.session, jsonrpc::notification(handshake::INITIALIZED, None)).await?;
         }
         opening.kept = true;
-        core.session.send_replace(opening.session.clone());
+        core.session.send_replace(Arc::new(opening.session.clone()));
         Ok(hello)
     }
 
     /// A session after the one of `seen`: the one that is there, or a new one that is opened by one task for all.
-    pub(super) async fn restored(&self, seen: u64) -> Result<Session, CallError> {
+    pub(super) async fn restored(&self, seen: u64) -> Result<Arc<Session>, CallError> {
         let mut sessions = self.core.session.subscribe();
         let mine = self.core.session.send_if_modified(|session| {
             let first = session.epoch == seen && !session.restoring && session.dead.is_none();
-            session.restoring |= first;
+            if first {
+                Arc::make_mut(session).restoring = true;
+            }
             first
         });
         if mine {
@@ -90,15 +92,16 @@ impl Wire {
             drop(self.core.options.tasks.spawn(span, async move { wire.restore().await }));
         }
         let settled = sessions.wait_for(|session| session.epoch > seen || session.dead.is_some()).await;
-        match settled.as_deref() {
-            Ok(Session { dead: None, .. }) => Ok(self.core.session.borrow().clone()),
-            Ok(Session { dead: Some(why), .. }) => Err(session_error(why.clone())),
+        let settled = settled.map(|session| Arc::clone(&session));
+        match settled.as_ref().map(|session| session.dead.as_ref()) {
+            Ok(None) => Ok(Arc::clone(&self.core.session.borrow())),
+            Ok(Some(why)) => Err(session_error(why.clone())),
             Err(_) => Err(session_error("the connection is closed")),
         }
     }
 
     async fn restore(&self) {
-        let old = self.core.session.borrow().clone();
+        let old = Arc::clone(&self.core.session.borrow());
         let opened = tokio::select! {
             () = self.core.closing.cancelled() => Err(Cause::new(CauseKind::Requested, "the connection is closed")),
             opened = self.open_session(Instant::now() + RESTORE_TIMEOUT) => opened.map_err(Trouble::cause),
@@ -111,7 +114,7 @@ impl Wire {
             }
             Err(cause) => {
                 let detail = format!("the server lost the session, and a new one failed: {}", cause.detail);
-                self.core.session.send_modify(|session| session.dead = Some(detail.clone()));
+                self.core.session.send_modify(|session| Arc::make_mut(session).dead = Some(detail.clone()));
                 self.core.lose(Cause::new(cause.kind, detail));
             }
         }
@@ -124,7 +127,7 @@ impl Session {
     /// What requests need where there are no sessions.
     pub(super) fn stateless(core: &Core, revision: &'static str) -> Self {
         let session = Self { revision: Some(HeaderValue::from_static(revision)), ..Self::default() };
-        Self { posting: Some(Arc::new(core.posting(&session))), ..session }
+        Self { posting: Some(core.posting(&session)), ..session }
     }
 }
 
@@ -133,7 +136,7 @@ impl Session {
 impl Drop for Opening {
     fn drop(&mut self) {
         if !self.kept {
-            self.core.leave(self.session.clone());
+            self.core.leave(Arc::new(self.session.clone()));
         }
     }
 }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWrite;
 use tokio_util::sync::CancellationToken;
@@ -11,8 +11,11 @@ use wharf_core::CallId;
 use wharf_core::journal::{Entry, Records, Sent, entries, read_head};
 use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, Scope, async_trait};
 
-use super::{GATHER, Pending, queue, run};
+use super::{GATHER, Outbox as _, Pending, QUEUE_BYTES, queue, run};
 use crate::journal::Journal;
+
+/// How long anything here may take.
+const BOUND: Duration = Duration::from_secs(30);
 
 /// A call that has a number in the journal.
 struct Numbered(u64, Caller);
@@ -123,4 +126,35 @@ async fn a_large_frame_is_written_down_before_its_own_bytes() {
     let known = |calls| all.get(..calls).unwrap().to_vec();
     let expected = [(11, known(1)), (GATHER + 1, known(2)), (1 + 21 + 5, known(3))];
     assert_eq!(looked(&[10, GATHER + 1, 20]).await, expected);
+}
+
+#[tokio::test]
+async fn what_is_written_gives_its_room_back_and_what_was_refused_takes_none() {
+    let (queue, frames) = queue();
+    let half = || vec![b'x'; QUEUE_BYTES / 2];
+    queue.push(None, half()).unwrap();
+    assert!(queue.push(None, vec![b'x'; QUEUE_BYTES / 2 + 1]).is_err());
+    queue.push(None, half()).unwrap();
+    assert!(queue.push(None, b"x".to_vec()).is_err());
+    let closing = CancellationToken::new();
+    let writing = run(tokio::io::sink(), frames, Arc::default(), Journal::default(), closing.clone());
+    let refilled = async {
+        assert!(queue.send(half()).await, "it waited for room");
+        while queue.room.available_permits() < QUEUE_BYTES {
+            tokio::task::yield_now().await;
+        }
+        closing.cancel();
+    };
+    let both = async { tokio::join!(async { writing.await.unwrap() }, refilled) };
+    tokio::time::timeout(BOUND, both).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_waits_for_room_where_nobody_writes() {
+    let (queue, frames) = queue();
+    queue.push(None, vec![b'x'; QUEUE_BYTES]).unwrap();
+    let waiting = queue.send(b"x".to_vec());
+    let both = async { tokio::join!(async { drop(frames) }, waiting) };
+    let ((), sent) = tokio::time::timeout(BOUND, both).await.unwrap();
+    assert!(!sent && queue.push(None, Vec::new()).is_err());
 }

@@ -25,6 +25,7 @@ fn tool(name: &str, definition: &str) -> Arc<Tool> {
         description: None,
         definition: raw(definition),
         hints: Hints::default(),
+        made: wharf_core::catalog::Made::default(),
     })
 }
 

@@ -40,6 +40,7 @@ fn tool(annotations: &str) -> Arc<Tool> {
         description: None,
         definition,
         hints,
+        made: wharf_core::catalog::Made::default(),
         meter: Arc::default(),
     })
 }

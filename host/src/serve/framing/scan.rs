@@ -59,13 +59,19 @@ impl Scan {
                         *self = Self::head();
                     }
                 }
-                Self::Head { line, .. } => {
+                Self::Head { line, any, .. } => {
                     let Some(end) = memchr(b'\n', bytes) else {
                         keep(line, bytes);
                         break;
                     };
                     let (part, rest) = bytes.split_at(end);
                     bytes = rest.get(1..).unwrap_or_default();
+                    // Most lines are seen to be of no interest at once.
+                    let is_text = part.first().is_some_and(|first| !first.is_ascii_whitespace());
+                    if line.is_empty() && is_text && !(*any && is_ours(part)) {
+                        *any = true;
+                        continue;
+                    }
                     let found = if line.is_empty() {
                         self.end_line(part.get(..KEPT).unwrap_or(part))
                     } else {
@@ -101,8 +107,7 @@ impl Scan {
             };
             return Fed { twice: both, head_ended: true };
         }
-        let is_ours = matches!(text.first(), Some(b't' | b'T' | b'c' | b'C'));
-        if !*any || !is_ours {
+        if !*any || !is_ours(text) {
             *any = true;
             return Fed::default();
         }
@@ -118,6 +123,16 @@ impl Scan {
             *length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
         }
         Fed::default()
+    }
+}
+
+/// Whether a line may be one of the two headers, by letters that tell them from nearly all others.
+fn is_ours(line: &[u8]) -> bool {
+    const APART: usize = b"content-".len();
+    match line.first() {
+        Some(b't' | b'T') => true,
+        Some(b'c' | b'C') => matches!(line.get(APART), Some(b'l' | b'L')),
+        Some(_) | None => false,
     }
 }
 
@@ -148,6 +163,7 @@ mod tests {
             "\r\n\r\nPOST / HTTP/1.1\nTransfer-Encoding: chunked\nContent-Length: 3\n\n",
             "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: x\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 00000000000000000000000000000000000000000000000000000003\r\n\r\nabc",
+            " POST / HTTP/1.1\r\n\tHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
         ] {
             assert!(twice(both), "{both:?}");

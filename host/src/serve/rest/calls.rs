@@ -2,7 +2,6 @@
 //!
 //! Arguments and results stay the bytes they are. A client that goes away drops the call's future, and with it the call.
 
-use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use wharf_core::catalog::Tool;
+use wharf_core::digits::Digits;
 use wharf_core::{CallId, Code, Outcome, PluginId};
 use wharf_plugin_api::{Caller, Delivery, Reply, RpcError};
 
@@ -31,6 +31,7 @@ use crate::mcp::park::{Live, Origin, Passed};
 use crate::route::{CallEvent, CallSpec, Edge as EdgeKind, Failure, Settled};
 use crate::serve::auth::Principal;
 use crate::serve::body::{self, JsonBody};
+use crate::serve::heads::{Few, Heads};
 use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse;
 use crate::serve::taking::taker_of;
@@ -41,7 +42,7 @@ use crate::tasks::on_bytes;
 pub(super) const CALL: &str = "tools/call";
 
 /// The body of a call.
-#[derive(Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
@@ -73,7 +74,7 @@ pub(super) async fn call(
     JsonBody(body): JsonBody,
 ) -> Answer {
     let taker = taker_of(taker, edge.host.held());
-    run(&edge, &principal, (&plugin, &tool), (&headers, tries, body), &taker).await
+    run(&edge, &principal, (&plugin, &tool), (&Heads::of(&headers), tries, body), &taker).await
 }
 
 /// Likewise, whoever has found the names in the path.
@@ -81,24 +82,24 @@ pub(in crate::serve) async fn found<B>(
     edge: &Edge,
     principal: &Principal,
     names: (&str, &str),
-    (headers, body): (&HeaderMap, B),
+    (heads, body): (&Heads<'_>, B),
     taker: &Arc<Taker>,
 ) -> Answer
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<axum::BoxError>,
 {
-    let tries = Tries::of(headers)?;
+    let tries = Tries::of(heads)?;
     edge.host.has_room()?;
-    let body = body::json(headers, body).await?;
-    run(edge, principal, names, (headers, tries, body), taker).await
+    let body = body::json(heads, body).await?;
+    run(edge, principal, names, (heads, tries, body), taker).await
 }
 
 async fn run(
     edge: &Edge,
     principal: &Principal,
     (plugin, tool): (&str, &str),
-    (headers, tries, body): (&HeaderMap, Tries, Option<Bytes>),
+    (heads, tries, body): (&Heads<'_>, Tries, Option<Bytes>),
     taker: &Arc<Taker>,
 ) -> Answer {
     let mut wanted = {
@@ -119,9 +120,13 @@ async fn run(
         }
     };
     checked(edge, &tool, wanted.arguments).await?;
-    let own = Own::of(headers, tries, wanted.meta)?;
-    let (streams, keyed) = (sse::wanted(headers), own.tries.key.is_some());
-    let live = live(edge, &tool, principal, &wanted, (streams, own, Traced::of(headers))).await?;
+    let own = Own::of(heads, tries, wanted.meta)?;
+    let streams = heads.has(Few::Accepts) && sse::wanted(heads.all);
+    let keyed = own.tries.key.is_some();
+    let live = match wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
+        Some(token) => resumed(edge, &tool, principal, &wanted, token).await?,
+        None => begun(edge, &tool, principal, &wanted, (streams, own, Traced::heard(heads)))?,
+    };
     if streams {
         let origin = input::origin(principal, &tool, wanted.arguments);
         return Ok(streamed(edge, tool, live, (origin, keyed), taker));
@@ -177,26 +182,35 @@ pub(super) async fn checked(
     checked.inspect_err(|problem| tool.meter.record(Outcome::Failed(problem.code()), Duration::ZERO))
 }
 
-/// The call that a request begins, or goes on with.
-async fn live(
+/// The call that a request goes on with.
+async fn resumed(
+    edge: &Edge,
+    tool: &Tool,
+    principal: &Principal,
+    wanted: &Wanted<'_>,
+    token: &str,
+) -> Result<Live, Problem> {
+    let origin = input::origin(principal, tool, wanted.arguments);
+    let live = edge.mcp.park().resume(token, &origin).await;
+    let mut live = live.map_err(|error| Problem::new(Code::BadRequest, error.message))?;
+    if let Some(answers) = wanted.answers {
+        live.answer(answers);
+    }
+    Ok(live)
+}
+
+/// The call that a request begins.
+fn begun(
     edge: &Edge,
     tool: &Tool,
     principal: &Principal,
     wanted: &Wanted<'_>,
     (streams, own, traced): (bool, Own, Traced),
 ) -> Result<Live, Problem> {
-    if let Some(token) = wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
-        let origin = input::origin(principal, tool, wanted.arguments);
-        let live = edge.mcp.park().resume(token, &origin).await;
-        let mut live = live.map_err(|error| Problem::new(Code::BadRequest, error.message))?;
-        if let Some(answers) = wanted.answers {
-            live.answer(answers);
-        }
-        return Ok(live);
-    }
     let meta = own.rest(wanted.meta);
     let payload = input::payload(tool, wanted, meta)?;
-    let mut spec = CallSpec { payload, ..spec(tool, input::caller(principal), None) };
+    let mut spec = spec(tool, input::caller(principal), None);
+    spec.payload = payload;
     spec.durable = own.durable;
     spec.timeout = wanted.timeout_ms.map(Duration::from_millis);
     spec.trace = traced.with(meta);
@@ -228,11 +242,21 @@ fn parse(body: &[u8]) -> Result<Wanted<'_>, Problem> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::new(Code::BadRequest, "the body must be a JSON object"));
     }
+    if let Some(arguments) = alone(body) {
+        return Ok(Wanted { arguments: Some(arguments), ..Wanted::default() });
+    }
     let wanted: Wanted<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     must_be_object("\"arguments\"", wanted.arguments)?;
     must_be_object("\"meta\"", wanted.meta)?;
     must_be_object("\"inputResponses\"", wanted.answers)?;
     Ok(wanted)
+}
+
+/// The arguments of a body that holds nothing else, as nearly each does. What is not exactly so is read key by key.
+fn alone(body: &[u8]) -> Option<&RawValue> {
+    let value = body.strip_prefix(br#"{"arguments":"#)?.strip_suffix(b"}")?;
+    let arguments: &RawValue = serde_json::from_str(std::str::from_utf8(value).ok()?).ok()?;
+    arguments.get().starts_with('{').then_some(arguments)
 }
 
 pub(super) fn malformed(error: &serde_json::Error) -> Problem {
@@ -261,12 +285,16 @@ pub(super) fn answer(tool: &Tool, settled: Settled) -> Result<Vec<u8>, Problem> 
         Reply::Error(error) => return Err(refused(about(tool, call_id), error.clone())),
     };
     let mut out = String::with_capacity(result.len() + tool.plugin.as_str().len() + 128);
-    // Ids hold nothing that JSON would have to escape, and writing to a text does not fail.
+    // Ids hold nothing that JSON would have to escape.
     out.push_str(r#"{"call_id":""#);
     call_id.push_to(&mut out);
     out.push_str(r#"","plugin":""#);
     out.push_str(tool.plugin.as_str());
-    let _: fmt::Result = write!(out, r#"","instance":{},"duration_ms":{duration},"result":"#, instance.0);
+    out.push_str(r#"","instance":"#);
+    out.push_str(Digits::decimal(u64::from(instance.0)).as_str());
+    out.push_str(r#","duration_ms":"#);
+    out.push_str(Digits::decimal(duration).as_str());
+    out.push_str(r#","result":"#);
     out.push_str(result);
     out.push('}');
     Ok(out.into_bytes())

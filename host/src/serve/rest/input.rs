@@ -3,9 +3,9 @@
 //! A plugin's question ends the request with a result of the type `input_required`; the same request again, with
 //! `inputResponses` and `requestState`, goes on. It must not know how a call waits meanwhile.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use serde_json::value::{RawValue, to_raw_value};
 use wharf_core::catalog::{Face, Tool};
 use wharf_core::idempotency::{BadKey, Key};
@@ -18,6 +18,7 @@ use crate::mcp::params::KEY;
 use crate::mcp::park::Origin;
 use crate::route::{Payload, durable};
 use crate::serve::auth::Principal;
+use crate::serve::heads::{Few, Heads};
 use crate::serve::problem::Problem;
 
 /// Apart from MCP's own method of that name: a token of one is not good for the other.
@@ -28,20 +29,26 @@ const EVERYTHING: &str =
 
 static DURABLE: HeaderName = HeaderName::from_static("wharf-durable");
 
-static CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
-    let nothing = Client::default();
-    let capabilities = RawValue::from_string(EVERYTHING.to_owned()).map(Arc::from);
-    Arc::new(Client { capabilities: capabilities.unwrap_or(nothing.capabilities), ..Client::default() })
-});
+thread_local! {
+    // One for each thread: every call holds it, and threads that count the holders of the same would wait for each other.
+    static CLIENT: Arc<Client> = {
+        let nothing = Client::default();
+        let capabilities = RawValue::from_string(EVERYTHING.to_owned()).map(Arc::from);
+        Arc::new(Client { capabilities: capabilities.unwrap_or(nothing.capabilities), ..Client::default() })
+    };
+}
 
 /// A caller whose user can be asked.
 pub(super) fn caller(principal: &Principal) -> Caller {
-    Caller { principal: Arc::clone(&principal.0), client: Arc::clone(&CLIENT), session: None }
+    Caller { principal: Arc::clone(&principal.0), client: CLIENT.with(Arc::clone), session: None }
 }
 
 /// Whether the caller asks, by `Wharf-Durable`, that what is written down of the call survives the loss of power.
-pub(super) fn durable(headers: &HeaderMap) -> Result<bool, Problem> {
-    match headers.get(&DURABLE).map(HeaderValue::as_bytes) {
+pub(super) fn durable(heads: &Heads<'_>) -> Result<bool, Problem> {
+    if !heads.has(Few::Durable) {
+        return Ok(false);
+    }
+    match heads.all.get(&DURABLE).map(HeaderValue::as_bytes) {
         None | Some(b"false") => Ok(false),
         Some(b"true") => Ok(true),
         Some(_) => Err(Problem::new(Code::BadRequest, "the header Wharf-Durable is either true or false")),
@@ -59,8 +66,8 @@ pub(super) struct Own {
 
 impl Own {
     /// Headers and `meta` say the same or one of them says nothing; that a call is to be durable, one of them says.
-    pub(super) fn of(headers: &HeaderMap, tries: Tries, meta: Option<&RawValue>) -> Result<Self, Problem> {
-        let own = Self { tries, durable: durable(headers)?, rest: None };
+    pub(super) fn of(heads: &Heads<'_>, tries: Tries, meta: Option<&RawValue>) -> Result<Self, Problem> {
+        let own = Self { tries, durable: durable(heads)?, rest: None };
         let holds = |meta: &&RawValue| splice::may_hold(meta, KEY) || splice::may_hold(meta, durable::KEY);
         // The way of nearly every call: nothing is said there.
         let Some(meta) = meta.filter(holds) else { return Ok(own) };

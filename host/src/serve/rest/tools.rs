@@ -130,6 +130,7 @@ mod tests {
                 .unwrap()
                 .into(),
             hints: Hints::default(),
+            made: wharf_core::catalog::Made::default(),
         }
     }
 

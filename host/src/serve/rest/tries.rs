@@ -8,6 +8,7 @@ use wharf_core::Code;
 use wharf_core::idempotency::{BadKey, Key};
 
 use crate::route::CallSpec;
+use crate::serve::heads::{Few, Heads};
 use crate::serve::problem::Problem;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -24,7 +25,11 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn of(heads: &Heads<'_>) -> Result<Self, Problem> {
+        if !heads.has(Few::Tries) {
+            return Ok(Self::default());
+        }
+        let headers = heads.all;
         let key = single(headers, &KEY)?.map(|text| Key::new(text).map_err(|error| wrong(&KEY, &error)));
         let attempt = single(headers, &ATTEMPT)?.map(|text| {
             let number = text.parse::<u32>().ok().filter(|number| *number > 0);
@@ -65,7 +70,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Tries {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Self::of(&parts.headers)
+        Self::of(&Heads::of(&parts.headers))
     }
 }
 
@@ -75,13 +80,14 @@ mod tests {
     use wharf_core::Code;
 
     use super::Tries;
+    use crate::serve::heads::Heads;
 
     fn read(given: &[(&'static str, &[u8])]) -> Result<Tries, Code> {
         let mut headers = HeaderMap::new();
         for (name, value) in given {
             headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
         }
-        Tries::of(&headers).map_err(|problem| problem.code())
+        Tries::of(&Heads::of(&headers)).map_err(|problem| problem.code())
     }
 
     #[test]

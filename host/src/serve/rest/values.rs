@@ -22,6 +22,7 @@ use crate::route::{CallSpec, Failure, Settled};
 use crate::serve::auth::Principal;
 use crate::serve::body::{self, JsonBody};
 use crate::serve::facade::{self, Unwrapped};
+use crate::serve::heads::Heads;
 use crate::serve::problem::{Answer, Problem};
 use crate::serve::trace::Traced;
 use crate::tasks::on_bytes;
@@ -35,7 +36,7 @@ pub(super) async fn call(
     (tries, _): (Tries, Room),
     JsonBody(body): JsonBody,
 ) -> Answer {
-    run(&edge, principal, (&plugin, &tool), (&headers, tries, body)).await
+    run(&edge, principal, (&plugin, &tool), (&Heads::of(&headers), tries, body)).await
 }
 
 /// Likewise, whoever has found the names in the path.
@@ -43,25 +44,25 @@ pub(in crate::serve) async fn found<B>(
     edge: &Edge,
     principal: Principal,
     names: (&str, &str),
-    (headers, body): (&HeaderMap, B),
+    (heads, body): (&Heads<'_>, B),
 ) -> Answer
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<axum::BoxError>,
 {
-    let tries = Tries::of(headers)?;
+    let tries = Tries::of(heads)?;
     edge.host.has_room()?;
-    let body = body::json(headers, body).await?;
-    run(edge, principal, names, (headers, tries, body)).await
+    let body = body::json(heads, body).await?;
+    run(edge, principal, names, (heads, tries, body)).await
 }
 
 async fn run(
     edge: &Edge,
     principal: Principal,
     (plugin, tool): (&str, &str),
-    (headers, tries, body): (&HeaderMap, Tries, Option<Bytes>),
+    (heads, tries, body): (&Heads<'_>, Tries, Option<Bytes>),
 ) -> Answer {
-    let durable = input::durable(headers)?;
+    let durable = input::durable(heads)?;
     let away = |failure| edge.host.turned_away(plugin, CALL, failure);
     let tool = edge.host.tool(plugin, tool).await.map_err(away)?;
     let read = |body| on_bytes(<[u8]>::len(body), || serde_json::from_slice::<&RawValue>(body));
@@ -69,7 +70,7 @@ async fn run(
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
     checked(edge, &tool, arguments).await?;
-    let (caller, trace) = (Caller::new(principal.0), Traced::of(headers).with(None));
+    let (caller, trace) = (Caller::new(principal.0), Traced::heard(heads).with(None));
     let mut call = CallSpec { durable, trace, ..spec(&tool, caller, arguments) };
     tries.put(&mut call);
     // Apart: what every request moves around is smaller for it.

@@ -9,7 +9,7 @@ use wharf_core::hints::Hints;
 use wharf_core::{CallId, Code, InstanceNo, PluginId};
 use wharf_plugin_api::{Era, Reply, RpcError};
 
-use super::{Wanted, answer, must_be_object, parse};
+use super::{Wanted, alone, answer, must_be_object, parse};
 use crate::route::Settled;
 
 pub(crate) fn tool() -> Tool {
@@ -22,6 +22,7 @@ pub(crate) fn tool() -> Tool {
         description: None,
         definition: RawValue::from_string("{}".into()).unwrap().into(),
         hints: Hints::default(),
+        made: wharf_core::catalog::Made::default(),
     }
 }
 
@@ -90,6 +91,30 @@ fn a_call_is_read_strictly() {
     ] {
         assert_eq!(parse(bad.as_bytes()).err().map(|p| p.code()), Some(Code::BadRequest), "{bad}");
     }
+}
+
+#[test]
+fn arguments_that_stand_alone_are_what_the_strict_reader_finds() {
+    for (body, is_alone) in [
+        (r#"{"arguments":{"a":1.0}}"#, true),
+        (r#"{"arguments": { "a" : "}" } }"#, true),
+        (r#"{"arguments":{},"timeout_ms":5}"#, false),
+        (r#"{"arguments":{},"arguments":{}}"#, false),
+        (r#" {"arguments":{}}"#, false),
+        (r#"{"arguments":null}"#, false),
+        (r#"{"arguments":[]}"#, false),
+        (r#"{"arguments":{}"#, false),
+        (r#"{"arguments":}"#, false),
+        (r#"{"arguments":{}}}"#, false),
+    ] {
+        let (found, strict) = (alone(body.as_bytes()), serde_json::from_str::<Wanted<'_>>(body));
+        assert_eq!(found.is_some(), is_alone, "{body}");
+        if let Some(found) = found {
+            assert_eq!(strict.unwrap().arguments.unwrap().get(), found.get());
+        }
+    }
+    let broken = b"{\"arguments\":{\"a\":\"\xff\"}}";
+    assert!(alone(broken).is_none() && parse(broken).is_err());
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::tasks::Tasks;
 
 #[test]
 fn everything_can_be_asked() {
-    let declared = Declared::of(&CLIENT.capabilities);
+    let declared = CLIENT.with(|client| Declared::of(&client.capabilities));
     for capability in [
         Capability::Roots,
         Capability::Sampling,
