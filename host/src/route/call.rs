@@ -17,7 +17,7 @@ use super::idempotency::{Begins, Taken};
 use super::request;
 use super::routing::Routing;
 use super::scope::CallScope;
-use super::spec::{CallEvent, CallSpec, Settled};
+use super::spec::{CallEvent, CallSpec, Edge, Settled};
 use super::timing::Timing;
 use super::trace::CallTrace;
 use crate::plugin::PluginHandle;
@@ -99,7 +99,9 @@ impl Call {
         })?;
         trace.weighs(request.params.as_ref().map_or(0, |params| params.get().len()));
         let events = self.spec.events.take();
-        if let Some(events) = &events {
+        // No client of MCP is told of it: its queue is made by the first that it hears.
+        let hears_id = matches!(self.spec.edge, Edge::Direct | Edge::Rest);
+        if let Some(events) = events.as_ref().filter(|_| hears_id) {
             // Room for it was made by whoever listens; one who is gone misses nothing.
             events.try_send(CallEvent::Accepted(self.id)).ok();
         }
