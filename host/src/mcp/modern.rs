@@ -325,7 +325,9 @@ impl Asking {
         let caller = Caller { client, ..Caller::new(Arc::clone(&self.visitor.principal)) };
         let mut forwarded = forward::forward(host, &face, caller, method, params.clone()).await?;
         forwarded.spec.edge = Edge::Modern;
-        if let (Some(tool), Some(headers)) = (&forwarded.tool, &self.request.param_headers) {
+        if let (Some(tool), Some(headers)) = (&forwarded.tool, &self.request.param_headers)
+            && tool.may_name_headers
+        {
             param_headers::check(&tool.definition, params.as_deref(), headers)?;
         }
         open_to_questions(forwarded, host, brought)
@@ -355,7 +357,7 @@ impl Asking {
             principal: Arc::clone(&self.visitor.principal),
             face: self.visitor.face.clone(),
             method: self.request.method.clone(),
-            params: self.request.params.as_ref().map(|params| Arc::clone(params.raw())),
+            params: self.request.params.as_ref().map(Params::copied),
         }
     }
 }
