@@ -169,7 +169,8 @@ pub(crate) fn open_to_questions(
     brought: Brought,
 ) -> Result<Live, RpcError> {
     let Forwarded { mut spec, events, .. } = forwarded;
-    let legacy = host.hello(&spec.plugin).is_some_and(|hello| hello.era() == Era::Legacy);
+    let (era, room) = host.speaks(&spec.plugin);
+    let legacy = era == Some(Era::Legacy);
     let (asks, asked) = asks();
     if legacy {
         if brought.state.is_some() {
@@ -187,7 +188,6 @@ pub(crate) fn open_to_questions(
         }
     }
     let early = brought.answers.filter(|_| legacy);
-    let room = host.may_wait(&spec.plugin);
     let presence = spec.presence.clone();
     Ok(Live::new(spec.plugin.clone(), room, presence, host.call(spec), asked, events, early))
 }
