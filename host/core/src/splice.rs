@@ -6,28 +6,32 @@
 //!
 //! What is not here: what the keys mean, but for the one that every request of ours carries (`_meta.progressToken`).
 
+mod key;
 mod known;
+mod look;
 mod places;
 mod scan;
+mod strings;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
 use serde::Deserializer;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub use self::key::Key;
+pub use self::look::Look;
 pub use self::places::Places;
 
 /// The key of a message's metadata.
 const META: &str = "_meta";
 /// The key, in the metadata, under which a plugin reports progress.
 const PROGRESS_TOKEN: &str = "progressToken";
-/// Every request is searched for it: to make the finder anew costs more than to use it.
-static TOKEN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PROGRESS_TOKEN));
+/// Every request is searched for it.
+static TOKEN: LazyLock<Key> = LazyLock::new(|| Key::new(PROGRESS_TOKEN));
 
 /// An object that is longer is searched for the letters of a key before its members are told apart.
 const LONG: usize = 1 << 10;
@@ -79,11 +83,31 @@ pub fn plain_fields<'a, const N: usize>(
 /// What a string says. `None` if it is none.
 #[must_use]
 pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    let said = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    said(value.get())
+}
+
+/// Likewise, of the text of a value.
+#[must_use]
+pub fn said(json: &str) -> Option<Cow<'_, str>> {
+    let said = json.strip_prefix('"')?.strip_suffix('"')?;
     if memchr::memchr(b'\\', said.as_bytes()).is_none() {
         return Some(Cow::Borrowed(said));
     }
-    serde_json::from_str(value.get()).ok().map(Cow::Owned)
+    serde_json::from_str(json).ok().map(Cow::Owned)
+}
+
+/// A text as a string.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    if strings::run_end::<false>(text.as_bytes(), 0) < text.len() {
+        // A text becomes JSON always.
+        return serde_json::to_string(text).unwrap_or_default();
+    }
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
+    out
 }
 
 /// Tells `each` what stands between the quotes of each top-level key, and its value, in order. False: it is no object.
@@ -222,8 +246,7 @@ pub fn with_meta_progress_token(params: Option<&RawValue>, token: u64) -> Option
 /// told without parsing.
 #[must_use]
 pub fn may_hold_progress_token(params: &RawValue) -> bool {
-    let bytes = params.get().as_bytes();
-    TOKEN.find(bytes).is_some() || holds_escape(bytes)
+    TOKEN.may_be_in(params)
 }
 
 /// The params of a `tools/call`. The pieces are JSON already and are not read again, however large they are.
@@ -235,7 +258,7 @@ pub fn call_params(
     arguments: Option<&RawValue>,
     meta: Option<&RawValue>,
 ) -> Result<Box<RawValue>, serde_json::Error> {
-    let name = serde_json::to_string(name)?;
+    let name = quoted(name);
     let parts = [("\"arguments\":", arguments), ("\"_meta\":", meta)];
     let room: usize =
         parts.iter().filter_map(|(key, part)| Some(key.len() + part.as_ref()?.get().len() + 1)).sum();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, watch};
 use wharf_core::PluginId;
-use wharf_plugin_api::{Client, Hello};
+use wharf_plugin_api::{Client, Era, Hello};
 
 use super::Host;
 use crate::plugin::Services;
@@ -33,9 +33,13 @@ impl Host {
         self.0.table.load().get(plugin)?.best()?.hello.clone()
     }
 
-    /// How many calls of a plugin may wait for their clients.
-    pub(crate) fn may_wait(&self, plugin: &PluginId) -> usize {
-        self.0.table.load().get(plugin).map_or(1, |plugin| plugin.gate.may_ask())
+    /// How a plugin speaks, as its last handshake proved, and how many of its calls may wait for their clients.
+    pub(crate) fn speaks(&self, plugin: &PluginId) -> (Option<Era>, usize) {
+        let table = self.0.table.load();
+        let Some(plugin) = table.get(plugin) else { return (None, 1) };
+        let hello = plugin.best();
+        let era = hello.as_ref().and_then(|best| best.hello.as_ref()).map(|hello| hello.era());
+        (era, plugin.gate.may_ask())
     }
 
     /// What plugins say outside of calls, from now on.

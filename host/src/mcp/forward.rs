@@ -117,7 +117,7 @@ fn told(
 ) -> Forwarded {
     let said = Said::of(params.as_ref());
     let bare = said.for_plugin(name).map(Into::into);
-    let bare = bare.or_else(|| params.as_ref().map(|params| Arc::clone(params.raw())));
+    let bare = bare.or_else(|| params.as_ref().map(Params::copied));
     let payload = if name.is_some() { Payload::Named(bare) } else { Payload::Params(bare) };
     let spec = CallSpec { payload, ..CallSpec::new(plugin.clone(), known(method), None, caller) };
     let (trace, durable) = (said.trace().map(Box::new), said.durable() == Some(true));

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use wharf_core::splice;
+use wharf_core::splice::{self, Look};
 use wharf_plugin_api::jsonrpc::{self, EnvelopeError, Message};
 use wharf_plugin_api::{Era, Id, Reply, RpcError};
 
@@ -103,14 +103,19 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
     if body.trim_ascii_start().first() == Some(&b'[') {
         return batch(head, body).map(|batch| Classified::Legacy(LegacyBody::Batch(batch)));
     }
-    let message = match plain(body) {
-        Some(message) => message,
-        None => jsonrpc::parse(body).map_err(|error| unreadable(body, &error))?,
+    let (message, looked) = match plain(body) {
+        Some(plain) => plain,
+        None => {
+            let message = jsonrpc::parse(body).map_err(|error| unreadable(body, &error))?;
+            let looked = params_of(&message).map(Looked::at);
+            (message, looked)
+        }
     };
+    let looked = looked.as_ref();
     match message {
         Message::Request { id, method, params } => {
             let refused = |error| Rejection { id: Some(id.clone()), error };
-            let params = params.map(|params| (params, Looked::at(params)));
+            let params = params.zip(looked);
             let meta = Meta::of(params).map_err(refused)?;
             if era(head, meta.as_ref()).map_err(refused)? == Era::Legacy {
                 let (method, params) = (method.into_owned(), params.map(looked_through));
@@ -129,8 +134,7 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
         }
         Message::Notification { method, params } => {
             let refused = |error| Rejection { id: None, error };
-            let looked = params.map(|params| (params, Looked::at(params)));
-            let meta = Meta::of(looked).map_err(refused)?;
+            let meta = Meta::of(params.zip(looked)).map_err(refused)?;
             let era = era(head, meta.as_ref()).map_err(refused)?;
             if let (Era::Modern, Some(head)) = (era, head) {
                 head.must_not_differ(&method).map_err(refused)?;
@@ -150,28 +154,47 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
     }
 }
 
-/// The form of nearly every request and notification: its own keys once each and spelled as they are. It is read once, and
-/// then only looked through. `None`: whatever else it is, or is not, the strict reader tells.
-fn plain(body: &[u8]) -> Option<Message<'_>> {
-    let whole: &RawValue = serde_json::from_slice(body).ok()?;
-    let keys = ["jsonrpc", "id", "method", "params", "result", "error"];
-    let [version, id, method, params, None, None] = splice::plain_fields(whole, keys)? else { return None };
-    if version?.get() != "\"2.0\"" {
+/// The form of nearly every request and notification: its own keys once each and spelled as they are. All that is known of
+/// it is found in one look. `None`: whatever else it is, or is not, the strict reader tells.
+fn plain(body: &[u8]) -> Option<(Message<'_>, Option<Looked>)> {
+    const KEYS: [&str; 6] = ["method", "params", "id", "jsonrpc", "result", "error"];
+    let [method, params, id, version, result, error] = [0, 1, 2, 3, 4, 5];
+    let mut look = Look::at(str::from_utf8(body).ok()?);
+    let mut looked = None;
+    let members = look.places(KEYS, |look, key| {
+        if key != params {
+            return look.over();
+        }
+        looked = Some(Looked::over(look)?);
+        Some(())
+    })?;
+    let whole = look.whole()?;
+    let is_call = members.is_plain() && !members.has(result) && !members.has(error);
+    if !is_call || members.text(whole, version)? != "\"2.0\"" {
         return None;
     }
-    let method = splice::text(method?)?;
-    Some(match id {
+    let method = splice::said(members.text(whole, method)?)?;
+    let params = members.get(whole, params);
+    let message = match members.get(whole, id) {
         Some(id) => Message::Request { id: Id::from_raw(id)?, method, params },
         None => Message::Notification { method, params },
-    })
+    };
+    Some((message, looked))
+}
+
+fn params_of<'a>(message: &Message<'a>) -> Option<&'a RawValue> {
+    match message {
+        Message::Request { params, .. } | Message::Notification { params, .. } => *params,
+        Message::Response { .. } => None,
+    }
 }
 
 fn legacy(message: LegacyMessage) -> Classified {
     Classified::Legacy(LegacyBody::One(message))
 }
 
-fn looked_through((params, looked): (&RawValue, Looked)) -> Params {
-    Params::looked_through(params.to_owned().into(), looked)
+fn looked_through((params, looked): (&RawValue, &Looked)) -> Params {
+    Params::looked_through(params.to_owned(), *looked)
 }
 
 fn owned(params: Option<&RawValue>) -> Option<Arc<RawValue>> {
@@ -212,11 +235,8 @@ fn batch(head: Option<&Head<'_>>, body: &[u8]) -> Result<Vec<LegacyMessage>, Rej
 }
 
 fn element(message: Message<'_>) -> Result<LegacyMessage, Rejection> {
-    let params_of = match &message {
-        Message::Request { params, .. } | Message::Notification { params, .. } => *params,
-        Message::Response { .. } => None,
-    };
-    let meta = Meta::of(params_of.map(|params| (params, Looked::at(params))));
+    let looked = params_of(&message).map(Looked::at);
+    let meta = Meta::of(params_of(&message).zip(looked.as_ref()));
     let is_legacy = meta.is_ok_and(|meta| {
         let is_plain = meta.as_ref().is_none_or(|meta| matches!(meta.claim(), Ok(None)));
         is_plain || matches!(era(None, meta.as_ref()), Ok(Era::Legacy))
@@ -226,7 +246,7 @@ fn element(message: Message<'_>) -> Result<LegacyMessage, Rejection> {
     }
     Ok(match message {
         Message::Request { id, method, params } => {
-            let params = owned(params).map(Params::from);
+            let params = params.zip(looked.as_ref()).map(looked_through);
             LegacyMessage::Request { id, method: method.into_owned(), params }
         }
         Message::Notification { method, params } => {
@@ -257,7 +277,7 @@ fn era(head: Option<&Head<'_>>, meta: Option<&Meta<'_>>) -> Result<Era, RpcError
 fn request(
     head: Option<&Head<'_>>,
     method: &str,
-    params: Option<(&RawValue, Looked)>,
+    params: Option<(&RawValue, &Looked)>,
     meta: Option<Meta<'_>>,
 ) -> Result<Envelope, RpcError> {
     let envelope = Envelope::of(meta)?;

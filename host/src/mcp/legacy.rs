@@ -6,6 +6,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -38,12 +39,14 @@ pub(super) fn request(session: &Arc<Session>, id: Id, method: &str, params: Opti
     let (session, method) = (Arc::clone(session), method.to_owned());
     let answer = async move {
         let _open = open;
+        // Made in place: to be moved is not cheap for it.
+        let mut work = pin!(dispatch(&session, &method, params, Outlet::Call(out)));
         let reply = tokio::select! {
             biased;
             () = ticket.cancelled() => return Answered { message: None, kind: AnswerKind::Handled },
             // An answer that is there is told, also when the session has ended with the host.
-            reply = answer(&session, &method, params, Outlet::Call(out)) => reply,
-            () = session.ended().cancelled() => {
+            reply = &mut work => reply.unwrap_or_else(Reply::Error),
+            () = ticket.ended() => {
                 Reply::Error(RpcError::new(INVALID_REQUEST, "the session has ended"))
             }
         };
@@ -69,13 +72,6 @@ pub(super) fn notification(session: &Session, method: &str, params: Option<Arc<R
             session.host.notify_own(session.id(), &notification);
         }
         method => tracing::debug!(method, "a notification of a client was dropped"),
-    }
-}
-
-async fn answer(session: &Arc<Session>, method: &str, params: Option<Params>, out: Outlet) -> Reply {
-    match dispatch(session, method, params, out).await {
-        Ok(reply) => reply,
-        Err(error) => Reply::Error(error),
     }
 }
 

@@ -169,7 +169,8 @@ pub(crate) fn open_to_questions(
     brought: Brought,
 ) -> Result<Live, RpcError> {
     let Forwarded { mut spec, events, .. } = forwarded;
-    let legacy = host.hello(&spec.plugin).is_some_and(|hello| hello.era() == Era::Legacy);
+    let (era, room) = host.speaks(&spec.plugin);
+    let legacy = era == Some(Era::Legacy);
     let (asks, asked) = asks();
     if legacy {
         if brought.state.is_some() {
@@ -187,7 +188,6 @@ pub(crate) fn open_to_questions(
         }
     }
     let early = brought.answers.filter(|_| legacy);
-    let room = host.may_wait(&spec.plugin);
     let presence = spec.presence.clone();
     Ok(Live::new(spec.plugin.clone(), room, presence, host.call(spec), asked, events, early))
 }
@@ -325,7 +325,9 @@ impl Asking {
         let caller = Caller { client, ..Caller::new(Arc::clone(&self.visitor.principal)) };
         let mut forwarded = forward::forward(host, &face, caller, method, params.clone()).await?;
         forwarded.spec.edge = Edge::Modern;
-        if let (Some(tool), Some(headers)) = (&forwarded.tool, &self.request.param_headers) {
+        if let (Some(tool), Some(headers)) = (&forwarded.tool, &self.request.param_headers)
+            && tool.may_name_headers
+        {
             param_headers::check(&tool.definition, params.as_deref(), headers)?;
         }
         open_to_questions(forwarded, host, brought)
@@ -355,7 +357,7 @@ impl Asking {
             principal: Arc::clone(&self.visitor.principal),
             face: self.visitor.face.clone(),
             method: self.request.method.clone(),
-            params: self.request.params.as_ref().map(|params| Arc::clone(params.raw())),
+            params: self.request.params.as_ref().map(Params::copied),
         }
     }
 }

@@ -1,12 +1,9 @@
 //! The `Mcp-Param-*` headers of a tool call: that they say what the arguments say.
 //!
 //! A tool's schema names a header for an argument by `x-mcp-header`, at properties that are reached through `properties`
-//! alone. Nothing is kept between calls: nearly no tool has an annotation, which one search of its definition tells, and
-//! the schema of one that has is read again faster than a table of them would have to be guarded.
+//! alone. Nothing is kept between calls: nearly no tool has an annotation, which the catalog tells, and the schema of one that
+//! has is read again faster than a table of them would have to be guarded.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use wharf_core::splice;
@@ -16,8 +13,6 @@ use super::ladder::{decoded, mismatch};
 
 /// The annotation.
 const KEY: &str = "x-mcp-header";
-static ANNOTATION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
-static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
 
 /// An argument that a header repeats.
 struct Repeated {
@@ -53,11 +48,8 @@ pub(crate) fn check(
 
 /// What the definition annotates. An annotation that cannot be a header is none: no client sends it.
 fn annotated(definition: &RawValue) -> Vec<Repeated> {
-    let holds = |needle: &Finder<'_>| needle.find(definition.get().as_bytes()).is_some();
     let mut found = Vec::new();
-    // A key may be spelled with escapes.
-    if (holds(&ANNOTATION) || holds(&ESCAPE))
-        && let Some(schema) = splice::field(definition, "inputSchema")
+    if let Some(schema) = splice::field(definition, "inputSchema")
         && let Ok(schema) = serde_json::from_str::<Value>(schema.get())
     {
         collect(&schema, &mut Vec::new(), &mut found);

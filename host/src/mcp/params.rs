@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use wharf_core::splice::{self, Places};
+use wharf_core::splice::{self, Look, Places};
 use wharf_core::trace_context;
 use wharf_plugin_api::RpcError;
 
@@ -15,14 +15,17 @@ use crate::route::durable;
 
 /// The params of a request. Cheap to clone; they are read as the raw value that they are.
 #[derive(Clone, Debug)]
-pub(crate) struct Params {
-    raw: Arc<RawValue>,
-    /// Not in place: params are handed on often.
-    looked: Arc<Looked>,
+pub(crate) struct Params(Arc<Inner>);
+
+/// Not in place: params are handed on often.
+#[derive(Debug)]
+struct Inner {
+    raw: Box<RawValue>,
+    looked: Looked,
 }
 
 /// What was found in params. Good for them and their copies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Looked {
     members: Places<{ MEMBERS.len() }>,
     /// In `_meta`, which begins there.
@@ -95,6 +98,19 @@ impl Looked {
         Self { members, meta }
     }
 
+    /// Looks over params in a message that is looked at for the first time.
+    pub(crate) fn over(look: &mut Look<'_>) -> Option<Self> {
+        let mut meta = Places::none();
+        let members = look.places(MEMBERS, |look, member| {
+            if member != Member::Meta as usize {
+                return look.over();
+            }
+            meta = look.places(META, |look, _| look.over())?;
+            Some(())
+        })?;
+        Some(Self { members, meta })
+    }
+
     /// Of the params that were looked through.
     pub(crate) fn member<'a>(&self, params: &'a RawValue, member: Member) -> Option<&'a RawValue> {
         self.members.get(params, member as usize)
@@ -115,30 +131,31 @@ impl Looked {
 
 impl Params {
     /// Params that were looked through already.
-    pub(super) fn looked_through(raw: Arc<RawValue>, looked: Looked) -> Self {
-        Self { raw, looked: Arc::new(looked) }
+    pub(super) fn looked_through(raw: Box<RawValue>, looked: Looked) -> Self {
+        Self(Arc::new(Inner { raw, looked }))
     }
 
     /// They, and what was found in them.
-    pub(super) fn looked(&self) -> (&RawValue, Looked) {
-        (&self.raw, *self.looked)
+    pub(super) fn looked(&self) -> (&RawValue, &Looked) {
+        (&self.0.raw, &self.0.looked)
     }
 
-    pub(crate) fn raw(&self) -> &Arc<RawValue> {
-        &self.raw
+    /// A copy of them, to be kept by itself.
+    pub(crate) fn copied(&self) -> Arc<RawValue> {
+        self.0.raw.clone().into()
     }
 
     pub(crate) fn member(&self, member: Member) -> Option<&RawValue> {
-        self.looked.member(&self.raw, member)
+        self.0.looked.member(&self.0.raw, member)
     }
 
     pub(crate) fn has(&self, member: Member) -> bool {
-        self.looked.members.has(member as usize)
+        self.0.looked.members.has(member as usize)
     }
 
     /// Whether every reader finds the same members.
     pub(crate) fn is_plain(&self) -> bool {
-        self.looked.members.is_plain()
+        self.0.looked.members.is_plain()
     }
 
     /// A member that must be a string.
@@ -146,7 +163,7 @@ impl Params {
     /// # Errors
     /// That it is missing, or no string.
     pub(crate) fn text(&self, member: Member) -> Result<Cow<'_, str>, RpcError> {
-        let text = self.member(member).and_then(splice::text);
+        let text = self.0.looked.members.text(&self.0.raw, member as usize).and_then(splice::said);
         text.ok_or_else(|| forward::no_text(MEMBERS.get(member as usize).copied().unwrap_or_default()))
     }
 
@@ -155,41 +172,42 @@ impl Params {
     }
 
     pub(crate) fn says(&self, key: Meta) -> bool {
-        self.looked.meta.has(key as usize)
+        self.0.looked.meta.has(key as usize)
     }
 
     pub(crate) fn said(&self, key: Meta) -> Option<&RawValue> {
-        self.looked.of_meta(self.meta()?, key)
+        // Looked for first: nearly none is there.
+        if self.says(key) { self.0.looked.of_meta(self.meta()?, key) } else { None }
     }
 
     /// Whether `_meta` holds nothing but what is between a client and us.
     pub(crate) fn is_all_hop(&self) -> bool {
-        self.looked.meta.are_all(0..HOP)
+        self.0.looked.meta.are_all(0..HOP)
     }
 
     /// Whether `_meta` holds anything that is between a client and us.
     pub(crate) fn has_hop(&self) -> bool {
-        (0..HOP).any(|key| self.looked.meta.has(key))
+        (0..HOP).any(|key| self.0.looked.meta.has(key))
     }
 
-    /// The params with other members. `None` if they are no object.
-    pub(crate) fn with<const M: usize>(&self, set: [(Member, &RawValue); M]) -> Option<Box<RawValue>> {
-        let here = self.looked.members.with(&self.raw, set.map(|(member, value)| (member as usize, value)));
-        let name = |member| MEMBERS.get(member as usize).copied().unwrap_or_default();
-        here.or_else(|| splice::with_fields(&self.raw, &set.map(|(member, value)| (name(member), value))))
-    }
-}
-
-impl From<Arc<RawValue>> for Params {
-    fn from(raw: Arc<RawValue>) -> Self {
-        let looked = Looked::at(&raw);
-        Self::looked_through(raw, looked)
+    /// The params with other members, each of which must be JSON. `None` if they are no object.
+    pub(crate) fn with<const M: usize>(&self, set: [(Member, &str); M]) -> Option<Box<RawValue>> {
+        let Inner { raw, looked } = &*self.0;
+        let here = looked.members.with(raw, set.map(|(member, value)| (member as usize, value)));
+        here.or_else(|| {
+            // A key that stands twice, or is spelled otherwise, is rare enough to go over them once for each.
+            set.into_iter().try_fold(raw.clone(), |params, (member, value)| {
+                let value: &RawValue = serde_json::from_str(value).ok()?;
+                splice::with_field(&params, MEMBERS.get(member as usize)?, value)
+            })
+        })
     }
 }
 
 impl From<Box<RawValue>> for Params {
     fn from(raw: Box<RawValue>) -> Self {
-        Arc::<RawValue>::from(raw).into()
+        let looked = Looked::at(&raw);
+        Self::looked_through(raw, looked)
     }
 }
 
@@ -197,7 +215,7 @@ impl Deref for Params {
     type Target = RawValue;
 
     fn deref(&self) -> &RawValue {
-        &self.raw
+        &self.0.raw
     }
 }
 
@@ -240,8 +258,6 @@ mod tests {
 
     #[test]
     fn what_is_put_in_stands_where_the_old_one_stood() {
-        let raw = |json: &str| RawValue::from_string(json.to_owned()).unwrap();
-        let (meta, name) = (raw("{}"), raw("\"n\""));
         for (given, expected) in [
             (r#"{ "name" : "t","_meta":{"a":1} }"#, r#"{ "name" : "n","_meta":{} }"#),
             (r#"{"_meta":{"a":1},"name":"t","x":1.0}"#, r#"{"_meta":{},"name":"n","x":1.0}"#),
@@ -249,7 +265,7 @@ mod tests {
             (r#"{"name":"t","name":"u","_meta":1}"#, r#"{"name":"n","name":"n","_meta":{}}"#),
         ] {
             assert_eq!(
-                params(given).with([(Member::Meta, &*meta), (Member::Name, &*name)]).unwrap().get(),
+                params(given).with([(Member::Meta, "{}"), (Member::Name, "\"n\"")]).unwrap().get(),
                 expected
             );
         }

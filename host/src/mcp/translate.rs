@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::value::{RawValue, to_raw_value};
 use wharf_core::splice;
@@ -13,6 +13,8 @@ use wharf_plugin_api::{Era, RpcError};
 /// What a result of a modern server has beside what was asked for, and no legacy client knows.
 const MODERN_ONLY: [&str; 3] = [TYPE, TTL, SCOPE];
 const TYPE: &str = "resultType";
+/// Asked of every result; those of legacy plugins have none.
+static KIND: LazyLock<splice::Key> = LazyLock::new(|| splice::Key::new(TYPE));
 const TTL: &str = "ttlMs";
 const SCOPE: &str = "cacheScope";
 /// Who answered, in the metadata of a modern result.
@@ -53,14 +55,14 @@ pub(crate) struct Lacking {
 /// What every result must say is added, where it does not say it. For how long a result holds is added to those of a legacy
 /// plugin, which cannot say so, and only to what is the answer: a request for input holds for no time at all.
 pub(crate) fn to_modern(result: &RawValue, era: Era, method: &str) -> Lacking {
-    let [kind, ttl, scope] = splice::fields(result, [TYPE, TTL, SCOPE]);
-    let kind = kind.map(RawValue::get);
+    let kind = KIND.of(result).map(RawValue::get);
     let is_task = kind == Some("\"task\"");
     let is_complete = kind.is_none_or(|kind| kind == "\"complete\"");
     let complete = kind.is_none().then_some(r#""resultType":"complete""#);
     if era == Era::Modern || !is_complete || !is_cacheable(method) {
         return Lacking { members: complete.unwrap_or_default().into(), is_task };
     }
+    let [ttl, scope] = splice::fields(result, [TTL, SCOPE]);
     // What a legacy server reads may differ with the next call and with the caller.
     let ttl = ttl.is_none().then_some(r#""ttlMs":0"#);
     let scope = scope.is_none().then_some(r#""cacheScope":"private""#);

@@ -17,7 +17,7 @@ use super::idempotency::{Begins, Taken};
 use super::request;
 use super::routing::Routing;
 use super::scope::CallScope;
-use super::spec::{CallEvent, CallSpec, Settled};
+use super::spec::{CallEvent, CallSpec, Edge, Settled};
 use super::timing::Timing;
 use super::trace::CallTrace;
 use crate::late;
@@ -104,7 +104,9 @@ impl Call {
             self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
         })?;
         trace.weighs(request.params.as_ref().map_or(0, |params| params.get().len()));
-        if let Some(events) = &events {
+        // No client of MCP is told of it: its queue is made by the first that it hears.
+        let hears_id = matches!(self.spec.edge, Edge::Direct | Edge::Rest);
+        if let Some(events) = events.as_ref().filter(|_| hears_id) {
             // Room for it was made by whoever listens; one who is gone misses nothing.
             events.try_send(CallEvent::Accepted(self.id)).ok();
         }

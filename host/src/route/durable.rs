@@ -1,7 +1,9 @@
 //! Calls whose journal must survive the loss of power: who wants that, and the wait for it before the first byte goes out.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 use wharf_core::{Code, splice};
 use wharf_plugin_api::Delivery;
@@ -13,6 +15,8 @@ use super::trace::CallTrace;
 
 /// The key in `_meta` that asks for it.
 pub(crate) const KEY: &str = "wharf/durable";
+/// Each call is searched for it: to make the finder anew costs more than to use it.
+static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("durable"));
 
 /// Whether a call is to be durable, by its spec or by its `_meta`.
 ///
@@ -39,7 +43,7 @@ pub(crate) fn is_wanted(spec: &CallSpec) -> Result<bool, Failure> {
 
 fn of_params(params: &RawValue) -> Option<&RawValue> {
     // The way of nearly every call: one look, nothing parsed. The slash of the key may be escaped.
-    memchr::memmem::find(params.get().as_bytes(), b"durable")?;
+    WORD.find(params.get().as_bytes())?;
     splice::field(splice::field(params, "_meta")?, KEY)
 }
 

@@ -151,6 +151,7 @@ mod tests {
 
     use super::{DEADLINE, JsonBody, LIMIT};
     use crate::deaf::Ear;
+    use crate::serve::heads::Heads;
     use crate::tasks::Tasks;
 
     async fn extract(kind: Option<&str>, body: Body) -> Result<Option<Bytes>, Code> {
@@ -206,7 +207,7 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let service = service_fn(|request: Request<Incoming>| async {
             let (head, body) = request.into_parts();
-            let body = super::json(&head.headers, body).await.ok().flatten().unwrap_or_default();
+            let body = super::json(&Heads::of(&head.headers), body).await.ok().flatten().unwrap_or_default();
             Ok::<_, Infallible>(http::Response::new(Full::new(body)))
         });
         let mut connection = http1::Builder::new().serve_connection(TokioIo::new(server), service);

@@ -14,6 +14,9 @@ use super::template::Pattern;
 use crate::id::PluginId;
 use crate::{names, splice};
 
+/// The annotation of an argument that a header repeats.
+const HEADER: &str = "x-mcp-header";
+
 /// What one plugin lists.
 #[derive(Debug)]
 pub(super) struct Listed {
@@ -71,6 +74,7 @@ impl Entry {
             upstream: upstream.clone(),
             definition: Arc::clone(raw),
             needs_task: task.as_deref() == Some("required"),
+            may_name_headers: splice::may_hold(raw, HEADER),
             pattern: (kind == Kind::Template).then(|| Pattern::new(upstream)).flatten().map(Arc::new),
         };
         let item = Arc::new(item);

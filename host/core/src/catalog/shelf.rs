@@ -46,6 +46,8 @@ pub struct Item {
     pub definition: Arc<RawValue>,
     /// A tool that can only be called as a task of 2025-11-25.
     pub needs_task: bool,
+    /// Its definition may name headers that repeat arguments: it holds the word, or an escape that could spell it.
+    pub may_name_headers: bool,
     /// Of a template that can be read.
     pub(super) pattern: Option<Arc<Pattern>>,
 }

@@ -1,12 +1,14 @@
 //! Where the values of some keys stand in an object, found in one look: who asks again does not look again.
 
+use std::ops::Range;
+
 use serde_json::value::RawValue;
 
 use super::{known, scan, spelled};
 
 /// The places of the values of `N` keys. They are good for every copy of the object that they were found in; of another
 /// object they mean nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Places<const N: usize> {
     /// From, to; both 0 where there is none.
     at: [(u32, u32); N],
@@ -26,26 +28,41 @@ impl<const N: usize> Places<N> {
     /// Looks for them; each is found as [`super::field`] finds it.
     #[must_use]
     pub fn of(object: &RawValue, keys: [&str; N]) -> Self {
-        let (mut at, mut members, mut plain) = ([(0, 0); N], 0, true);
+        let mut places = Self::none();
         let is_object = scan::members(object.get(), |name, value| {
-            members += 1;
-            let same = |name: &str| keys.iter().position(|key| *key == name);
-            let found = if memchr::memchr(b'\\', name.as_bytes()).is_none() {
-                same(name)
-            } else {
-                plain = false;
-                spelled(name).and_then(|spelled| same(&spelled))
-            };
-            if let Some(place) = found.and_then(|found| at.get_mut(found)) {
-                plain &= *place == (0, 0);
-                // A body is far smaller than what these can count; one that were not would lack the member.
-                *place = match (u32::try_from(value.start), u32::try_from(value.end)) {
-                    (Ok(from), Ok(to)) => (from, to),
-                    (_, _) => (0, 0),
-                };
-            }
+            let is_escaped = memchr::memchr(b'\\', name.as_bytes()).is_some();
+            let found = places.named((name, is_escaped), &keys);
+            places.note(found, value);
         });
-        Self { at, members, plain: is_object && plain }
+        places.plain &= is_object;
+        places
+    }
+
+    /// Which of the keys this is: what stands between its quotes, and whether that holds an escape.
+    pub(super) fn named(&mut self, (name, is_escaped): (&str, bool), keys: &[&str; N]) -> Option<usize> {
+        let same = |name: &str| keys.iter().position(|key| *key == name);
+        if !is_escaped {
+            return same(name);
+        }
+        self.plain = false;
+        spelled(name).and_then(|spelled| same(&spelled))
+    }
+
+    /// Notes one more member, and where its value stands if it is one of the keys.
+    pub(super) fn note(&mut self, key: Option<usize>, value: Range<usize>) {
+        self.members += 1;
+        let Some(place) = key.and_then(|key| self.at.get_mut(key)) else { return };
+        self.plain &= *place == (0, 0);
+        // A body is far smaller than what these can count; one that were not would lack the member.
+        *place = match (u32::try_from(value.start), u32::try_from(value.end)) {
+            (Ok(from), Ok(to)) => (from, to),
+            (_, _) => (0, 0),
+        };
+    }
+
+    /// It is no object.
+    pub(super) fn spoil(&mut self) {
+        self.plain = false;
     }
 
     /// Whether every reader finds the same: it is an object, none of the keys stands twice, and no key of it is spelled with an
@@ -71,26 +88,35 @@ impl<const N: usize> Places<N> {
     /// The value of the key of this number.
     #[must_use]
     pub fn get<'a>(&self, object: &'a RawValue, key: usize) -> Option<&'a RawValue> {
-        let (from, to) = self.at.get(key).filter(|(_, to)| *to > 0)?;
-        known::part(object.get().get(*from as usize..*to as usize)?)
+        known::part(self.text(object, key)?)
     }
 
-    /// The object with other values for some of the keys, all else as it was. `None` if it is not plain, or lacks one of them.
+    /// What stands there, as text.
+    #[must_use]
+    pub fn text<'a>(&self, object: &'a RawValue, key: usize) -> Option<&'a str> {
+        let (from, to) = self.at.get(key).filter(|(_, to)| *to > 0)?;
+        object.get().get(*from as usize..*to as usize)
+    }
+
+    /// The object with other values for some of the keys, each of which must be JSON, all else as it was. `None` if it is not
+    /// plain, or lacks one of them.
     #[must_use]
     pub fn with<const M: usize>(
         &self,
         object: &RawValue,
-        mut set: [(usize, &RawValue); M],
+        mut set: [(usize, &str); M],
     ) -> Option<Box<RawValue>> {
         let text = object.get();
         set.sort_unstable_by_key(|(key, _)| self.at.get(*key));
-        let room: usize = set.iter().map(|(_, value)| value.get().len()).sum();
-        let mut out = String::with_capacity(text.len() + room);
+        let old: usize = set.iter().filter_map(|(key, _)| self.text(object, *key)).map(str::len).sum();
+        let new: usize = set.iter().map(|(_, value)| value.len()).sum();
+        // To the byte, so that it need not be copied to where it fits.
+        let mut out = String::with_capacity((text.len() + new).saturating_sub(old));
         let mut copied = 0;
         for (key, value) in set {
             let (from, to) = self.at.get(key).filter(|(_, to)| self.plain && *to > 0)?;
             out.push_str(text.get(copied..*from as usize)?);
-            out.push_str(value.get());
+            out.push_str(value);
             copied = *to as usize;
         }
         out.push_str(text.get(copied..)?);
@@ -140,7 +166,7 @@ mod tests {
         fn values_are_replaced_where_every_reader_finds_them(object in object()) {
             let object = raw(&object);
             let (places, one, two) = (Places::of(&object, KEYS), raw("\"one\""), raw("{}"));
-            match places.with(&object, [(0, &one), (1, &two)]) {
+            match places.with(&object, [(0, one.get()), (1, two.get())]) {
                 Some(with) => {
                     let expected = with_fields(&object, &[("name", &one), ("_meta", &two)]).unwrap();
                     prop_assert_eq!(with.get(), expected.get());

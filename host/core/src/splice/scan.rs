@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use memchr::memchr2;
+use super::strings;
 
 /// Tells `each` the text between the quotes of each key, and where its value stands, in order. False: it is no object.
 pub(super) fn members<'a>(json: &'a str, mut each: impl FnMut(&'a str, Range<usize>)) -> bool {
@@ -40,7 +40,7 @@ fn past_blanks(bytes: &[u8], from: usize) -> usize {
 fn past_string(bytes: &[u8], from: usize) -> usize {
     let mut at = from + 1;
     loop {
-        at = quote_or_escape(bytes, at);
+        at = strings::run_end::<true>(bytes, at);
         match bytes.get(at) {
             Some(b'"') => return at + 1,
             // Whatever is escaped, its first byte ends no string.
@@ -48,43 +48,6 @@ fn past_string(bytes: &[u8], from: usize) -> usize {
             None => return bytes.len(),
         }
     }
-}
-
-/// What is longer is searched by the library: it is faster, but to begin costs more than to look at a few words.
-const LONG: usize = 512;
-
-/// The next byte that ends a string or begins an escape.
-fn quote_or_escape(bytes: &[u8], from: usize) -> usize {
-    let mut at = from;
-    while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<32>()) {
-        // Without a branch, so that it is done for all of them at once.
-        let found = block.iter().fold(false, |found, byte| found | (*byte == b'"') | (*byte == b'\\'));
-        if found {
-            break;
-        }
-        at += block.len();
-        if at - from >= LONG {
-            let rest = bytes.get(at..).unwrap_or_default();
-            return at + memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-        }
-    }
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        match in_word(u64::from_le_bytes(*word)) {
-            Some(found) => return at + found,
-            None => at += size_of::<u64>(),
-        }
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
-}
-
-/// The first byte of eight that ends a string or begins an escape.
-fn in_word(word: u64) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // The lowest mark is that of the first byte that is zero; higher ones may be false.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
-    let marks = zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c));
-    (marks != 0).then(|| marks.trailing_zeros() as usize / 8)
 }
 
 fn past_value(bytes: &[u8], from: usize) -> usize {
@@ -121,7 +84,8 @@ fn past_nested(bytes: &[u8], from: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONG, members};
+    use super::super::strings::LONG;
+    use super::members;
 
     fn all(json: &str) -> Option<Vec<(&str, &str)>> {
         let mut all = Vec::new();

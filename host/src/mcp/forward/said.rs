@@ -1,6 +1,8 @@
 //! What the `_meta` of a request says to us, and what of it goes no further. It must not know whose the request is.
 
-use serde_json::value::{RawValue, to_raw_value};
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
 use wharf_core::idempotency::{BadKey, Key};
 use wharf_core::splice;
 use wharf_core::trace_context::TraceContext;
@@ -53,24 +55,24 @@ impl<'a> Said<'a> {
         let bare = if params.has_hop() { self.without_hop() } else { None };
         // One that stands twice is changed at both places: the plugin could read the other.
         let given = || params.text(Member::Name).ok().filter(|_| params.is_plain());
-        let name =
-            name.filter(|name| given().as_deref() != Some(name)).and_then(|name| to_raw_value(name).ok());
-        match (bare, name) {
+        let name = name.filter(|name| given().as_deref() != Some(name)).map(splice::quoted);
+        match (&bare, &name) {
             (None, None) => None,
-            (Some(bare), None) => params.with([(Member::Meta, &bare)]),
-            (None, Some(name)) => params.with([(Member::Name, &name)]),
-            (Some(bare), Some(name)) => params.with([(Member::Meta, &bare), (Member::Name, &name)]),
+            (Some(bare), None) => params.with([(Member::Meta, bare)]),
+            (None, Some(name)) => params.with([(Member::Name, name)]),
+            (Some(bare), Some(name)) => params.with([(Member::Meta, bare), (Member::Name, name)]),
         }
     }
 
-    /// The `_meta` without what is between the client and us.
-    fn without_hop(&self) -> Option<Box<RawValue>> {
+    /// The `_meta` without what is between the client and us, as text.
+    fn without_hop(&self) -> Option<Cow<'static, str>> {
         let params = self.0?;
         // What is neither yes nor no stays, to be refused.
         let stays = usize::from(params.says(Meta::Durable) && self.durable().is_none());
         if stays == 0 && params.is_all_hop() {
-            return RawValue::from_string("{}".to_owned()).ok();
+            return Some(Cow::Borrowed("{}"));
         }
-        splice::without_fields(params.meta()?, META.get(stays..HOP)?)
+        let bare = splice::without_fields(params.meta()?, META.get(stays..HOP)?)?;
+        Some(Cow::Owned(bare.get().to_owned()))
     }
 }

@@ -15,7 +15,7 @@ fn raw(json: &str) -> Arc<RawValue> {
 }
 
 fn params(json: &str) -> Params {
-    raw(json).into()
+    RawValue::from_string(json.to_owned()).unwrap().into()
 }
 
 fn bare(json: &str) -> String {

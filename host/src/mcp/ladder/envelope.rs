@@ -97,7 +97,7 @@ impl<'a> Meta<'a> {
     ///
     /// # Errors
     /// If a key stands twice.
-    pub(super) fn of(params: Option<(&'a RawValue, Looked)>) -> Result<Option<Self>, RpcError> {
+    pub(super) fn of(params: Option<(&'a RawValue, &Looked)>) -> Result<Option<Self>, RpcError> {
         let Some((params, looked)) = params.filter(|(params, _)| is_object(params)) else { return Ok(None) };
         let [plain, plain_meta] = looked.is_plain();
         let meta = if plain { looked.member(params, Member::Meta) } else { read::<Params<'_>>(params)?.meta };

@@ -96,7 +96,7 @@ impl Head<'_> {
     pub(super) fn must_match(
         &self,
         method: &str,
-        params: Option<(&RawValue, Looked)>,
+        params: Option<(&RawValue, &Looked)>,
     ) -> Result<(), RpcError> {
         if self.protocol_version.is_none() {
             return Err(mismatch("the header MCP-Protocol-Version is missing"));

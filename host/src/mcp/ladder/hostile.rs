@@ -6,7 +6,7 @@ use wharf_plugin_api::jsonrpc::{self, Message};
 
 use super::super::params::Looked;
 use super::envelope::{Envelope, Meta};
-use super::{Classified, LegacyBody, ModernMessage, classify, plain};
+use super::{Classified, LegacyBody, ModernMessage, classify, params_of, plain};
 
 const VERSION: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
 const CAPABILITIES: &str = r#""io.modelcontextprotocol/clientCapabilities":{}"#;
@@ -149,8 +149,9 @@ proptest! {
     #[test]
     fn a_body_that_is_looked_through_says_what_the_strict_reader_says(body in object(WIRE)) {
         let body = body.replacen("\"jsonrpc\":1", "\"jsonrpc\":\"2.0\"", 1);
-        if let Some(message) = plain(body.as_bytes()) {
+        if let Some((message, looked)) = plain(body.as_bytes()) {
             prop_assert_eq!(said(&message), said(&jsonrpc::parse(body.as_bytes()).unwrap()));
+            prop_assert_eq!(looked, params_of(&message).map(Looked::at));
         }
     }
 
@@ -158,7 +159,7 @@ proptest! {
     fn an_envelope_that_is_looked_through_says_what_the_strict_reader_says(meta in object(META), twice: bool) {
         let again = if twice { ",\"_meta\":{}" } else { "" };
         let params = RawValue::from_string(format!("{{\"_meta\":{meta}{again}}}")).unwrap();
-        let looked = Meta::of(Some((&params, Looked::at(&params)))).and_then(Envelope::of);
+        let looked = Meta::of(Some((&params, &Looked::at(&params)))).and_then(Envelope::of);
         let strict = Meta::strict(&params).and_then(Envelope::of);
         prop_assert_eq!(format!("{looked:?}"), format!("{strict:?}"));
     }

@@ -2,7 +2,7 @@
 //! words of the client's era.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -19,6 +19,9 @@ use crate::mcp::params::Params;
 use crate::mcp::session::{Outlet, Session, relay};
 use crate::mcp::{links, translate};
 use crate::route::{CallEvent, CallSpec, Edge, Failure, Settled, asks};
+
+/// What a result holds that promises another; nearly none does.
+static TASK: LazyLock<splice::Key> = LazyLock::new(|| splice::Key::new("task"));
 
 /// Asks the plugin, as often as it wants input first.
 ///
@@ -164,7 +167,7 @@ fn complete(result: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
 
 /// A task that was begun is this principal's.
 fn note_task(session: &Session, plugin: &PluginId, result: &RawValue) {
-    let task = splice::field(result, "task").and_then(|task| splice::field(task, "taskId"));
+    let task = TASK.of(result).and_then(|task| splice::field(task, "taskId"));
     if let Some(task) = task.and_then(|task| serde_json::from_str::<String>(task.get()).ok()) {
         session.tasks.note(&session.visitor.principal, plugin, &task);
     }

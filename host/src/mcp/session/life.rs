@@ -66,6 +66,7 @@ pub(super) async fn live(session: Arc<Session>, mut ears: Ears, sessions: Arc<Se
         }
     }
     session.end();
+    session.inflight.end();
     session.wants.clear();
     sessions.forget(&session.id);
     drop(ears.joined);

@@ -2,36 +2,28 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use wharf_core::catalog::Face;
 use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{Id, RpcError};
 
 use super::McpEdge;
+use super::told::{One, Told, Unclear};
 use crate::mcp::failure::INVALID_REQUEST;
 use crate::mcp::ladder::{self, Head, LEGACY, Rejection};
 use crate::mcp::{AnswerKind, Answered, Visitor};
 use crate::route::Failure;
 use crate::serve::auth::Principal;
-use crate::serve::guard::single;
 use crate::serve::problem::{Problem, whole_seconds};
 
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(super) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
-/// What the headers begin with that repeat arguments.
-const PARAM: &str = "mcp-param-";
-
-/// The names of a kind of answer in `Accept`: its own, and that of its group.
-const JSON: [&[u8]; 2] = [b"application/json", b"application/*"];
-const STREAM: [&[u8]; 2] = [b"text/event-stream", b"text/*"];
-
 /// No such session: the client is to open a new one.
 const NO_SESSION: i64 = -32001;
 /// What the specification gives no code for.
@@ -101,70 +93,6 @@ fn no_plugin(id: &str) -> Problem {
     Failure { plugin: Some(id.into()), ..failure }.into()
 }
 
-/// The head of a message.
-///
-/// # Errors
-/// If a header stands there twice or is not visible ASCII.
-pub(super) fn of(headers: &HeaderMap) -> Result<Head<'_>, Refusal> {
-    let one = |name: &HeaderName| {
-        single(headers, name).map_err(|()| {
-            let text = format!("the header {name} is there more than once, or is not visible ASCII");
-            Refusal::new(StatusCode::BAD_REQUEST, None, ladder::mismatch(text))
-        })
-    };
-    let repeats = headers.keys().filter(|name| name.as_str().starts_with(PARAM));
-    let params = repeats.map(|name| {
-        let value = one(name)?.unwrap_or_default();
-        Ok((name.as_str().trim_start_matches(PARAM).to_owned(), value.to_owned()))
-    });
-    let params = params.collect::<Result<_, _>>()?;
-    Ok(Head { protocol_version: one(&VERSION)?, method: one(&METHOD)?, name: one(&NAME)?, params })
-}
-
-/// A client of a legacy session names its revision; without one it is of 2025-03-26, which had no such header.
-pub(super) fn legacy_version(headers: &HeaderMap, id: Option<&Id>) -> Result<(), Refusal> {
-    match single(headers, &VERSION) {
-        Ok(None) => Ok(()),
-        Ok(Some(version)) if LEGACY.contains(&version.trim()) => Ok(()),
-        Ok(Some(_)) | Err(()) => Err(Refusal::other(
-            StatusCode::BAD_REQUEST,
-            id,
-            format!("MCP-Protocol-Version is not one of a session's: {}", LEGACY.join(", ")),
-        )),
-    }
-}
-
-/// An answer comes as the one or the other, and which is not known before.
-pub(super) fn accepts_both(headers: &HeaderMap, id: &Id) -> Result<(), Refusal> {
-    if accepted_kinds(headers) == [true, true] {
-        return Ok(());
-    }
-    let text = "send `Accept: application/json, text/event-stream`: the answer may be either";
-    Err(Refusal::other(StatusCode::NOT_ACCEPTABLE, Some(id), text))
-}
-
-pub(super) fn accepts_stream(headers: &HeaderMap) -> Result<(), Refusal> {
-    let [_, stream] = accepted_kinds(headers);
-    if stream {
-        return Ok(());
-    }
-    Err(Refusal::other(StatusCode::NOT_ACCEPTABLE, None, "send `Accept: text/event-stream`"))
-}
-
-/// What a client takes: JSON, and a stream of events.
-fn accepted_kinds(headers: &HeaderMap) -> [bool; 2] {
-    let mut taken = [false; 2];
-    let all = headers.get_all(ACCEPT).iter().filter(|value| value.to_str().is_ok());
-    for range in all.flat_map(|list| list.as_bytes().split(|byte| *byte == b',')) {
-        let range = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let is_any = range == b"*/*";
-        for (taken, names) in taken.iter_mut().zip([JSON, STREAM]) {
-            *taken |= is_any || names.iter().any(|name| range.eq_ignore_ascii_case(name));
-        }
-    }
-    taken
-}
-
 /// An answer as JSON, with the status of its kind.
 pub(super) fn answered(answered: Answered) -> Response {
     let status = match answered.kind {
@@ -172,9 +100,67 @@ pub(super) fn answered(answered: Answered) -> Response {
         AnswerKind::UnknownMethod => StatusCode::NOT_FOUND,
         AnswerKind::MissingCapability | AnswerKind::BadRequest => StatusCode::BAD_REQUEST,
     };
-    match answered.message {
-        Some(message) => (status, [(CONTENT_TYPE, "application/json")], message).into_response(),
-        None => super::accepted(),
+    let Some(message) = answered.message else { return super::accepted() };
+    let mut response = Response::new(Body::from(message));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+// === impl Told ===
+
+impl<'a> Told<'a> {
+    /// The head of a message.
+    ///
+    /// # Errors
+    /// If a header stands there twice or is not visible ASCII.
+    pub(super) fn head(&self) -> Result<Head<'a>, Refusal> {
+        let one = |one: One<'a>, name: &str| {
+            one.get().map_err(|Unclear| {
+                let text = format!("the header {name} is there more than once, or is not visible ASCII");
+                Refusal::new(StatusCode::BAD_REQUEST, None, ladder::mismatch(text))
+            })
+        };
+        let params = self.params.iter().map(|(rest, value)| {
+            let value = one(*value, &format!("mcp-param-{rest}"))?.unwrap_or_default();
+            Ok(((*rest).to_owned(), value.to_owned()))
+        });
+        Ok(Head {
+            protocol_version: one(self.version, "mcp-protocol-version")?,
+            method: one(self.method, METHOD.as_str())?,
+            name: one(self.name, "mcp-name")?,
+            params: params.collect::<Result<_, Refusal>>()?,
+        })
+    }
+
+    /// A client of a legacy session names its revision; without one it is of 2025-03-26, which had no such header.
+    pub(super) fn is_of_a_session(&self, id: Option<&Id>) -> Result<(), Refusal> {
+        match self.version.get() {
+            Ok(None) => Ok(()),
+            Ok(Some(version)) if LEGACY.contains(&version.trim()) => Ok(()),
+            Ok(Some(_)) | Err(Unclear) => Err(Refusal::other(
+                StatusCode::BAD_REQUEST,
+                id,
+                format!("MCP-Protocol-Version is not one of a session's: {}", LEGACY.join(", ")),
+            )),
+        }
+    }
+
+    /// An answer comes as the one or the other, and which is not known before.
+    pub(super) fn accepts_both(&self, id: &Id) -> Result<(), Refusal> {
+        if self.takes == [true, true] {
+            return Ok(());
+        }
+        let text = "send `Accept: application/json, text/event-stream`: the answer may be either";
+        Err(Refusal::other(StatusCode::NOT_ACCEPTABLE, Some(id), text))
+    }
+
+    pub(super) fn accepts_stream(&self) -> Result<(), Refusal> {
+        let [_, stream] = self.takes;
+        if stream {
+            return Ok(());
+        }
+        Err(Refusal::other(StatusCode::NOT_ACCEPTABLE, None, "send `Accept: text/event-stream`"))
     }
 }
 
@@ -217,10 +203,9 @@ impl IntoResponse for Refusal {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
-    use http::header::ACCEPT;
     use wharf_plugin_api::Id;
 
-    use super::{accepts_both, accepts_stream, legacy_version, of};
+    use super::Told;
 
     fn with(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -232,32 +217,27 @@ mod tests {
 
     #[test]
     fn a_client_must_take_json_and_a_stream() {
-        let table = [
+        for (accept, both, stream) in [
             ("application/json, text/event-stream", true, true),
-            ("text/event-stream;q=0.5, Application/JSON", true, true),
-            ("*/*", true, true),
-            ("application/*, text/*", true, true),
             ("application/json", false, false),
             ("text/event-stream", false, true),
-            ("text/plain, */json", false, false),
-            ("", false, false),
-        ];
-        for (accept, both, stream) in table {
-            let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
-            assert_eq!(accepts_both(&headers, &Id::number(1)).is_ok(), both, "{accept}");
-            assert_eq!(accepts_stream(&headers).is_ok(), stream, "{accept}");
+        ] {
+            let headers = with(&[("accept", accept)]);
+            let told = Told::of(&headers);
+            assert_eq!(told.accepts_both(&Id::number(1)).is_ok(), both, "{accept}");
+            assert_eq!(told.accepts_stream().is_ok(), stream, "{accept}");
         }
-        assert!(accepts_both(&HeaderMap::new(), &Id::number(1)).is_err());
     }
 
     #[test]
     fn the_head_is_read_once() {
         let headers = with(&[("mcp-protocol-version", "2026-07-28"), ("Mcp-Param-City", "Rome")]);
-        let head = of(&headers).unwrap();
+        let head = Told::of(&headers).head().unwrap();
         assert_eq!(head.protocol_version, Some("2026-07-28"));
         assert_eq!(head.params, [("city".to_owned(), "Rome".to_owned())]);
-        assert!(of(&with(&[("mcp-method", "a"), ("mcp-method", "a")])).is_err());
-        assert!(of(&with(&[("mcp-param-x", "a"), ("mcp-param-x", "a")])).is_err());
+        for twice in ["mcp-method", "mcp-name", "mcp-protocol-version", "mcp-param-x"] {
+            assert!(Told::of(&with(&[(twice, "a"), (twice, "a")])).head().is_err(), "{twice}");
+        }
     }
 
     #[test]
@@ -265,12 +245,9 @@ mod tests {
         for (version, known) in
             [("2025-11-25", true), ("2024-11-05", true), ("2026-07-28", false), ("1", false)]
         {
-            assert_eq!(
-                legacy_version(&with(&[("mcp-protocol-version", version)]), None).is_ok(),
-                known,
-                "{version}"
-            );
+            let headers = with(&[("mcp-protocol-version", version)]);
+            assert_eq!(Told::of(&headers).is_of_a_session(None).is_ok(), known, "{version}");
         }
-        assert!(legacy_version(&HeaderMap::new(), None).is_ok());
+        assert!(Told::default().is_of_a_session(None).is_ok());
     }
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use wharf_plugin_api::{Id, Reply};
 
 use super::head::{self, LAST_EVENT_ID, Refusal, SESSION, Visit};
+use super::told::{Told, Unclear};
 use super::work::{First, Held, merged};
 use super::{McpEdge, accepted, room};
 use crate::mcp::ladder::{LegacyBody, LegacyMessage};
@@ -28,12 +29,12 @@ const BATCHES: &str = "2025-03-26";
 pub(super) async fn post(
     edge: &McpEdge,
     visitor: Visitor,
-    headers: &HeaderMap,
+    told: &Told<'_>,
     body: LegacyBody,
 ) -> Result<Response, Refusal> {
     match body {
         LegacyBody::One(LegacyMessage::Request { id, method, params }) if method == "initialize" => {
-            head::accepts_both(headers, &id)?;
+            told.accepts_both(&id)?;
             initialize(edge, visitor, id, params).await
         }
         LegacyBody::One(message) => {
@@ -42,16 +43,16 @@ pub(super) async fn post(
                 room::look(&edge.mcp, method, id.as_ref())?;
             }
             if let Some(id) = &id {
-                head::accepts_both(headers, id)?;
+                told.accepts_both(id)?;
             }
-            head::legacy_version(headers, id.as_ref())?;
-            let session = session(edge, &visitor, headers, id.as_ref())?;
+            told.is_of_a_session(id.as_ref())?;
+            let session = session(edge, &visitor, told, id.as_ref())?;
             one(edge, &session, message).await
         }
         LegacyBody::Batch(messages) => {
-            head::legacy_version(headers, None)?;
-            let session = session(edge, &visitor, headers, None)?;
-            batch(edge, &session, headers, messages)
+            told.is_of_a_session(None)?;
+            let session = session(edge, &visitor, told, None)?;
+            batch(edge, &session, told, messages)
         }
     }
 }
@@ -63,7 +64,8 @@ pub(super) async fn listen(State(edge): State<McpEdge>, Visit(visitor): Visit, h
 
 /// `DELETE /mcp`: ends the session.
 pub(super) async fn end(State(edge): State<McpEdge>, Visit(visitor): Visit, headers: HeaderMap) -> Answer {
-    let ended = head::legacy_version(&headers, None).and_then(|()| session(&edge, &visitor, &headers, None));
+    let told = Told::of(&headers);
+    let ended = told.is_of_a_session(None).and_then(|()| session(&edge, &visitor, &told, None));
     Ok(ended.map_or_else(IntoResponse::into_response, |session| {
         session.end();
         StatusCode::NO_CONTENT.into_response()
@@ -71,9 +73,10 @@ pub(super) async fn end(State(edge): State<McpEdge>, Visit(visitor): Visit, head
 }
 
 fn open(edge: &McpEdge, visitor: &Visitor, headers: &HeaderMap) -> Result<Response, Refusal> {
-    head::accepts_stream(headers)?;
-    head::legacy_version(headers, None)?;
-    let session = session(edge, visitor, headers, None)?;
+    let told = Told::of(headers);
+    told.accepts_stream()?;
+    told.is_of_a_session(None)?;
+    let session = session(edge, visitor, &told, None)?;
     let tracks = edge.streams.of(&session);
     let after = single(headers, &LAST_EVENT_ID)
         .map_err(|()| Refusal::bad(None, "Last-Event-ID is there more than once, or is not visible ASCII"))?;
@@ -144,14 +147,14 @@ async fn one(edge: &McpEdge, session: &Arc<Session>, message: LegacyMessage) -> 
 fn batch(
     edge: &McpEdge,
     session: &Arc<Session>,
-    headers: &HeaderMap,
+    told: &Told<'_>,
     messages: Vec<LegacyMessage>,
 ) -> Result<Response, Refusal> {
     if session.revision() != BATCHES {
         return Err(Refusal::bad(None, "only 2025-03-26 knows batches; send each message by itself"));
     }
     if let Some(id) = messages.iter().find_map(id_of) {
-        head::accepts_both(headers, &id)?;
+        told.accepts_both(&id)?;
     }
     if messages.iter().any(|m| matches!(m, LegacyMessage::Request { method, .. } if method == "initialize")) {
         return Err(Refusal::bad(None, "`initialize` must not stand in a batch"));
@@ -182,11 +185,12 @@ fn stream(frames: Option<impl futures_util::Stream<Item = bytes::Bytes> + Send +
 fn session(
     edge: &McpEdge,
     visitor: &Visitor,
-    headers: &HeaderMap,
+    told: &Told<'_>,
     id: Option<&Id>,
 ) -> Result<Arc<Session>, Refusal> {
-    let named = single(headers, &SESSION)
-        .map_err(|()| Refusal::bad(id, "Mcp-Session-Id is there more than once, or is not visible ASCII"))?;
+    let named = told.session.get().map_err(|Unclear| {
+        Refusal::bad(id, "Mcp-Session-Id is there more than once, or is not visible ASCII")
+    })?;
     let missing = "the header Mcp-Session-Id is missing; open a session with `initialize`";
     let named = named.ok_or_else(|| Refusal::other(StatusCode::BAD_REQUEST, id, missing))?;
     edge.mcp.session(named, visitor).ok_or_else(|| Refusal::no_session(id))

@@ -13,6 +13,7 @@ mod old_sse;
 mod pipe;
 mod room;
 mod streams;
+mod told;
 mod track;
 mod work;
 
@@ -31,6 +32,7 @@ pub(super) use self::head::{parsed_plugin as face_of, visitor};
 use self::old_sse::OldSessions;
 use self::room::Room;
 use self::streams::Streams;
+use self::told::Told;
 use super::body::JsonBody;
 use super::problem::Answer;
 use super::taking::taker_of;
@@ -105,11 +107,12 @@ pub(super) async fn posted(
     (headers, body): (&HeaderMap, Option<Bytes>),
     taker: &Arc<Taker>,
 ) -> Answer {
-    let head = match head::of(headers) {
+    let told = Told::of(headers);
+    let head = match told.head() {
         Ok(head) => head,
         Err(refusal) => return Ok(refusal.into_response()),
     };
-    let traced = Traced::of(headers);
+    let traced = if told.is_traced { Traced::of(headers) } else { Traced::default() };
     let body = body.unwrap_or_default();
     let classified = match on_bytes(body.len(), || ladder::classify(Some(&head), &body)) {
         Ok(classified) => classified,
@@ -118,7 +121,7 @@ pub(super) async fn posted(
     Ok(match classified {
         Classified::Modern(ModernMessage::Request(mut request)) => {
             traced.put(&mut request.params);
-            match head::accepts_both(headers, &request.id) {
+            match told.accepts_both(&request.id) {
                 Ok(()) => modern::answer(edge, visitor, request, taker).await,
                 Err(refusal) => refusal.into_response(),
             }
@@ -127,7 +130,7 @@ pub(super) async fn posted(
         Classified::Modern(ModernMessage::Notification { .. }) => accepted(),
         Classified::Legacy(mut body) => {
             body.requests().for_each(|params| traced.put(params));
-            let answer: Result<Response, Refusal> = legacy::post(edge, visitor, headers, body).await;
+            let answer: Result<Response, Refusal> = legacy::post(edge, visitor, &told, body).await;
             answer.unwrap_or_else(IntoResponse::into_response)
         }
     })

@@ -14,7 +14,8 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use wharf_core::Code;
 
-use super::head::{self, Refusal, Visit};
+use super::head::{Refusal, Visit};
+use super::told::Told;
 use super::{McpEdge, accepted};
 use crate::edge_stdio::DRAIN_AT_END;
 use crate::edge_stdio::out::Out;
@@ -50,7 +51,7 @@ pub(super) async fn open(
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer {
-    if let Err(refusal) = head::accepts_stream(&headers) {
+    if let Err(refusal) = Told::of(&headers).accepts_stream() {
         return Ok(refusal.into_response());
     }
     let taker = taker_of(taker, edge.mcp.held());
