@@ -54,7 +54,9 @@ impl Alarm {
     /// Has these times looked through as well, as long as somebody else holds them.
     pub(crate) fn minds<T: Times + 'static>(&self, times: &Arc<T>) {
         let times: Weak<T> = Arc::downgrade(times);
-        self.books().push(times);
+        let mut books = self.books();
+        books.retain(|times| times.strong_count() > 0);
+        books.push(times);
     }
 
     /// Somebody's time comes then. It stands in its book already, so that whoever looks from now on finds it.

@@ -26,6 +26,11 @@ impl<T> Near<T> {
         let [own, ..] = &self.0;
         self.0.get(AT.get()).unwrap_or(own)
     }
+
+    /// Those of all serving threads.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
 }
 
 #[cfg(test)]

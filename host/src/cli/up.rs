@@ -12,7 +12,7 @@ use super::out;
 use crate::Host;
 use crate::host::{MAX_CALLS, Options, StartError};
 use crate::process::Level;
-use crate::serve::{Listening, ServeError, Settings};
+use crate::serve::{Listening, ServeError, Server, Settings};
 use crate::telemetry::{self, LogFormat, SetupError};
 
 /// The longest that an end may wait for answers.
@@ -90,7 +90,7 @@ pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
     rustls::crypto::ring::default_provider().install_default().ok();
     let log = telemetry::init(args.host.log_format, &state)?;
     let runtime = runtime()?;
-    let ended = runtime.block_on(live(args, state));
+    let ended = runtime.block_on(live(args, state)).map(|server| server.leave(RUNTIME));
     runtime.shutdown_timeout(RUNTIME);
     close(log);
     ended
@@ -124,7 +124,8 @@ pub(super) fn close(log: telemetry::Guard) {
     }
 }
 
-async fn live(args: Args, state: PathBuf) -> Result<(), Complaint> {
+/// Until it is told to end, and has. What is left of its edge is given back.
+async fn live(args: Args, state: PathBuf) -> Result<Server, Complaint> {
     // Before anything is started: a signal during the start must end it in order.
     let mut signals = Signals::new()?;
     let settings = args.host.settings(args.listen, &state);
@@ -148,7 +149,7 @@ async fn live(args: Args, state: PathBuf) -> Result<(), Complaint> {
             tracing::warn!(signal = second, "ended at once; calls in flight were cut off");
         }
     }
-    Ok(())
+    Ok(server)
 }
 
 impl HostArgs {

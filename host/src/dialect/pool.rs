@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -33,6 +34,9 @@ const TICK: Duration = Duration::from_secs(1);
 const IDLE: u64 = 4;
 /// Idle connections to one server, of each serving thread.
 const KEPT: usize = 256;
+/// While a server has no more connections than these, one that another serving thread has left is used before a new one is
+/// made: it may serve no more at a time. With more of them that would cost each call a change of threads.
+const FEW: usize = 4;
 
 type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Driven = Pin<Box<Connection<Io, Full<Bytes>>>>;
@@ -55,6 +59,8 @@ struct Pool {
     place: Uri,
     /// Of each serving thread, as a connection tells the thread that made it when there is something to read.
     idle: Near<Mutex<Waiting>>,
+    /// Connections that there are, idle or not.
+    open: Arc<AtomicUsize>,
 }
 
 /// Connections that nobody uses.
@@ -79,7 +85,11 @@ struct Lane {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once it is over.
     connection: Option<Driven>,
+    _one: OneOf,
 }
+
+/// One of the connections that are counted, until it is dropped.
+struct OneOf(Arc<AtomicUsize>);
 
 /// The body of a response, which drives its connection and gives it back at the end.
 pub(crate) struct Body {
@@ -121,7 +131,7 @@ impl HttpClient {
 
     /// The server of this address. Its connections are its own.
     pub(crate) fn server(&self, place: Uri) -> Server {
-        Server(Arc::new(Pool { client: self.clone(), place, idle: Near::default() }))
+        Server(Arc::new(Pool { client: self.clone(), place, idle: Near::default(), open: Arc::default() }))
     }
 }
 
@@ -177,17 +187,21 @@ impl Pool {
         poll_fn(|cx| connector.poll_ready(cx)).await.map_err(broken)?;
         let io = connector.call(self.place.clone()).await.map_err(broken)?;
         let (sender, connection) = http1::handshake(io).await.map_err(|error| broken(error.into()))?;
-        Ok(Lane { sender, connection: Some(Box::pin(connection)) })
+        Ok(Lane { sender, connection: Some(Box::pin(connection)), _one: OneOf::new(&self.open) })
     }
 
     /// The connection that was used last.
     fn take(&self) -> Option<Lane> {
-        let (Idle { since, lane }, now) = {
-            let mut idle = self.idle();
-            (idle.all.pop()?, idle.now)
+        let lane = |idle: &Mutex<Waiting>| {
+            let (Idle { since, lane }, now) = {
+                let mut idle = lock(idle);
+                (idle.all.pop()?, idle.now)
+            };
+            // Older ones are left to whoever tidies.
+            (now - since < IDLE).then_some(lane)
         };
-        // Older ones are left to whoever tidies.
-        (now - since < IDLE).then_some(lane)
+        let few = || self.open.load(Ordering::Relaxed) <= FEW;
+        lane(self.idle.here()).or_else(|| if few() { self.idle.all().find_map(lane) } else { None })
     }
 
     fn keep(self: &Arc<Self>, lane: Lane) {
@@ -208,9 +222,14 @@ impl Pool {
         }
     }
 
+    /// Of this serving thread.
     fn idle(&self) -> MutexGuard<'_, Waiting> {
-        self.idle.here().lock().unwrap_or_else(PoisonError::into_inner)
+        lock(self.idle.here())
     }
+}
+
+fn lock(idle: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Closes what was not used for long. It stays on the thread whose connections they are.
@@ -230,6 +249,21 @@ async fn tidy(pool: Weak<Pool>) {
         if !goes_on {
             return;
         }
+    }
+}
+
+// === impl OneOf ===
+
+impl OneOf {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for OneOf {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

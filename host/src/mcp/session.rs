@@ -128,6 +128,8 @@ impl Session {
 
     /// Ends it, and all that belongs to it.
     pub(crate) fn end(&self) {
+        // First: an answer that says so is there before anybody else hears of the end.
+        self.inflight.end();
         self.ended.cancel();
     }
 

@@ -42,9 +42,10 @@ impl Bell {
         alarm.at(time);
     }
 
-    /// It never rings again by itself.
+    /// It never rings again by itself, and keeps nothing of who heard it.
     pub(super) fn unset(&self) {
         self.at.store(NEVER, Ordering::Relaxed);
+        drop(self.task.take());
     }
 
     pub(super) fn ring(&self) {

@@ -1,12 +1,14 @@
 //! Sockets: TCP and the unix socket, with bounds on connections, heads and time. Knows no route.
 
+mod keep_alive;
+
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,12 +17,12 @@ use http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use nix::sys::socket::{setsockopt, sockopt};
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use self::keep_alive::keep_alive;
 use super::auth::{Auth, Via};
 use super::door::{Connection, Door};
 use super::drain::Drain;
@@ -47,13 +49,6 @@ const SPARE: usize = 64;
 /// And over the unix socket: room of its own, so that a crowd on TCP does not lock the operator out.
 const LOCAL_CONNECTIONS: usize = 128;
 const HEAD_BYTES: usize = 64 * 1024;
-/// Silence on a connection after which the client's system is asked whether it lives, how often, and how many times in vain.
-const SILENCE: Duration = Duration::from_secs(60);
-const PROBE: Duration = Duration::from_secs(15);
-const PROBES: u32 = 4;
-/// How long what was sent may stay without an acknowledgement of the client's system, or wait for room there: while it does,
-/// no probe is sent. As long as a pipe waits for its reader.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
 /// Rest after an accept that failed, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -78,7 +73,7 @@ pub struct Server {
     /// Whose calls are waited for at the end.
     mcp: Option<Mcp>,
     /// What calls have begun on them goes on until the host has ended.
-    _threads: Arc<Threads>,
+    threads: Arc<Threads>,
 }
 
 /// What both accept loops share.
@@ -89,7 +84,8 @@ struct Shared {
     connections: Connections,
     tasks: Tasks,
     drain: Arc<Drain>,
-    threads: Arc<Threads>,
+    /// The server's: they end with it, whoever is still connected.
+    threads: Weak<Threads>,
 }
 
 // === impl Listening ===
@@ -180,13 +176,13 @@ impl Listening {
             connections,
             tasks: tasks.clone(),
             drain: Arc::clone(&drain),
-            threads: Arc::clone(&self.threads),
+            threads: Arc::downgrade(&self.threads),
         });
         if let Some(tcp) = self.tcp {
             tasks.spawn(tracing::debug_span!("tcp"), accept_tcp(tcp, Arc::clone(&shared)));
         }
         tasks.spawn(tracing::debug_span!("unix"), accept_unix(unix, shared));
-        Ok(Server { tasks, drain, socket: self.socket, mcp: None, _threads: self.threads })
+        Ok(Server { tasks, drain, socket: self.socket, mcp: None, threads: self.threads })
     }
 }
 
@@ -201,6 +197,16 @@ impl Server {
         std::fs::remove_file(&self.socket).ok();
         let calls = || self.mcp.as_ref().map_or(0, Mcp::calls_in_flight);
         self.drain.end(&self.tasks, budget, calls).await
+    }
+}
+
+impl Server {
+    /// Ends the threads beside the runtime that served connections, once the host has ended; waits so long for what is under
+    /// way on them. Where it is only dropped, nothing is waited for. Not from within a runtime.
+    pub(crate) fn leave(self, budget: Duration) {
+        if let Some(threads) = Arc::into_inner(self.threads) {
+            threads.end(budget);
+        }
     }
 }
 
@@ -256,8 +262,7 @@ async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => match stream.peer_cred() {
                     Ok(peer) if is_trusted(peer.uid()) => {
-                        let via = shared.via_of(peer.pid()).await;
-                        shared.connect(via, stream, rooms.taken(seat), None);
+                        shared.connect_unix(stream, peer.pid(), rooms.taken(seat));
                     }
                     Ok(peer) => tracing::warn!(uid = peer.uid(), "refused a connection of another user"),
                     Err(error) => tracing::warn!(%error, "refused a connection of an unknown user"),
@@ -266,17 +271,6 @@ async fn accept_unix(listener: UnixListener, shared: Arc<Shared>) {
             },
         }
     }
-}
-
-/// A client that is gone without a word is found out, also where nothing is ever sent to it: a log that is followed and
-/// silent.
-fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
-    let seconds = |span: Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
-    setsockopt(stream, sockopt::KeepAlive, &true)?;
-    setsockopt(stream, sockopt::TcpKeepIdle, &seconds(SILENCE))?;
-    setsockopt(stream, sockopt::TcpKeepInterval, &seconds(PROBE))?;
-    setsockopt(stream, sockopt::TcpKeepCount, &PROBES)?;
-    setsockopt(stream, sockopt::TcpUserTimeout, &(seconds(UNACKNOWLEDGED) * 1000))
 }
 
 /// Our own user and root.
@@ -298,10 +292,6 @@ async fn seat(rooms: &Rooms, ending: &CancellationToken) -> Option<Seat> {
     }
 }
 
-fn span(via: Via) -> tracing::Span {
-    tracing::debug_span!("connection", ?via)
-}
-
 impl Shared {
     /// A plugin has the host's user, but it is not the operator: it needs the token here too.
     async fn via_of(&self, peer: Option<i32>) -> Via {
@@ -310,25 +300,27 @@ impl Shared {
         if look.await.unwrap_or(true) { Via::Tcp } else { Via::Unix }
     }
 
-    fn connect<T>(self: &Arc<Self>, via: Via, stream: T, seat: Seat, place: Option<Place>)
-    where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    fn connect_unix(self: &Arc<Self>, stream: UnixStream, peer: Option<i32>, seat: Seat) {
         let shared = Arc::clone(self);
-        self.tasks.spawn(span(via), async move {
+        self.tasks.spawn(tracing::debug_span!("connection", over = "unix"), async move {
+            let via = shared.via_of(peer).await;
             shared.converse(via, stream, seat.is_spare()).await;
-            drop((seat, place));
+            drop(seat);
         });
     }
 
     /// On the thread that has the fewest.
     fn connect_tcp(self: &Arc<Self>, stream: TcpStream, seat: Seat) {
-        let place = self.threads.place();
-        let Some(at) = place.at().cloned() else {
-            return self.connect(Via::Tcp, stream, seat, Some(place));
+        let (shared, span) = (Arc::clone(self), tracing::debug_span!("connection", over = "tcp"));
+        let place = self.threads.upgrade().map(|threads| threads.place());
+        let Some(at) = place.as_ref().and_then(Place::at).cloned() else {
+            self.tasks.spawn(span, async move {
+                shared.converse(Via::Tcp, stream, seat.is_spare()).await;
+                drop((seat, place));
+            });
+            return;
         };
-        let shared = Arc::clone(self);
-        self.tasks.spawn_on(&at, span(Via::Tcp), async move {
+        self.tasks.spawn_on(&at, span, async move {
             // Its readiness is to be told to the thread that serves it.
             match stream.into_std().and_then(TcpStream::from_std) {
                 Ok(stream) => shared.converse(Via::Tcp, stream, seat.is_spare()).await,

@@ -167,6 +167,10 @@ impl Schemas {
             *kept = Kept::default();
         }
         let of_plugin = kept.by_plugin.entry(tool.plugin.clone()).or_default();
+        if let Some(known) = of_plugin.get(&tool.name).filter(|known| same(&known.tool, tool)) {
+            // Of another call at the same time: only the first one's is found with the tool.
+            return Arc::clone(known);
+        }
         let is_new = of_plugin.insert(tool.name.clone(), Arc::clone(&compiled)).is_none();
         kept.count += usize::from(is_new);
         tool.made.put(&compiled);

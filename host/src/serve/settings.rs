@@ -21,7 +21,8 @@ pub struct Settings {
     /// Origins of web pages that may call us.
     pub allow_origins: Vec<String>,
     /// Threads that serve connections beside the runtime which the edge runs in, once there are many; at most 4 are used.
-    /// 0: that runtime serves them all.
+    /// 0: that runtime serves them all. What calls have begun runs on them: keep the [`Server`](super::Server) until the host
+    /// has ended.
     pub threads: usize,
 }
 

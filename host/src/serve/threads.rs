@@ -5,8 +5,11 @@
 //! connections, timers and connections to HTTP plugins of its own, so that of two calls at the same time neither waits for
 //! the other's thread. A thread begins with its first connection: a host that few call has none. Knows no request.
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -56,11 +59,22 @@ impl Threads {
         Self { own: Open::default(), beside: beside.collect() }
     }
 
+    /// Ends those beside, and waits so long for what is under way on them. Not from within a runtime.
+    pub(super) fn end(mut self, budget: Duration) {
+        for runtime in self.take() {
+            runtime.shutdown_timeout(budget);
+        }
+    }
+
+    fn take(&mut self) -> impl Iterator<Item = Runtime> {
+        self.beside.iter_mut().filter_map(|beside| beside.runtime.take().flatten())
+    }
+
     /// A place for one more connection.
     pub(super) fn place(&self) -> Place {
-        let count = |open: &Open| open.load(Ordering::Relaxed);
-        let beside = self.beside.iter().map(|beside| count(&beside.open));
-        let at = emptiest(count(&self.own), beside).and_then(|index| self.beside.get(index));
+        let beside = self.beside.iter().map(Beside::open);
+        let own = self.own.load(Ordering::Relaxed);
+        let at = emptiest(own, beside).and_then(|index| self.beside.get(index));
         match at.and_then(|at| Some((at, at.handle()?))) {
             Some((at, handle)) => Place::new(&at.open, Some(handle)),
             None => Place::new(&self.own, None),
@@ -70,12 +84,8 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // The last connection is over by now, and may be who drops this: nothing is waited for.
-        for beside in &mut self.beside {
-            if let Some(Some(runtime)) = beside.runtime.take() {
-                runtime.shutdown_background();
-            }
-        }
+        // Perhaps within a runtime, where nothing may be waited for.
+        self.take().for_each(Runtime::shutdown_background);
     }
 }
 
@@ -99,16 +109,25 @@ impl Beside {
         runtime.as_ref().map(|runtime| runtime.handle().clone())
     }
 
-    fn begin(&self) -> std::io::Result<Runtime> {
+    fn begin(&self) -> io::Result<Runtime> {
         let number = self.number;
         // Of one worker, and yet of this kind: what takes long can be handed over in it.
-        Builder::new_multi_thread()
+        let mut builder = Builder::new_multi_thread();
+        builder
             .worker_threads(1)
             .thread_name(format!("serve-{number}"))
             .thread_keep_alive(IDLE_THREAD)
             .on_thread_start(move || near::belongs_to(number))
-            .enable_all()
-            .build()
+            .enable_all();
+        // It panics where the system gives it no thread, and whoever accepts connections must go on.
+        let begun = catch_unwind(AssertUnwindSafe(|| builder.build()));
+        begun.unwrap_or_else(|_| Err(io::Error::other("the system gives no further thread")))
+    }
+
+    /// How many connections it serves; where there is no such thread, more than any other.
+    fn open(&self) -> usize {
+        let is_lost = self.runtime.get().is_some_and(Option::is_none);
+        if is_lost { usize::MAX } else { self.open.load(Ordering::Relaxed) }
     }
 }
 
@@ -149,6 +168,15 @@ mod tests {
         drop(many);
         assert!(threads.place().at().is_none(), "those that are closed do not count");
         assert!(Threads::new(0).place().at().is_none());
+    }
+
+    #[test]
+    fn a_thread_that_could_not_begin_is_not_asked_again() {
+        let threads = Threads::new(2);
+        threads.beside[0].runtime.set(None).unwrap();
+        let many: Vec<_> = (0..OWN + 4).map(|_| threads.place()).collect();
+        let numbers = many.iter().filter(|place| place.at().is_some()).count();
+        assert_eq!((numbers, threads.beside[1].open()), (1, 1), "the other one takes its part");
     }
 
     #[test]

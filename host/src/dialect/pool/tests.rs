@@ -8,9 +8,10 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Body, Sent, Server, Unanswered, path};
+use super::{Body, FEW, Sent, Server, Unanswered, path};
 use crate::dialect::http_client;
 use crate::dialect::testkit::within;
+use crate::near;
 use crate::tasks::Tasks;
 
 /// The other end.
@@ -195,6 +196,48 @@ async fn a_response_may_be_waited_for_by_another_task() {
         answer(&mut stream, &body).await;
         assert_eq!(within(elsewhere).await.unwrap(), body);
     }
+}
+
+/// Asks on another serving thread than this one.
+fn asked_elsewhere(server: &Server, far: &Far) -> std::thread::JoinHandle<String> {
+    let (server, request) = (server.clone(), far.request());
+    std::thread::spawn(move || {
+        near::belongs_to(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { text(within(server.request(request)).await).await })
+    })
+}
+
+#[tokio::test]
+async fn while_there_are_few_a_connection_of_another_thread_is_used_and_then_no_more() {
+    let (far, server) = Far::new().await;
+    let mut only = first(&server, &far).await;
+    let joined = async |thread: std::thread::JoinHandle<String>| {
+        tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap()
+    };
+    let elsewhere = asked_elsewhere(&server, &far);
+    answer(&mut only, "the only one").await;
+    assert_eq!(joined(elsewhere).await, "the only one");
+    // It was left there, and is found from here.
+    call(&server, &far, &mut only).await;
+    let (held, _) = tokio::join!(within(server.request(far.request())), answer(&mut only, "held"));
+    let (mut all, mut streams) = (vec![held], vec![only]);
+    for _ in 0..FEW {
+        let (response, stream) = tokio::join!(within(server.request(far.request())), async {
+            let mut stream = far.accept().await;
+            answer(&mut stream, "held").await;
+            stream
+        });
+        all.push(response);
+        streams.push(stream);
+    }
+    for response in all {
+        assert_eq!(text(response).await, "held");
+    }
+    let elsewhere = asked_elsewhere(&server, &far);
+    let mut own = far.accept().await;
+    answer(&mut own, "its own").await;
+    assert_eq!(joined(elsewhere).await, "its own");
 }
 
 #[tokio::test]

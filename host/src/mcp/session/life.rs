@@ -66,7 +66,6 @@ pub(super) async fn live(session: Arc<Session>, mut ears: Ears, sessions: Arc<Se
         }
     }
     session.end();
-    session.inflight.end();
     session.wants.clear();
     sessions.forget(&session.id);
     drop(ears.joined);

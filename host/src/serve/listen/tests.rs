@@ -1,5 +1,5 @@
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -62,7 +62,7 @@ fn stub_of(held: Held, connections: usize) -> Stub {
         held,
         connections: Default::default(),
         tasks: Tasks::default(),
-        threads: Arc::default(),
+        threads: Weak::default(),
     });
     Stub { shared, room: Arc::new(Semaphore::new(connections)), dropped, entered }
 }
@@ -71,7 +71,11 @@ impl Stub {
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(256 * 1024);
         let permit = Arc::clone(&self.room).try_acquire_owned().unwrap();
-        self.shared.connect(Via::Tcp, far, Seat::of(permit), None);
+        let (shared, seat) = (Arc::clone(&self.shared), Seat::of(permit));
+        self.shared.tasks.spawn(tracing::Span::none(), async move {
+            shared.converse(Via::Tcp, far, seat.is_spare()).await;
+            drop(seat);
+        });
         near
     }
 

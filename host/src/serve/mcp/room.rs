@@ -24,10 +24,6 @@ impl FromRequestParts<McpEdge> for Room {
 
 /// Refuses a call of which its head tells, and for which there is no room.
 pub(super) fn ahead(mcp: &Mcp, headers: &HeaderMap) -> Result<(), Refusal> {
-    // Asked first, since there is room nearly always.
-    if mcp.has_room().is_ok() {
-        return Ok(());
-    }
     let method = single(headers, &METHOD).ok().flatten();
     method.map_or(Ok(()), |method| look(mcp, method, None))
 }

@@ -91,10 +91,6 @@ impl Streams {
 // === impl Tracks ===
 
 impl Tracks {
-    pub(super) fn session(&self) -> &Arc<Session> {
-        &self.session
-    }
-
     pub(super) fn tasks(&self) -> &Tasks {
         &self.tasks
     }

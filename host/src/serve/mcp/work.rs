@@ -79,15 +79,10 @@ impl<'a> Held<'a> {
 }
 
 fn go_on(tracks: &Arc<Tracks>, exchange: Exchange, track: Option<Arc<Track>>) {
-    let (tracks, ended) = (Arc::clone(tracks), tracks.session().ended().clone());
-    let tasks = tracks.tasks().clone();
+    let (tracks, tasks) = (Arc::clone(tracks), tracks.tasks().clone());
     tasks.spawn(tracing::debug_span!("exchange"), async move {
-        tokio::select! {
-            biased;
-            // An answer that is there is told, also when the session has ended with the host.
-            () = run(exchange, track.as_deref()) => {}
-            () = ended.cancelled() => {}
-        }
+        // It hears of the end of its session by itself, and its last message says so.
+        run(exchange, track.as_deref()).await;
         if let Some(track) = track {
             tracks.finish(&track);
         }
