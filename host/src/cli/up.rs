@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value_t = LISTEN)]
     listen: SocketAddr,
+    /// Threads that serve calls, once there are many connections; by default one of two cores, and at most 4
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
+    threads: Option<u8>,
 }
 
 /// Where a host listens unless it is told.
@@ -96,23 +99,19 @@ pub(super) fn run(args: Args, target: &Target) -> Result<(), Complaint> {
     ended
 }
 
-/// The runtime of a host.
+/// The runtime of a host. It has one worker: what looks after the plugins takes little, calls need not change threads while
+/// few come, and where many come, further threads serve their connections.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime =
-        builder.worker_threads(threads()).thread_keep_alive(crate::tasks::IDLE_THREAD).enable_all().build();
+    let runtime = builder.worker_threads(1).thread_keep_alive(crate::tasks::IDLE_THREAD).enable_all().build();
     runtime.map_err(|error| Complaint::new(Exit::Failure, "no runtime").detail(error.to_string()))
 }
 
-/// Threads of the host's own runtime, and as many that serve connections beside it. One of two cores, and so on: the plugins
-/// and the callers need some as well, and a call that goes from one thread to another costs two changes of context. Work
-/// that takes long is done elsewhere.
+/// Threads that serve calls, if nobody says how many: the plugins and the callers need cores as well. On two cores a second
+/// one answers more calls in a second, but each costs more and the slowest wait longer.
 fn threads() -> usize {
-    (cores() / 2).clamp(1, 4)
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from)
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    (cores / 2).clamp(1, 4)
 }
 
 /// Writes what is left of the log, and tells what was lost.
@@ -128,7 +127,9 @@ pub(super) fn close(log: telemetry::Guard) {
 async fn live(args: Args, state: PathBuf) -> Result<Server, Complaint> {
     // Before anything is started: a signal during the start must end it in order.
     let mut signals = Signals::new()?;
-    let settings = args.host.settings(args.listen, &state);
+    let serving = args.threads.map_or_else(threads, usize::from);
+    // One of them is the worker of this runtime.
+    let settings = Settings { threads: serving - 1, ..args.host.settings(args.listen, &state) };
     let listening = Listening::bind(&settings).await?;
     let address = listening.address();
     let host = Host::start(args.host.options(&state)).await?;
@@ -161,8 +162,7 @@ impl HostArgs {
             auth: !self.no_auth,
             allow_hosts: self.allow_host.clone(),
             allow_origins: self.allow_origin.clone(),
-            // A machine of one core has nothing beside.
-            threads: if cores() > 1 { threads() } else { 0 },
+            threads: 0,
         }
     }
 }
