@@ -16,8 +16,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::near::{self, BESIDE};
 use crate::tasks::IDLE_THREAD;
 
-/// So many connections the host's own runtime serves before it shares them with the others. Fewer callers than these are
-/// served by one thread as fast, and with less work.
+/// So many connections the host's own runtime serves before it shares them with the others: those of some agents, whose calls
+/// then never change threads.
 const OWN: usize = 16;
 
 /// The threads of one edge.
