@@ -156,11 +156,6 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, EnvelopeError> {
 /// # Errors
 /// If the text is not exactly one JSON-RPC 2.0 request, notification or response. Batches are refused.
 pub fn parse_text(text: &str) -> Result<Message<'_>, EnvelopeError> {
-    if let Some((id, result)) = plain_answer(text)
-        && let Ok(result) = serde_json::from_str::<&RawValue>(result)
-    {
-        return Ok(Message::Response { id: Some(id), reply: Reply::Result(result.to_owned()) });
-    }
     message_of(serde_json::from_str(text)?)
 }
 
@@ -192,9 +187,10 @@ fn message_of(wire: Wire<'_>) -> Result<Message<'_>, EnvelopeError> {
     }
 }
 
-/// The form of nearly every answer, told by its first letters: all that is left to read is the result. What is not exactly so
-/// is read key by key.
-fn plain_answer(text: &str) -> Option<(Id, &str)> {
+/// The form of nearly every answer, told by its first letters: what is left to read is the text of the result, of which nothing is
+/// known yet. What is not exactly so is for [`parse_text`], which reads key by key.
+#[must_use]
+pub fn plain_answer(text: &str) -> Option<(Id, &str)> {
     let rest = text.strip_prefix(r#"{"jsonrpc":"2.0","id":"#)?;
     let (digits, rest) = rest.split_at(rest.bytes().position(|b| !b.is_ascii_digit())?);
     let result = rest.strip_prefix(r#","result":"#)?.strip_suffix('}')?;

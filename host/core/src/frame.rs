@@ -1,6 +1,6 @@
 //! Lines out of bytes: the framing of MCP over stdio, with a bound.
 //!
-//! Bytes go in by [`Framer::push`] in any pieces, lines come out of [`Framer::next_line`] one by one, borrowed from the
+//! Bytes go in by [`Framer::room`] or [`Framer::push`] in any pieces, lines come out of [`Framer::next_line`] one by one, borrowed from the
 //! one buffer. A line over the bound is dropped up to its newline without ever being held; it is reported once, as soon
 //! as it is known to be too long, so a peer that never sends a newline is told apart from a slow one.
 //!
@@ -15,7 +15,7 @@ use memchr::memchr;
 pub const DEFAULT_MAX: usize = 16 << 20;
 
 /// What the buffer may keep between lines; more is given back.
-const IDLE_CAPACITY: usize = 64 << 10;
+pub const IDLE_CAPACITY: usize = 64 << 10;
 
 /// Splits a stream of bytes into lines.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Framer {
     /// From `start` to here there is no newline.
     scanned: usize,
     max: usize,
+    /// The length of the last line that the buffer had to grow for: the next long one is likely to be as long.
+    long: usize,
     /// Inside a line that was reported as too long: drop up to its newline.
     skipping: bool,
     dropped: u64,
@@ -76,6 +78,7 @@ impl Framer {
             start: 0,
             scanned: 0,
             max,
+            long: 0,
             skipping: false,
             dropped: 0,
             edges: Edges::default(),
@@ -83,21 +86,17 @@ impl Framer {
         }
     }
 
-    /// Takes the next bytes. Call [`Framer::next_line`] until it returns `None` before the next push; only then is the
-    /// buffer bounded, by the line's bound and the size of one push.
-    pub fn push(&mut self, mut bytes: &[u8]) {
+    /// Where the next bytes are put, behind what is there, with room for at least so many. Call [`Framer::next_line`] until it
+    /// returns `None` before the next ones; only then is the buffer bounded, by the line's bound and what is put in at once.
+    pub fn room(&mut self, least: usize) -> &mut Vec<u8> {
         self.compact();
-        if self.skipping && self.buf.is_empty() {
-            let end = memchr(b'\n', bytes);
-            let skip = end.map_or(bytes.len(), |at| at + 1);
-            self.drop_bytes(bytes.get(..end.unwrap_or(skip)).unwrap_or_default());
-            if end.is_some() {
-                self.drop_end();
-            }
-            bytes = bytes.get(skip..).unwrap_or_default();
-        }
-        self.grow(bytes.len());
-        self.buf.extend_from_slice(bytes);
+        self.grow(least);
+        &mut self.buf
+    }
+
+    /// Takes the next bytes from elsewhere; else as [`Framer::room`].
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).extend_from_slice(bytes);
     }
 
     /// The next line, without its end. Blank lines are skipped.
@@ -123,6 +122,9 @@ impl Framer {
                 self.drop_range(line);
                 self.drop_end();
                 return Some(Err(FrameError::TooLong { max: self.max }));
+            }
+            if line.len() > IDLE_CAPACITY {
+                self.long = line.len();
             }
             if self.buf.get(line.clone()).is_none_or(|line| line.trim_ascii().is_empty()) {
                 continue;
@@ -187,11 +189,6 @@ impl Framer {
         self.edges.add(bytes);
     }
 
-    fn drop_bytes(&mut self, bytes: &[u8]) {
-        self.dropped += bytes.len() as u64;
-        self.edges.add(bytes);
-    }
-
     fn drop_end(&mut self) {
         self.skipping = false;
         let edges = std::mem::take(&mut self.edges);
@@ -219,12 +216,13 @@ impl Framer {
         }
     }
 
-    /// Doubles, but never beyond what one line and one push need.
+    /// Doubles, or grows to the last long line at once, but never beyond what one line and what is put in need.
     fn grow(&mut self, more: usize) {
         let need = self.buf.len() + more;
         if need > self.buf.capacity() {
             let most = self.max.saturating_add(more).saturating_add(2).max(need);
-            let want = (self.buf.capacity() * 2).clamp(need, most);
+            let likely = if need > IDLE_CAPACITY { self.long + more + 2 } else { 0 };
+            let want = likely.max(self.buf.capacity() * 2).clamp(need, most);
             self.buf.reserve_exact(want - self.buf.len());
         }
     }

@@ -21,6 +21,7 @@ use wharf_plugin_api::{
 };
 
 use super::pending::{Pending, Taken};
+use super::plain;
 use super::unlinked::{self, Answers, Hears};
 use super::{Options, Outbox, modern, shortened};
 use crate::tasks::on_bytes;
@@ -125,7 +126,7 @@ impl Incoming {
     }
 
     fn one(self: &Arc<Self>, text: &str, call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
-        let message = match jsonrpc::parse_text(text) {
+        let message = match plain::read(text) {
             Ok(message) => message,
             Err(error) => return self.broken(text.as_bytes(), error),
         };

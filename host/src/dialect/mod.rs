@@ -14,6 +14,7 @@ pub(crate) mod incoming;
 pub(crate) mod messages;
 pub(crate) mod modern;
 pub(crate) mod pending;
+mod plain;
 pub(crate) mod pool;
 mod posts;
 pub(crate) mod sse;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use wharf_core::frame::Framer;
+use wharf_core::frame::{Framer, IDLE_CAPACITY};
 use wharf_plugin_api::{
     CallError, CallErrorKind, Cause, CauseKind, Delivery, Era, Full, Hello, Inbox, Link, Notification, Reply,
     Request, Scope, async_trait, jsonrpc,
@@ -26,8 +26,8 @@ use crate::aside::Aside;
 
 pub(crate) use self::opening::connect;
 
-/// How much is read at once.
-const CHUNK: usize = 64 << 10;
+/// Room for a read, at least. It takes what there is room for, and a pipe gives no more than the framer keeps between lines.
+const ROOM: usize = 16 << 10;
 /// How long answers that are already under way may still come after writing failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -129,7 +129,7 @@ impl Reader {
     /// Reads until the connection is of no more use, and says why.
     async fn read<R: AsyncRead + Unpin>(&mut self, mut stdout: R) -> Cause {
         // Of its memory, only what was ever read into is held.
-        let mut chunk = Vec::with_capacity(CHUNK);
+        self.framer.room(IDLE_CAPACITY);
         let ending = self.options.tasks.ending().clone();
         let writer_done = self.wire.writer_done.clone();
         let (closing, cut) = (self.wire.closing.clone(), self.options.cut.clone());
@@ -143,17 +143,17 @@ impl Reader {
             tokio::time::sleep(LAST_WORDS).await;
         });
         loop {
-            chunk.clear();
+            let room = self.framer.room(ROOM);
             let read = tokio::select! {
                 biased;
                 () = &mut cut => return Cause::new(CauseKind::LinkLost, "nobody is left who could answer"),
-                read = stdout.read_buf(&mut chunk) => read,
+                read = stdout.read_buf(room) => read,
                 () = &mut ending => return Cause::new(CauseKind::Requested, "the host ends"),
                 () = &mut unwritable => return Cause::new(CauseKind::LinkLost, "the plugin closed its stdin"),
             };
             match read {
                 Ok(0) => return self.ended(),
-                Ok(_) => self.framer.push(&chunk),
+                Ok(_) => {}
                 Err(error) => {
                     return Cause::new(CauseKind::LinkLost, format!("stdout of the plugin failed: {error}"));
                 }

@@ -13,7 +13,7 @@ pub(crate) mod talk;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -120,12 +120,10 @@ async fn finish(mut writing: JoinHandle<()>, taken: bool) {
 /// Reads to the end of the input.
 async fn read<R: AsyncRead + Unpin>(mut reader: R, talk: &Talk) {
     let mut framer = Framer::new(LONGEST);
-    let mut chunk = BytesMut::with_capacity(CHUNK);
     loop {
-        chunk.clear();
-        match reader.read_buf(&mut chunk).await {
+        match reader.read_buf(framer.room(CHUNK)).await {
             Ok(0) => break,
-            Ok(_) => framer.push(&chunk),
+            Ok(_) => {}
             Err(error) => {
                 tracing::debug!(%error, "the input broke off");
                 return;

@@ -69,6 +69,27 @@ fn memory_stays_within_the_bound_and_is_given_back() {
 }
 
 #[test]
+fn the_buffer_grows_once_for_a_line_as_long_as_the_last() {
+    let (mut framer, piece) = (Framer::new(1 << 20), [b'x'; 16 << 10]);
+    let mut grown = |pieces: usize| {
+        let mut capacities = vec![framer.room(1).capacity()];
+        for _ in 0..pieces {
+            framer.push(&piece);
+            assert!(framer.next_line().is_none());
+            capacities.push(framer.capacity());
+        }
+        framer.push(b"\n");
+        assert_eq!(framer.next_line().map(|line| line.map(str::len)), Some(Ok(pieces * piece.len())));
+        assert!(framer.next_line().is_none());
+        capacities.dedup();
+        capacities.len() - 1
+    };
+    assert!(grown(40) > 1, "nothing is known of the first");
+    assert_eq!((grown(40), grown(39)), (1, 1));
+    assert_eq!(grown(1), 0, "what is short has room");
+}
+
+#[test]
 fn an_unfinished_line_is_counted() {
     let mut framer = Framer::new(99);
     framer.push(b"{}\n{\"half");
