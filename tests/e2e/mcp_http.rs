@@ -234,6 +234,23 @@ async fn a_stream_that_breaks_off_is_joined_again_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_request_that_streams_is_told_that_its_session_has_ended() {
+    let (host, ledger) = watched().await;
+    let session = host.session("/mcp", LEGACY).await;
+    let mut params = call("mock__progress", json!({ "steps": 2, "interval_ms": 600_000 }));
+    params["_meta"]["progressToken"] = 5.into();
+    // It streams once it has waited for a while: nothing is reported before.
+    let mut events = Events::open(session.send(&request("c", "tools/call", params))).await;
+    until_begun(&ledger, "progress", "begin").await;
+    assert_eq!(session.delete().await, 204);
+    let last = events.until("its last message", |event| event.data.contains("\"error\"")).await.json();
+    assert_eq!((&last["id"], &last["error"]["code"]), (&json!("c"), &json!(-32600)), "{last}");
+    assert!(last["error"]["message"].as_str().is_some_and(|text| text.contains("session")), "{last}");
+    assert!(events.all().await.iter().all(|event| event.data.is_empty()), "nothing comes after it");
+    until_begun(&ledger, "progress", "cancelled").await;
+}
+
+#[tokio::test]
 async fn a_legacy_client_that_leaves_cancels_nothing_and_a_modern_one_does() {
     let (host, ledger) = watched().await;
     let session = host.session("/mcp", LEGACY).await;
