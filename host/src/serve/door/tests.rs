@@ -37,7 +37,7 @@ fn door() -> Door {
     Door::new(
         Guard::new(&[], &["https://app.example".into()]).unwrap(),
         Auth::Token(TOKEN.to_owned().into()),
-        crate::serve::rest::with_fallbacks(router),
+        rest::with_fallbacks(router),
         None,
     )
 }
@@ -148,11 +148,11 @@ async fn a_request_id_is_echoed_or_made() {
 }
 
 /// What a header was read from.
-struct Read(Arc<()>);
+struct Read(Arc<[u8; 1]>);
 
 impl AsRef<[u8]> for Read {
     fn as_ref(&self) -> &[u8] {
-        b"x"
+        &*self.0
     }
 }
 
@@ -169,8 +169,8 @@ async fn a_call_is_waited_for_without_its_head() {
     let connection = Connection { verdict: &verdict, taker: &taker, is_spare: false };
     let request = |path: &str, headers: &[(&str, &str)]| {
         let mut request = Request::builder().method("POST").uri(path).header("host", "localhost");
-        let kinds = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
-        for (name, value) in kinds.iter().chain(headers) {
+        request = request.header("content-type", "application/json");
+        for (name, value) in headers {
             request = request.header(*name, *value);
         }
         request
@@ -179,12 +179,17 @@ async fn a_call_is_waited_for_without_its_head() {
         "initialize",
         &json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}),
     );
+    let both = ("accept", "application/json, text/event-stream");
     let opened =
-        door.handle(Via::Tcp, connection, request("/mcp", &[]).body(Body::from(opens)).unwrap()).await;
+        door.handle(Via::Tcp, connection, request("/mcp", &[both]).body(Body::from(opens)).unwrap()).await;
     let session = opened.headers()["mcp-session-id"].to_str().unwrap();
-    let legacy = [("mcp-protocol-version", "2025-11-25"), ("mcp-session-id", session)];
-    let modern =
-        [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "old__hang")];
+    let legacy = [both, ("mcp-protocol-version", "2025-11-25"), ("mcp-session-id", session)];
+    let modern = [
+        both,
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "old__hang"),
+    ];
     let nothing = "{}".to_owned();
     for (path, headers, body) in [
         ("/api/v1/plugins/old/tools/hang/call", &[][..], nothing.clone()),
@@ -192,7 +197,7 @@ async fn a_call_is_waited_for_without_its_head() {
         ("/mcp", &legacy, message("tools/call", &json!({"name": "old__hang"}))),
         ("/mcp", &modern, message("tools/call", &call("old__hang", &json!({})))),
     ] {
-        let read = Arc::new(());
+        let read = Arc::new(*b"x");
         let value = HeaderValue::from_maybe_shared(Bytes::from_owner(Read(Arc::clone(&read)))).unwrap();
         let request = request(path, headers).header("x-read", value).body(Body::from(body)).unwrap();
         let mut answer = pin!(door.handle(Via::Tcp, connection, request));
