@@ -58,6 +58,7 @@
 //! [`journal`], `held` and [`tasks`] stand beside. Nothing imports [`serve`] or [`cli`]. `tests/architecture` holds these.
 
 pub(crate) mod alarm;
+pub(crate) mod apart;
 pub(crate) mod aside;
 pub mod cli;
 pub(crate) mod clock;

@@ -1,6 +1,7 @@
 //! From the name of a tool to the call of it: one look-up, nothing else touched.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use wharf_core::pick::Outlook;
 use wharf_core::{CallId, Code};
 
 use super::Host;
+use crate::apart::apart;
 use crate::plugin::PluginHandle;
 use crate::route::call::Call;
 use crate::route::durable;
@@ -73,15 +75,17 @@ impl Host {
     }
 
     /// Sends a request to a plugin. The future owns all it needs; dropping it cancels the call at the plugin.
-    pub fn call(&self, spec: CallSpec) -> impl Future<Output = Result<Settled, Failure>> + Send + 'static {
+    pub fn call(&self, spec: CallSpec) -> Pin<Box<dyn Future<Output = Result<Settled, Failure>> + Send>> {
         let mut call = self.resolve(spec);
-        // By reference: a call that is moved into another future is in memory twice.
-        async move {
-            match &mut call {
-                Ok(call) => call.run().await,
-                Err(failure) => Err(failure.clone()),
+        apart(|| {
+            // By reference: a call that is moved into another future is in memory twice.
+            async move {
+                match &mut call {
+                    Ok(call) => call.run().await,
+                    Err(failure) => Err(failure.clone()),
+                }
             }
-        }
+        })
     }
 
     /// One look-up gives plugin and upstream name; nothing else is touched.

@@ -20,6 +20,7 @@ use super::level::Level;
 use super::lists;
 use super::session::{Outlet, Session};
 use super::{Params, Visitor, translate};
+use crate::apart::apart;
 use crate::held::Events;
 
 /// Messages of one request that wait for its transport; what does not fit is dropped, and a question refused.
@@ -37,7 +38,7 @@ pub(super) fn request(session: &Arc<Session>, id: Id, method: &str, params: Opti
     };
     let (out, events) = Events::new(session.host.held(), EVENTS);
     let (session, method) = (Arc::clone(session), method.to_owned());
-    let answer = async move {
+    let answer = || async move {
         let _open = open;
         // Made in place: to be moved is not cheap for it.
         let mut work = pin!(dispatch(&session, &method, params, Outlet::Call(out)));
@@ -52,7 +53,7 @@ pub(super) fn request(session: &Arc<Session>, id: Id, method: &str, params: Opti
         };
         Answered::new(&id, &reply)
     };
-    Exchange { events, answer: Box::pin(answer) }
+    Exchange { events, answer: apart(answer) }
 }
 
 /// Takes note of a notification. There is nobody to tell that it means nothing.

@@ -21,7 +21,7 @@ use wharf_plugin_api::{Caller, Era, Reply, RpcError};
 use self::answer::Answer;
 pub(crate) use self::answer::MISSING_CAPABILITY;
 use self::hearing::Hearing;
-use super::exchange::{Answered, Exchange};
+use super::exchange::Exchange;
 use super::forward::{self, Forwarded, bad};
 use super::ladder::{Envelope, MODERN};
 use super::level::{Level, UNTIL_LOUDER};
@@ -30,6 +30,7 @@ use super::params::{Member, Params};
 use super::park::{Live, Origin, Park, Passed, bad_state};
 use super::{Mcp, ModernRequest, Visitor, capabilities, links, lists, param_headers, translate};
 use crate::Host;
+use crate::apart::apart;
 use crate::held::Events;
 use crate::plugin::watch::{Want, Wanted};
 use crate::route::{Edge, asks};
@@ -79,7 +80,11 @@ impl Mcp {
         }
         let (out, events) = Events::new(self.host.held(), EVENTS);
         let asking = Asking { mcp: self.clone(), visitor, envelope, request, out };
-        Exchange { events, answer: Box::pin(asking.answered()) }
+        // Where it is captured it stays: what is handed to an async function by value is kept twice.
+        let answer = apart(|| async move {
+            asking.answer().await.unwrap_or_else(Answer::refused).answered(&asking.request.id)
+        });
+        Exchange { events, answer }
     }
 }
 
@@ -167,7 +172,7 @@ pub(crate) fn open_to_questions(
     forwarded: Forwarded,
     host: &Host,
     brought: Brought,
-) -> Result<Live, RpcError> {
+) -> Result<Box<Live>, RpcError> {
     let Forwarded { mut spec, events, .. } = forwarded;
     let (era, room) = host.speaks(&spec.plugin);
     let legacy = era == Some(Era::Legacy);
@@ -195,10 +200,6 @@ pub(crate) fn open_to_questions(
 // === impl Asking ===
 
 impl Asking {
-    async fn answered(self) -> Answered {
-        self.answer().await.unwrap_or_else(Answer::refused).answered(&self.request.id)
-    }
-
     /// # Errors
     /// What we refuse by ourselves, whoever is behind the request.
     async fn answer(&self) -> Result<Answer, RpcError> {
@@ -309,7 +310,7 @@ impl Asking {
     }
 
     /// The call that this request begins, or goes on with.
-    async fn live(&self) -> Result<Live, RpcError> {
+    async fn live(&self) -> Result<Box<Live>, RpcError> {
         let (host, park) = (&self.mcp.host, &self.mcp.modern.park);
         let ModernRequest { method, params, .. } = &self.request;
         let brought = Brought::of(params.as_ref())?;

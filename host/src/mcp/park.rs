@@ -69,7 +69,7 @@ struct Seat {
     /// False once the plugin has answered.
     runs: Arc<AtomicBool>,
     /// Takes who goes on with the call.
-    door: oneshot::Sender<oneshot::Sender<Live>>,
+    door: oneshot::Sender<oneshot::Sender<Box<Live>>>,
 }
 
 /// What a request comes to.
@@ -124,7 +124,7 @@ impl Park {
     /// Where it came from is asked only if it has to wait.
     pub(crate) async fn pass(
         &self,
-        mut live: Live,
+        mut live: Box<Live>,
         origin: impl Fn() -> Origin,
         hear: &mut Hear<'_>,
     ) -> Passed {
@@ -135,7 +135,7 @@ impl Park {
                     Ok(asked) => return Passed::Asked(asked),
                     // The plugin is told no, and the call goes on to whatever end that gives it.
                     Err(refused) => {
-                        live = *refused;
+                        live = refused;
                         live.refuse("too many calls wait for their clients; try again later");
                     }
                 },
@@ -144,13 +144,13 @@ impl Park {
     }
 
     /// Keeps a call that has asked, and makes its client's answer.
-    fn leave(&self, mut live: Live, origin: &Origin) -> Result<Box<RawValue>, Box<Live>> {
+    fn leave(&self, mut live: Box<Live>, origin: &Origin) -> Result<Box<RawValue>, Box<Live>> {
         let Some((token, asked)) = token().and_then(|token| live.asked(&token).map(|asked| (token, asked)))
         else {
             tracing::error!(
                 "a call could not be kept for its client: no random token, or questions that are no JSON"
             );
-            return Err(Box::new(live));
+            return Err(live);
         };
         let (door, entered) = oneshot::channel();
         {
@@ -162,7 +162,7 @@ impl Park {
                     most = self.0.most,
                     "a plugin's question was refused: too many calls wait for clients"
                 );
-                return Err(Box::new(live));
+                return Err(live);
             }
             if seats.values().filter(|seat| seat.plugin == live.plugin).count() >= live.room {
                 give_way(&mut seats, &live.plugin);
@@ -191,7 +191,7 @@ impl Park {
     ///
     /// # Errors
     /// [`bad_state`], if no call waits under it for this request.
-    pub(crate) async fn resume(&self, token: &str, origin: &Origin) -> Result<Live, RpcError> {
+    pub(crate) async fn resume(&self, token: &str, origin: &Origin) -> Result<Box<Live>, RpcError> {
         let binding = self.0.digester.binding(origin);
         let seat = {
             let mut seats = self.0.seats();
@@ -219,7 +219,11 @@ impl Park {
 }
 
 /// Polls a call that waits, until somebody comes for it or nobody does.
-async fn wait(mut live: Live, entered: oneshot::Receiver<oneshot::Sender<Live>>, room: &Arc<Semaphore>) {
+async fn wait(
+    mut live: Box<Live>,
+    entered: oneshot::Receiver<oneshot::Sender<Box<Live>>>,
+    room: &Arc<Semaphore>,
+) {
     let came = tokio::select! {
         came = entered => came.ok(),
         () = live.idle(room) => None,

@@ -59,19 +59,26 @@ impl Book {
         }
     }
 
-    /// Enters a call that begins.
-    pub(super) fn enter(&self, call: &Arc<CallTrace>) {
-        let n = call.about.id.n();
-        let Some(place) = self.place(n) else { return };
-        let before = {
-            let mut place = lock(place);
-            // Before its place is another's: whoever looks here first and aside then finds it.
-            if let Some(before) = place.as_ref().filter(|before| !before.has_ended()) {
-                self.put_aside(before);
+    /// Enters a call that begins. It takes the memory of the call whose place it takes, if nobody else looks at that one: the
+    /// oldest is in no cache any more, and to fetch its memory and that of another would be twice the work.
+    pub(super) fn enter(&self, call: CallTrace) -> Arc<CallTrace> {
+        let Some(place) = self.place(call.about.id.n()) else { return Arc::new(call) };
+        let mut place = lock(place);
+        if let Some(held) = &mut *place {
+            if let Some(before) = Arc::get_mut(held).filter(|before| before.has_ended()) {
+                *before = call;
+                return Arc::clone(held);
             }
-            place.replace(Arc::clone(call))
-        };
+            // Before its place is another's: whoever looks here first and aside then finds it.
+            if !held.has_ended() {
+                self.put_aside(held);
+            }
+        }
+        let call = Arc::new(call);
+        let before = place.replace(Arc::clone(&call));
+        drop(place);
         drop(before);
+        call
     }
 
     fn put_aside(&self, call: &Arc<CallTrace>) {
@@ -198,9 +205,7 @@ mod tests {
             keyed: false,
             arguments: Remembered::Nothing,
         };
-        let call = Arc::new(CallTrace::new(about, Clock::start(), Instant::now()));
-        book.enter(&call);
-        call
+        book.enter(CallTrace::new(about, Clock::start(), Instant::now()))
     }
 
     fn end(outcome: Outcome) -> End {
@@ -237,6 +242,24 @@ mod tests {
         assert!(
             book.list(&Wanted { limit: Some(usize::MAX), ..Wanted::default() }).len() <= super::MOST_LISTED
         );
+    }
+
+    #[test]
+    fn a_call_takes_the_memory_of_the_oldest_unless_somebody_looks_at_it() {
+        let book = Book::new(1, Vec::new());
+        let before: Vec<_> = (0..3).map(|n| call(&book, n)).collect();
+        for call in &before[..2] {
+            book.close(call, end(Outcome::Answered));
+        }
+        let places: Vec<_> = before.iter().map(Arc::as_ptr).collect();
+        let looked_at = Arc::clone(&before[1]);
+        drop(before);
+        let later: Vec<_> = (0..3).map(|n| call(&book, RING as u64 + n)).collect();
+        let same: Vec<_> =
+            later.iter().zip(places).map(|(call, before)| Arc::as_ptr(call) == before).collect();
+        assert_eq!(same, [true, false, false], "the last one still runs");
+        assert_eq!((later[0].about.id.n(), looked_at.about.id.n()), (RING as u64, 1));
+        assert!(later[0].outcome() == "running" && book.is_open(&CallId::new(1, 2)));
     }
 
     #[test]

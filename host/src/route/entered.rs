@@ -42,8 +42,7 @@ impl<'a> Entered<'a> {
             arguments: Remembered::of(&call.spec.payload, call.manifest.audit.arguments),
         };
         let routing = &*call.routing;
-        let trace = Arc::new(CallTrace::new(about, routing.clock, begun));
-        routing.book.enter(&trace);
+        let trace = routing.book.enter(CallTrace::new(about, routing.clock, begun));
         Self { trace, routing, ended: false }
     }
 

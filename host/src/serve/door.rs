@@ -31,7 +31,7 @@ use super::auth::{Auth, Via};
 use super::framing::Verdict;
 use super::guard::Guard;
 use super::heads::{Few, Heads};
-use super::hot::{Hot, Way};
+use super::hot::{Begun, Hot, Way};
 use super::problem::Problem;
 use super::spare;
 use super::taking::counted;
@@ -92,9 +92,16 @@ impl Door {
         let reader =
             self.guard.reader(&head.headers).map(|origin| Box::new(cors(origin.clone(), &head.headers)));
         let is_chunked = heads.has(Few::Encoded);
-        let route = self.route(via, connection, (&head, &heads), (body, extensions));
-        let route = AssertUnwindSafe(route).catch_unwind();
-        let mut response = match route.await {
+        let begins = self.begin(via, connection, (&head, &heads), (body, extensions));
+        let begun = AssertUnwindSafe(begins).catch_unwind().await;
+        // A call is waited for without them: where many wait, they would be in no cache any more when they are dropped.
+        head.headers = HeaderMap::new();
+        let answered = match begun {
+            Ok(Ok(begun)) => AssertUnwindSafe(begun.answer(connection.taker)).catch_unwind().await,
+            Ok(Err(problem)) => Ok(Err(problem)),
+            Err(panic) => Err(panic),
+        };
+        let mut response = match answered {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => problem.into_response(),
             Err(panic) => panicked(&*panic, &head.method, head.uri.path()),
@@ -117,13 +124,13 @@ impl Door {
         response.map(|body| counted(body, connection.taker, serving))
     }
 
-    async fn route<B>(
+    async fn begin<B>(
         &self,
         via: Via,
         connection: Connection<'_>,
         (head, heads): (&Parts, &Heads<'_>),
         (body, extensions): (B, Extensions),
-    ) -> Result<Response, Problem>
+    ) -> Result<Begun<'_>, Problem>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -136,14 +143,14 @@ impl Door {
         }
         self.guard.check(head, heads)?;
         if is_preflight(head) && self.guard.reader(&head.headers).is_some() {
-            return Ok(http::StatusCode::NO_CONTENT.into_response());
+            return Ok(Begun::Answered(http::StatusCode::NO_CONTENT.into_response()));
         }
         let principal = self.auth.check(via, head, heads)?;
         if connection.is_spare && !spare::serves(&head.method, head.uri.path()) {
             return Err(spare::refused());
         }
         if let Some((hot, way)) = self.hot.as_ref().zip(Way::of(head)) {
-            return hot.answer(way, (heads, body), principal, connection.taker).await;
+            return hot.begin(way, (heads, body), principal, connection.taker).await;
         }
         let mut request = Request::new(Body::new(body));
         // What is left tells which request it was, should its route panic.
@@ -155,7 +162,7 @@ impl Door {
         request.extensions_mut().insert(Arc::clone(connection.taker));
         // Apart: the router's future is larger than that of a call.
         let answered: Result<Response, Infallible> = Box::pin(self.router.call(request)).await;
-        answered.map_err(|never| match never {})
+        answered.map(Begun::Answered).map_err(|never| match never {})
     }
 
     /// The client's own id if it is harmless, else one of ours.
@@ -225,155 +232,4 @@ fn panicked(panic: &(dyn Any + Send), method: &http::Method, path: &str) -> Resp
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::Router;
-    use axum::body::Body;
-    use axum::response::Response;
-    use axum::routing::{get, post};
-    use http::Request;
-    use http_body_util::BodyExt;
-
-    use super::{Connection, Door};
-    use crate::held::Held;
-    use crate::serve::auth::{Auth, Principal, Via};
-    use crate::serve::framing::Verdict;
-    use crate::serve::guard::Guard;
-
-    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-
-    async fn whoami(principal: axum::Extension<Principal>) -> String {
-        principal.0.0.to_string()
-    }
-
-    fn door() -> Door {
-        let router =
-            Router::new().route("/who", get(whoami)).route("/healthz", get(|| async { "ok" })).route(
-                "/panic",
-                post(|| async {
-                    if true {
-                        panic!("boom")
-                    }
-                }),
-            );
-        Door::new(
-            Guard::new(&[], &["https://app.example".into()]).unwrap(),
-            Auth::Token(TOKEN.to_owned().into()),
-            crate::serve::rest::with_fallbacks(router),
-            None,
-        )
-    }
-
-    async fn send(method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
-        send_over(false, method, path, headers).await
-    }
-
-    async fn send_over(is_spare: bool, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let taker = Held::default().taker("test");
-        let connection = Connection { verdict: &Verdict::default(), taker: &taker, is_spare };
-        door().handle(Via::Tcp, connection, request.body(Body::empty()).unwrap()).await
-    }
-
-    async fn text(response: Response) -> String {
-        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
-    }
-
-    const BEARER: (&str, &str) = ("authorization", "Bearer 0123456789abcdef0123456789abcdef");
-
-    #[tokio::test]
-    async fn a_request_passes_guard_then_token_then_route() {
-        assert_eq!(send("GET", "/who", &[]).await.status(), 401);
-        assert_eq!(send("GET", "/nothing", &[]).await.status(), 401);
-        assert_eq!(send("GET", "/who", &[BEARER, ("origin", "http://evil.example")]).await.status(), 403);
-        assert_eq!(send("GET", "/healthz", &[("origin", "http://evil.example")]).await.status(), 403);
-        assert_eq!(send("GET", "/healthz", &[]).await.status(), 200);
-        let response = send("GET", "/who", &[BEARER]).await;
-        assert_eq!((response.status().as_u16(), text(response).await), (200, "token".to_owned()));
-    }
-
-    #[tokio::test]
-    async fn unknown_paths_and_methods_are_problems() {
-        let response = send("GET", "/nothing", &[BEARER]).await;
-        assert_eq!(response.status(), 404);
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
-        assert!(text(response).await.contains("\"not_found\""));
-        let response = send("POST", "/who", &[BEARER]).await;
-        assert_eq!(response.status(), 405);
-        assert_eq!(response.headers()["allow"], "GET,HEAD");
-        assert!(text(response).await.contains("\"method_not_allowed\""));
-    }
-
-    #[tokio::test]
-    async fn a_page_of_an_allowed_origin_and_no_other_can_use_us() {
-        let app = ("origin", "https://app.example");
-        let asks = ("access-control-request-method", "POST");
-        let preflight = send("OPTIONS", "/who", &[app, asks]).await;
-        assert_eq!(preflight.status(), 204);
-        assert_eq!(preflight.headers()["access-control-allow-origin"], "https://app.example");
-        assert!(
-            preflight.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization")
-        );
-        let names = ("access-control-request-headers", "Mcp-Param-City, x-evil");
-        let preflight = send("OPTIONS", "/who", &[app, asks, names]).await;
-        let allowed = preflight.headers()["access-control-allow-headers"].to_str().unwrap();
-        let mcp = ["mcp-param-city", "mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name"];
-        let calls = ["idempotency-key", "x-attempt", "wharf-durable", "traceparent"];
-        for name in mcp.into_iter().chain(calls) {
-            assert!(allowed.split(", ").any(|allowed| allowed == name), "{name}: {allowed}");
-        }
-        assert!(!allowed.contains("evil"), "{allowed}");
-        assert!(preflight.headers()["access-control-allow-methods"].to_str().unwrap().contains("DELETE"));
-        let exposed = preflight.headers()["access-control-expose-headers"].to_str().unwrap();
-        assert!(exposed.contains("mcp-session-id") && exposed.contains("idempotency-replayed"), "{exposed}");
-        assert_eq!(send("OPTIONS", "/who", &[app]).await.status(), 401, "no preflight");
-        assert_eq!(send("OPTIONS", "/who", &[asks]).await.status(), 401, "no origin");
-        assert_eq!(send("GET", "/who", &[app]).await.status(), 401);
-        assert_eq!(
-            send("GET", "/who", &[app, BEARER]).await.headers()["access-control-allow-origin"],
-            "https://app.example"
-        );
-        for origin in ["http://localhost", "https://evil.example"] {
-            let response = send("OPTIONS", "/who", &[("origin", origin), asks]).await;
-            assert!(!response.status().is_success(), "{origin}");
-            assert!(!response.headers().contains_key("access-control-allow-origin"), "{origin}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_spare_connection_serves_health_and_takes_no_call() {
-        let health = send_over(true, "GET", "/healthz", &[]).await;
-        assert_eq!(
-            (health.status().as_u16(), health.headers()["connection"].as_bytes()),
-            (200, &b"close"[..])
-        );
-        let call = send_over(true, "POST", "/panic", &[BEARER]).await;
-        assert_eq!((call.status().as_u16(), call.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
-        assert!(text(call).await.contains("\"overloaded\""));
-        assert_eq!(
-            send_over(true, "POST", "/panic", &[]).await.status(),
-            401,
-            "who may not ask is told nothing"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_an_answer() {
-        let response = send("POST", "/panic", &[BEARER]).await;
-        assert_eq!(response.status(), 500);
-        let body = text(response).await;
-        assert!(body.contains("\"internal\"") && !body.contains("boom"), "{body}");
-    }
-
-    #[tokio::test]
-    async fn a_request_id_is_echoed_or_made() {
-        let id = |response: Response| response.headers()["x-request-id"].to_str().unwrap().to_owned();
-        assert_eq!(id(send("GET", "/who", &[BEARER, ("x-request-id", "abc-1")]).await), "abc-1");
-        for bad in ["", "a b", &"x".repeat(129)] {
-            let made = id(send("GET", "/who", &[("x-request-id", bad)]).await);
-            assert!(made.starts_with("r-"), "{made}");
-        }
-    }
-}
+mod tests;

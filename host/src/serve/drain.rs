@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::held::Taker;
 use crate::tasks::Tasks;
 
 /// Between two looks whether calls are still in flight.
@@ -27,6 +28,15 @@ pub(super) struct Drain {
 /// A request in flight, until this is dropped. One that came after the end began is none.
 #[derive(Debug)]
 pub(super) struct Busy<'a>(Option<&'a Drain>);
+
+/// Why a connection ends that its client does not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Its client leaves too much waiting.
+    AtOnce,
+    /// Connections are to be closed, each behind the request that is in flight.
+    InTime,
+}
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
@@ -49,9 +59,13 @@ impl Drain {
         Busy(Some(self))
     }
 
-    /// Resolves when connections are to be closed.
-    pub(super) async fn closes(&self) {
-        self.quiet.cancelled().await;
+    /// Resolves when a connection is over. Both reasons as one: each request looks at what this waits for.
+    pub(super) async fn over(&self, taker: &Taker) -> Over {
+        tokio::select! {
+            biased;
+            () = taker.must_go() => Over::AtOnce,
+            () = self.quiet.cancelled() => Over::InTime,
+        }
     }
 
     /// Cancelled then.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use axum::response::Response;
 use bytes::Bytes;
 use http::Method;
 use http::request::Parts;
@@ -13,7 +14,7 @@ use super::auth::Principal;
 use super::body;
 use super::heads::Heads;
 use super::mcp::{self, McpEdge};
-use super::problem::Answer;
+use super::problem::{Answer, Problem};
 use super::rest::{self, Edge};
 use crate::held::Taker;
 
@@ -22,6 +23,14 @@ use crate::held::Taker;
 pub(super) struct Hot {
     pub(super) rest: Edge,
     pub(super) mcp: McpEdge,
+}
+
+/// A request that is under way. It holds nothing of its head and its body: a call may be waited for.
+pub(super) enum Begun<'h> {
+    Answered(Response),
+    Call(&'h Edge, rest::Call),
+    Value(rest::Value),
+    Message(&'h McpEdge, mcp::Ready),
 }
 
 /// Which of them a request is for.
@@ -71,34 +80,49 @@ fn is_plain(part: &str) -> bool {
 }
 
 impl Hot {
-    /// Answers a request whose caller is known.
-    pub(super) async fn answer<B>(
+    /// Begins to answer a request whose caller is known: all that its head and its body say is looked at.
+    pub(super) async fn begin<B>(
         &self,
         way: Way<'_>,
         (heads, body): (&Heads<'_>, B),
         principal: Principal,
         taker: &Arc<Taker>,
-    ) -> Answer
+    ) -> Result<Begun<'_>, Problem>
     where
         B: hyper::body::Body<Data = Bytes>,
         B::Error: Into<axum::BoxError>,
     {
         let face = match way {
             Way::Call { plugin, tool } => {
-                return rest::call(&self.rest, &principal, (plugin, tool), (heads, body), taker).await;
+                let call = rest::call(&self.rest, principal, (plugin, tool), (heads, body), taker).await?;
+                return Ok(Begun::Call(&self.rest, call));
             }
             Way::Value { plugin, tool } => {
-                return rest::value(&self.rest, principal, (plugin, tool), (heads, body)).await;
+                return rest::value(&self.rest, principal, (plugin, tool), (heads, body))
+                    .await
+                    .map(Begun::Value);
             }
             Way::Message(None) => Face::All,
             Way::Message(Some(plugin)) => mcp::face_of(plugin)?,
         };
         let visitor = mcp::visitor(&self.mcp, face, Some(principal))?;
         if let Some(refusal) = mcp::no_room(&self.mcp, heads.all) {
-            return Ok(refusal);
+            return Ok(Begun::Answered(refusal));
         }
         let body = body::json(heads, body).await?;
-        mcp::posted(&self.mcp, visitor, (heads.all, body), taker).await
+        Ok(Begun::Message(&self.mcp, mcp::look(&self.mcp, visitor, (heads.all, body))))
+    }
+}
+
+impl Begun<'_> {
+    /// Waits for the answer.
+    pub(super) async fn answer(self, taker: &Arc<Taker>) -> Answer {
+        match self {
+            Self::Answered(response) => Ok(response),
+            Self::Call(edge, call) => call.answer(edge).await,
+            Self::Value(value) => value.answer().await,
+            Self::Message(edge, message) => Ok(message.answer(edge, taker).await),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use self::keep_alive::keep_alive;
 use super::auth::{Auth, Via};
 use super::door::{Connection, Door};
-use super::drain::Drain;
+use super::drain::{Drain, Over};
 use super::framing::Watched;
 use super::guard::Guard;
 use super::hot::Hot;
@@ -362,22 +362,24 @@ impl Shared {
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let mut ear = Ear::default();
-        let (must_go, drained) = (Aside::new(taker.must_go()), Aside::new(self.drain.closes()));
+        let over = Aside::new(self.drain.over(&taker));
         let ended = tokio::select! {
             biased;
-            () = must_go => return,
-            ended = poll_fn(|cx| connection.as_mut().poll(&mut ear.context(cx))) => ended,
-            () = drained => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = taker.must_go() => return,
-                    () = taker.stuck(STUCK) => {
-                        tracing::warn!(?via, "a client takes nothing while the host ends; its connection is cut");
-                        return;
+            over = over => match over {
+                Over::AtOnce => return,
+                Over::InTime => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        ended = connection => ended,
+                        () = taker.must_go() => return,
+                        () = taker.stuck(STUCK) => {
+                            tracing::warn!(?via, "a client takes nothing while the host ends; its connection is cut");
+                            return;
+                        }
                     }
                 }
-            }
+            },
+            ended = poll_fn(|cx| connection.as_mut().poll(&mut ear.context(cx))) => ended,
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection broke off");

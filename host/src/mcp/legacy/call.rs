@@ -66,7 +66,7 @@ async fn at_the_plugin(
     let Forwarded { spec, mut events, token, tool: _ } = forwarded;
     let plugin = spec.plugin.clone();
     let (asks, mut asked) = asks();
-    let mut call = Box::pin(session.host.call(CallSpec { asks: Some(asks), edge: Edge::Legacy, ..spec }));
+    let mut call = session.host.call(CallSpec { asks: Some(asks), edge: Edge::Legacy, ..spec });
     // Made when the plugin asks; nearly none does.
     let mut open = None;
     let say = |event| said(session, &plugin, token.as_deref(), event, out);

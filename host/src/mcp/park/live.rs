@@ -30,7 +30,7 @@ pub(crate) type Outcome = Result<Settled, Failure>;
 /// Takes what the plugin says during the call.
 pub(crate) type Hear<'a> = dyn FnMut(CallEvent) + Send + 'a;
 
-/// A call under way.
+/// A call under way. In a box: it is handed on often.
 pub(crate) struct Live {
     /// Whose call it is.
     pub(crate) plugin: PluginId,
@@ -68,16 +68,16 @@ impl Live {
         plugin: PluginId,
         room: usize,
         presence: Presence,
-        call: impl Future<Output = Outcome> + Send + 'static,
+        call: Pin<Box<dyn Future<Output = Outcome> + Send>>,
         asks: Asked,
         events: Option<late::Receiver<CallEvent>>,
         early: Option<Box<RawValue>>,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             plugin,
             room,
             presence,
-            call: Some(Box::pin(call)),
+            call: Some(call),
             outcome: None,
             runs: None,
             kept: None,
@@ -86,7 +86,7 @@ impl Live {
             open: Vec::new(),
             asked: 0,
             early,
-        }
+        })
     }
 
     /// Drives the call until it has ended, or has asked and asks no more for a moment.

@@ -50,22 +50,25 @@ fn settled(result: &str) -> Settled {
     }
 }
 
-fn call(cancelled: &Arc<AtomicUsize>) -> (Live, Plugin, late::Sender<CallEvent>) {
+fn call(cancelled: &Arc<AtomicUsize>) -> (Box<Live>, Plugin, late::Sender<CallEvent>) {
     call_with(cancelled, None)
 }
 
-fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> (Live, Plugin, late::Sender<CallEvent>) {
+fn call_with(
+    cancelled: &Arc<AtomicUsize>,
+    early: Option<&str>,
+) -> (Box<Live>, Plugin, late::Sender<CallEvent>) {
     let (asks, asked) = asks();
     let (end, ended) = oneshot::channel();
     let (events, heard) = late::queue(8);
     let running = Running(Arc::clone(cancelled), false);
     let presence = Presence::default();
-    let call = async move {
+    let call = Box::pin(async move {
         let mut running = running;
         let result = ended.await.unwrap();
         running.1 = true;
         Ok(settled(result))
-    };
+    });
     (
         Live::new(PluginId::new("p").unwrap(), 2, presence.clone(), call, asked, Some(heard), early.map(raw)),
         Plugin { asks, end, presence },
@@ -92,7 +95,7 @@ fn origin() -> Origin {
     }
 }
 
-async fn pass(park: &Park, live: Live) -> Passed {
+async fn pass(park: &Park, live: Box<Live>) -> Passed {
     park.pass(live, origin, &mut |_| {}).await
 }
 

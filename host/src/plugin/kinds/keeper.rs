@@ -94,7 +94,10 @@ impl Link for KeptLink {
     async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
         let until = Instant::from_std(scope.deadline());
         match self.inner.request(request, scope).await {
-            Err(error) if error.kind == CallErrorKind::Connection => Err(self.explained(error, until).await),
+            Err(error) if error.kind == CallErrorKind::Connection => {
+                // Apart: it is most of what a call would hold here, and nearly none needs it.
+                Err(Box::pin(self.explained(error, until)).await)
+            }
             outcome => outcome,
         }
     }

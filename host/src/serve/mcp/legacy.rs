@@ -25,17 +25,25 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The one revision that knows batches.
 const BATCHES: &str = "2025-03-26";
 
-/// A message, or several, of a legacy client.
-pub(super) async fn post(
+/// What a legacy client sent, when all is known of the head that it came with.
+pub(in crate::serve) enum Ready {
+    Answered(Response),
+    /// It opens a session.
+    Opens(Visitor, Id, Option<Params>),
+    One(Arc<Session>, LegacyMessage),
+}
+
+/// Looks at a message, or several, of a legacy client.
+pub(super) fn look(
     edge: &McpEdge,
     visitor: Visitor,
     told: &Told<'_>,
     body: LegacyBody,
-) -> Result<Response, Refusal> {
+) -> Result<Ready, Refusal> {
     match body {
         LegacyBody::One(LegacyMessage::Request { id, method, params }) if method == "initialize" => {
             told.accepts_both(&id)?;
-            initialize(edge, visitor, id, params).await
+            Ok(Ready::Opens(visitor, id, params))
         }
         LegacyBody::One(message) => {
             let id = id_of(&message);
@@ -46,13 +54,22 @@ pub(super) async fn post(
                 told.accepts_both(id)?;
             }
             told.is_of_a_session(id.as_ref())?;
-            let session = session(edge, &visitor, told, id.as_ref())?;
-            one(edge, &session, message).await
+            Ok(Ready::One(session(edge, &visitor, told, id.as_ref())?, message))
         }
         LegacyBody::Batch(messages) => {
             told.is_of_a_session(None)?;
             let session = session(edge, &visitor, told, None)?;
-            batch(edge, &session, told, messages)
+            batch(edge, &session, told, messages).map(Ready::Answered)
+        }
+    }
+}
+
+impl Ready {
+    pub(super) async fn answer(self, edge: &McpEdge) -> Result<Response, Refusal> {
+        match self {
+            Self::Answered(response) => Ok(response),
+            Self::Opens(visitor, id, params) => initialize(edge, visitor, id, params).await,
+            Self::One(session, message) => one(edge, &session, message).await,
         }
     }
 }

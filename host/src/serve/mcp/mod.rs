@@ -27,7 +27,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Semaphore;
 
-use self::head::{Refusal, Visit};
+use self::head::Visit;
 pub(super) use self::head::{parsed_plugin as face_of, visitor};
 use self::old_sse::OldSessions;
 use self::room::Room;
@@ -39,7 +39,7 @@ use super::taking::taker_of;
 use super::trace::Traced;
 use crate::held::Taker;
 use crate::mcp::ladder::{self, Classified, ModernMessage};
-use crate::mcp::{Mcp, Visitor};
+use crate::mcp::{Mcp, ModernRequest, Visitor};
 use crate::tasks::{Tasks, on_bytes};
 
 /// What these routes share.
@@ -97,43 +97,57 @@ async fn message(
     JsonBody(body): JsonBody,
 ) -> Answer {
     let taker = taker_of(taker, edge.mcp.held());
-    posted(&edge, visitor, (&headers, body), &taker).await
+    Ok(look(&edge, visitor, (&headers, body)).answer(&edge, &taker).await)
 }
 
-/// Likewise, whoever has found out who asks for what.
-pub(super) async fn posted(
-    edge: &McpEdge,
-    visitor: Visitor,
-    (headers, body): (&HeaderMap, Option<Bytes>),
-    taker: &Arc<Taker>,
-) -> Answer {
+/// A message that was looked at. Of the request that it came with, nothing is needed any more.
+pub(in crate::serve) enum Ready {
+    Answered(Response),
+    Modern(Visitor, ModernRequest),
+    Legacy(legacy::Ready),
+}
+
+/// Looks at a message, whoever has found out who asks for what.
+pub(super) fn look(edge: &McpEdge, visitor: Visitor, (headers, body): (&HeaderMap, Option<Bytes>)) -> Ready {
     let told = Told::of(headers);
     let head = match told.head() {
         Ok(head) => head,
-        Err(refusal) => return Ok(refusal.into_response()),
+        Err(refusal) => return Ready::Answered(refusal.into_response()),
     };
     let traced = if told.is_traced { Traced::of(headers) } else { Traced::default() };
     let body = body.unwrap_or_default();
     let classified = match on_bytes(body.len(), || ladder::classify(Some(&head), &body)) {
         Ok(classified) => classified,
-        Err(rejection) => return Ok(head::answered(rejection.answered())),
+        Err(rejection) => return Ready::Answered(head::answered(rejection.answered())),
     };
-    Ok(match classified {
+    match classified {
         Classified::Modern(ModernMessage::Request(mut request)) => {
             traced.put(&mut request.params);
             match told.accepts_both(&request.id) {
-                Ok(()) => modern::answer(edge, visitor, request, taker).await,
-                Err(refusal) => refusal.into_response(),
+                Ok(()) => Ready::Modern(visitor, request),
+                Err(refusal) => Ready::Answered(refusal.into_response()),
             }
         }
         // What there is to tell a modern server is told by closing the stream that it is about.
-        Classified::Modern(ModernMessage::Notification { .. }) => accepted(),
+        Classified::Modern(ModernMessage::Notification { .. }) => Ready::Answered(accepted()),
         Classified::Legacy(mut body) => {
             body.requests().for_each(|params| traced.put(params));
-            let answer: Result<Response, Refusal> = legacy::post(edge, visitor, &told, body).await;
-            answer.unwrap_or_else(IntoResponse::into_response)
+            match legacy::look(edge, visitor, &told, body) {
+                Ok(ready) => Ready::Legacy(ready),
+                Err(refusal) => Ready::Answered(refusal.into_response()),
+            }
         }
-    })
+    }
+}
+
+impl Ready {
+    pub(super) async fn answer(self, edge: &McpEdge, taker: &Arc<Taker>) -> Response {
+        match self {
+            Self::Answered(response) => response,
+            Self::Modern(visitor, request) => modern::answer(edge, visitor, request, taker).await,
+            Self::Legacy(ready) => ready.answer(edge).await.unwrap_or_else(IntoResponse::into_response),
+        }
+    }
 }
 
 /// The answer, if there is no room for what the head tells of.

@@ -74,17 +74,30 @@ pub(super) async fn call(
     JsonBody(body): JsonBody,
 ) -> Answer {
     let taker = taker_of(taker, edge.host.held());
-    run(&edge, &principal, (&plugin, &tool), (&Heads::of(&headers), tries, body), &taker).await
+    let names = (&*plugin, &*tool);
+    begin(&edge, principal, names, (&Heads::of(&headers), tries, body), &taker).await?.answer(&edge).await
 }
 
-/// Likewise, whoever has found the names in the path.
+/// A call that is under way. Of the request, it holds what it would be known by if it had to be parked.
+pub(in crate::serve) enum Begun {
+    /// Its answer is a stream that has begun.
+    Streams(Response),
+    Waits {
+        tool: Arc<Tool>,
+        live: Box<Live>,
+        principal: Principal,
+        arguments: Option<Arc<RawValue>>,
+    },
+}
+
+/// Begins a call, whoever has found the names in the path.
 pub(in crate::serve) async fn found<B>(
     edge: &Edge,
-    principal: &Principal,
+    principal: Principal,
     names: (&str, &str),
     (heads, body): (&Heads<'_>, B),
     taker: &Arc<Taker>,
-) -> Answer
+) -> Result<Begun, Problem>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<axum::BoxError>,
@@ -92,16 +105,16 @@ where
     let tries = Tries::of(heads)?;
     edge.host.has_room()?;
     let body = body::json(heads, body).await?;
-    run(edge, principal, names, (heads, tries, body), taker).await
+    begin(edge, principal, names, (heads, tries, body), taker).await
 }
 
-async fn run(
+async fn begin(
     edge: &Edge,
-    principal: &Principal,
+    principal: Principal,
     (plugin, tool): (&str, &str),
     (heads, tries, body): (&Heads<'_>, Tries, Option<Bytes>),
     taker: &Arc<Taker>,
-) -> Answer {
+) -> Result<Begun, Problem> {
     let mut wanted = {
         let body = body.as_deref().unwrap_or(b"{}");
         on_bytes(body.len(), || parse(body))?
@@ -123,26 +136,41 @@ async fn run(
     let own = Own::of(heads, tries, wanted.meta)?;
     let streams = heads.has(Few::Accepts) && sse::wanted(heads.all);
     let keyed = own.tries.key.is_some();
+    let arguments: Option<Arc<RawValue>> = wanted.arguments.map(|raw| raw.to_owned().into());
     let live = match wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
-        Some(token) => resumed(edge, &tool, principal, &wanted, token).await?,
-        None => begun(edge, &tool, principal, &wanted, (streams, own, Traced::heard(heads)))?,
+        Some(token) => resumed(edge, &tool, &principal, &wanted, token).await?,
+        None => {
+            let said = (arguments.clone(), own, Traced::heard(heads));
+            begun(edge, &tool, &principal, &wanted, streams, said)?
+        }
     };
     if streams {
-        let origin = input::origin(principal, &tool, wanted.arguments);
-        return Ok(streamed(edge, tool, live, (origin, keyed), taker));
+        let origin = input::origin(&principal, &tool, wanted.arguments);
+        return Ok(Begun::Streams(streamed(edge, tool, live, (origin, keyed), taker)));
     }
-    let origin = || input::origin(principal, &tool, wanted.arguments);
-    let passed = edge.mcp.park().pass(live, origin, &mut drop).await;
-    let replayed = passed.is_replayed();
-    let response = passed_answer(&tool, passed).map(|body| raw_json(StatusCode::OK, body));
-    Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+    Ok(Begun::Waits { tool, live, principal, arguments })
+}
+
+impl Begun {
+    /// Waits for the answer.
+    pub(in crate::serve) async fn answer(self, edge: &Edge) -> Answer {
+        let (tool, live, principal, arguments) = match self {
+            Self::Streams(response) => return Ok(response),
+            Self::Waits { tool, live, principal, arguments } => (tool, live, principal, arguments),
+        };
+        let origin = || input::origin(&principal, &tool, arguments.as_deref());
+        let passed = edge.mcp.park().pass(live, origin, &mut drop).await;
+        let replayed = passed.is_replayed();
+        let response = passed_answer(&tool, passed).map(|body| raw_json(StatusCode::OK, body));
+        Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+    }
 }
 
 /// The answer as a stream of events.
 fn streamed(
     edge: &Edge,
     tool: Arc<Tool>,
-    live: Live,
+    live: Box<Live>,
     (origin, keyed): (Origin, bool),
     taker: &Arc<Taker>,
 ) -> Response {
@@ -189,7 +217,7 @@ async fn resumed(
     principal: &Principal,
     wanted: &Wanted<'_>,
     token: &str,
-) -> Result<Live, Problem> {
+) -> Result<Box<Live>, Problem> {
     let origin = input::origin(principal, tool, wanted.arguments);
     let live = edge.mcp.park().resume(token, &origin).await;
     let mut live = live.map_err(|error| Problem::new(Code::BadRequest, error.message))?;
@@ -205,10 +233,11 @@ fn begun(
     tool: &Tool,
     principal: &Principal,
     wanted: &Wanted<'_>,
-    (streams, own, traced): (bool, Own, Traced),
-) -> Result<Live, Problem> {
+    streams: bool,
+    (arguments, own, traced): (Option<Arc<RawValue>>, Own, Traced),
+) -> Result<Box<Live>, Problem> {
     let meta = own.rest(wanted.meta);
-    let payload = input::payload(tool, wanted, meta)?;
+    let payload = input::payload(tool, wanted, (arguments, meta))?;
     let mut spec = spec(tool, input::caller(principal), None);
     spec.payload = payload;
     spec.durable = own.durable;

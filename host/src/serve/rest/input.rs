@@ -107,11 +107,15 @@ pub(super) fn origin(principal: &Principal, tool: &Tool, arguments: Option<&RawV
     }
 }
 
-/// What goes to the plugin. Only who brings answers needs more than the pieces of a call.
-pub(super) fn payload(tool: &Tool, wanted: &Wanted<'_>, meta: Option<&RawValue>) -> Result<Payload, Problem> {
-    let owned = |raw: Option<&RawValue>| raw.map(|raw| Arc::from(raw.to_owned()));
+/// What goes to the plugin. `arguments` are those of the body, to be kept; only who brings answers needs more than the pieces
+/// of a call.
+pub(super) fn payload(
+    tool: &Tool,
+    wanted: &Wanted<'_>,
+    (arguments, meta): (Option<Arc<RawValue>>, Option<&RawValue>),
+) -> Result<Payload, Problem> {
     if wanted.answers.is_none() && wanted.state.is_none() {
-        return Ok(Payload::Call { arguments: owned(wanted.arguments), meta: owned(meta) });
+        return Ok(Payload::Call { arguments, meta: meta.map(|raw| raw.to_owned().into()) });
     }
     let params = splice::call_params(&tool.name, wanted.arguments, meta);
     let mut params = params.map_err(|error| unwritten(&error))?;

@@ -2,6 +2,9 @@
 //!
 //! The way that carries more is [`super::calls`]. Whoever finds the names in the path, the call is the same.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::State;
 use axum::response::IntoResponse as _;
@@ -36,16 +39,22 @@ pub(super) async fn call(
     (tries, _): (Tries, Room),
     JsonBody(body): JsonBody,
 ) -> Answer {
-    run(&edge, principal, (&plugin, &tool), (&Heads::of(&headers), tries, body)).await
+    begin(&edge, principal, (&plugin, &tool), (&Heads::of(&headers), tries, body)).await?.answer().await
 }
 
-/// Likewise, whoever has found the names in the path.
+/// A call that is under way. It holds nothing of the request.
+pub(in crate::serve) struct Begun {
+    tool: Arc<Tool>,
+    call: Pin<Box<dyn Future<Output = Result<Settled, Failure>> + Send>>,
+}
+
+/// Begins a call, whoever has found the names in the path.
 pub(in crate::serve) async fn found<B>(
     edge: &Edge,
     principal: Principal,
     names: (&str, &str),
     (heads, body): (&Heads<'_>, B),
-) -> Answer
+) -> Result<Begun, Problem>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<axum::BoxError>,
@@ -53,15 +62,15 @@ where
     let tries = Tries::of(heads)?;
     edge.host.has_room()?;
     let body = body::json(heads, body).await?;
-    run(edge, principal, names, (heads, tries, body)).await
+    begin(edge, principal, names, (heads, tries, body)).await
 }
 
-async fn run(
+async fn begin(
     edge: &Edge,
     principal: Principal,
     (plugin, tool): (&str, &str),
     (heads, tries, body): (&Heads<'_>, Tries, Option<Bytes>),
-) -> Answer {
+) -> Result<Begun, Problem> {
     let durable = input::durable(heads)?;
     let away = |failure| edge.host.turned_away(plugin, CALL, failure);
     let tool = edge.host.tool(plugin, tool).await.map_err(away)?;
@@ -73,11 +82,17 @@ async fn run(
     let (caller, trace) = (Caller::new(principal.0), Traced::heard(heads).with(None));
     let mut call = CallSpec { durable, trace, ..spec(&tool, caller, arguments) };
     tries.put(&mut call);
-    // Apart: what every request moves around is smaller for it.
-    let settled = Box::pin(edge.host.call(call)).await?;
-    let replayed = settled.replayed;
-    let response = value(&tool, settled);
-    Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+    Ok(Begun { tool, call: edge.host.call(call) })
+}
+
+impl Begun {
+    /// Waits for the answer.
+    pub(in crate::serve) async fn answer(self) -> Answer {
+        let settled = self.call.await?;
+        let replayed = settled.replayed;
+        let response = value(&self.tool, settled);
+        Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+    }
 }
 
 /// What a call comes to.

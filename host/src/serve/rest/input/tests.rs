@@ -40,15 +40,15 @@ fn everything_can_be_asked() {
 #[test]
 fn answers_go_along_as_they_came_and_nothing_does_without_them() {
     let plain = br#"{"arguments":{ "a":1.0}}"#;
+    let arguments = wanted(plain).arguments.map(|raw| raw.to_owned().into());
     assert!(matches!(
-        payload(&tool(), &wanted(plain), None),
+        payload(&tool(), &wanted(plain), (arguments, None)),
         Ok(Payload::Call { arguments: Some(_), meta: None })
     ));
     let body =
         br#"{"arguments":{ "a":1.0},"meta":{"x":1},"inputResponses":{"k" : 1.0},"requestState":"s\""}"#;
-    let Ok(Payload::Params(Some(params))) = payload(&tool(), &wanted(body), wanted(body).meta) else {
-        panic!()
-    };
+    let written = payload(&tool(), &wanted(body), (None, wanted(body).meta));
+    let Ok(Payload::Params(Some(params))) = written else { panic!() };
     let expected = r#"{"name":"t","arguments":{ "a":1.0},"_meta":{"x":1},"inputResponses":{"k" : 1.0},"requestState":"s\""}"#;
     assert_eq!(params.get(), expected);
 }
