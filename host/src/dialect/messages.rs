@@ -74,6 +74,10 @@ impl Messages {
             {
                 return event.map(Some).map_err(|error| garbage(error.to_string()));
             }
+            if self.body.is_done() && self.body.is_end_stream() {
+                // All is read, and its connection is given back.
+                return self.end();
+            }
             let frame = self.body.frame().await.transpose().map_err(|error| {
                 let detail = format!("the connection broke within the answer: {}", web::reason(&error));
                 CallError::new(CallErrorKind::Connection, Delivery::Unknown, detail)
@@ -134,5 +138,5 @@ fn garbage(detail: String) -> CallError {
 
 /// Whether an event carries an MCP message.
 pub(crate) fn is_message(event: &Event) -> bool {
-    event.kind.as_deref().is_none_or(|kind| kind == "message") && !event.data.trim().is_empty()
+    event.kind.as_deref().is_none_or(|kind| kind == "message") && !event.data.trim_start().is_empty()
 }
