@@ -28,7 +28,8 @@ enum Shape {
     /// Labelled as a stream, nothing read yet.
     Unknown,
     Json(Vec<u8>),
-    Events(Parser),
+    /// In a place of its own: it is large, and most answers are documents.
+    Events(Box<Parser>),
     Ended,
 }
 
@@ -98,7 +99,8 @@ impl Messages {
         if matches!(self.shape, Shape::Unknown) && !bytes.trim_ascii_start().is_empty() {
             // No line of an event stream that means anything begins with a brace or a bracket.
             let json = matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
-            self.shape = if json { Shape::Json(Vec::new()) } else { Shape::Events(Parser::new(self.max)) };
+            self.shape =
+                if json { Shape::Json(Vec::new()) } else { Shape::Events(Box::new(Parser::new(self.max))) };
         }
         match &mut self.shape {
             Shape::Json(document) if document.len() + bytes.len() > self.max => {

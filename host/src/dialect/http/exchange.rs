@@ -228,7 +228,8 @@ impl Core {
     /// The POST of one message.
     pub(super) fn message(&self, session: &Session, message: Vec<u8>) -> http::Request<Full<Bytes>> {
         let mut headers = session.posting.clone().unwrap_or_else(|| self.posting(session));
-        headers.insert(CONTENT_LENGTH, message.len().into());
+        // Its place is free for the length of this message, which hyper puts in: the map need not grow for it.
+        headers.remove(CONTENT_LENGTH);
         web::with_headers(Method::POST, &self.endpoint.target, headers, Full::from(message))
     }
 
@@ -238,7 +239,7 @@ impl Core {
         let mut headers = self.of(session);
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, accept);
-        // Each POST puts its own in the place: the map need not grow for it.
+        // Keeps a place.
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         if self.flavor == Flavor::Modern {
             headers::room(&mut headers);

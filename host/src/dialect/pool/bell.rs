@@ -41,9 +41,11 @@ impl Wake for Door {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // Either the user, who is there, finds that it was rung, or is seen not to be there.
-        if self.state.fetch_or(RUNG, Ordering::AcqRel) & THERE == 0
-            && let Some(user) = self.user().clone()
-        {
+        if self.state.fetch_or(RUNG, Ordering::AcqRel) & THERE != 0 {
+            return;
+        }
+        let user = self.user().clone();
+        if let Some(user) = user {
             user.wake();
         }
     }
