@@ -20,7 +20,7 @@ use wharf_plugin_api::{
     CallError, CallErrorKind, Client, Delivery, Era, Id, Inbox, Notification, Reply, Request, RpcError, Scope,
 };
 
-use super::pending::{Pending, Taken};
+use super::pending::{Pending, Stream, Taken};
 use super::plain;
 use super::unlinked::{self, Answers, Hears};
 use super::{Options, Outbox, modern, shortened};
@@ -84,14 +84,20 @@ impl Incoming {
         text: &str,
         call: Option<&Arc<dyn Scope>>,
     ) -> Result<(), EnvelopeError> {
-        on_bytes(text.len(), || self.take_here(text, call))
+        self.take_from(text, Stream { call, ticket: None })
     }
 
-    fn take_here(self: &Arc<Self>, text: &str, call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
-        if self.batches.load(Ordering::Relaxed) && text.trim_ascii_start().starts_with('[') {
-            return self.batch(text, call);
-        }
-        self.one(text, call)
+    /// The same from the stream that answers the request of a ticket: its answer is put into the ticket.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(crate) fn take_from(self: &Arc<Self>, text: &str, mut from: Stream<'_>) -> Result<(), EnvelopeError> {
+        on_bytes(text.len(), || {
+            if self.batches.load(Ordering::Relaxed) && text.trim_ascii_start().starts_with('[') {
+                return self.batch(text, &mut from);
+            }
+            self.one(text, &mut from)
+        })
     }
 
     /// The handshake has settled on a revision.
@@ -101,7 +107,7 @@ impl Incoming {
     }
 
     /// Takes each message of a batch. An element that is no message is noted, and the others are taken all the same.
-    fn batch(self: &Arc<Self>, text: &str, call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
+    fn batch(self: &Arc<Self>, text: &str, from: &mut Stream<'_>) -> Result<(), EnvelopeError> {
         let messages = splice::items(text.as_bytes(), MAX_BATCH).filter(|messages| !messages.is_empty());
         let messages =
             messages.ok_or(EnvelopeError::Shape("an empty batch, one that is too long, or no JSON"))?;
@@ -109,7 +115,7 @@ impl Incoming {
         let mut bad = None;
         let mut taken = 0;
         for message in messages {
-            match self.one(message.get(), call) {
+            match self.one(message.get(), from) {
                 Ok(()) => taken += 1,
                 Err(error) => bad = Some(error),
             }
@@ -125,7 +131,7 @@ impl Incoming {
         }
     }
 
-    fn one(self: &Arc<Self>, text: &str, call: Option<&Arc<dyn Scope>>) -> Result<(), EnvelopeError> {
+    fn one(self: &Arc<Self>, text: &str, from: &mut Stream<'_>) -> Result<(), EnvelopeError> {
         let message = match plain::read(text) {
             Ok(message) => message,
             Err(error) => return self.broken(text.as_bytes(), error),
@@ -134,16 +140,17 @@ impl Incoming {
         match message {
             Message::Response { id, reply } => {
                 let what = "an answer to a request that is not there, or was answered already";
+                let Some(reply) = from.answered(id.as_ref(), reply) else { return Ok(()) };
                 match self.pending.answered(id.as_ref(), reply) {
                     Taken::ByCaller => {}
                     Taken::Late => self.options.log.count_late(),
                     Taken::ByNobody => self.stray(what, id.as_ref()),
                 }
             }
-            Message::Notification { method, params } => self.notification(&method, params, call),
+            Message::Notification { method, params } => self.notification(&method, params, from.call),
             Message::Request { id, method, params } => {
                 let request = Request { method: method.into_owned().into(), params: params.map(shared) };
-                self.request(id, request, call.cloned());
+                self.request(id, request, from.call.cloned());
             }
         }
         Ok(())

@@ -28,7 +28,8 @@ enum Shape {
     /// Labelled as a stream, nothing read yet.
     Unknown,
     Json(Vec<u8>),
-    Events(Parser),
+    /// In a place of its own: it is large, and most answers are documents.
+    Events(Box<Parser>),
     Ended,
 }
 
@@ -74,6 +75,10 @@ impl Messages {
             {
                 return event.map(Some).map_err(|error| garbage(error.to_string()));
             }
+            if self.body.is_done() && self.body.is_end_stream() {
+                // All is read, and its connection is given back.
+                return self.end();
+            }
             let frame = self.body.frame().await.transpose().map_err(|error| {
                 let detail = format!("the connection broke within the answer: {}", web::reason(&error));
                 CallError::new(CallErrorKind::Connection, Delivery::Unknown, detail)
@@ -94,7 +99,8 @@ impl Messages {
         if matches!(self.shape, Shape::Unknown) && !bytes.trim_ascii_start().is_empty() {
             // No line of an event stream that means anything begins with a brace or a bracket.
             let json = matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
-            self.shape = if json { Shape::Json(Vec::new()) } else { Shape::Events(Parser::new(self.max)) };
+            self.shape =
+                if json { Shape::Json(Vec::new()) } else { Shape::Events(Box::new(Parser::new(self.max))) };
         }
         match &mut self.shape {
             Shape::Json(document) if document.len() + bytes.len() > self.max => {
@@ -134,5 +140,5 @@ fn garbage(detail: String) -> CallError {
 
 /// Whether an event carries an MCP message.
 pub(crate) fn is_message(event: &Event) -> bool {
-    event.kind.as_deref().is_none_or(|kind| kind == "message") && !event.data.trim().is_empty()
+    event.kind.as_deref().is_none_or(|kind| kind == "message") && !event.data.trim_start().is_empty()
 }

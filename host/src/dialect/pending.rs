@@ -71,6 +71,17 @@ pub(crate) struct Ticket {
     outbox: Option<Arc<dyn Outbox>>,
     /// The answer has come: whoever sends one takes the place out of the table first.
     is_over: bool,
+    /// The answer, if its caller read it itself.
+    read: Option<Reply>,
+}
+
+/// Where a message was read.
+#[derive(Default)]
+pub(crate) struct Stream<'a> {
+    /// The call that the stream belongs to, where it belongs to one.
+    pub(crate) call: Option<&'a Arc<dyn Scope>>,
+    /// The place of the request that it answers, where it answers one.
+    pub(crate) ticket: Option<&'a mut Ticket>,
 }
 
 // === impl Pending ===
@@ -94,7 +105,7 @@ impl Pending {
         let id = table.last;
         table.entries.insert(id, Entry { reply: tx, scope, sent: false });
         drop(table);
-        Ok(Ticket { pending: Arc::clone(self), id, reply: rx, outbox, is_over: false })
+        Ok(Ticket { pending: Arc::clone(self), id, reply: rx, outbox, is_over: false, read: None })
     }
 
     /// The first byte of request `id` is about to be handed over. False: its caller is gone, do not send it.
@@ -212,6 +223,18 @@ impl Pending {
     }
 }
 
+// === impl Stream ===
+
+impl Stream<'_> {
+    /// Gives an answer to whom the stream is for. Gives it back if it is for somebody else.
+    pub(super) fn answered(&mut self, id: Option<&Id>, reply: Reply) -> Option<Reply> {
+        match &mut self.ticket {
+            Some(ticket) => ticket.answered(id, reply),
+            None => Some(reply),
+        }
+    }
+}
+
 // === impl Table ===
 
 impl Table {
@@ -266,8 +289,26 @@ impl Ticket {
         self.outbox = None;
     }
 
+    /// Its own caller has read the answer: nobody need be told. Gives back what answers something else.
+    fn answered(&mut self, id: Option<&Id>, reply: Reply) -> Option<Reply> {
+        if id.and_then(Id::as_u64) != Some(self.id) {
+            return Some(reply);
+        }
+        let own = self.pending.table().entries.remove(&self.id);
+        let Some(own) = own else { return Some(reply) };
+        // Whoever waits for it is who reads, and is not woken by the end of the other half.
+        self.reply.close();
+        drop(own);
+        self.is_over = true;
+        self.read = Some(reply);
+        None
+    }
+
     /// The answer, if it has come.
     pub(crate) fn arrived(&mut self) -> Option<Answer> {
+        if let Some(reply) = self.read.take() {
+            return Some(Ok(reply));
+        }
         let answer = self.reply.try_recv().ok();
         self.is_over |= answer.is_some();
         answer

@@ -4,10 +4,13 @@
 //! request and its answer. In between it is looked after by nobody: one that its server has closed meanwhile gives back the
 //! request that is put on it, for it is read before anything is written. It must not know what is asked.
 
+mod bell;
+mod lane;
+
 use std::error::Error;
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
@@ -15,15 +18,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Request, Response, Uri};
-use http_body_util::Full;
+use http::{Response, Uri};
 use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::client::conn::http1;
+use hyper_rustls::HttpsConnector;
 use tower_service::Service;
 
+use self::lane::{Asked, Lane, Sent};
 use super::way::Way;
 use crate::near::Near;
 use crate::tasks::Tasks;
@@ -38,8 +39,6 @@ const KEPT: usize = 256;
 /// made: it may serve no more at a time. With more of them that would cost each call a change of threads.
 const FEW: usize = 4;
 
-type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
-type Driven = Pin<Box<Connection<Io, Full<Bytes>>>>;
 type Reason = Box<dyn Error + Send + Sync>;
 
 /// How connections come about, and whose tasks look after them. Cheap to clone.
@@ -77,25 +76,14 @@ struct Waiting {
 struct Idle {
     /// The tick at which it was given back.
     since: u64,
-    lane: Lane,
+    lane: Box<Lane>,
 }
-
-/// A connection and its entrance.
-struct Lane {
-    sender: SendRequest<Full<Bytes>>,
-    /// `None` once it is over.
-    connection: Option<Driven>,
-    _one: OneOf,
-}
-
-/// One of the connections that are counted, until it is dropped.
-struct OneOf(Arc<AtomicUsize>);
 
 /// The body of a response, which drives its connection and gives it back at the end.
 pub(crate) struct Body {
     incoming: Incoming,
     /// `None` once the connection is over, or is given back.
-    driven: Option<Lane>,
+    driven: Option<Box<Lane>>,
     pool: Weak<Pool>,
 }
 
@@ -106,14 +94,6 @@ pub(crate) enum Unanswered {
     Connect(Reason),
     /// It broke.
     Broke(hyper::Error),
-}
-
-/// How a request went on one connection.
-enum Sent {
-    Answered(Response<Incoming>),
-    /// It was closed before anything was sent.
-    Unsent(Request<Full<Bytes>>),
-    Failed(hyper::Error),
 }
 
 impl fmt::Debug for HttpClient {
@@ -144,29 +124,27 @@ impl Server {
     }
 
     /// Sends a request, whose headers say all that the server must be told, and waits for the head of its response.
-    pub(crate) async fn request(
+    pub(crate) fn request(
         &self,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<Body>, Unanswered> {
+        mut request: Asked,
+    ) -> impl Future<Output = Result<Response<Body>, Unanswered>> + use<'_> {
         if request.uri().authority().is_some() {
             *request.uri_mut() = path(request.uri());
         }
-        loop {
-            let (mut lane, is_new) = match self.0.take() {
-                Some(lane) => (lane, false),
-                // Rare, and large.
-                None => (Box::pin(self.0.connect()).await?, true),
-            };
-            match lane.send(request).await {
-                Sent::Answered(response) => {
-                    let pool = Arc::downgrade(&self.0);
-                    return Ok(response.map(|incoming| Body { incoming, driven: Some(lane), pool }));
-                }
-                Sent::Unsent(back) if !is_new => request = back,
-                Sent::Unsent(_) => {
-                    return Err(Unanswered::Connect("the server closed the connection at once".into()));
-                }
-                Sent::Failed(error) => return Err(Unanswered::Broke(error)),
+        // It is put on its connection here, and is not moved through all that waits for the answer.
+        let sent = match self.0.take() {
+            Some(lane) => Ok(lane.send(request)),
+            None => Err(Box::pin(self.0.ask(request))),
+        };
+        async move {
+            match sent {
+                Ok(sending) => match sending.await {
+                    Sent::Answered(response, lane) => Ok(self.0.answered(response, lane)),
+                    // Rare, and large.
+                    Sent::Unsent(back) => Box::pin(self.0.ask(*back)).await,
+                    Sent::Failed(error) => Err(Unanswered::Broke(error)),
+                },
+                Err(asking) => asking.await,
             }
         }
     }
@@ -181,17 +159,39 @@ pub(crate) fn path(url: &Uri) -> Uri {
 // === impl Pool ===
 
 impl Pool {
-    async fn connect(&self) -> Result<Lane, Unanswered> {
+    /// Sends a request on one connection after another, and on a new one where there is none.
+    async fn ask(self: &Arc<Self>, mut request: Asked) -> Result<Response<Body>, Unanswered> {
+        loop {
+            let (lane, is_new) = match self.take() {
+                Some(lane) => (lane, false),
+                None => (self.connect().await?, true),
+            };
+            match lane.send(request).await {
+                Sent::Answered(response, lane) => return Ok(self.answered(response, lane)),
+                Sent::Unsent(back) if !is_new => request = *back,
+                Sent::Unsent(_) => {
+                    return Err(Unanswered::Connect("the server closed the connection at once".into()));
+                }
+                Sent::Failed(error) => return Err(Unanswered::Broke(error)),
+            }
+        }
+    }
+
+    fn answered(self: &Arc<Self>, response: Response<Incoming>, lane: Box<Lane>) -> Response<Body> {
+        response.map(|incoming| Body { incoming, driven: Some(lane), pool: Arc::downgrade(self) })
+    }
+
+    async fn connect(&self) -> Result<Box<Lane>, Unanswered> {
         let mut connector = self.client.connector.clone();
         let broken = |error: Reason| Unanswered::Connect(error);
         poll_fn(|cx| connector.poll_ready(cx)).await.map_err(broken)?;
         let io = connector.call(self.place.clone()).await.map_err(broken)?;
         let (sender, connection) = http1::handshake(io).await.map_err(|error| broken(error.into()))?;
-        Ok(Lane { sender, connection: Some(Box::pin(connection)), _one: OneOf::new(&self.open) })
+        Ok(Box::new(Lane::new(sender, connection, &self.open)))
     }
 
     /// The connection that was used last.
-    fn take(&self) -> Option<Lane> {
+    fn take(&self) -> Option<Box<Lane>> {
         let lane = |idle: &Mutex<Waiting>| {
             let (Idle { since, lane }, now) = {
                 let mut idle = lock(idle);
@@ -204,7 +204,8 @@ impl Pool {
         lane(self.idle.here()).or_else(|| if few() { self.idle.all().find_map(lane) } else { None })
     }
 
-    fn keep(self: &Arc<Self>, lane: Lane) {
+    fn keep(self: &Arc<Self>, mut lane: Box<Lane>) {
+        lane.leave();
         let mut idle = self.idle();
         if idle.all.len() < KEPT {
             let since = idle.now;
@@ -252,60 +253,14 @@ async fn tidy(pool: Weak<Pool>) {
     }
 }
 
-// === impl OneOf ===
-
-impl OneOf {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for OneOf {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-// === impl Lane ===
-
-impl Lane {
-    /// Drives the connection. False: it is over.
-    fn drives(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(connection) = &mut self.connection else { return false };
-        let lives = connection.as_mut().poll(cx).is_pending();
-        if !lives {
-            // How it ended, the request is told: what it had not taken yet it gives back when it is dropped.
-            self.connection = None;
-        }
-        lives
-    }
-
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Sent {
-        let mut sending = pin!(self.sender.try_send_request(request));
-        let sent = poll_fn(|cx| {
-            self.drives(cx);
-            sending.as_mut().poll(cx)
-        });
-        match sent.await {
-            Ok(response) => Sent::Answered(response),
-            Err(mut failed) => match failed.take_message() {
-                Some(request) => Sent::Unsent(request),
-                None => Sent::Failed(failed.into_error()),
-            },
-        }
-    }
-}
-
 // === impl Body ===
 
 impl Body {
     /// Nothing of the response is left to read: the connection can be used again, if it is at rest.
-    fn give_back(&mut self, cx: &mut Context<'_>) {
+    fn give_back(&mut self, cx: &Context<'_>) {
         let Some(mut lane) = self.driven.take() else { return };
         let Some(pool) = self.pool.upgrade() else { return };
-        // It mostly is; else it has not seen the end yet.
-        if lane.sender.is_ready() || (lane.drives(cx) && lane.sender.is_ready()) {
+        if lane.is_at_rest(cx) {
             pool.keep(lane);
         }
     }
@@ -324,14 +279,12 @@ impl hyper::body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        if frame.is_pending()
-            && let Some(lane) = &mut self.driven
-        {
-            if !lane.drives(cx) {
-                self.driven = None;
-            }
-            frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        let Self { incoming, driven, .. } = &mut *self;
+        let incoming = Pin::new(incoming);
+        let Some(lane) = driven else { return incoming.poll_frame(cx) };
+        let frame = lane.poll_frame(incoming, cx);
+        if lane.is_over() {
+            *driven = None;
         }
         let frame = ready!(frame);
         if frame.is_none() || self.incoming.is_end_stream() {

@@ -17,7 +17,7 @@ use wharf_plugin_api::{
 };
 
 use super::incoming::Incoming;
-use super::modern::envelope;
+use super::modern::{self, envelope};
 use super::pending::{Pending, encode};
 use super::strikes::Strikes;
 use super::writer::{self, Queue};
@@ -219,10 +219,12 @@ impl Wire {
         let mut ticket = self.pending.open(Arc::clone(&scope), outbox)?;
         let bytes = match era {
             Era::Legacy => encode(ticket.id(), &request, scope.wants_progress()),
-            Era::Modern => match envelope::encode(ticket.id(), &request, &*scope) {
-                Some(bytes) => bytes,
-                None => return Ok(Reply::Error(envelope::no_object())),
-            },
+            Era::Modern => {
+                match envelope::encode(ticket.id(), (&request, &modern::look(&request)), &*scope) {
+                    Some(bytes) => bytes,
+                    None => return Ok(Reply::Error(envelope::no_object())),
+                }
+            }
         };
         if self.queue.push(Some(ticket.id()), bytes).is_err() {
             let gone = self.writer_done.is_cancelled() || self.closing.is_cancelled();

@@ -4,6 +4,7 @@
 //! It must not know MCP beyond its error kinds. Redirects are not followed: a plugin's address is the manifest's business.
 
 use std::error::Error;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -160,17 +161,20 @@ fn client(way: Way, tasks: Tasks) -> HttpClient {
 ///
 /// # Errors
 /// If there is none; it tells whether the request can have arrived.
-pub(crate) async fn send(
+pub(crate) fn send(
     server: &Server,
     request: Request<Full<Bytes>>,
-) -> Result<Response<Body>, CallError> {
-    server.request(request).await.map_err(|error| {
-        let (delivery, what) = match &error {
-            Unanswered::Connect(_) => (Delivery::NotDelivered, "cannot connect"),
-            Unanswered::Broke(_) => (Delivery::Unknown, "the connection broke before the answer"),
-        };
-        CallError::new(CallErrorKind::Connection, delivery, format!("{what}: {}", reason(&error)))
-    })
+) -> impl Future<Output = Result<Response<Body>, CallError>> + use<'_> {
+    let sent = server.request(request);
+    async move { sent.await.map_err(unanswered) }
+}
+
+fn unanswered(error: Unanswered) -> CallError {
+    let (delivery, what) = match &error {
+        Unanswered::Connect(_) => (Delivery::NotDelivered, "cannot connect"),
+        Unanswered::Broke(_) => (Delivery::Unknown, "the connection broke before the answer"),
+    };
+    CallError::new(CallErrorKind::Connection, delivery, format!("{what}: {}", reason(&error)))
 }
 
 /// Reads the start of a refusal.

@@ -122,6 +122,26 @@ impl<const N: usize> Places<N> {
         out.push_str(text.get(copied..)?);
         known::whole(out)
     }
+
+    /// Writes the object with `key`, which has this number here, set to `value`, which must be JSON: as
+    /// [`super::write_with_field`] does, without another look where every reader finds the same. False: it is no object, and
+    /// nothing is written.
+    pub fn write_with(&self, out: &mut Vec<u8>, object: &RawValue, key: (usize, &str), value: &str) -> bool {
+        let text = object.get();
+        let parts = match self.at.get(key.0) {
+            Some((from, to)) if self.plain && *to > 0 => {
+                (text.get(..*from as usize), text.get(*to as usize..))
+            }
+            Some(_) | None => (None, None),
+        };
+        let (Some(before), Some(behind)) = parts else {
+            return super::write_with_field(out, object, key.1, value);
+        };
+        for part in [before, value, behind] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        true
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +149,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::value::RawValue;
 
-    use super::super::{fields, with_fields};
+    use super::super::{fields, with_fields, write_with_field};
     use super::Places;
 
     fn raw(json: &str) -> Box<RawValue> {
@@ -152,6 +172,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_value_is_written_where_another_look_would_find_it(object in object(), n in 0..KEYS.len()) {
+            let object = raw(&object);
+            let key = KEYS.get(n).copied().unwrap_or_default();
+            let (mut out, mut expected) = (b"x".to_vec(), b"x".to_vec());
+            prop_assert!(Places::of(&object, KEYS).write_with(&mut out, &object, (n, key), "{}"));
+            prop_assert!(write_with_field(&mut expected, &object, key, "{}"));
+            prop_assert_eq!(String::from_utf8(out), String::from_utf8(expected));
+        }
+
         #[test]
         fn what_stands_there_is_what_a_look_finds(object in object()) {
             let object = raw(&object);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::Full;
 use wharf_core::sse::Event;
@@ -14,8 +14,8 @@ use super::resume::Place;
 use super::session::Session;
 use super::{Core, Flavor, Wire, handshake, loss, session_error};
 use crate::dialect::messages::{Messages, is_message};
-use crate::dialect::modern::{DISCOVER, envelope, headers};
-use crate::dialect::pending::{Ticket, encode};
+use crate::dialect::modern::{self, DISCOVER, Look, envelope, headers};
+use crate::dialect::pending::{Stream, Ticket, encode};
 use crate::dialect::strikes::Strikes;
 use crate::dialect::web::{self, Refused};
 
@@ -62,7 +62,8 @@ impl Wire {
         let opening = request.method == handshake::INITIALIZE;
         let outbox = (!opening).then(|| Arc::clone(&self.outbox));
         let mut ticket = core.pending.open(Arc::clone(scope), outbox)?;
-        let Some(message) = core.encoded(ticket.id(), request, &**scope) else {
+        let look = core.look(request);
+        let Some(message) = core.encoded(ticket.id(), (request, &look), &**scope) else {
             return Ok(Reply::Error(envelope::no_object()));
         };
         if !core.options.sent(&core.pending, ticket.id()) {
@@ -70,7 +71,7 @@ impl Wire {
         }
         let response = tokio::select! {
             biased;
-            response = web::send(&core.endpoint.server, core.call(session, request, (message, &**scope))) => {
+            response = web::send(&core.endpoint.server, core.call(session, (request, &look), (message, &**scope))) => {
                 response.inspect_err(|error| ticket.not_running(error))?
             }
             answer = ticket.answer() => return Ok(answer?),
@@ -171,7 +172,7 @@ impl Wire {
 
     /// Takes an event from the stream of the ticket's request. `last` if nothing comes after it.
     fn hear(&self, event: &Event, ticket: &mut Ticket, scope: Option<&Arc<dyn Scope>>, last: bool) -> Heard {
-        let taken = self.take(event, scope);
+        let taken = self.take(event, Stream { call: scope, ticket: Some(&mut *ticket) });
         if let Some(answer) = ticket.arrived() {
             return Heard::Answer(answer);
         }
@@ -187,19 +188,24 @@ impl Wire {
     }
 
     /// Takes the message of an event; returns why it is none.
-    pub(super) fn take(&self, event: &Event, scope: Option<&Arc<dyn Scope>>) -> Option<String> {
-        let error = self.incoming.take(&event.data, scope).err()?;
+    pub(super) fn take(&self, event: &Event, from: Stream<'_>) -> Option<String> {
+        let error = self.incoming.take_from(&event.data, from).err()?;
         self.core.options.note("wharf", &format!("dropped from the HTTP response: {error}"));
         Some(error.to_string())
     }
 }
 
 impl Core {
+    /// Where a request has what is to be said of it elsewhere; a legacy one is not looked at.
+    fn look(&self, request: &Request) -> Look {
+        if self.flavor == Flavor::Modern { modern::look(request) } else { Look::none() }
+    }
+
     /// The message of a request; `None` if its params are none that can be sent.
-    fn encoded(&self, id: u64, request: &Request, scope: &dyn Scope) -> Option<Vec<u8>> {
+    fn encoded(&self, id: u64, (request, look): (&Request, &Look), scope: &dyn Scope) -> Option<Vec<u8>> {
         match self.flavor {
             Flavor::Http | Flavor::SsePost => Some(encode(id, request, scope.wants_progress())),
-            Flavor::Modern => envelope::encode(id, request, scope),
+            Flavor::Modern => envelope::encode(id, (request, look), scope),
         }
     }
 
@@ -207,13 +213,13 @@ impl Core {
     fn call(
         &self,
         session: &Session,
-        request: &Request,
+        (request, look): (&Request, &Look),
         (message, scope): (Vec<u8>, &dyn Scope),
     ) -> http::Request<Full<Bytes>> {
         let mut post = self.message(session, message);
         web::trace(scope.trace(), post.headers_mut());
         if self.flavor == Flavor::Modern {
-            headers::standard(request, post.headers_mut());
+            headers::standard((request, look), post.headers_mut());
             self.mirrored.put(request, post.headers_mut());
         }
         post
@@ -221,7 +227,9 @@ impl Core {
 
     /// The POST of one message.
     pub(super) fn message(&self, session: &Session, message: Vec<u8>) -> http::Request<Full<Bytes>> {
-        let headers = session.posting.clone().unwrap_or_else(|| self.posting(session));
+        let mut headers = session.posting.clone().unwrap_or_else(|| self.posting(session));
+        // Its place is free for the length of this message, which hyper puts in: the map need not grow for it.
+        headers.remove(CONTENT_LENGTH);
         web::with_headers(Method::POST, &self.endpoint.target, headers, Full::from(message))
     }
 
@@ -231,6 +239,11 @@ impl Core {
         let mut headers = self.of(session);
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, accept);
+        // Keeps a place.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        if self.flavor == Flavor::Modern {
+            headers::room(&mut headers);
+        }
         headers
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Wire;
 use super::session::Session;
 use crate::dialect::messages::{Messages, is_message};
+use crate::dialect::pending::Stream;
 use crate::dialect::web;
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -129,7 +130,7 @@ async fn stream(
         match next {
             Ok(Some(event)) if is_message(&event) => {
                 heard = true;
-                wire.take(&event, None);
+                wire.take(&event, Stream::default());
             }
             Ok(Some(_)) => {}
             Ok(None) => return End::Broken { heard, retry },

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 use wharf_core::splice;
 use wharf_plugin_api::{Client, Id, Request, RpcError, Scope, jsonrpc};
 
-const META: &str = "_meta";
+use super::{Look, META, META_KEY};
+
 /// The revision as JSON.
 const QUOTED_REVISION: &str = "\"2026-07-28\"";
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -22,13 +23,13 @@ const WHARF: &str = concat!(r#"{"name":"wharf","version":""#, env!("CARGO_PKG_VE
 
 /// Writes a request under our id, which is its progress token too if the caller wants progress. `None` if its params are no
 /// object, which a modern request must have.
-pub(crate) fn encode(id: u64, request: &Request, scope: &dyn Scope) -> Option<Vec<u8>> {
+pub(crate) fn encode(id: u64, (request, look): (&Request, &Look), scope: &dyn Scope) -> Option<Vec<u8>> {
     let token = scope.wants_progress().then_some(id);
     let mut bytes = jsonrpc::request(&Id::number(id), &request.method, None);
     // The params go before the brace at the end.
     bytes.pop();
     bytes.extend_from_slice(b",\"params\":");
-    stamp(&mut bytes, request.params.as_deref(), &scope.caller().client, token)?;
+    stamp(&mut bytes, (request.params.as_deref(), look), &scope.caller().client, token)?;
     bytes.push(b'}');
     jsonrpc::single_line(&mut bytes);
     Some(bytes)
@@ -41,9 +42,13 @@ pub(crate) fn no_object() -> RpcError {
 
 /// Writes the params with what the server must be told; `None` if they are no object. A token of someone else is taken out:
 /// it must not be taken for ours.
-fn stamp(out: &mut Vec<u8>, params: Option<&RawValue>, client: &Client, token: Option<u64>) -> Option<()> {
-    let given = params.and_then(|params| splice::field(params, META));
-    let kept = given.and_then(|meta| splice::without_fields(meta, &OURS));
+fn stamp(
+    out: &mut Vec<u8>,
+    (params, look): (Option<&RawValue>, &Look),
+    client: &Client,
+    token: Option<u64>,
+) -> Option<()> {
+    let kept = params.and_then(|params| look.get(params, META)).and_then(others);
     let kept = kept.as_deref().and_then(inside).unwrap_or_default();
     let mut meta = String::with_capacity(kept.len() + client.capabilities.get().len() + 320);
     meta.push('{');
@@ -66,7 +71,7 @@ fn stamp(out: &mut Vec<u8>, params: Option<&RawValue>, client: &Client, token: O
     meta.push('}');
     out.reserve(params.map_or(0, |params| params.get().len()) + meta.len() + 16);
     match params {
-        Some(params) => splice::write_with_field(out, params, META, &meta).then_some(()),
+        Some(params) => look.write_with(out, params, (META, META_KEY), &meta).then_some(()),
         None => {
             for part in ["{\"_meta\":", &meta, "}"] {
                 out.extend_from_slice(part.as_bytes());
@@ -74,6 +79,14 @@ fn stamp(out: &mut Vec<u8>, params: Option<&RawValue>, client: &Client, token: O
             Some(())
         }
     }
+}
+
+/// What the caller's side said in the metadata beside what is ours to say; `None` if that is nothing.
+fn others(meta: &RawValue) -> Option<Box<RawValue>> {
+    let mut any = false;
+    // Mostly there are none. What is spelled with an escape is looked at more closely.
+    splice::each_member(meta, |name, _| any |= !OURS.contains(&name));
+    any.then(|| splice::without_fields(meta, &OURS)).flatten()
 }
 
 /// The members of an object, without its braces and the blanks beside them.
@@ -88,8 +101,9 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::value::RawValue;
     use serde_json::{Value, json};
-    use wharf_plugin_api::Client;
+    use wharf_plugin_api::{Client, Request};
 
+    use super::super::look;
     use super::{QUOTED_REVISION, stamp};
 
     fn raw(json: &str) -> Box<RawValue> {
@@ -106,7 +120,8 @@ mod tests {
 
     fn text(params: Option<&str>, client: &Client, token: Option<u64>) -> Option<String> {
         let mut out = Vec::new();
-        stamp(&mut out, params.map(raw).as_deref(), client, token)?;
+        let request = Request { method: "tools/call".into(), params: params.map(|json| raw(json).into()) };
+        stamp(&mut out, (request.params.as_deref(), &look(&request)), client, token)?;
         Some(String::from_utf8(out).expect("text"))
     }
 

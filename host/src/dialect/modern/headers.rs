@@ -7,24 +7,41 @@ use serde_json::value::RawValue;
 use wharf_core::splice;
 use wharf_plugin_api::Request;
 
+use super::{ABOUT, Look};
+
 const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
+const TOOLS_CALL: HeaderValue = HeaderValue::from_static("tools/call");
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// Puts in what every request has: its method, and what it is about.
-pub(crate) fn standard(request: &Request, headers: &mut HeaderMap) {
-    if let Ok(method) = HeaderValue::from_str(&request.method) {
-        headers.insert(MCP_METHOD, method);
+/// Which of its params says what a request is about.
+pub(super) fn about(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        method if method.starts_with("tasks/") => Some("taskId"),
+        _ => None,
     }
-    let key = match request.method.as_ref() {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" => "uri",
-        method if method.starts_with("tasks/") => "taskId",
-        _ => return,
+}
+
+/// Makes room for what every request has, so that a copy of the headers need not grow for it.
+pub(crate) fn room(headers: &mut HeaderMap) {
+    headers.insert(MCP_METHOD, TOOLS_CALL);
+    headers.insert(MCP_NAME, HeaderValue::from_static(""));
+}
+
+/// Puts in what every request has: its method, and what it is about.
+pub(crate) fn standard((request, look): (&Request, &Look), headers: &mut HeaderMap) {
+    let method = match request.method.as_ref() {
+        "tools/call" => Some(TOOLS_CALL),
+        other => HeaderValue::from_str(other).ok(),
     };
-    let name = request.params.as_deref().and_then(|params| splice::field(params, key)).and_then(value);
-    if let Some(name) = name {
-        headers.insert(MCP_NAME, name);
+    let name = request.params.as_deref().and_then(|params| look.get(params, ABOUT)).and_then(value);
+    for (key, value) in [(MCP_METHOD, method), (MCP_NAME, name)] {
+        match value {
+            Some(value) => drop(headers.insert(key, value)),
+            None => drop(headers.remove(key)),
+        }
     }
 }
 
@@ -32,7 +49,7 @@ pub(crate) fn standard(request: &Request, headers: &mut HeaderMap) {
 pub(super) fn value(json: &RawValue) -> Option<HeaderValue> {
     let text = json.get();
     match text.as_bytes().first()? {
-        b'"' => encoded(&serde_json::from_str::<String>(text).ok()?),
+        b'"' => encoded(&splice::text(json)?),
         b'-' | b'0'..=b'9' | b't' | b'f' => encoded(text),
         _ => None,
     }
@@ -41,7 +58,8 @@ pub(super) fn value(json: &RawValue) -> Option<HeaderValue> {
 /// A text as it is where a header can hold it, else in the wrapping that says so. What looks wrapped is wrapped too.
 fn encoded(text: &str) -> Option<HeaderValue> {
     let plain = text.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
-        && text.trim().len() == text.len()
+        && !text.starts_with(' ')
+        && !text.ends_with(' ')
         && !(text.starts_with("=?base64?") && text.ends_with("?="));
     if plain {
         return HeaderValue::from_str(text).ok();
@@ -71,7 +89,8 @@ mod tests {
     use serde_json::value::{RawValue, to_raw_value};
     use wharf_plugin_api::Request;
 
-    use super::{standard, value};
+    use super::super::look;
+    use super::{room, standard, value};
 
     fn shown(json: &str) -> Option<String> {
         let raw = RawValue::from_string(json.to_owned()).expect("JSON");
@@ -111,8 +130,10 @@ mod tests {
             ("tools/list", r#"{"name":"x"}"#, None),
         ] {
             let mut headers = HeaderMap::new();
+            room(&mut headers);
             let params = RawValue::from_string(params.to_owned()).expect("JSON").into();
-            standard(&Request { method: method.into(), params: Some(params) }, &mut headers);
+            let request = Request { method: method.into(), params: Some(params) };
+            standard((&request, &look(&request)), &mut headers);
             assert_eq!(headers.get("mcp-method").expect("there"), method);
             assert_eq!(headers.get("mcp-name").map(|name| name.to_str().expect("text")), name, "{method}");
         }

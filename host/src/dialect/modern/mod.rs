@@ -10,7 +10,7 @@ pub(crate) mod mirrored;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use wharf_core::splice;
+use wharf_core::splice::{self, Places};
 use wharf_plugin_api::{Cause, CauseKind, Era, Hello, Reply, Request, RpcError};
 
 use super::shortened;
@@ -60,6 +60,19 @@ struct DiscoverResult {
 struct Supported {
     #[serde(default)]
     supported: Vec<String>,
+}
+
+/// Where the params of a request have their metadata, and what the request is about: in that order.
+pub(crate) type Look = Places<2>;
+
+const META: usize = 0;
+const ABOUT: usize = 1;
+const META_KEY: &str = "_meta";
+
+/// Looks for both at once.
+pub(crate) fn look(request: &Request) -> Look {
+    let about = headers::about(&request.method).unwrap_or(META_KEY);
+    request.params.as_deref().map_or_else(Look::none, |params| Look::of(params, [META_KEY, about]))
 }
 
 /// The request that opens a connection. What it says of us is put in where it is sent.

@@ -1,5 +1,6 @@
 use std::future::{Future, poll_fn};
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::{Body, FEW, Sent, Server, Unanswered, path};
 use crate::dialect::http_client;
@@ -198,6 +200,51 @@ async fn a_response_may_be_waited_for_by_another_task() {
     }
 }
 
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(watch::Sender<usize>);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.send_modify(|n| *n += 1);
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_woken_once_for_an_answer_and_never_for_another_task() {
+    let (far, server) = Far::new().await;
+    let mut stream = first(&server, &far).await;
+    let all: [Arc<Woken>; 2] = Default::default();
+    for woken in &all {
+        let waker = Waker::from(Arc::clone(woken));
+        let mut cx = Context::from_waker(&waker);
+        let mut asking = Box::pin(async { text(server.request(far.request()).await).await });
+        assert!(asking.as_mut().poll(&mut cx).is_pending());
+        answer(&mut stream, "ok").await;
+        within(woken.0.subscribe().wait_for(|n| *n > 0)).await.unwrap();
+        assert_eq!(asking.as_mut().poll(&mut cx), Poll::Ready("ok".to_owned()));
+    }
+    // One that is answered in pieces is woken for each.
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    let mut asking = Box::pin(async { text(server.request(far.request()).await).await });
+    assert!(asking.as_mut().poll(&mut cx).is_pending());
+    asked(&mut stream).await;
+    for (n, piece) in ["HTTP/1.1 200 OK\r\n", "content-length: 4\r\n\r\n", "on", "e"].into_iter().enumerate()
+    {
+        stream.write_all(piece.as_bytes()).await.unwrap();
+        within(woken.0.subscribe().wait_for(|woken| *woken > n)).await.unwrap();
+        assert!(asking.as_mut().poll(&mut cx).is_pending());
+    }
+    stream.write_all(b"!").await.unwrap();
+    within(woken.0.subscribe().wait_for(|woken| *woken > 4)).await.unwrap();
+    assert_eq!(asking.as_mut().poll(&mut cx), Poll::Ready("one!".to_owned()));
+    told().await;
+    let times = [&all[0], &all[1], &woken].map(|woken| *woken.0.borrow());
+    assert_eq!(times, [1, 1, 5]);
+}
+
 /// Asks on another serving thread than this one.
 fn asked_elsewhere(server: &Server, far: &Far) -> std::thread::JoinHandle<String> {
     let (server, request) = (server.clone(), far.request());
@@ -254,7 +301,7 @@ async fn a_request_on_a_connection_that_ends_is_never_left_alone() {
     let (far, server) = Far::new().await;
     for _ in 0..100 {
         let mut stream = first(&server, &far).await;
-        let mut lane = server.0.take().expect("it is kept");
+        let lane = server.0.take().expect("it is kept");
         stream.shutdown().await.unwrap();
         drop(stream);
         let mut request = far.request();
