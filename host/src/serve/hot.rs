@@ -98,7 +98,7 @@ impl Hot {
             return Ok(refusal);
         }
         let body = body::json(heads, body).await?;
-        mcp::posted(&self.mcp, visitor, (heads.all, body), taker).await
+        mcp::posted(&self.mcp, visitor, (heads, body), taker).await
     }
 }
 

@@ -92,24 +92,20 @@ impl Live {
     /// Drives the call until it has ended, or has asked and asks no more for a moment.
     pub(crate) async fn next(&mut self, hear: &mut Hear<'_>) -> Step {
         self.presence.set(true);
-        let begun = Instant::now();
-        let mut first = (!self.open.is_empty()).then_some(begun);
-        let mut last = begun;
+        // When it asked first, and last; `None`: nothing is open.
+        let mut first = (!self.open.is_empty()).then(Instant::now);
+        let mut last = first;
         loop {
             if let Some(outcome) = self.outcome.take() {
                 self.hear_all(hear);
                 self.kept = None;
                 return Step::Ended(outcome);
             }
-            let until = first.map(|first| (last + TOGETHER).min(first + PATIENCE));
+            let until = first.zip(last).map(|(first, last)| (last + TOGETHER).min(first + PATIENCE));
             tokio::select! {
+                // Once it has ended, nothing else need be looked at; and it must be asked in time, whatever else it says.
+                biased;
                 outcome = running(&mut self.call) => self.ended(outcome),
-                ask = self.asks.next() => {
-                    self.take(ask);
-                    last = Instant::now();
-                    first = first.or(Some(last)).filter(|_| !self.open.is_empty());
-                }
-                Some(event) = heard(&mut self.events) => hear(event),
                 () = at(until) => {
                     self.open.retain(Question::is_open);
                     if !self.open.is_empty() {
@@ -118,6 +114,12 @@ impl Live {
                     }
                     first = None;
                 }
+                ask = self.asks.next() => {
+                    self.take(ask);
+                    last = Some(Instant::now());
+                    first = first.or(last).filter(|_| !self.open.is_empty());
+                }
+                Some(event) = heard(&mut self.events) => hear(event),
             }
         }
     }
