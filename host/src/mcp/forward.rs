@@ -86,6 +86,11 @@ pub(crate) async fn forward(
         Ok(way) => way,
         Err(params) => Box::pin(way(host, face, &caller.principal, method, params)).await?,
     };
+    along(way, caller, method)
+}
+
+/// A request that goes this way.
+fn along(way: Way, caller: Caller, method: &str) -> Result<Forwarded, RpcError> {
     // What only reads may come twice.
     let key = if way.tool.is_some() { Said::of(way.params.as_ref()).key()? } else { None };
     let (own, tool) = match way.tool {

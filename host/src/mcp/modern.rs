@@ -200,8 +200,9 @@ pub(crate) fn open_to_questions(
 // === impl Asking ===
 
 impl Asking {
-    async fn answered(self) -> Answered {
-        self.answer().await.unwrap_or_else(Answer::refused).answered(&self.request.id)
+    #[expect(clippy::manual_async_fn, reason = "what an async function is handed is in memory twice")]
+    fn answered(self) -> impl Future<Output = Answered> + Send {
+        async move { self.answer().await.unwrap_or_else(Answer::refused).answered(&self.request.id) }
     }
 
     /// # Errors

@@ -2,8 +2,8 @@
 
 use memchr::memchr2;
 
-/// Words that are looked at one by one, before blocks are: as long are the longest keys of nearly every request.
-const WORDS: usize = 6;
+/// Words that are looked at one by one, before blocks are.
+const WORDS: usize = 4;
 /// What is longer is searched by the library, where nothing but a quote or an escape can end it: it is faster, but to begin
 /// costs more than to look at a few words.
 pub(super) const LONG: usize = 512;

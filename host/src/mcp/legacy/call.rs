@@ -57,7 +57,9 @@ pub(super) fn settle(
             let Some(wanted) = rounds::wanted(&answered)? else {
                 return answer(session, method, &going.plugin, answered);
             };
-            going = Going::begin(session, rounds.next(session, method, wanted, &out).await?);
+            // Apart, as all that is larger than a call.
+            let next = Box::pin(rounds.next(session, method, wanted, &out)).await?;
+            going = Going::begin(session, next);
         }
     }
 }

@@ -40,8 +40,8 @@ pub(crate) struct Live {
     presence: Presence,
     /// `None` once it has ended.
     call: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
-    /// How it ended while nobody was there.
-    outcome: Option<Outcome>,
+    /// How it ended while nobody was there. Apart: nearly none ends so.
+    outcome: Option<Box<Outcome>>,
     /// Whether it still runs, for who counts the calls that wait.
     runs: Option<Arc<AtomicBool>>,
     /// Its place among the answers that are kept.
@@ -99,13 +99,17 @@ impl Live {
             if let Some(outcome) = self.outcome.take() {
                 self.hear_all(hear);
                 self.kept = None;
-                return Step::Ended(outcome);
+                return Step::Ended(*outcome);
             }
             let until = first.zip(last).map(|(first, last)| (last + TOGETHER).min(first + PATIENCE));
             tokio::select! {
                 // Once it has ended, nothing else need be looked at; and it must be asked in time, whatever else it says.
                 biased;
-                outcome = running(&mut self.call) => self.ended(outcome),
+                outcome = running(&mut self.call) => {
+                    self.ended();
+                    self.hear_all(hear);
+                    return Step::Ended(outcome);
+                }
                 () = at(until) => {
                     self.open.retain(Question::is_open);
                     if !self.open.is_empty() {
@@ -132,7 +136,8 @@ impl Live {
                     let size = outcome.as_ref().map_or(0, size);
                     self.kept = Arc::clone(room).try_acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX)).ok();
                     let outcome = if self.kept.is_some() { outcome } else { Err(self.unkept(size)) };
-                    self.ended(outcome);
+                    self.ended();
+                    self.outcome = Some(Box::new(outcome));
                 }
                 ask = self.asks.next() => self.take(ask),
                 // Progress of a request that was answered goes nowhere.
@@ -159,13 +164,12 @@ impl Live {
         Arc::clone(self.runs.get_or_insert_with(|| Arc::new(AtomicBool::new(self.call.is_some()))))
     }
 
-    fn ended(&mut self, outcome: Outcome) {
+    fn ended(&mut self) {
         self.call = None;
         if let Some(runs) = &self.runs {
             runs.store(false, Ordering::Relaxed);
         }
         self.open.clear();
-        self.outcome = Some(outcome);
     }
 
     fn take(&mut self, ask: Ask) {
@@ -243,7 +247,8 @@ async fn heard(events: &mut Option<late::Receiver<CallEvent>>) -> Option<CallEve
 
 async fn at(until: Option<Instant>) {
     match until {
-        Some(until) => tokio::time::sleep_until(until).await,
+        // Apart: nearly none asks, and a timer is large.
+        Some(until) => Box::pin(tokio::time::sleep_until(until)).await,
         None => std::future::pending().await,
     }
 }

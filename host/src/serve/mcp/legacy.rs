@@ -16,7 +16,7 @@ use super::told::{Told, Unclear};
 use super::work::{Held, merged};
 use super::{McpEdge, accepted, room};
 use crate::mcp::ladder::{LegacyBody, LegacyMessage};
-use crate::mcp::{Answered, First, Params, Session, Visitor};
+use crate::mcp::{AnswerKind, Answered, First, Params, Session, Visitor};
 use crate::serve::guard::single;
 use crate::serve::heads::Heads;
 use crate::serve::problem::Answer;
@@ -37,7 +37,8 @@ pub(super) async fn post(
     match body {
         LegacyBody::One(LegacyMessage::Request { id, method, params }) if method == "initialize" => {
             told.accepts_both(&id)?;
-            initialize(edge, visitor, id, params).await
+            // Apart: it is larger than a call.
+            Box::pin(initialize(edge, visitor, id, params)).await
         }
         LegacyBody::One(message) => {
             let id = id_of(&message);
@@ -49,7 +50,7 @@ pub(super) async fn post(
             }
             told.is_of_a_session(id.as_ref())?;
             let session = session(edge, &visitor, told, id.as_ref())?;
-            one(edge, &session, message).await
+            Ok(one(edge, &session, message).await)
         }
         LegacyBody::Batch(messages) => {
             told.is_of_a_session(None)?;
@@ -116,30 +117,38 @@ async fn initialize(
     Ok(response)
 }
 
-async fn one(edge: &McpEdge, session: &Arc<Session>, message: LegacyMessage) -> Result<Response, Refusal> {
-    match message {
+/// Takes a message up, before anything is waited for: what an async function is handed is in memory twice.
+fn one<'a>(
+    edge: &'a McpEdge,
+    session: &'a Arc<Session>,
+    message: LegacyMessage,
+) -> impl Future<Output = Response> {
+    let held = match message {
         LegacyMessage::Request { id, method, params } => {
-            let mut held = Held::new(session.request(id, method, params), &edge.streams, session);
-            Ok(match held.first(edge.patience.lasts(PATIENCE)).await {
-                First::Answered(Answered { message: Some(message), kind: _ }) => {
-                    // The errors of a session are answers as good as results.
-                    head::answered(Answered { message: Some(message), kind: crate::mcp::AnswerKind::Handled })
-                }
-                // Cancelled by its client, which waits for nothing any more.
-                First::Answered(Answered { message: None, kind: _ }) => {
-                    sse::respond(futures_util::stream::empty())
-                }
-                First::Said(event) => streamed(held, Some(event)),
-                First::Nothing => streamed(held, None),
-            })
+            Some(Held::new(session.request(id, method, params), &edge.streams, session))
         }
         LegacyMessage::Notification { method, params } => {
             session.notification(&method, params);
-            Ok(accepted())
+            None
         }
         LegacyMessage::Response { id, reply } => {
             session.response(id.as_ref(), reply);
-            Ok(accepted())
+            None
+        }
+    };
+    async move {
+        let Some(mut held) = held else { return accepted() };
+        match held.first(edge.patience.lasts(PATIENCE)).await {
+            First::Answered(Answered { message: Some(message), kind: _ }) => {
+                // The errors of a session are answers as good as results.
+                head::answered(Answered { message: Some(message), kind: AnswerKind::Handled })
+            }
+            // Cancelled by its client, which waits for nothing any more.
+            First::Answered(Answered { message: None, kind: _ }) => {
+                sse::respond(futures_util::stream::empty())
+            }
+            First::Said(event) => streamed(held, Some(event)),
+            First::Nothing => streamed(held, None),
         }
     }
 }
