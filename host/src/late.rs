@@ -26,6 +26,8 @@ pub struct Receiver<T> {
 #[derive(Debug)]
 struct Sending<T> {
     room: usize,
+    /// The end of all who write is told to who waits, also where nothing was ever put.
+    tells_end: bool,
     queue: OnceLock<mpsc::Sender<T>>,
     shared: Arc<Shared<T>>,
 }
@@ -44,13 +46,23 @@ struct Shared<T> {
 /// A queue of so many places.
 #[must_use]
 pub fn queue<T>(room: usize) -> (Sender<T>, Receiver<T>) {
+    made(room, true)
+}
+
+/// Likewise, for who waits for the end of those who write beside it: that alone wakes nobody. Nearly always it is the task
+/// itself that comes to the end of a call, and it would be polled once more for nothing.
+pub(crate) fn beside<T>(room: usize) -> (Sender<T>, Receiver<T>) {
+    made(room, false)
+}
+
+fn made<T>(room: usize, tells_end: bool) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
         stirred: AtomicBool::new(false),
         end: Mutex::new(None),
         task: AtomicWaker::new(),
         gone: AtomicBool::new(false),
     });
-    let sending = Sending { room, queue: OnceLock::new(), shared: Arc::clone(&shared) };
+    let sending = Sending { room, tells_end, queue: OnceLock::new(), shared: Arc::clone(&shared) };
     (Sender(Arc::new(sending)), Receiver { shared, queue: None })
 }
 
@@ -70,7 +82,7 @@ impl<T> Shared<T> {
 impl<T> Sender<T> {
     /// The queue. It is there from now on.
     pub(crate) fn made(&self) -> &mpsc::Sender<T> {
-        let Sending { room, queue, shared } = &*self.0;
+        let Sending { room, queue, shared, .. } = &*self.0;
         queue.get_or_init(|| {
             let (queue, end) = mpsc::channel(*room);
             *shared.end() = Some(end);
@@ -101,7 +113,7 @@ impl<T> Clone for Sender<T> {
 impl<T> Drop for Sending<T> {
     fn drop(&mut self) {
         // A queue that was made tells by itself that nothing comes any more.
-        if self.queue.get().is_none() {
+        if self.queue.get().is_none() && self.tells_end {
             self.shared.stir();
         }
     }
@@ -115,7 +127,8 @@ impl<T> Receiver<T> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    /// Likewise.
+    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         if self.queue.is_none() {
             // Before the look: who stirs after it wakes this task.
             self.shared.task.register(cx.waker());
@@ -152,10 +165,23 @@ impl<T> Drop for Receiver<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
+
     use futures_util::FutureExt;
     use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
-    use super::queue;
+    use super::{beside, queue};
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     #[tokio::test]
     async fn things_come_in_order_and_wake_who_waits() {
@@ -195,6 +221,23 @@ mod tests {
             (Some(1), None),
             "what was put comes first"
         );
+    }
+
+    #[tokio::test]
+    async fn who_waits_beside_is_woken_by_what_is_put_and_by_no_end() {
+        let woken = Arc::<Woken>::default();
+        let task = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&task);
+        let (sender, mut receiver) = beside::<u8>(1);
+        assert!(receiver.poll_recv(&mut cx).is_pending());
+        drop(sender);
+        assert!(receiver.poll_recv(&mut cx).is_pending() && woken.0.load(Ordering::Relaxed) == 0);
+        let (sender, mut receiver) = beside(1);
+        assert!(receiver.poll_recv(&mut cx).is_pending());
+        sender.try_send(1).unwrap();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        drop(sender);
+        assert_eq!((receiver.recv().await, receiver.recv().await), (Some(1), None));
     }
 
     #[tokio::test]

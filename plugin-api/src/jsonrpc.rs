@@ -218,8 +218,7 @@ pub fn notification(method: &str, params: Option<&RawValue>) -> Vec<u8> {
 #[must_use]
 pub fn response(id: &Id, reply: &Reply) -> Vec<u8> {
     let room = if let Reply::Result(raw) = reply { raw.get().len() } else { 0 };
-    let mut out = Vec::with_capacity(room + id.as_bytes().len() + 64);
-    begin_response(&mut out, id);
+    let mut out = begun_response(id, room);
     match reply {
         Reply::Result(raw) => {
             out.extend_from_slice(b",\"result\":");
@@ -240,17 +239,15 @@ pub fn response(id: &Id, reply: &Reply) -> Vec<u8> {
 pub fn response_with(id: &Id, result: &RawValue, more: &str) -> Vec<u8> {
     let text = result.get();
     let inside = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).filter(|_| !more.is_empty());
-    let mut out = Vec::with_capacity(text.len() + more.len() + id.as_bytes().len() + 64);
-    begin_response(&mut out, id);
+    let comma: &[u8] = if inside.is_some_and(|inside| !inside.trim_ascii().is_empty()) { b"," } else { b"" };
+    let mut out = begun_response(id, text.len() + inside.map_or(0, |_| comma.len() + more.len()));
     out.extend_from_slice(b",\"result\":");
     match inside {
         None => out.extend_from_slice(text.as_bytes()),
         Some(inside) => {
             out.push(b'{');
             out.extend_from_slice(inside.as_bytes());
-            if !inside.trim_ascii().is_empty() {
-                out.push(b',');
-            }
+            out.extend_from_slice(comma);
             out.extend_from_slice(more.as_bytes());
             out.push(b'}');
         }
@@ -259,9 +256,14 @@ pub fn response_with(id: &Id, result: &RawValue, more: &str) -> Vec<u8> {
     out
 }
 
-fn begin_response(out: &mut Vec<u8>, id: &Id) {
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    out.extend_from_slice(id.as_bytes());
+/// The begin of a response, with room to the byte for a result so long: what has more is copied, or kept in two pieces.
+fn begun_response(id: &Id, result: usize) -> Vec<u8> {
+    const BEGIN: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":";
+    let id = id.as_bytes();
+    let mut out = Vec::with_capacity(BEGIN.len() + id.len() + b",\"result\":}".len() + result);
+    out.extend_from_slice(BEGIN);
+    out.extend_from_slice(id);
+    out
 }
 
 /// Replaces every CR and LF by a space, in place. Legal on any validated JSON, whose strings hold neither as a byte; without

@@ -90,7 +90,8 @@ pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
 #[must_use]
 pub fn said(json: &str) -> Option<Cow<'_, str>> {
     let said = json.strip_prefix('"')?.strip_suffix('"')?;
-    if memchr::memchr(b'\\', said.as_bytes()).is_none() {
+    // For the few letters of nearly each this costs less than the search for a character does.
+    if strings::run_end::<true>(said.as_bytes(), 0) == said.len() {
         return Some(Cow::Borrowed(said));
     }
     serde_json::from_str(json).ok().map(Cow::Owned)

@@ -3,6 +3,7 @@
 
 mod flights;
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -206,9 +207,15 @@ impl Talk {
         });
     }
 
-    async fn request(&self, session: Arc<Session>, id: Id, method: String, params: Option<Params>) {
+    async fn request(
+        &self,
+        session: Arc<Session>,
+        id: Id,
+        method: Cow<'static, str>,
+        params: Option<Params>,
+    ) {
         let (size, of) = (size(params.as_deref()), id.clone());
-        let begin = move || session.request(of, &method, params);
+        let begin = move || session.request(of, method, params);
         self.flights.take(Lane::Legacy, id, size, begin).await;
     }
 

@@ -44,6 +44,7 @@ pub(crate) use self::options::MAX_CALLS;
 use self::options::own;
 pub use self::options::{Options, RegisterError, StartError};
 use self::registry::{Ask, Registry};
+use crate::alarm::Alarm;
 use crate::events::EventBus;
 use crate::held::Held;
 use crate::journal::Journal;
@@ -231,6 +232,11 @@ impl Host {
         &self.0.held
     }
 
+    /// Knows when a time is over.
+    pub(crate) fn alarm(&self) -> &Alarm {
+        &self.0.services.alarm
+    }
+
     /// How many connections clients have.
     pub(crate) fn connections(&self) -> &Connections {
         &self.0.connections
@@ -239,6 +245,11 @@ impl Host {
     /// What plugins linked and do not list.
     pub(crate) fn links(&self) -> &Links {
         &self.0.links
+    }
+
+    /// Whether a call would be turned away now, of whatever plugin.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_closed() || self.0.routing.calls.are_all_in_flight()
     }
 
     /// Whether there is room for one more call, of whatever plugin.

@@ -1,8 +1,9 @@
 //! One request and what goes back for it: messages on the way, then the answer.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -12,12 +13,25 @@ use crate::late;
 
 /// What a request comes to. Every message in it is one whole JSON-RPC message on one line, without its end.
 pub(crate) struct Exchange {
-    /// What goes out before the answer: notifications and, to a legacy client, requests. A transport drains it while it polls
-    /// `answer`, and once more after that.
+    /// What goes out before the answer: notifications and, to a legacy client, requests. It is said while `answer` is polled,
+    /// and at no other time. A transport drains it while it polls `answer`, and once more after that.
     pub(crate) events: late::Receiver<Bytes>,
     /// Resolves, once. A modern request is cancelled by dropping it; a legacy one goes on elsewhere if its transport wants
     /// that (the end of a legacy connection is no cancellation).
     pub(crate) answer: Pin<Box<dyn Future<Output = Answered> + Send>>,
+}
+
+/// Memory that is larger than this is not taken at once, but looked for: no answer under way should need so much.
+#[cfg(test)]
+pub(crate) const SMALL: usize = 1024;
+
+/// What comes of an exchange first.
+#[derive(Debug)]
+pub(crate) enum First {
+    Answered(Answered),
+    Said(Bytes),
+    /// The time is over that it was waited for.
+    Nothing,
 }
 
 /// The end of an exchange.
@@ -48,6 +62,23 @@ impl Exchange {
     pub(crate) fn refused(id: &Id, error: RpcError) -> Self {
         let answered = Answered::new(id, &Reply::Error(error));
         Self { events: late::queue(1).1, answer: Box::pin(std::future::ready(answered)) }
+    }
+
+    /// Waits for the answer, for something before it, or for `patience` to end. What was said together with the answer is
+    /// still there.
+    pub(crate) async fn first(&mut self, patience: impl Future<Output = ()>) -> First {
+        let mut patience = pin!(patience);
+        poll_fn(|cx| {
+            if let Poll::Ready(answered) = self.answer.as_mut().poll(cx) {
+                return Poll::Ready(First::Answered(answered));
+            }
+            // Who says something is polled here, so that nothing need wake this task for it.
+            match self.events.try_recv() {
+                Ok(event) => Poll::Ready(First::Said(event)),
+                Err(_) => patience.as_mut().poll(cx).map(|()| First::Nothing),
+            }
+        })
+        .await
     }
 }
 

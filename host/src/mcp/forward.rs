@@ -27,7 +27,7 @@ use crate::route::{CallEvent, CallSpec, Failure, Payload};
 const EVENTS: usize = 256;
 
 /// The method that names a tool.
-const CALL: &str = "tools/call";
+pub(super) const CALL: &str = "tools/call";
 
 /// A request that knows its way.
 #[derive(Debug)]
@@ -59,13 +59,13 @@ enum Named {
 
 impl Forwarded {
     /// A call of which the client is told what it wants to know: progress if it gave a token, log messages if it has a level.
-    pub(crate) fn listening(spec: CallSpec, token: Option<Box<RawValue>>) -> Self {
+    pub(crate) fn listening(mut spec: CallSpec, token: Option<Box<RawValue>>) -> Self {
         if token.is_none() && spec.caller.client.log_level.is_none() {
             return Self { spec, events: None, token, tool: None };
         }
-        let (sender, receiver) = late::queue(EVENTS);
-        let progress = token.is_some();
-        let spec = CallSpec { events: Some(sender), progress, ..spec };
+        // Who hears it waits for the call beside it.
+        let (sender, receiver) = late::beside(EVENTS);
+        (spec.events, spec.progress) = (Some(sender), token.is_some());
         Self { spec, events: Some(receiver), token, tool: None }
     }
 }
@@ -81,15 +81,16 @@ pub(crate) async fn forward(
     method: &str,
     params: Option<Params>,
 ) -> Result<Forwarded, RpcError> {
-    let way = match method {
-        CALL => tool(host, face, params).await?,
-        "prompts/get" => prompt(host, face, params).await?,
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-            resource(host, face, &caller.principal, params).await?
-        }
-        "completion/complete" => completion(host, face, &caller.principal, params).await?,
-        other => alone(host, face, other, params).await?,
+    // The way of nearly every call: its tool is listed, and nothing is waited for.
+    let way = match listed_tool(host, face, method, params) {
+        Ok(way) => way,
+        Err(params) => Box::pin(way(host, face, &caller.principal, method, params)).await?,
     };
+    along(way, caller, method)
+}
+
+/// A request that goes this way.
+fn along(way: Way, caller: Caller, method: &str) -> Result<Forwarded, RpcError> {
     // What only reads may come twice.
     let key = if way.tool.is_some() { Said::of(way.params.as_ref()).key()? } else { None };
     let (own, tool) = match way.tool {
@@ -101,6 +102,37 @@ pub(crate) async fn forward(
     let mut forwarded = told(&way.plugin, caller, method, (way.params, name));
     (forwarded.spec.tool, forwarded.spec.key, forwarded.tool) = (own, key, tool);
     Ok(forwarded)
+}
+
+/// The way of a call whose tool the face lists; else the params are given back.
+fn listed_tool(
+    host: &Host,
+    face: &Face,
+    method: &str,
+    params: Option<Params>,
+) -> Result<Way, Option<Params>> {
+    let name = params.as_ref().filter(|_| method == CALL).and_then(|params| params.text(Member::Name).ok());
+    let Some(item) = name.and_then(|name| find(host, face, Kind::Tool, &name)) else { return Err(params) };
+    Ok(Way { plugin: item.plugin.clone(), tool: Some(Named::Listed(item)), params })
+}
+
+/// The way of any request.
+async fn way(
+    host: &Host,
+    face: &Face,
+    principal: &Arc<str>,
+    method: &str,
+    params: Option<Params>,
+) -> Result<Way, RpcError> {
+    match method {
+        CALL => tool(host, face, params).await,
+        "prompts/get" => prompt(host, face, params).await,
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+            resource(host, face, principal, params).await
+        }
+        "completion/complete" => completion(host, face, principal, params).await,
+        other => alone(host, face, other, params).await,
+    }
 }
 
 /// A request whose plugin is known already.
@@ -119,13 +151,14 @@ fn told(
     let bare = said.for_plugin(name).map(Into::into);
     let bare = bare.or_else(|| params.as_ref().map(Params::copied));
     let payload = if name.is_some() { Payload::Named(bare) } else { Payload::Params(bare) };
-    let spec = CallSpec { payload, ..CallSpec::new(plugin.clone(), known(method), None, caller) };
-    let (trace, durable) = (said.trace().map(Box::new), said.durable() == Some(true));
-    Forwarded::listening(CallSpec { trace, durable, ..spec }, said.token())
+    let mut spec = CallSpec::new(plugin.clone(), known(method), None, caller);
+    spec.payload = payload;
+    (spec.trace, spec.durable) = (said.trace().map(Box::new), said.durable() == Some(true));
+    Forwarded::listening(spec, said.token())
 }
 
 /// The name of a method, of which the usual one is kept.
-fn known(method: &str) -> Cow<'static, str> {
+pub(super) fn known(method: &str) -> Cow<'static, str> {
     if method == CALL { Cow::Borrowed(CALL) } else { Cow::Owned(method.to_owned()) }
 }
 

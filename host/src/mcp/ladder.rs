@@ -22,9 +22,11 @@ mod envelope;
 mod head;
 #[cfg(test)]
 mod hostile;
+mod repeated;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -35,9 +37,10 @@ use wharf_plugin_api::{Era, Id, Reply, RpcError};
 
 pub(crate) use self::envelope::Envelope;
 use self::envelope::Meta;
-pub(crate) use self::head::{Head, decoded};
+pub(crate) use self::head::{Head, decoded, trimmed};
 use super::ModernRequest;
 use super::exchange::{AnswerKind, Answered};
+use super::forward::known;
 use super::params::{Looked, Params};
 
 /// The modern revisions that are spoken here.
@@ -73,7 +76,7 @@ pub(crate) enum LegacyBody {
 /// A message of a legacy client.
 #[derive(Clone, Debug)]
 pub(crate) enum LegacyMessage {
-    Request { id: Id, method: String, params: Option<Params> },
+    Request { id: Id, method: Cow<'static, str>, params: Option<Params> },
     Notification { method: String, params: Option<Arc<RawValue>> },
     Response { id: Option<Id>, reply: Reply },
 }
@@ -118,18 +121,18 @@ pub(crate) fn classify(head: Option<&Head<'_>>, body: &[u8]) -> Result<Classifie
             let params = params.zip(looked);
             let meta = Meta::of(params).map_err(refused)?;
             if era(head, meta.as_ref()).map_err(refused)? == Era::Legacy {
-                let (method, params) = (method.into_owned(), params.map(looked_through));
+                let (method, params) = (known(&method), params.map(looked_through));
                 return Ok(legacy(LegacyMessage::Request { id, method, params }));
             }
             let envelope = request(head, &method, params, meta).map_err(refused)?;
             let param_headers = head.map(Head::owned_params);
-            let (method, params) = (method.into_owned(), params.map(looked_through));
+            let (method, params) = (known(&method), params.map(looked_through));
             Ok(Classified::Modern(ModernMessage::Request(ModernRequest {
                 id,
                 method,
                 params,
                 param_headers,
-                envelope: Some(Box::new(envelope)),
+                envelope: Some(envelope),
             })))
         }
         Message::Notification { method, params } => {
@@ -247,7 +250,7 @@ fn element(message: Message<'_>) -> Result<LegacyMessage, Rejection> {
     Ok(match message {
         Message::Request { id, method, params } => {
             let params = params.zip(looked.as_ref()).map(looked_through);
-            LegacyMessage::Request { id, method: method.into_owned(), params }
+            LegacyMessage::Request { id, method: known(&method), params }
         }
         Message::Notification { method, params } => {
             LegacyMessage::Notification { method: method.into_owned(), params: owned(params) }
@@ -264,7 +267,7 @@ fn era(head: Option<&Head<'_>>, meta: Option<&Meta<'_>>) -> Result<Era, RpcError
     // An envelope that was begun without a revision is judged as what it began to be (rule 4).
     let Some(claimed) = claim.revision else { return Ok(Era::Modern) };
     if let Some(named) = head.and_then(|head| head.protocol_version)
-        && named.trim() != claimed
+        && trimmed(named) != claimed
     {
         return Err(mismatch(format!(
             "MCP-Protocol-Version is {named:?} and the envelope says {claimed:?}; send the same in both"
@@ -280,9 +283,9 @@ fn request(
     params: Option<(&RawValue, &Looked)>,
     meta: Option<Meta<'_>>,
 ) -> Result<Envelope, RpcError> {
-    let envelope = Envelope::of(meta)?;
-    if !MODERN.contains(&envelope.revision.as_str()) {
-        return Err(unsupported(&envelope.revision));
+    let (revision, envelope) = Envelope::of(meta)?;
+    if !MODERN.contains(&&*revision) {
+        return Err(unsupported(&revision));
     }
     head.map_or(Ok(()), |head| head.must_match(method, params))?;
     Ok(envelope)

@@ -6,6 +6,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::failure::{INVALID_REQUEST, NO_RESOURCE};
 use super::forward::{self, bad};
 use super::level::Level;
 use super::lists;
-use super::session::{Outlet, Session};
+use super::session::{Outlet, Session, Unanswered};
 use super::{Params, Visitor, translate};
 use crate::apart::apart;
 use crate::held::Events;
@@ -27,7 +28,12 @@ use crate::held::Events;
 const EVENTS: usize = 256;
 
 /// Takes up a request. The work is done as the answer is polled.
-pub(super) fn request(session: &Arc<Session>, id: Id, method: &str, params: Option<Params>) -> Exchange {
+pub(super) fn request(
+    session: &Arc<Session>,
+    id: Id,
+    method: Cow<'static, str>,
+    params: Option<Params>,
+) -> Exchange {
     if method != "ping" {
         session.initialized();
     }
@@ -37,19 +43,15 @@ pub(super) fn request(session: &Arc<Session>, id: Id, method: &str, params: Opti
         Err(refused) => return Exchange::refused(&id, refused),
     };
     let (out, events) = Events::new(session.host.held(), EVENTS);
-    let (session, method) = (Arc::clone(session), method.to_owned());
+    let session = Arc::clone(session);
     let answer = || async move {
         let _open = open;
         // Made in place: to be moved is not cheap for it.
         let mut work = pin!(dispatch(&session, &method, params, Outlet::Call(out)));
-        let reply = tokio::select! {
-            biased;
-            () = ticket.cancelled() => return Answered { message: None, kind: AnswerKind::Handled },
-            // An answer that is there is told, also when the session has ended with the host.
-            reply = &mut work => reply.unwrap_or_else(Reply::Error),
-            () = ticket.ended() => {
-                Reply::Error(RpcError::new(INVALID_REQUEST, "the session has ended"))
-            }
+        let reply = match ticket.unless_told(work.as_mut()).await {
+            Ok(reply) => reply.unwrap_or_else(Reply::Error),
+            Err(Unanswered::Cancelled) => return Answered { message: None, kind: AnswerKind::Handled },
+            Err(Unanswered::Ended) => Reply::Error(RpcError::new(INVALID_REQUEST, "the session has ended")),
         };
         Answered::new(&id, &reply)
     };
@@ -77,6 +79,19 @@ pub(super) fn notification(session: &Session, method: &str, params: Option<Arc<R
 }
 
 async fn dispatch(
+    session: &Arc<Session>,
+    method: &str,
+    params: Option<Params>,
+    out: Outlet,
+) -> Result<Reply, RpcError> {
+    // The way of nearly every request. All others are apart: each of them is larger than a call.
+    if method == forward::CALL {
+        return call::run(session, method, params, out).await;
+    }
+    Box::pin(others(session, method, params, out)).await
+}
+
+async fn others(
     session: &Arc<Session>,
     method: &str,
     params: Option<Params>,

@@ -27,28 +27,43 @@ pub(crate) mod tasks;
 pub(crate) mod testkit;
 pub(crate) mod translate;
 
+use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use wharf_core::catalog::Face;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
-pub(crate) use self::exchange::{AnswerKind, Answered, Exchange};
+pub(crate) use self::exchange::{AnswerKind, Answered, Exchange, First};
 use self::ladder::Envelope;
 pub(crate) use self::params::Params;
 use self::session::Sessions;
 pub(crate) use self::session::{Feed, REQUESTS, Session};
 use self::tasks::TaskTable;
 use crate::Host;
+use crate::alarm::Alarm;
 use crate::held::Held;
 use crate::route::Failure;
 
 /// The MCP side of a host. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Mcp {
+pub(crate) struct Mcp(Arc<Shared>);
+
+/// What it keeps.
+#[derive(Debug)]
+pub(crate) struct Shared {
     host: Host,
     sessions: Arc<Sessions>,
     tasks: Arc<TaskTable>,
     modern: modern::Modern,
+}
+
+impl Deref for Mcp {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 /// A client as its transport sees it: who it is, and which part of the catalog it came for.
@@ -62,24 +77,29 @@ pub(crate) struct Visitor {
 #[derive(Clone, Debug)]
 pub(crate) struct ModernRequest {
     pub(crate) id: Id,
-    pub(crate) method: String,
+    pub(crate) method: Cow<'static, str>,
     pub(crate) params: Option<Params>,
     /// The `Mcp-Param-*` headers that came with it, lower-case name without the prefix, value as sent. `None`: a transport
     /// without headers, where they need not be.
     pub(crate) param_headers: Option<Vec<(String, String)>>,
     /// As the ladder read it; `None`: it is read from the params.
-    pub(crate) envelope: Option<Box<Envelope>>,
+    pub(crate) envelope: Option<Envelope>,
 }
 
 impl Mcp {
     pub(crate) fn new(host: Host) -> Self {
         let modern = modern::Modern::new(host.tasks().clone());
-        Self { host, sessions: Arc::default(), tasks: Arc::default(), modern }
+        Self(Arc::new(Shared { host, sessions: Arc::default(), tasks: Arc::default(), modern }))
     }
 
     /// What waits for clients, of this edge and of all others.
     pub(crate) fn held(&self) -> &Held {
         self.host.held()
+    }
+
+    /// Knows when a time is over.
+    pub(crate) fn alarm(&self) -> &Alarm {
+        self.host.alarm()
     }
 
     /// Whether anything stands behind a face, ready or not; a transport answers "not found" where nothing does.
@@ -89,6 +109,11 @@ impl Mcp {
             Face::Plugin(id) => self.host.state_of(id.as_str()).is_some(),
             Face::Group(group) => self.host.has_group(group),
         }
+    }
+
+    /// Whether a call would be turned away now, and so counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.host.is_full()
     }
 
     /// Whether there is room for one more call.

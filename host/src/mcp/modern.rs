@@ -70,7 +70,7 @@ impl Mcp {
 
     /// Answers one modern request. Dropping the answer's future cancels it.
     pub(crate) fn modern(&self, visitor: Visitor, mut request: ModernRequest) -> Exchange {
-        let known = request.envelope.take().map(|envelope| Ok(*envelope));
+        let known = request.envelope.take().map(Ok);
         let envelope = match known.unwrap_or_else(|| Envelope::read(request.params.as_ref())) {
             Ok(envelope) => envelope,
             Err(error) => return Exchange::refused(&request.id, error),
@@ -119,6 +119,11 @@ fn part_of(method: &str) -> Option<&'static str> {
 /// Whether a plugin may ask during this.
 fn may_ask(method: &str) -> bool {
     matches!(method, "tools/call" | "prompts/get" | "resources/read")
+}
+
+/// Whether it names a task that was begun.
+fn is_of_task(method: &str) -> bool {
+    matches!(method, "tasks/get" | "tasks/update" | "tasks/cancel")
 }
 
 fn no_method(method: &str) -> RpcError {
@@ -203,16 +208,17 @@ impl Asking {
     /// # Errors
     /// What we refuse by ourselves, whoever is behind the request.
     async fn answer(&self) -> Result<Answer, RpcError> {
-        let method = self.request.method.as_str();
+        let method = &*self.request.method;
         if is_removed(method) {
             return Err(no_method(method));
         }
+        // Apart, as all that is larger than a call.
         if method == "server/discover" {
-            return self.discover().await.map(Answer::result);
+            return Box::pin(self.discover()).await.map(Answer::result);
         }
         self.must_be_advertised()?;
         if let Some(kind) = lists::kind(method) {
-            return self.list(kind).await.map(Answer::result);
+            return Box::pin(self.list(kind)).await.map(Answer::result);
         }
         self.forward().await
     }
@@ -254,10 +260,13 @@ impl Asking {
     }
 
     async fn forward(&self) -> Result<Answer, RpcError> {
-        let method = self.request.method.as_str();
+        let method = &*self.request.method;
         let live = self.live().await?;
         let plugin = live.plugin.clone();
-        let _louder = self.louder(&plugin).await;
+        let _louder = match self.wanted_level() {
+            Some(level) => Box::pin(self.louder(&plugin, level)).await,
+            None => None,
+        };
         let hearing = Hearing::new(&self.envelope, self.out.clone());
         let passed =
             self.mcp.modern.park.pass(live, || self.origin(), &mut |event| hearing.hear(event)).await;
@@ -276,10 +285,14 @@ impl Asking {
         Ok(answer)
     }
 
+    /// The level of log messages that the client names.
+    fn wanted_level(&self) -> Option<Level> {
+        self.envelope.client.log_level.as_deref().and_then(Level::named)
+    }
+
     /// A legacy plugin says more for as long as a client that names a level for its request wants to hear it.
-    async fn louder(&self, plugin: &PluginId) -> Option<Want> {
+    async fn louder(&self, plugin: &PluginId, level: Level) -> Option<Want> {
         let host = &self.mcp.host;
-        let level = self.envelope.client.log_level.as_deref().and_then(Level::named)?;
         let legacy = host.hello(plugin)?.era() == Era::Legacy;
         let watch = host.watch(plugin).filter(|_| legacy && level < Level::default())?;
         let want = watch.want(Wanted::Logs(level.severity()));
@@ -315,14 +328,17 @@ impl Asking {
         let ModernRequest { method, params, .. } = &self.request;
         let brought = Brought::of(params.as_ref())?;
         if let Some(token) = brought.state.as_deref().filter(|token| park.knows(token)) {
-            let mut live = park.resume(token, &self.origin()).await?;
+            let mut live = Box::pin(park.resume(token, &self.origin())).await?;
             if let Some(answers) = &brought.answers {
                 live.answer(answers);
             }
             return Ok(live);
         }
-        let face = self.of_task().await?;
-        let client = Arc::new(self.envelope.client.clone());
+        let face = match is_of_task(method) {
+            true => Box::pin(self.of_task()).await?,
+            false => self.visitor.face.clone(),
+        };
+        let client = Arc::clone(&self.envelope.client);
         let caller = Caller { client, ..Caller::new(Arc::clone(&self.visitor.principal)) };
         let mut forwarded = forward::forward(host, &face, caller, method, params.clone()).await?;
         forwarded.spec.edge = Edge::Modern;
@@ -336,10 +352,7 @@ impl Asking {
 
     /// The face to go by: a task's request goes to the plugin whose task it is.
     async fn of_task(&self) -> Result<Face, RpcError> {
-        let (method, face) = (self.request.method.as_str(), &self.visitor.face);
-        if !matches!(method, "tasks/get" | "tasks/update" | "tasks/cancel") {
-            return Ok(face.clone());
-        }
+        let (method, face) = (&*self.request.method, &self.visitor.face);
         let params = self.request.params.as_ref().ok_or_else(|| forward::no_text("taskId"))?;
         let task = params.text(Member::TaskId)?;
         if let Face::Plugin(plugin) = face {
@@ -357,7 +370,7 @@ impl Asking {
         Origin {
             principal: Arc::clone(&self.visitor.principal),
             face: self.visitor.face.clone(),
-            method: self.request.method.clone(),
+            method: self.request.method.clone().into_owned(),
             params: self.request.params.as_ref().map(Params::copied),
         }
     }

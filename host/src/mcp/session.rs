@@ -13,6 +13,7 @@ mod table;
 mod tests;
 mod wants;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use wharf_plugin_api::{Caller, Client, Id, Reply};
 pub(super) use self::asks::{Asks, Outlet, relay};
 use self::inflight::Inflight;
 pub(crate) use self::inflight::MOST as REQUESTS;
+pub(super) use self::inflight::Unanswered;
 use self::queue::Queue;
 pub(super) use self::table::Sessions;
 use self::wants::Wants;
@@ -134,8 +136,13 @@ impl Session {
     }
 
     /// A request of the client.
-    pub(crate) fn request(self: &Arc<Self>, id: Id, method: &str, params: Option<Params>) -> Exchange {
-        super::legacy::request(self, id, method, params)
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        id: Id,
+        method: impl Into<Cow<'static, str>>,
+        params: Option<Params>,
+    ) -> Exchange {
+        super::legacy::request(self, id, method.into(), params)
     }
 
     /// A notification of the client.

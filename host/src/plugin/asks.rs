@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
@@ -73,20 +73,22 @@ impl Asks {
 impl Asked {
     /// The next question. Who waits for it waits for the end of the call beside it: that is not told here.
     pub async fn next(&mut self) -> Ask {
-        poll_fn(|cx| {
-            if self.questions.is_none() {
-                self.shared.task.register(cx.waker());
-                if self.shared.queue.get().is_none() {
-                    return Poll::Pending;
-                }
-                self.questions = self.shared.end().take();
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Likewise.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Ask> {
+        if self.questions.is_none() {
+            self.shared.task.register(cx.waker());
+            if self.shared.queue.get().is_none() {
+                return Poll::Pending;
             }
-            match self.questions.as_mut().map(|questions| questions.poll_recv(cx)) {
-                Some(Poll::Ready(Some(ask))) => Poll::Ready(ask),
-                Some(Poll::Ready(None) | Poll::Pending) | None => Poll::Pending,
-            }
-        })
-        .await
+            self.questions = self.shared.end().take();
+        }
+        match self.questions.as_mut().map(|questions| questions.poll_recv(cx)) {
+            Some(Poll::Ready(Some(ask))) => Poll::Ready(ask),
+            Some(Poll::Ready(None) | Poll::Pending) | None => Poll::Pending,
+        }
     }
 }
 

@@ -64,7 +64,12 @@ impl Calls {
 
     /// Refuses a call that is not even read yet, if there is no room for it.
     pub(crate) fn has_room(&self) -> Result<(), Saturated> {
-        if self.now.load(Ordering::Relaxed) < self.most { Ok(()) } else { Err(self.turn_away()) }
+        if self.are_all_in_flight() { Err(self.turn_away()) } else { Ok(()) }
+    }
+
+    /// Whether as many are in flight as may be.
+    pub(crate) fn are_all_in_flight(&self) -> bool {
+        self.now.load(Ordering::Relaxed) >= self.most
     }
 
     /// How many are in flight.

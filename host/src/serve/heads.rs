@@ -3,6 +3,9 @@
 
 use http::{HeaderMap, HeaderValue};
 
+/// What headers begin with that repeat arguments.
+pub(super) const PARAM: &str = "mcp-param-";
+
 /// Headers, and what is known of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heads<'h> {
@@ -10,8 +13,23 @@ pub(crate) struct Heads<'h> {
     pub(super) host: Line<'h>,
     pub(super) authorization: Line<'h>,
     pub(super) content_type: Line<'h>,
+    pub(super) accept: Line<'h>,
+    pub(super) mcp: Mcp<'h>,
     /// A bit for each of [`Few`] that is there.
     few: u8,
+}
+
+/// The headers of MCP that have a name of their own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mcp<'h> {
+    /// `MCP-Protocol-Version`
+    pub(super) version: Line<'h>,
+    /// `Mcp-Method`
+    pub(super) method: Line<'h>,
+    /// `Mcp-Name`
+    pub(super) name: Line<'h>,
+    /// `Mcp-Session-Id`
+    pub(super) session: Line<'h>,
 }
 
 /// Where a header stands.
@@ -41,6 +59,8 @@ pub(super) enum Few {
     Traced = 1 << 5,
     /// `Accept`.
     Accepts = 1 << 6,
+    /// One that repeats an argument: [`PARAM`] and its name.
+    Repeats = 1 << 7,
 }
 
 // === impl Heads ===
@@ -48,19 +68,32 @@ pub(super) enum Few {
 impl<'h> Heads<'h> {
     pub(crate) fn of(all: &'h HeaderMap) -> Self {
         let nowhere = Line::Nowhere;
-        let mut heads = Self { all, host: nowhere, authorization: nowhere, content_type: nowhere, few: 0 };
+        let mut heads = Self {
+            all,
+            host: nowhere,
+            authorization: nowhere,
+            content_type: nowhere,
+            accept: nowhere,
+            mcp: Mcp::default(),
+            few: 0,
+        };
         for (name, value) in all {
             let few = match name.as_str() {
                 "host" => heads.host.add(value),
                 "authorization" => heads.authorization.add(value),
                 "content-type" => heads.content_type.add(value),
-                "accept" => Few::Accepts as u8,
+                "accept" => heads.accept.add(value) | Few::Accepts as u8,
+                "mcp-protocol-version" => heads.mcp.version.add(value),
+                "mcp-method" => heads.mcp.method.add(value),
+                "mcp-name" => heads.mcp.name.add(value),
+                "mcp-session-id" => heads.mcp.session.add(value),
                 "origin" | "sec-fetch-site" => Few::Page as u8,
                 "transfer-encoding" => Few::Encoded as u8,
                 "x-request-id" => Few::Named as u8,
                 "idempotency-key" | "x-attempt" => Few::Tries as u8,
                 "wharf-durable" => Few::Durable as u8,
                 "traceparent" | "tracestate" | "baggage" => Few::Traced as u8,
+                name if name.starts_with(PARAM) => Few::Repeats as u8,
                 _ => 0,
             };
             heads.few |= few;
@@ -104,8 +137,16 @@ mod tests {
 
     use super::{Few, Heads};
 
-    const FEW: [Few; 7] =
-        [Few::Page, Few::Encoded, Few::Named, Few::Tries, Few::Durable, Few::Traced, Few::Accepts];
+    const FEW: [Few; 8] = [
+        Few::Page,
+        Few::Encoded,
+        Few::Named,
+        Few::Tries,
+        Few::Durable,
+        Few::Traced,
+        Few::Accepts,
+        Few::Repeats,
+    ];
 
     fn map(lines: &[(&'static str, &[u8])]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -117,7 +158,7 @@ mod tests {
 
     #[test]
     fn each_of_the_few_is_known_by_its_names_alone() {
-        let names: [(&str, usize); 12] = [
+        let names: [(&str, usize); 14] = [
             ("origin", 0),
             ("sec-fetch-site", 0),
             ("transfer-encoding", 1),
@@ -130,6 +171,8 @@ mod tests {
             ("baggage", 5),
             ("accept", 6),
             ("accept-encoding", 9),
+            ("mcp-param-x", 7),
+            ("mcp-name", 9),
         ];
         for (name, which) in names {
             let headers = map(&[(name, b"x"), ("host", b"h"), (name, b"y")]);

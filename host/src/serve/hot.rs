@@ -110,7 +110,7 @@ impl Hot {
             return Ok(Begun::Answered(refusal));
         }
         let body = body::json(heads, body).await?;
-        Ok(Begun::Message(&self.mcp, mcp::look(&self.mcp, visitor, (heads.all, body))))
+        Ok(Begun::Message(&self.mcp, mcp::look(&self.mcp, visitor, (heads, body))))
     }
 }
 

@@ -14,6 +14,7 @@ use super::template::Pattern;
 use super::{Face, entry};
 use crate::id::PluginId;
 use crate::splice;
+use crate::spread::ByName;
 
 /// The kinds of things that a plugin lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -82,7 +83,8 @@ pub struct Shelf {
     pub plugins: Vec<(PluginId, Era)>,
     /// What several of them list.
     pub collisions: Vec<Collision>,
-    lists: HashMap<Kind, List>,
+    /// In the order of [`Kind::ALL`].
+    lists: [List; Kind::ALL.len()],
     /// The URIs that are kept apart: by plugin, from the one at the plugin to the one on this face.
     renamed: HashMap<PluginId, HashMap<String, String>>,
 }
@@ -90,7 +92,7 @@ pub struct Shelf {
 #[derive(Debug, Default)]
 struct List {
     items: Vec<Arc<Item>>,
-    by_key: HashMap<String, Arc<Item>>,
+    by_key: ByName<String, Arc<Item>>,
 }
 
 // === impl Kind ===
@@ -140,7 +142,9 @@ impl Shelf {
             };
             let items = if kind == Kind::Tool { shelf.speaking_of_renamed(items) } else { items };
             let by_key = items.iter().map(|item| (item.key.clone(), Arc::clone(item))).collect();
-            shelf.lists.insert(kind, List { items, by_key });
+            if let Some(list) = shelf.lists.get_mut(kind as usize) {
+                *list = List { items, by_key };
+            }
         }
         shelf.collisions.sort();
         shelf
@@ -195,7 +199,7 @@ impl Shelf {
     /// All entries of a kind, by plugin and then in the plugin's order.
     #[must_use]
     pub fn items(&self, kind: Kind) -> &[Arc<Item>] {
-        self.lists.get(&kind).map_or(&[], |list| &list.items)
+        self.lists.get(kind as usize).map_or(&[], |list| &list.items)
     }
 
     /// Whether the lists of a kind are equal to the byte.
@@ -213,7 +217,7 @@ impl Shelf {
     /// The entry with this key.
     #[must_use]
     pub fn find(&self, kind: Kind, key: &str) -> Option<&Arc<Item>> {
-        self.lists.get(&kind)?.by_key.get(key)
+        self.lists.get(kind as usize)?.by_key.get(key)
     }
 
     /// Who stands behind a URI of this face: who lists it, else the one whose template says most of it, else the only plugin

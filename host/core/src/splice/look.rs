@@ -136,14 +136,15 @@ impl<'a> Look<'a> {
         let mut is_escaped = false;
         loop {
             self.at = strings::run_end::<false>(self.text.as_bytes(), self.at);
-            match self.byte()? {
-                b'"' => return self.eat(b'"').map(|()| is_escaped),
-                b'\\' => {
-                    self.escape()?;
-                    is_escaped = true;
-                }
-                _ => return None,
+            // As nearly every string does.
+            if self.eat(b'"').is_some() {
+                return Some(is_escaped);
             }
+            if self.byte()? != b'\\' {
+                return None;
+            }
+            self.escape()?;
+            is_escaped = true;
         }
     }
 

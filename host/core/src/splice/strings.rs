@@ -27,17 +27,24 @@ pub(super) fn run_end<const KNOWN: bool>(bytes: &[u8], from: usize) -> usize {
 }
 
 fn is_special(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\\' | 0..b' ')
+    ends(byte) || byte == b'\\'
 }
+
+/// Whether it is a quote, or may not stand in a string: with one bit changed, these alone are below 0x21.
+fn ends(byte: u8) -> bool {
+    byte ^ QUOTE < LOW
+}
+
+const QUOTE: u8 = b'"' ^ b' ';
+const LOW: u8 = b' ' + 1;
 
 /// Behind the blocks that hold no such byte.
 fn past_blocks<const KNOWN: bool>(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<32>()) {
         // Without a branch, so that it is done for all of them at once.
-        let found = block
-            .iter()
-            .fold(false, |found, byte| found | (*byte == b'"') | (*byte == b'\\') | (!KNOWN && *byte < b' '));
+        let is_end = |byte: u8| if KNOWN { byte == b'"' } else { ends(byte) };
+        let found = block.iter().fold(false, |found, byte| found | is_end(*byte) | (*byte == b'\\'));
         if found {
             break;
         }
@@ -55,7 +62,8 @@ fn in_word(word: u64) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // The lowest mark is that of the first byte that is below `n`; higher ones may be false.
     let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
-    let marks = below(word ^ (ONES * 0x22), 1) | below(word ^ (ONES * 0x5c), 1) | below(word, 0x20);
+    let (quote, escape) = (ONES * u64::from(QUOTE), ONES * u64::from(b'\\'));
+    let marks = below(word ^ quote, u64::from(LOW)) | below(word ^ escape, 1);
     let marks = marks & (ONES << 7);
     (marks != 0).then(|| marks.trailing_zeros() as usize / 8)
 }

@@ -11,6 +11,7 @@ use wharf_plugin_api::{Client, Id, RpcError};
 
 use super::super::level::Level;
 use super::super::params::{Looked, Member, Meta as Key};
+use super::repeated;
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -21,8 +22,7 @@ const PROGRESS_TOKEN: &str = "progressToken";
 /// What a modern request says of its client.
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope {
-    pub(crate) revision: String,
-    pub(crate) client: Client,
+    pub(crate) client: Arc<Client>,
     /// As the client spelled it.
     pub(crate) progress_token: Option<Id>,
 }
@@ -141,11 +141,11 @@ impl Envelope {
     /// # Errors
     /// -32602, if a key that must be there is not, or one has a value that it cannot have.
     pub(crate) fn read(params: Option<&super::Params>) -> Result<Self, RpcError> {
-        Self::of(Meta::of(params.map(super::Params::looked))?)
+        Self::of(Meta::of(params.map(super::Params::looked))?).map(|(_, envelope)| envelope)
     }
 
-    /// Likewise, of what was looked for already.
-    pub(super) fn of(meta: Option<Meta<'_>>) -> Result<Self, RpcError> {
+    /// Likewise, of what was looked for already; and the revision that it names.
+    pub(super) fn of(meta: Option<Meta<'_>>) -> Result<(Cow<'_, str>, Self), RpcError> {
         let meta = meta.unwrap_or_default();
         let (version, capabilities) = match (meta.version, meta.capabilities) {
             (Some(version), Some(capabilities)) => (version, capabilities),
@@ -153,10 +153,12 @@ impl Envelope {
             (None, Some(_)) => return Err(bad(&[VERSION], "is required")),
             (None, None) => return Err(bad(&[VERSION, CAPABILITIES], "are required")),
         };
-        let revision = splice::text(version).ok_or_else(|| bad(&[VERSION], "is not a string"))?.into_owned();
-        let object = |key, raw: &RawValue| {
-            if is_object(raw) { Ok(Arc::from(raw.to_owned())) } else { Err(bad(&[key], "is not an object")) }
-        };
+        let revision = splice::text(version).ok_or_else(|| bad(&[VERSION], "is not a string"))?;
+        for (key, value) in [(CAPABILITIES, Some(capabilities)), (INFO, meta.info)] {
+            if !value.is_none_or(is_object) {
+                return Err(bad(&[key], "is not an object"));
+            }
+        }
         let level = |raw| {
             let level = splice::text(raw).and_then(|level| Level::named(&level));
             let level = level.map(|level| Arc::from(level.as_str()));
@@ -165,14 +167,11 @@ impl Envelope {
         let token = |raw| {
             Id::from_raw(raw).ok_or_else(|| bad(&[PROGRESS_TOKEN], "is neither a string nor an integer"))
         };
-        Ok(Self {
-            revision,
-            client: Client {
-                capabilities: object(CAPABILITIES, capabilities)?,
-                info: meta.info.map(|info| object(INFO, info)).transpose()?,
-                log_level: meta.log_level.map(level).transpose()?,
-            },
-            progress_token: meta.progress_token.map(token).transpose()?,
-        })
+        let log_level = meta.log_level.map(level).transpose()?;
+        let mut client = repeated::client(capabilities, meta.info);
+        if log_level.is_some() {
+            client = Arc::new(Client { log_level, ..Client::clone(&client) });
+        }
+        Ok((revision, Self { client, progress_token: meta.progress_token.map(token).transpose()? }))
     }
 }

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use wharf_plugin_api::RpcError;
 
-use super::{Classified, Head, LegacyBody, LegacyMessage, ModernMessage, Rejection, classify, decoded};
+use super::{
+    Classified, Head, LegacyBody, LegacyMessage, ModernMessage, Rejection, classify, decoded, trimmed,
+};
 
 const MODERN: &str = "2026-07-28";
 
@@ -220,7 +222,7 @@ fn what_is_passed_on_is_what_came() {
     let Ok(Classified::Modern(ModernMessage::Request(request))) = classify(Some(&head), body) else {
         panic!()
     };
-    assert_eq!((request.id.as_str(), request.method.as_str()), ("\"1\"", "x"));
+    assert_eq!((request.id.as_str(), &*request.method), ("\"1\"", "x"));
     assert!(request.params.unwrap().get().starts_with(r#"{ "a":1.0,"#));
     assert_eq!(request.param_headers, Some(vec![("region".into(), "x".into())]));
     let body = br#"{"jsonrpc":"2.0","id":01,"method":"x"}"#;
@@ -238,6 +240,13 @@ fn an_error_without_a_request_has_no_id() {
     let answer = classify(None, b"{").unwrap_err().answered();
     let answer: Value = serde_json::from_slice(&answer.message.unwrap()).unwrap();
     assert!(answer.get("id").is_none() && answer["error"]["code"] == -32700, "{answer}");
+}
+
+#[test]
+fn a_value_is_trimmed_as_ever() {
+    for value in ["", "a", " a", "a\t", " \u{a0}a b\u{2003}", "\u{2003}", "a\u{2003}"] {
+        assert_eq!(trimmed(value), value.trim(), "{value:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,10 @@
 //! words of the client's era.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -18,7 +21,7 @@ use crate::mcp::forward::{Forwarded, forward};
 use crate::mcp::params::Params;
 use crate::mcp::session::{Outlet, Session, relay};
 use crate::mcp::{links, translate};
-use crate::route::{CallEvent, CallSpec, Edge, Failure, Settled, asks};
+use crate::route::{Asked, CallEvent, Edge, Failure, Settled, asks};
 
 /// What a result holds that promises another; nearly none does.
 static TASK: LazyLock<splice::Key> = LazyLock::new(|| splice::Key::new("task"));
@@ -38,68 +41,73 @@ pub(super) async fn run(
 }
 
 /// Likewise, of a request that has its way already.
-pub(super) async fn settle(
+pub(super) fn settle(
     session: &Arc<Session>,
     method: &str,
     forwarded: Forwarded,
     out: Outlet,
-) -> Result<Reply, RpcError> {
-    let plugin = forwarded.spec.plugin.clone();
+) -> impl Future<Output = Result<Reply, RpcError>> {
+    // Before the work: what is handed to it is in memory twice.
     let mut rounds = Rounds::new(&forwarded);
-    let mut settled = at_the_plugin(session, forwarded, &out).await;
-    loop {
-        let answered = settled.map_err(|failure| failure::error(&failure))?;
-        let Some(wanted) = rounds::wanted(&answered)? else {
-            return answer(session, method, &plugin, answered);
-        };
-        let again = rounds.next(session, method, wanted, &out).await?;
-        settled = at_the_plugin(session, again, &out).await;
-    }
-}
-
-/// One call of the plugin. All that it says before its answer is said to the client before the answer.
-async fn at_the_plugin(
-    session: &Arc<Session>,
-    forwarded: Forwarded,
-    out: &Outlet,
-) -> Result<Settled, Failure> {
-    let Forwarded { spec, mut events, token, tool: _ } = forwarded;
-    let plugin = spec.plugin.clone();
-    let (asks, mut asked) = asks();
-    let mut call = session.host.call(CallSpec { asks: Some(asks), edge: Edge::Legacy, ..spec });
-    // Made when the plugin asks; nearly none does.
-    let mut open = None;
-    let say = |event| said(session, &plugin, token.as_deref(), event, out);
-    let outcome = loop {
-        tokio::select! {
-            biased;
-            Some(event) = next(&mut events) => say(event),
-            ask = asked.next() => {
-                let relayed = relay(Arc::clone(&session.asks), out.clone(), ask);
-                open.get_or_insert_with(FuturesUnordered::new).push(relayed);
-            }
-            () = relayed(&mut open) => {}
-            outcome = &mut call => break outcome,
+    let mut going = Going::begin(session, forwarded);
+    async move {
+        loop {
+            let settled = poll_fn(|cx| going.poll(cx, session, &out)).await;
+            let answered = settled.map_err(|failure| failure::error(&failure))?;
+            let Some(wanted) = rounds::wanted(&answered)? else {
+                return answer(session, method, &going.plugin, answered);
+            };
+            // Apart, as all that is larger than a call.
+            let next = Box::pin(rounds.next(session, method, wanted, &out)).await?;
+            going = Going::begin(session, next);
         }
-    };
-    while let Some(Ok(event)) = events.as_mut().map(late::Receiver::try_recv) {
-        say(event);
-    }
-    outcome
-}
-
-/// Resolves when one of the questions that are open is answered.
-async fn relayed<F: Future<Output = ()>>(open: &mut Option<FuturesUnordered<F>>) {
-    match open {
-        Some(open) if !open.is_empty() => open.next().await.unwrap_or_default(),
-        Some(_) | None => std::future::pending().await,
     }
 }
 
-async fn next(events: &mut Option<late::Receiver<CallEvent>>) -> Option<CallEvent> {
-    match events {
-        Some(events) => events.recv().await,
-        None => std::future::pending().await,
+/// One call of the plugin, and what is said and asked on its way.
+struct Going {
+    plugin: PluginId,
+    call: Pin<Box<dyn Future<Output = Result<Settled, Failure>> + Send>>,
+    events: Option<late::Receiver<CallEvent>>,
+    /// The client's progress token.
+    token: Option<Box<RawValue>>,
+    asked: Asked,
+    /// The questions that are open. Made when the plugin asks; nearly none does.
+    open: Option<FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+impl Going {
+    fn begin(session: &Session, forwarded: Forwarded) -> Self {
+        let Forwarded { mut spec, events, token, tool: _ } = forwarded;
+        let plugin = spec.plugin.clone();
+        let (asks, asked) = asks();
+        (spec.asks, spec.edge) = (Some(asks), Edge::Legacy);
+        Self { plugin, call: session.host.call(spec), events, token, asked, open: None }
+    }
+
+    /// All that the plugin says before its answer is said to the client before the answer.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &Arc<Session>,
+        out: &Outlet,
+    ) -> Poll<Result<Settled, Failure>> {
+        // First: where it is over, nothing need be waited for.
+        if let Poll::Ready(outcome) = self.call.as_mut().poll(cx) {
+            while let Some(Ok(event)) = self.events.as_mut().map(late::Receiver::try_recv) {
+                said(session, &self.plugin, self.token.as_deref(), event, out);
+            }
+            return Poll::Ready(outcome);
+        }
+        while let Some(Poll::Ready(Some(event))) = self.events.as_mut().map(|events| events.poll_recv(cx)) {
+            said(session, &self.plugin, self.token.as_deref(), event, out);
+        }
+        while let Poll::Ready(ask) = self.asked.poll_next(cx) {
+            let relayed = relay(Arc::clone(&session.asks), out.clone(), ask);
+            self.open.get_or_insert_default().push(Box::pin(relayed));
+        }
+        while let Some(Poll::Ready(Some(()))) = self.open.as_mut().map(|open| open.poll_next_unpin(cx)) {}
+        Poll::Pending
     }
 }
 

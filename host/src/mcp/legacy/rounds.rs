@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use wharf_core::ask::{Declared, needed};
+use wharf_core::catalog::Item;
 use wharf_core::idempotency::Key;
 use wharf_core::trace_context::TraceContext;
 use wharf_core::{PluginId, splice};
@@ -42,7 +43,9 @@ struct InputRequest {
 /// The rounds of one request.
 pub(super) struct Rounds {
     plugin: PluginId,
-    tool: Option<String>,
+    /// Its tool as the face lists it; one that is not listed, by its name.
+    listed: Option<Arc<Item>>,
+    own: Option<String>,
     params: Option<Arc<RawValue>>,
     token: Option<Box<RawValue>>,
     trace: Option<Box<TraceContext>>,
@@ -84,7 +87,8 @@ impl Rounds {
     pub(super) fn new(forwarded: &Forwarded) -> Self {
         Self {
             plugin: forwarded.spec.plugin.clone(),
-            tool: forwarded.spec.tool.clone(),
+            listed: forwarded.tool.clone(),
+            own: forwarded.spec.tool.as_ref().filter(|_| forwarded.tool.is_none()).cloned(),
             params: forwarded.spec.payload.params().cloned(),
             token: forwarded.token.clone(),
             trace: forwarded.spec.trace.clone(),
@@ -118,7 +122,7 @@ impl Rounds {
         let params =
             params.ok_or_else(|| over("params that are no object cannot carry the answers".to_owned()))?;
         let spec = CallSpec {
-            tool: self.tool.clone(),
+            tool: self.listed.as_ref().map(|item| item.own.clone()).or_else(|| self.own.clone()),
             // A round that asked has left it free.
             key: self.key.clone(),
             timeout: Some(until.saturating_duration_since(Instant::now())),

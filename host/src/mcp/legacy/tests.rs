@@ -11,7 +11,7 @@ use wharf_core::catalog::Face;
 use wharf_plugin_api::{Id, Reply, RpcError};
 
 use crate::late;
-use crate::mcp::exchange::{Answered, Exchange};
+use crate::mcp::exchange::{Answered, Exchange, SMALL};
 use crate::mcp::testkit::{Actor, id, mcp, of_request, params, raw, visitor};
 use crate::mcp::{Mcp, Session, Visitor};
 
@@ -77,7 +77,7 @@ async fn whole(exchange: Exchange) -> (Vec<Value>, String) {
 }
 
 async fn ask(session: &Arc<Session>, method: &str, json: &str) -> Value {
-    let answer = whole(session.request(Id::number(1), method, of_request(json))).await.1;
+    let answer = whole(session.request(Id::number(1), method.to_owned(), of_request(json))).await.1;
     serde_json::from_str(&answer).unwrap()
 }
 
@@ -114,6 +114,15 @@ async fn a_call_passes_to_the_byte_but_for_the_name_and_the_id_keeps_its_type() 
     let error =
         whole(client.request(Id::number(1), "tools/call", of_request(r#"{"name":"p__fail"}"#))).await.1;
     assert!(error.ends_with(r#""error":{"code":-7,"message":"no","data":1.0}}"#), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_of_a_request_is_small() {
+    let stage = stage(LEGACY).await;
+    let client = stage.client("{}").await;
+    let exchange = client.request(Id::number(1), "tools/call", of_request(r#"{"name":"p__echo"}"#));
+    let size = size_of_val(&*exchange.answer);
+    assert!(size <= SMALL, "{size}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -258,7 +258,7 @@ impl Kit {
     ) -> Exchange {
         let request = ModernRequest {
             id: Id::number(7),
-            method: method.to_owned(),
+            method: method.to_owned().into(),
             params: Some(raw(&params.to_string()).into()),
             param_headers,
             envelope: None,

@@ -8,6 +8,7 @@ use wharf_core::catalog::Face;
 
 use super::testkit::{Kit, answered, call, envelope, only, read};
 use crate::mcp::AnswerKind;
+use crate::mcp::exchange::SMALL;
 
 fn nothing() -> Value {
     json!({"_meta": envelope(&json!({}))})
@@ -191,6 +192,14 @@ async fn what_fails_for_want_of_a_capability_says_which() {
     let (answer, kind) = kit.ask(only("old"), "tools/call", &call("lack", &json!({}))).await;
     assert_eq!((answer["error"]["code"].as_i64(), kind), (Some(-32021), AnswerKind::MissingCapability));
     assert_eq!(answer["error"]["data"]["requiredCapabilities"], json!({"sampling": {}}));
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_request_is_small() {
+    let kit = Kit::new().await;
+    let exchange = kit.exchange(only("old"), "tools/call", &call("hang", &json!({})));
+    let size = size_of_val(&*exchange.answer);
+    assert!(size <= SMALL, "{size}");
 }
 
 #[tokio::test]

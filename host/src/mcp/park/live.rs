@@ -40,8 +40,8 @@ pub(crate) struct Live {
     presence: Presence,
     /// `None` once it has ended.
     call: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
-    /// How it ended while nobody was there.
-    outcome: Option<Outcome>,
+    /// How it ended while nobody was there. Apart: nearly none ends so.
+    outcome: Option<Box<Outcome>>,
     /// Whether it still runs, for who counts the calls that wait.
     runs: Option<Arc<AtomicBool>>,
     /// Its place among the answers that are kept.
@@ -92,24 +92,24 @@ impl Live {
     /// Drives the call until it has ended, or has asked and asks no more for a moment.
     pub(crate) async fn next(&mut self, hear: &mut Hear<'_>) -> Step {
         self.presence.set(true);
-        let begun = Instant::now();
-        let mut first = (!self.open.is_empty()).then_some(begun);
-        let mut last = begun;
+        // When it asked first, and last; `None`: nothing is open.
+        let mut first = (!self.open.is_empty()).then(Instant::now);
+        let mut last = first;
         loop {
             if let Some(outcome) = self.outcome.take() {
                 self.hear_all(hear);
                 self.kept = None;
-                return Step::Ended(outcome);
+                return Step::Ended(*outcome);
             }
-            let until = first.map(|first| (last + TOGETHER).min(first + PATIENCE));
+            let until = first.zip(last).map(|(first, last)| (last + TOGETHER).min(first + PATIENCE));
             tokio::select! {
-                outcome = running(&mut self.call) => self.ended(outcome),
-                ask = self.asks.next() => {
-                    self.take(ask);
-                    last = Instant::now();
-                    first = first.or(Some(last)).filter(|_| !self.open.is_empty());
+                // Once it has ended, nothing else need be looked at; and it must be asked in time, whatever else it says.
+                biased;
+                outcome = running(&mut self.call) => {
+                    self.ended();
+                    self.hear_all(hear);
+                    return Step::Ended(outcome);
                 }
-                Some(event) = heard(&mut self.events) => hear(event),
                 () = at(until) => {
                     self.open.retain(Question::is_open);
                     if !self.open.is_empty() {
@@ -118,6 +118,12 @@ impl Live {
                     }
                     first = None;
                 }
+                ask = self.asks.next() => {
+                    self.take(ask);
+                    last = Some(Instant::now());
+                    first = first.or(last).filter(|_| !self.open.is_empty());
+                }
+                Some(event) = heard(&mut self.events) => hear(event),
             }
         }
     }
@@ -130,7 +136,8 @@ impl Live {
                     let size = outcome.as_ref().map_or(0, size);
                     self.kept = Arc::clone(room).try_acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX)).ok();
                     let outcome = if self.kept.is_some() { outcome } else { Err(self.unkept(size)) };
-                    self.ended(outcome);
+                    self.ended();
+                    self.outcome = Some(Box::new(outcome));
                 }
                 ask = self.asks.next() => self.take(ask),
                 // Progress of a request that was answered goes nowhere.
@@ -157,13 +164,12 @@ impl Live {
         Arc::clone(self.runs.get_or_insert_with(|| Arc::new(AtomicBool::new(self.call.is_some()))))
     }
 
-    fn ended(&mut self, outcome: Outcome) {
+    fn ended(&mut self) {
         self.call = None;
         if let Some(runs) = &self.runs {
             runs.store(false, Ordering::Relaxed);
         }
         self.open.clear();
-        self.outcome = Some(outcome);
     }
 
     fn take(&mut self, ask: Ask) {
@@ -241,7 +247,8 @@ async fn heard(events: &mut Option<late::Receiver<CallEvent>>) -> Option<CallEve
 
 async fn at(until: Option<Instant>) {
     match until {
-        Some(until) => tokio::time::sleep_until(until).await,
+        // Apart: nearly none asks, and a timer is large.
+        Some(until) => Box::pin(tokio::time::sleep_until(until)).await,
         None => std::future::pending().await,
     }
 }

@@ -1,11 +1,15 @@
 //! The requests of a session that are under way, by the client's own ids.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
+use futures_util::task::AtomicWaker;
 use wharf_plugin_api::{Id, RpcError};
 
 use crate::mcp::failure::{BUSY, INVALID_REQUEST};
-use crate::word::Word;
 
 /// Requests of one session at a time, at most.
 pub(crate) const MOST: usize = 64;
@@ -25,8 +29,21 @@ struct Table {
 /// What a request may be told before its answer is there.
 #[derive(Debug, Default)]
 struct Told {
-    cancelled: Word,
-    ended: Word,
+    /// Of [`CANCELLED`] and [`ENDED`].
+    words: AtomicU8,
+    task: AtomicWaker,
+}
+
+const CANCELLED: u8 = 1;
+const ENDED: u8 = 1 << 1;
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mcp) enum Unanswered {
+    /// Its client cancelled it.
+    Cancelled,
+    /// The session has ended.
+    Ended,
 }
 
 /// A request under way; dropping it makes its id free again.
@@ -34,6 +51,13 @@ struct Told {
 pub(in crate::mcp) struct Ticket {
     table: Arc<Mutex<Table>>,
     told: Arc<Told>,
+}
+
+impl Told {
+    fn say(&self, word: u8) {
+        self.words.fetch_or(word, Ordering::AcqRel);
+        self.task.wake();
+    }
 }
 
 impl Inflight {
@@ -53,7 +77,7 @@ impl Inflight {
         }
         let told = Arc::<Told>::default();
         if table.is_over {
-            told.ended.say();
+            told.say(ENDED);
         }
         table.open.push((id.clone(), Arc::clone(&told)));
         Ok(Ticket { table: Arc::clone(&self.0), told })
@@ -66,7 +90,7 @@ impl Inflight {
         // Who hears it may drop its ticket at once.
         drop(table);
         if let Some(told) = told {
-            told.cancelled.say();
+            told.say(CANCELLED);
         }
     }
 
@@ -76,19 +100,30 @@ impl Inflight {
         table.is_over = true;
         let open: Vec<_> = table.open.iter().map(|(_, told)| Arc::clone(told)).collect();
         drop(table);
-        open.iter().for_each(|told| told.ended.say());
+        open.iter().for_each(|told| told.say(ENDED));
     }
 }
 
 impl Ticket {
-    /// Resolves when the client cancels it.
-    pub(in crate::mcp) async fn cancelled(&self) {
-        self.told.cancelled.heard().await;
-    }
-
-    /// Resolves when the session has ended.
-    pub(in crate::mcp) async fn ended(&self) {
-        self.told.ended.heard().await;
+    /// Works on the answer, unless the client cancels it or the session ends first. An answer that is there is told, also when
+    /// the session has ended; a client that cancelled wants none. One task at a time waits here.
+    pub(in crate::mcp) async fn unless_told<F: Future>(
+        &self,
+        mut work: Pin<&mut F>,
+    ) -> Result<F::Output, Unanswered> {
+        poll_fn(|cx| {
+            // Before the look: who says something after it wakes this task.
+            self.told.task.register(cx.waker());
+            let words = self.told.words.load(Ordering::Acquire);
+            if words & CANCELLED != 0 {
+                return Poll::Ready(Err(Unanswered::Cancelled));
+            }
+            match work.as_mut().poll(cx) {
+                Poll::Pending if words & ENDED != 0 => Poll::Ready(Err(Unanswered::Ended)),
+                polled => polled.map(Ok),
+            }
+        })
+        .await
     }
 }
 
@@ -103,10 +138,18 @@ impl Drop for Ticket {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+    use std::pin::pin;
+
     use futures_util::FutureExt;
     use wharf_plugin_api::Id;
 
-    use super::{Inflight, MOST};
+    use super::{Inflight, MOST, Ticket, Unanswered};
+
+    /// What a request is told that goes on for ever; `None`: nothing yet.
+    fn told(ticket: &Ticket) -> Option<Unanswered> {
+        ticket.unless_told(pin!(pending::<()>())).now_or_never().and_then(Result::err)
+    }
 
     #[tokio::test]
     async fn ids_are_told_apart_by_type_and_given_back() {
@@ -115,8 +158,7 @@ mod tests {
         let text = inflight.begin(&Id::text("1")).unwrap();
         assert_eq!(inflight.begin(&Id::number(1)).unwrap_err().code, -32600);
         inflight.cancel(&Id::text("1"));
-        text.cancelled().await;
-        assert!(number.cancelled().now_or_never().is_none());
+        assert_eq!((told(&text), told(&number)), (Some(Unanswered::Cancelled), None));
         drop(number);
         assert!(inflight.begin(&Id::number(1)).is_ok());
     }
@@ -125,11 +167,33 @@ mod tests {
     async fn the_end_is_told_to_all_and_to_those_that_still_come() {
         let inflight = Inflight::default();
         let before = inflight.begin(&Id::number(1)).unwrap();
-        assert!(before.ended().now_or_never().is_none());
+        assert_eq!(told(&before), None);
         inflight.end();
-        before.ended().await;
-        inflight.begin(&Id::number(2)).unwrap().ended().await;
-        assert!(before.cancelled().now_or_never().is_none(), "nobody cancelled it");
+        assert_eq!(told(&before), Some(Unanswered::Ended), "nobody cancelled it");
+        assert_eq!(told(&inflight.begin(&Id::number(2)).unwrap()), Some(Unanswered::Ended));
+    }
+
+    #[tokio::test]
+    async fn an_answer_goes_before_the_end_and_behind_a_cancellation() {
+        let inflight = Inflight::default();
+        let ticket = inflight.begin(&Id::number(1)).unwrap();
+        inflight.end();
+        assert_eq!(ticket.unless_told(pin!(ready(7))).await, Ok(7));
+        inflight.cancel(&Id::number(1));
+        assert_eq!(ticket.unless_told(pin!(ready(7))).await, Err(Unanswered::Cancelled));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_either_word() {
+        for is_end in [true, false] {
+            let inflight = Inflight::default();
+            let ticket = inflight.begin(&Id::number(1)).unwrap();
+            let says = async { if is_end { inflight.end() } else { inflight.cancel(&Id::number(1)) } };
+            let mut work = pin!(pending::<()>());
+            let (told, ()) = tokio::join!(ticket.unless_told(work.as_mut()), says);
+            let expected = if is_end { Unanswered::Ended } else { Unanswered::Cancelled };
+            assert_eq!(told, Err(expected));
+        }
     }
 
     #[test]

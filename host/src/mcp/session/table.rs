@@ -1,12 +1,12 @@
 //! All sessions of a host: opened by `initialize`, found by an id that only their client knows.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
 use wharf_core::splice;
+use wharf_core::spread::ByName;
 use wharf_plugin_api::{Client, Era, Reply, RpcError};
 
 use super::Session;
@@ -30,7 +30,7 @@ const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11
 /// The sessions of a host.
 #[derive(Debug, Default)]
 pub(in crate::mcp) struct Sessions {
-    open: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+    open: Mutex<ByName<Arc<str>, Arc<Session>>>,
     feeds: Feeds,
 }
 

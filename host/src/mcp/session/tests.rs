@@ -33,7 +33,7 @@ async fn hears_nothing(feed: &mut Feed) {
 
 /// Sends a request and gives its answer.
 async fn ask(session: &Arc<Session>, method: &str, json: &str) -> Value {
-    let exchange = session.request(Id::number(1), method, of_request(json));
+    let exchange = session.request(Id::number(1), method.to_owned(), of_request(json));
     serde_json::from_slice(&exchange.answer.await.message.unwrap()).unwrap()
 }
 
@@ -313,7 +313,7 @@ async fn what_a_plugin_linked_and_does_not_list_is_read_of_it_by_whom_it_was_lin
         });
         let request = ModernRequest {
             id: Id::number(1),
-            method: method.to_owned(),
+            method: method.to_owned().into(),
             params: of_request(&json!({ key: value, "_meta": meta }).to_string()),
             param_headers: None,
             envelope: None,

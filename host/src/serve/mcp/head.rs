@@ -15,7 +15,7 @@ use wharf_plugin_api::{Id, RpcError};
 use super::McpEdge;
 use super::told::{One, Told, Unclear};
 use crate::mcp::failure::INVALID_REQUEST;
-use crate::mcp::ladder::{self, Head, LEGACY, Rejection};
+use crate::mcp::ladder::{self, Head, LEGACY, Rejection, trimmed};
 use crate::mcp::{AnswerKind, Answered, Visitor};
 use crate::route::Failure;
 use crate::serve::auth::Principal;
@@ -137,7 +137,7 @@ impl<'a> Told<'a> {
     pub(super) fn is_of_a_session(&self, id: Option<&Id>) -> Result<(), Refusal> {
         match self.version.get() {
             Ok(None) => Ok(()),
-            Ok(Some(version)) if LEGACY.contains(&version.trim()) => Ok(()),
+            Ok(Some(version)) if LEGACY.contains(&trimmed(version)) => Ok(()),
             Ok(Some(_)) | Err(Unclear) => Err(Refusal::other(
                 StatusCode::BAD_REQUEST,
                 id,
@@ -206,6 +206,7 @@ mod tests {
     use wharf_plugin_api::Id;
 
     use super::Told;
+    use crate::serve::heads::Heads;
 
     fn with(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -223,7 +224,7 @@ mod tests {
             ("text/event-stream", false, true),
         ] {
             let headers = with(&[("accept", accept)]);
-            let told = Told::of(&headers);
+            let told = Told::of(&Heads::of(&headers));
             assert_eq!(told.accepts_both(&Id::number(1)).is_ok(), both, "{accept}");
             assert_eq!(told.accepts_stream().is_ok(), stream, "{accept}");
         }
@@ -232,11 +233,11 @@ mod tests {
     #[test]
     fn the_head_is_read_once() {
         let headers = with(&[("mcp-protocol-version", "2026-07-28"), ("Mcp-Param-City", "Rome")]);
-        let head = Told::of(&headers).head().unwrap();
+        let head = Told::of(&Heads::of(&headers)).head().unwrap();
         assert_eq!(head.protocol_version, Some("2026-07-28"));
         assert_eq!(head.params, [("city".to_owned(), "Rome".to_owned())]);
         for twice in ["mcp-method", "mcp-name", "mcp-protocol-version", "mcp-param-x"] {
-            assert!(Told::of(&with(&[(twice, "a"), (twice, "a")])).head().is_err(), "{twice}");
+            assert!(Told::of(&Heads::of(&with(&[(twice, "a"), (twice, "a")]))).head().is_err(), "{twice}");
         }
     }
 
@@ -246,7 +247,7 @@ mod tests {
             [("2025-11-25", true), ("2024-11-05", true), ("2026-07-28", false), ("1", false)]
         {
             let headers = with(&[("mcp-protocol-version", version)]);
-            assert_eq!(Told::of(&headers).is_of_a_session(None).is_ok(), known, "{version}");
+            assert_eq!(Told::of(&Heads::of(&headers)).is_of_a_session(None).is_ok(), known, "{version}");
         }
         assert!(Told::default().is_of_a_session(None).is_ok());
     }

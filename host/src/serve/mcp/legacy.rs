@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 use wharf_plugin_api::{Id, Reply};
 
 use super::head::{self, LAST_EVENT_ID, Refusal, SESSION, Visit};
 use super::told::{Told, Unclear};
-use super::work::{First, Held, merged};
+use super::work::{Held, merged};
 use super::{McpEdge, accepted, room};
 use crate::mcp::ladder::{LegacyBody, LegacyMessage};
-use crate::mcp::{Answered, Params, Session, Visitor};
+use crate::mcp::{AnswerKind, Answered, First, Params, Session, Visitor};
 use crate::serve::guard::single;
+use crate::serve::heads::Heads;
 use crate::serve::problem::Answer;
 use crate::serve::sse;
 
@@ -68,8 +70,9 @@ impl Ready {
     pub(super) async fn answer(self, edge: &McpEdge) -> Result<Response, Refusal> {
         match self {
             Self::Answered(response) => Ok(response),
-            Self::Opens(visitor, id, params) => initialize(edge, visitor, id, params).await,
-            Self::One(session, message) => one(edge, &session, message).await,
+            // Apart: it is larger than a call.
+            Self::Opens(visitor, id, params) => Box::pin(initialize(edge, visitor, id, params)).await,
+            Self::One(session, message) => Ok(one(edge, &session, message).await),
         }
     }
 }
@@ -81,7 +84,7 @@ pub(super) async fn listen(State(edge): State<McpEdge>, Visit(visitor): Visit, h
 
 /// `DELETE /mcp`: ends the session.
 pub(super) async fn end(State(edge): State<McpEdge>, Visit(visitor): Visit, headers: HeaderMap) -> Answer {
-    let told = Told::of(&headers);
+    let told = Told::of(&Heads::of(&headers));
     let ended = told.is_of_a_session(None).and_then(|()| session(&edge, &visitor, &told, None));
     Ok(ended.map_or_else(IntoResponse::into_response, |session| {
         session.end();
@@ -90,7 +93,7 @@ pub(super) async fn end(State(edge): State<McpEdge>, Visit(visitor): Visit, head
 }
 
 fn open(edge: &McpEdge, visitor: &Visitor, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let told = Told::of(headers);
+    let told = Told::of(&Heads::of(headers));
     told.accepts_stream()?;
     told.is_of_a_session(None)?;
     let session = session(edge, visitor, &told, None)?;
@@ -131,34 +134,46 @@ async fn initialize(
     Ok(response)
 }
 
-async fn one(edge: &McpEdge, session: &Arc<Session>, message: LegacyMessage) -> Result<Response, Refusal> {
-    match message {
+/// Takes a message up, before anything is waited for: what an async function is handed is in memory twice.
+fn one<'a>(
+    edge: &'a McpEdge,
+    session: &'a Arc<Session>,
+    message: LegacyMessage,
+) -> impl Future<Output = Response> {
+    let held = match message {
         LegacyMessage::Request { id, method, params } => {
-            let mut held = Held::new(session.request(id, &method, params), &edge.streams, session);
-            Ok(match held.first(tokio::time::sleep(PATIENCE)).await {
-                First::Answered(Answered { message: Some(message), kind: _ }) => {
-                    // The errors of a session are answers as good as results.
-                    head::answered(Answered { message: Some(message), kind: crate::mcp::AnswerKind::Handled })
-                }
-                // Cancelled by its client, which waits for nothing any more.
-                First::Answered(Answered { message: None, kind: _ }) => {
-                    sse::respond(futures_util::stream::empty())
-                }
-                First::Streams(event) => {
-                    let (tracks, track) = held.stream(event);
-                    stream(tracks.read(&track))
-                }
-            })
+            Some(Held::new(session.request(id, method, params), &edge.streams, session))
         }
         LegacyMessage::Notification { method, params } => {
             session.notification(&method, params);
-            Ok(accepted())
+            None
         }
         LegacyMessage::Response { id, reply } => {
             session.response(id.as_ref(), reply);
-            Ok(accepted())
+            None
+        }
+    };
+    async move {
+        let Some(mut held) = held else { return accepted() };
+        match held.first(edge.patience.lasts(PATIENCE)).await {
+            First::Answered(Answered { message: Some(message), kind: _ }) => {
+                // The errors of a session are answers as good as results.
+                head::answered(Answered { message: Some(message), kind: AnswerKind::Handled })
+            }
+            // Cancelled by its client, which waits for nothing any more.
+            First::Answered(Answered { message: None, kind: _ }) => {
+                sse::respond(futures_util::stream::empty())
+            }
+            First::Said(event) => streamed(held, Some(event)),
+            First::Nothing => streamed(held, None),
         }
     }
+}
+
+/// The answer as a stream, which begins with what was said.
+fn streamed(held: Held<'_>, said: Option<Bytes>) -> Response {
+    let (tracks, track) = held.stream(said);
+    stream(tracks.read(&track))
 }
 
 fn batch(
@@ -180,7 +195,7 @@ fn batch(
     for message in messages {
         match message {
             LegacyMessage::Request { id, method, params } => {
-                exchanges.push(session.request(id, &method, params))
+                exchanges.push(session.request(id, method, params))
             }
             LegacyMessage::Notification { method, params } => session.notification(&method, params),
             LegacyMessage::Response { id, reply } => session.response(id.as_ref(), reply),
@@ -189,11 +204,10 @@ fn batch(
     if exchanges.is_empty() {
         return Ok(accepted());
     }
-    let (tracks, track) = Held::new(merged(exchanges), &edge.streams, session).stream(None);
-    Ok(stream(tracks.read(&track)))
+    Ok(streamed(Held::new(merged(exchanges), &edge.streams, session), None))
 }
 
-fn stream(frames: Option<impl futures_util::Stream<Item = bytes::Bytes> + Send + 'static>) -> Response {
+fn stream(frames: Option<impl futures_util::Stream<Item = Bytes> + Send + 'static>) -> Response {
     // A stream can always be read from its begin.
     frames.map_or_else(accepted, sse::respond)
 }

@@ -10,6 +10,7 @@ mod kept;
 mod legacy;
 mod modern;
 mod old_sse;
+mod patience;
 mod pipe;
 mod room;
 mod streams;
@@ -30,10 +31,12 @@ use tokio::sync::Semaphore;
 use self::head::Visit;
 pub(super) use self::head::{parsed_plugin as face_of, visitor};
 use self::old_sse::OldSessions;
+use self::patience::Patience;
 use self::room::Room;
 use self::streams::Streams;
 use self::told::Told;
 use super::body::JsonBody;
+use super::heads::Heads;
 use super::problem::Answer;
 use super::taking::taker_of;
 use super::trace::Traced;
@@ -49,6 +52,7 @@ pub(super) struct McpEdge {
     tasks: Tasks,
     streams: Streams,
     old: OldSessions,
+    patience: Patience,
     /// Room for pipes: they outlive the bound on connections that they came through.
     pipes: Arc<Semaphore>,
 }
@@ -56,6 +60,7 @@ pub(super) struct McpEdge {
 impl McpEdge {
     pub(super) fn new(mcp: Mcp, tasks: Tasks) -> Self {
         Self {
+            patience: Patience::new(mcp.alarm().clone()),
             mcp,
             streams: Streams::new(tasks.clone()),
             old: OldSessions::default(),
@@ -97,7 +102,7 @@ async fn message(
     JsonBody(body): JsonBody,
 ) -> Answer {
     let taker = taker_of(taker, edge.mcp.held());
-    Ok(look(&edge, visitor, (&headers, body)).answer(&edge, &taker).await)
+    Ok(look(&edge, visitor, (&Heads::of(&headers), body)).answer(&edge, &taker).await)
 }
 
 /// A message that was looked at. Of the request that it came with, nothing is needed any more.
@@ -108,13 +113,13 @@ pub(in crate::serve) enum Ready {
 }
 
 /// Looks at a message, whoever has found out who asks for what.
-pub(super) fn look(edge: &McpEdge, visitor: Visitor, (headers, body): (&HeaderMap, Option<Bytes>)) -> Ready {
-    let told = Told::of(headers);
+pub(super) fn look(edge: &McpEdge, visitor: Visitor, (heads, body): (&Heads<'_>, Option<Bytes>)) -> Ready {
+    let told = Told::of(heads);
     let head = match told.head() {
         Ok(head) => head,
         Err(refusal) => return Ready::Answered(refusal.into_response()),
     };
-    let traced = if told.is_traced { Traced::of(headers) } else { Traced::default() };
+    let traced = if told.is_traced { Traced::heard(heads) } else { Traced::default() };
     let body = body.unwrap_or_default();
     let classified = match on_bytes(body.len(), || ladder::classify(Some(&head), &body)) {
         Ok(classified) => classified,

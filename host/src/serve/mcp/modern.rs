@@ -14,30 +14,31 @@ use super::head;
 use crate::edge_stdio::talk::{LISTEN, closed};
 use crate::held::Taker;
 use crate::late;
-use crate::mcp::{Answered, Exchange, ModernRequest, Visitor};
+use crate::mcp::{Answered, Exchange, First, ModernRequest, Visitor};
 use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
 use crate::tasks::Tasks;
 
-/// Answers a request. Dropped, it is cancelled.
-pub(super) async fn answer(
+/// Answers a request. Dropped, it is cancelled. It is taken up before anything is waited for: what an async function is handed
+/// is in memory twice.
+pub(super) fn answer(
     edge: &McpEdge,
     visitor: Visitor,
     request: ModernRequest,
     taker: &Arc<Taker>,
-) -> Response {
-    let (id, is_listen) = (request.id.clone(), request.method == LISTEN);
+) -> impl Future<Output = Response> {
+    let about = (request.id.clone(), request.method == LISTEN);
     let mut exchange = edge.mcp.modern(visitor, request);
-    let first = tokio::select! {
-        // What was said before the answer comes before the answer.
-        biased;
-        Some(event) = exchange.events.recv() => Some(event),
-        answered = &mut exchange.answer => return at_once(exchange.events, answered),
-        // From here on it is told that we live.
-        () = tokio::time::sleep(KEEP_ALIVE) => None,
-    };
-    let begun = stream::iter([first.map_or(PULSE, |event| frame("message", None, &event))]);
-    let live = Live::new(&edge.tasks, Arc::clone(taker), exchange, (id, is_listen));
-    sse::respond(begun.chain(live.frames()))
+    async move {
+        let begun = match exchange.first(edge.patience.lasts(KEEP_ALIVE)).await {
+            First::Answered(answered) => return at_once(exchange.events, answered),
+            First::Said(event) => frame("message", None, &event),
+            // From here on it is told that we live.
+            First::Nothing => PULSE,
+        };
+        let begun = stream::iter([begun]);
+        let live = Live::new(&edge.tasks, Arc::clone(taker), exchange, about);
+        sse::respond(begun.chain(live.frames()))
+    }
 }
 
 /// JSON, unless something was said in the very last moment.

@@ -22,6 +22,7 @@ use crate::edge_stdio::out::Out;
 use crate::edge_stdio::talk::Talk;
 use crate::held::Taker;
 use crate::serve::body::JsonBody;
+use crate::serve::heads::Heads;
 use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
 use crate::serve::taking::taker_of;
@@ -51,7 +52,7 @@ pub(super) async fn open(
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer {
-    if let Err(refusal) = Told::of(&headers).accepts_stream() {
+    if let Err(refusal) = Told::of(&Heads::of(&headers)).accepts_stream() {
         return Ok(refusal.into_response());
     }
     let taker = taker_of(taker, edge.mcp.held());

@@ -1,10 +1,9 @@
-//! What the headers of a request say to MCP, picked out in one pass over them. What it means is decided in [`super::head`].
+//! What the headers of a request say to MCP. What it means is decided in [`super::head`].
 
-use http::header::ToStrError;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
+use http::header::ACCEPT;
 
-/// What headers begin with that repeat arguments.
-const PARAM: &str = "mcp-param-";
+use crate::serve::heads::{Few, Heads, Line, Mcp, PARAM};
 
 /// The names of a kind of answer in `Accept`: its own, and that of its group.
 const JSON: [&[u8]; 2] = [b"application/json", b"application/*"];
@@ -21,7 +20,8 @@ pub(super) struct One<'a>(Result<Option<&'a str>, Unclear>);
 pub(super) struct Unclear;
 
 /// The headers of a request that are of MCP, or of a trace.
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[cfg_attr(test, derive(Default))]
 pub(super) struct Told<'a> {
     /// `MCP-Protocol-Version`
     pub(super) version: One<'a>,
@@ -39,6 +39,7 @@ pub(super) struct Told<'a> {
     pub(super) is_traced: bool,
 }
 
+#[cfg(test)]
 impl Default for One<'_> {
     fn default() -> Self {
         Self(Ok(None))
@@ -46,12 +47,8 @@ impl Default for One<'_> {
 }
 
 impl<'a> One<'a> {
-    fn note(&mut self, value: &'a HeaderValue) {
-        let text = |_: ToStrError| Unclear;
-        self.0 = match self.0 {
-            Ok(None) => value.to_str().map(Some).map_err(text),
-            Ok(Some(_)) | Err(Unclear) => Err(Unclear),
-        };
+    fn of(line: Line<'a>) -> Self {
+        Self(line.single().map_err(|()| Unclear))
     }
 
     pub(super) fn get(self) -> Result<Option<&'a str>, Unclear> {
@@ -60,20 +57,27 @@ impl<'a> One<'a> {
 }
 
 impl<'a> Told<'a> {
-    pub(super) fn of(headers: &'a HeaderMap) -> Self {
-        let mut told = Self::default();
-        for (name, value) in headers {
-            match name.as_str() {
-                "accept" => told.take(value),
-                "mcp-protocol-version" => told.version.note(value),
-                "mcp-method" => told.method.note(value),
-                "mcp-name" => told.name.note(value),
-                "mcp-session-id" => told.session.note(value),
-                "traceparent" | "tracestate" | "baggage" => told.is_traced = true,
-                name => {
-                    if let Some(param) = name.strip_prefix(PARAM) {
-                        told.repeat(param, value);
-                    }
+    pub(super) fn of(heads: &Heads<'a>) -> Self {
+        let Mcp { version, method, name, session } = heads.mcp;
+        let mut told = Self {
+            version: One::of(version),
+            method: One::of(method),
+            name: One::of(name),
+            session: One::of(session),
+            params: Vec::new(),
+            takes: [false; 2],
+            is_traced: heads.has(Few::Traced),
+        };
+        match heads.accept {
+            Line::Nowhere => {}
+            Line::Once(list) => told.take(list),
+            Line::Often => heads.all.get_all(ACCEPT).iter().for_each(|list| told.take(list)),
+        }
+        // Nearly none has any.
+        if heads.has(Few::Repeats) {
+            for (name, value) in heads.all {
+                if let Some(param) = name.as_str().strip_prefix(PARAM) {
+                    told.repeat(param, value);
                 }
             }
         }
@@ -81,12 +85,11 @@ impl<'a> Told<'a> {
     }
 
     fn repeat(&mut self, param: &'a str, value: &'a HeaderValue) {
-        let mut one = One::default();
         if let Some((_, again)) = self.params.iter_mut().find(|(name, _)| *name == param) {
-            return again.note(value);
+            *again = One(Err(Unclear));
+            return;
         }
-        one.note(value);
-        self.params.push((param, one));
+        self.params.push((param, One::of(Line::Once(value))));
     }
 
     /// Several lines of `Accept` are one list.
@@ -113,6 +116,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::Told;
+    use crate::serve::heads::Heads;
 
     fn with(pairs: &[(&'static str, &'static [u8])]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -130,7 +134,7 @@ mod tests {
             ("Mcp-Name", b"a"),
             ("mcp-session-id", b"\xe4"),
         ]);
-        let told = Told::of(&headers);
+        let told = Told::of(&Heads::of(&headers));
         assert_eq!(told.method.get().unwrap(), Some("a"));
         assert_eq!(told.version.get().unwrap(), None);
         assert!(told.name.get().is_err() && told.session.get().is_err());
@@ -139,7 +143,7 @@ mod tests {
     #[test]
     fn what_repeats_an_argument_is_found_by_the_rest_of_its_name() {
         let headers = with(&[("mcp-param-b", b"1"), ("Mcp-Param-A", b"2"), ("mcp-param-b", b"1")]);
-        let mut params: Vec<_> = Told::of(&headers)
+        let mut params: Vec<_> = Told::of(&Heads::of(&headers))
             .params
             .into_iter()
             .map(|(name, one)| (name, one.get().ok().flatten()))
@@ -163,15 +167,15 @@ mod tests {
             (&[], [false, false]),
         ] {
             let pairs: Vec<_> = lines.iter().map(|line| ("accept", *line)).collect();
-            assert_eq!(Told::of(&with(&pairs)).takes, takes, "{lines:?}");
+            assert_eq!(Told::of(&Heads::of(&with(&pairs))).takes, takes, "{lines:?}");
         }
     }
 
     #[test]
     fn a_trace_is_seen_by_any_of_its_headers() {
         for name in ["traceparent", "tracestate", "baggage"] {
-            assert!(Told::of(&with(&[(name, b"")])).is_traced, "{name}");
+            assert!(Told::of(&Heads::of(&with(&[(name, b"")]))).is_traced, "{name}");
         }
-        assert!(!Told::of(&with(&[("accept", b"*/*")])).is_traced);
+        assert!(!Told::of(&Heads::of(&with(&[("accept", b"*/*")]))).is_traced);
     }
 }

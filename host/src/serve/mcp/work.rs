@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::streams::{Streams, Tracks};
 use super::track::Track;
 use crate::late;
-use crate::mcp::{AnswerKind, Answered, Exchange, Session};
+use crate::mcp::{AnswerKind, Answered, Exchange, First, Session};
 
 /// Messages of a batch between its exchanges and its stream.
 const QUEUE: usize = 64;
@@ -23,15 +23,6 @@ pub(super) struct Held<'a> {
     session: &'a Arc<Session>,
 }
 
-/// What an exchange did first.
-#[derive(Debug)]
-pub(super) enum First {
-    /// It is over, and nothing came before.
-    Answered(Answered),
-    /// It said this, or is not over yet.
-    Streams(Option<Bytes>),
-}
-
 impl<'a> Held<'a> {
     pub(super) fn new(exchange: Exchange, streams: &'a Streams, session: &'a Arc<Session>) -> Self {
         Self { exchange: Some(exchange), streams, session }
@@ -39,15 +30,10 @@ impl<'a> Held<'a> {
 
     /// Waits for the answer, for something before it, or for `patience` to end.
     pub(super) async fn first(&mut self, patience: impl Future<Output = ()>) -> First {
-        let Some(exchange) = &mut self.exchange else { return First::Streams(None) };
-        tokio::select! {
-            // What was said before the answer comes before the answer.
-            biased;
-            Some(event) = exchange.events.recv() => First::Streams(Some(event)),
-            answered = &mut exchange.answer => {
-                self.finish(answered)
-            }
-            () = patience => First::Streams(None),
+        let Some(exchange) = &mut self.exchange else { return First::Nothing };
+        match exchange.first(patience).await {
+            First::Answered(answered) => self.finish(answered),
+            before => before,
         }
     }
 
@@ -59,7 +45,7 @@ impl<'a> Held<'a> {
             Ok(event) => {
                 exchange.answer = Box::pin(std::future::ready(answered));
                 self.exchange = Some(exchange);
-                First::Streams(Some(event))
+                First::Said(event)
             }
         }
     }
