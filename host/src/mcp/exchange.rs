@@ -124,3 +124,71 @@ impl AnswerKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use bytes::Bytes;
+
+    use super::{AnswerKind, Answered, Exchange, First};
+    use crate::late;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// An exchange that says so many things at its first poll, and answers at the next one.
+    fn exchange(says: usize) -> Exchange {
+        let (out, events) = late::queue(8);
+        let mut polled = false;
+        let answer = poll_fn(move |_| {
+            if std::mem::replace(&mut polled, true) {
+                return Poll::Ready(());
+            }
+            (0..says).for_each(|_| out.try_send(Bytes::from_static(b"{}")).unwrap());
+            Poll::Pending
+        });
+        let answer = async move {
+            // Who could say something is gone with the answer.
+            answer.await;
+            Answered { message: None, kind: AnswerKind::Handled }
+        };
+        Exchange { events, answer: Box::pin(answer) }
+    }
+
+    #[test]
+    fn nobody_is_woken_by_an_answer_that_comes_as_it_is_polled() {
+        let woken = Arc::<Woken>::default();
+        let task = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&task);
+        let mut silent = exchange(0);
+        let mut first = pin!(silent.first(std::future::pending()));
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        assert!(matches!(first.as_mut().poll(&mut cx), Poll::Ready(First::Answered(_))));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_said_comes_before_the_answer_and_both_before_patience_ends() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut talks = exchange(2);
+        for _ in 0..2 {
+            let mut first = pin!(talks.first(std::future::ready(())));
+            assert!(!matches!(first.as_mut().poll(&mut cx), Poll::Ready(First::Nothing)));
+        }
+        assert!(talks.events.try_recv().is_ok(), "what was said with the answer is still there");
+        let mut silent = exchange(0);
+        let mut first = pin!(silent.first(std::future::ready(())));
+        assert!(matches!(first.as_mut().poll(&mut cx), Poll::Ready(First::Nothing)));
+    }
+}

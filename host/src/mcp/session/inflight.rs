@@ -120,7 +120,7 @@ impl Ticket {
             }
             match work.as_mut().poll(cx) {
                 Poll::Pending if words & ENDED != 0 => Poll::Ready(Err(Unanswered::Ended)),
-                polled => polled.map(Ok),
+                polled @ (Poll::Ready(_) | Poll::Pending) => polled.map(Ok),
             }
         })
         .await

@@ -33,7 +33,7 @@ impl<'a> Held<'a> {
         let Some(exchange) = &mut self.exchange else { return First::Nothing };
         match exchange.first(patience).await {
             First::Answered(answered) => self.finish(answered),
-            before => before,
+            before @ (First::Said(_) | First::Nothing) => before,
         }
     }
 
