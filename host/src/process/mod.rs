@@ -28,6 +28,7 @@
 //! in the shim, as a plan says that was decided before (`plan`): pure, from what the manifest wants and the machine allows.
 //! This folder is the only place that knows pids; it knows nothing of MCP.
 
+pub mod allocator;
 mod bounds;
 mod cgroup;
 mod dial;
