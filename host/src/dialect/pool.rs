@@ -24,7 +24,7 @@ use hyper::client::conn::http1;
 use hyper_rustls::HttpsConnector;
 use tower_service::Service;
 
-use self::lane::{Asked, Lane, Sent};
+use self::lane::{Asked, Lane, Sending, Sent};
 use super::way::Way;
 use crate::near::Near;
 use crate::tasks::Tasks;
@@ -87,6 +87,19 @@ pub(crate) struct Body {
     pool: Weak<Pool>,
 }
 
+/// A request under way. It is small: it stands in every call.
+pub(crate) struct Exchange<'a> {
+    pool: &'a Arc<Pool>,
+    way: On<'a>,
+}
+
+enum On<'a> {
+    /// The connection that was there.
+    Lane(Sending),
+    /// Whichever takes it. Rare, and large.
+    Any(Pin<Box<dyn Future<Output = Result<Response<Body>, Unanswered>> + Send + 'a>>),
+}
+
 /// Why there is no response.
 #[derive(Debug)]
 pub(crate) enum Unanswered {
@@ -124,28 +137,36 @@ impl Server {
     }
 
     /// Sends a request, whose headers say all that the server must be told, and waits for the head of its response.
-    pub(crate) fn request(
-        &self,
-        mut request: Asked,
-    ) -> impl Future<Output = Result<Response<Body>, Unanswered>> + use<'_> {
+    pub(crate) fn request(&self, mut request: Asked) -> Exchange<'_> {
         if request.uri().authority().is_some() {
             *request.uri_mut() = path(request.uri());
         }
         // It is put on its connection here, and is not moved through all that waits for the answer.
-        let sent = match self.0.take() {
-            Some(lane) => Ok(lane.send(request)),
-            None => Err(Box::pin(self.0.ask(request))),
+        let way = match self.0.take() {
+            Some(lane) => On::Lane(lane.send(request)),
+            None => On::Any(Box::pin(self.0.ask(request))),
         };
-        async move {
-            match sent {
-                Ok(sending) => match sending.await {
-                    Sent::Answered(response, lane) => Ok(self.0.answered(response, lane)),
-                    // Rare, and large.
-                    Sent::Unsent(back) => Box::pin(self.0.ask(*back)).await,
-                    Sent::Failed(error) => Err(Unanswered::Broke(error)),
-                },
-                Err(asking) => asking.await,
+        Exchange { pool: &self.0, way }
+    }
+}
+
+// === impl Exchange ===
+
+impl Future for Exchange<'_> {
+    type Output = Result<Response<Body>, Unanswered>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { pool, way } = &mut *self;
+        if let On::Lane(sending) = way {
+            match ready!(Pin::new(sending).poll(cx)) {
+                Sent::Answered(response, lane) => return Poll::Ready(Ok(pool.answered(response, lane))),
+                Sent::Failed(error) => return Poll::Ready(Err(Unanswered::Broke(error))),
+                Sent::Unsent(back) => *way = On::Any(Box::pin(pool.ask(*back))),
             }
+        }
+        match way {
+            On::Any(asking) => asking.as_mut().poll(cx),
+            On::Lane(_) => Poll::Pending,
         }
     }
 }

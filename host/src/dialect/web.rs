@@ -165,8 +165,7 @@ pub(crate) fn send(
     server: &Server,
     request: Request<Full<Bytes>>,
 ) -> impl Future<Output = Result<Response<Body>, CallError>> + use<'_> {
-    let sent = server.request(request);
-    async move { sent.await.map_err(unanswered) }
+    server.request(request).map(|sent| sent.map_err(unanswered))
 }
 
 fn unanswered(error: Unanswered) -> CallError {

@@ -177,8 +177,8 @@ mod tests {
             let object = raw(&object);
             let key = KEYS.get(n).copied().unwrap_or_default();
             let (mut out, mut expected) = (b"x".to_vec(), b"x".to_vec());
-            prop_assert!(Places::of(&object, KEYS).write_with(&mut out, &object, (n, key), "{}"));
-            prop_assert!(write_with_field(&mut expected, &object, key, "{}"));
+            prop_assert!(Places::of(&object, KEYS).write_with(&mut out, &object, (n, key), "[]"));
+            prop_assert!(write_with_field(&mut expected, &object, key, "[]"));
             prop_assert_eq!(String::from_utf8(out), String::from_utf8(expected));
         }
 

@@ -69,32 +69,42 @@ impl Wire {
         if !core.options.sent(&core.pending, ticket.id()) {
             return Ok(ticket.answer().await?);
         }
-        let response = tokio::select! {
-            biased;
-            response = web::send(&core.endpoint.server, core.call(session, (request, &look), (message, &**scope))) => {
-                response.inspect_err(|error| ticket.not_running(error))?
+        // The response is not kept while anything is waited for: each call would have room for it until its end.
+        let opened = {
+            let response = tokio::select! {
+                biased;
+                response = web::send(&core.endpoint.server, core.call(session, (request, &look), (message, &**scope))) => {
+                    response.inspect_err(|error| ticket.not_running(error))?
+                }
+                answer = ticket.answer() => return Ok(answer?),
+            };
+            if response.status().is_success() {
+                if let Some(given) = given
+                    && let Some(id) = response.headers().get(core.session_header())
+                {
+                    *given = Some(id.clone());
+                }
+                Ok(Messages::of(response, core.options.max_message))
+            } else {
+                // What is rare takes no room in what every call moves around.
+                Err(Box::pin(web::refused(response)))
             }
-            answer = ticket.answer() => return Ok(answer?),
         };
-        if !response.status().is_success() {
-            // What is rare takes no room in what every call moves around.
-            let refused = Box::pin(web::refused(response)).await;
-            ticket.not_running(&refused.call_error());
-            if request.method == DISCOVER && refused.is_passing() {
-                // Whoever says so, in whatever words: it is not said of the era.
-                ticket.settled();
-                return Err(Trouble::Status(refused));
+        let messages = match opened {
+            Ok(messages) => messages,
+            Err(refused) => {
+                let refused = refused.await;
+                ticket.not_running(&refused.call_error());
+                if request.method == DISCOVER && refused.is_passing() {
+                    // Whoever says so, in whatever words: it is not said of the era.
+                    ticket.settled();
+                    return Err(Trouble::Status(refused));
+                }
+                return core.refusal(session, ticket.id(), refused).inspect(|_| ticket.settled());
             }
-            return core.refusal(session, ticket.id(), refused).inspect(|_| ticket.settled());
-        }
-        if let Some(given) = given
-            && let Some(id) = response.headers().get(core.session_header())
-        {
-            *given = Some(id.clone());
-        }
+        };
         // What comes with the handshake belongs to no call.
         let scope = (!opening).then_some(scope);
-        let messages = Messages::of(response, core.options.max_message);
         Ok(self.read(session, messages, &mut ticket, scope).await?)
     }
 

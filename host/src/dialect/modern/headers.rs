@@ -57,9 +57,9 @@ pub(super) fn value(json: &RawValue) -> Option<HeaderValue> {
 
 /// A text as it is where a header can hold it, else in the wrapping that says so. What looks wrapped is wrapped too.
 fn encoded(text: &str) -> Option<HeaderValue> {
+    let at_an_end = text.starts_with(' ') || text.ends_with(' ');
     let plain = text.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
-        && !text.starts_with(' ')
-        && !text.ends_with(' ')
+        && !at_an_end
         && !(text.starts_with("=?base64?") && text.ends_with("?="));
     if plain {
         return HeaderValue::from_str(text).ok();
