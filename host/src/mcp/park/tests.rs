@@ -50,14 +50,13 @@ fn settled(result: &str) -> Settled {
     }
 }
 
-fn call(cancelled: &Arc<AtomicUsize>) -> (Box<Live>, Plugin, late::Sender<CallEvent>) {
+type Called = (Box<Live>, Plugin, late::Sender<CallEvent>);
+
+fn call(cancelled: &Arc<AtomicUsize>) -> Called {
     call_with(cancelled, None)
 }
 
-fn call_with(
-    cancelled: &Arc<AtomicUsize>,
-    early: Option<&str>,
-) -> (Box<Live>, Plugin, late::Sender<CallEvent>) {
+fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> Called {
     let (asks, asked) = asks();
     let (end, ended) = oneshot::channel();
     let (events, heard) = late::queue(8);
