@@ -50,19 +50,16 @@ fn settled(result: &str) -> Settled {
     }
 }
 
-fn call(cancelled: &Arc<AtomicUsize>) -> (Box<Live>, Plugin, late::Sender<CallEvent>) {
+type Called = (Box<Live>, Plugin, late::Sender<CallEvent>);
+fn call(cancelled: &Arc<AtomicUsize>) -> Called {
     call_with(cancelled, None)
 }
 
-fn call_with(
-    cancelled: &Arc<AtomicUsize>,
-    early: Option<&str>,
-) -> (Box<Live>, Plugin, late::Sender<CallEvent>) {
+fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> Called {
     let (asks, asked) = asks();
     let (end, ended) = oneshot::channel();
     let (events, heard) = late::queue(8);
-    let running = Running(Arc::clone(cancelled), false);
-    let presence = Presence::default();
+    let (running, presence) = (Running(Arc::clone(cancelled), false), Presence::default());
     let call = Box::pin(async move {
         let mut running = running;
         let result = ended.await.unwrap();
