@@ -107,11 +107,11 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
     runtime.map_err(|error| Complaint::new(Exit::Failure, "no runtime").detail(error.to_string()))
 }
 
-/// Threads that serve calls, if nobody says how many: the plugins and the callers need cores as well. On two cores a second
-/// one answers more calls in a second, but each costs more and the slowest wait longer.
+/// Threads that serve calls, if nobody says how many: one of two cores, for the plugins and the callers need cores as well, but
+/// two where there are two. With few connections only one of them is begun.
 fn threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    (cores / 2).clamp(1, 4)
+    (cores / 2).max(cores.min(2)).min(4)
 }
 
 /// Writes what is left of the log, and tells what was lost.

@@ -60,8 +60,7 @@ fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> Called {
     let (asks, asked) = asks();
     let (end, ended) = oneshot::channel();
     let (events, heard) = late::queue(8);
-    let running = Running(Arc::clone(cancelled), false);
-    let presence = Presence::default();
+    let (running, presence) = (Running(Arc::clone(cancelled), false), Presence::default());
     let call = Box::pin(async move {
         let mut running = running;
         let result = ended.await.unwrap();
