@@ -86,6 +86,8 @@ impl Door {
         let serving = connection.verdict.serve();
         let began = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
         let (mut head, body) = request.into_parts();
+        // Apart from the head, whose parts keep all alive that was read with them.
+        let (method, path) = (head.method.clone(), Box::<str>::from(head.uri.path()));
         let extensions = std::mem::take(&mut head.extensions);
         let heads = Heads::of(&head.headers);
         let id = self.request_id(&heads);
@@ -94,8 +96,9 @@ impl Door {
         let is_chunked = heads.has(Few::Encoded);
         let begins = self.begin(via, connection, (&head, &heads), (body, extensions));
         let begun = AssertUnwindSafe(begins).catch_unwind().await;
-        // A call is waited for without them: where many wait, they would be in no cache any more when they are dropped.
-        head.headers = HeaderMap::new();
+        // A call is waited for without it: where many wait, it would be in no cache any more when it is dropped, and as long as
+        // it is there, the connection takes new memory to hear whether its client leaves.
+        drop(head);
         let answered = match begun {
             Ok(Ok(begun)) => AssertUnwindSafe(begun.answer(connection.taker)).catch_unwind().await,
             Ok(Err(problem)) => Ok(Err(problem)),
@@ -104,7 +107,7 @@ impl Door {
         let mut response = match answered {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => problem.into_response(),
-            Err(panic) => panicked(&*panic, &head.method, head.uri.path()),
+            Err(panic) => panicked(&*panic, &method, &path),
         };
         if is_chunked || connection.is_spare {
             // See `framing`: no second request follows a body whose end another reader could see elsewhere. And a spare
@@ -116,7 +119,7 @@ impl Door {
         }
         if let Some(began) = began {
             tracing::debug!(
-                method = %head.method, path = head.uri.path(), request_id = ?id, ?via, status = response.status().as_u16(),
+                %method, path = &*path, request_id = ?id, ?via, status = response.status().as_u16(),
                 elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), "request"
             );
         }
