@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Uri};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
@@ -147,12 +147,12 @@ async fn a_request_id_is_echoed_or_made() {
     }
 }
 
-/// What a header was read from.
-struct Read(Arc<[u8; 1]>);
+/// What a request was read into.
+struct Read(Arc<Vec<u8>>);
 
 impl AsRef<[u8]> for Read {
     fn as_ref(&self) -> &[u8] {
-        &*self.0
+        &self.0
     }
 }
 
@@ -197,9 +197,15 @@ async fn a_call_is_waited_for_without_its_head() {
         ("/mcp", &legacy, message("tools/call", &json!({"name": "old__hang"}))),
         ("/mcp", &modern, message("tools/call", &call("old__hang", &json!({})))),
     ] {
-        let read = Arc::new(*b"x");
-        let value = HeaderValue::from_maybe_shared(Bytes::from_owner(Read(Arc::clone(&read)))).unwrap();
-        let request = request(path, headers).header("x-read", value).body(Body::from(body)).unwrap();
+        // As a connection reads it: in one piece, of which all are parts.
+        let uri = path.len();
+        let read = Arc::new(format!("{path}x{body}").into_bytes());
+        let all = Bytes::from_owner(Read(Arc::clone(&read)));
+        let value = HeaderValue::from_maybe_shared(all.slice(uri..=uri)).unwrap();
+        let mut request =
+            request(path, headers).header("x-read", value).body(Body::from(all.slice(uri + 1..))).unwrap();
+        *request.uri_mut() = Uri::from_maybe_shared(all.slice(..uri)).unwrap();
+        drop(all);
         let mut answer = pin!(door.handle(Via::Tcp, connection, request));
         tokio::select! {
             answer = &mut answer => panic!("{path}: {:?}", text(answer).await),
