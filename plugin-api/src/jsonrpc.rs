@@ -189,6 +189,7 @@ fn message_of(wire: Wire<'_>) -> Result<Message<'_>, EnvelopeError> {
 
 /// The form of nearly every answer, told by its first letters: what is left to read is the text of the result, of which nothing is
 /// known yet. What is not exactly so is for [`parse_text`], which reads key by key.
+#[doc(hidden)]
 #[must_use]
 pub fn plain_answer(text: &str) -> Option<(Id, &str)> {
     let rest = text.strip_prefix(r#"{"jsonrpc":"2.0","id":"#)?;

@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value_t = LISTEN)]
     listen: SocketAddr,
-    /// Threads that serve calls, once there are many connections; by default half of the cores, at least 2 and at most 4
+    /// Threads that serve calls, once there are many connections; by default half of the cores, but two of two or three, and at most 4
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
     threads: Option<u8>,
 }
@@ -110,7 +110,10 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
 /// Threads that serve calls, if nobody says how many: half of the cores, for the plugins and the callers need some as well, but
 /// two of two: one alone answers a quarter fewer calls of many connections. While there are few, only one is begun.
 fn threads() -> usize {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    threads_of(std::thread::available_parallelism().map_or(2, usize::from))
+}
+
+fn threads_of(cores: usize) -> usize {
     (cores / 2).max(cores.min(2)).min(4)
 }
 
@@ -245,6 +248,11 @@ mod tests {
     thread_local! {
         /// Dropped when the thread ends.
         static LIVES: std::cell::OnceCell<Sender<()>> = const { std::cell::OnceCell::new() };
+    }
+
+    #[test]
+    fn threads_serve_by_the_number_of_cores() {
+        assert_eq!([1, 2, 3, 4, 6, 8, 64].map(super::threads_of), [1, 2, 2, 2, 3, 4, 4]);
     }
 
     #[test]

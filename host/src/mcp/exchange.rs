@@ -21,7 +21,7 @@ pub(crate) struct Exchange {
     pub(crate) answer: Pin<Box<dyn Future<Output = Answered> + Send>>,
 }
 
-/// Memory that is larger than this is not taken at once, but looked for: no answer under way should need so much.
+/// The allocator has a piece of up to this size at hand, and looks for a larger one: no answer under way should need so much.
 #[cfg(test)]
 pub(crate) const SMALL: usize = 1024;
 

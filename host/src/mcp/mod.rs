@@ -111,7 +111,7 @@ impl Mcp {
         }
     }
 
-    /// Whether a call would be turned away now, and so counted.
+    /// Whether a call would be turned away now. Counts nothing.
     pub(crate) fn is_full(&self) -> bool {
         self.host.is_full()
     }

@@ -334,10 +334,8 @@ impl Asking {
             }
             return Ok(live);
         }
-        let face = match is_of_task(method) {
-            true => Box::pin(self.of_task()).await?,
-            false => self.visitor.face.clone(),
-        };
+        let face =
+            if is_of_task(method) { Box::pin(self.of_task()).await? } else { self.visitor.face.clone() };
         let client = Arc::clone(&self.envelope.client);
         let caller = Caller { client, ..Caller::new(Arc::clone(&self.visitor.principal)) };
         let mut forwarded = forward::forward(host, &face, caller, method, params.clone()).await?;

@@ -122,26 +122,23 @@ impl Park {
 
     /// Goes on with a call until it has ended, or waits for its client. Dropping the future cancels the call.
     /// Where it came from is asked only if it has to wait.
-    #[expect(clippy::manual_async_fn, reason = "what an async function is handed is in memory twice")]
-    pub(crate) fn pass(
+    pub(crate) async fn pass(
         &self,
         mut live: Box<Live>,
         origin: impl Fn() -> Origin,
         hear: &mut Hear<'_>,
-    ) -> impl Future<Output = Passed> {
-        async move {
-            loop {
-                match live.next(hear).await {
-                    Step::Ended(outcome) => return Passed::Ended(outcome),
-                    Step::Asked => match self.leave(live, &origin()) {
-                        Ok(asked) => return Passed::Asked(asked),
-                        // The plugin is told no, and the call goes on to whatever end that gives it.
-                        Err(refused) => {
-                            live = refused;
-                            live.refuse("too many calls wait for their clients; try again later");
-                        }
-                    },
-                }
+    ) -> Passed {
+        loop {
+            match live.next(hear).await {
+                Step::Ended(outcome) => return Passed::Ended(outcome),
+                Step::Asked => match self.leave(live, &origin()) {
+                    Ok(asked) => return Passed::Asked(asked),
+                    // The plugin is told no, and the call goes on to whatever end that gives it.
+                    Err(refused) => {
+                        live = refused;
+                        live.refuse("too many calls wait for their clients; try again later");
+                    }
+                },
             }
         }
     }

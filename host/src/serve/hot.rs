@@ -25,7 +25,8 @@ pub(super) struct Hot {
     pub(super) mcp: McpEdge,
 }
 
-/// A request that is under way. It holds nothing of its head and its body: a call may be waited for.
+/// A request that is under way. It holds none of the memory that its head and its body were read into: a call may be
+/// waited for.
 pub(super) enum Begun<'h> {
     Answered(Response),
     Call(&'h Edge, rest::Call),

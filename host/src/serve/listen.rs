@@ -365,6 +365,8 @@ impl Shared {
         let over = Aside::new(self.drain.over(&taker));
         let ended = tokio::select! {
             biased;
+            // First: a request that is there already is answered, and not cut off.
+            ended = poll_fn(|cx| connection.as_mut().poll(&mut ear.context(cx))) => ended,
             over = over => match over {
                 Over::AtOnce => return,
                 Over::InTime => {
@@ -379,7 +381,6 @@ impl Shared {
                     }
                 }
             },
-            ended = poll_fn(|cx| connection.as_mut().poll(&mut ear.context(cx))) => ended,
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection broke off");

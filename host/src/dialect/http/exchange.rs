@@ -226,7 +226,7 @@ impl Core {
         (request, look): (&Request, &Look),
         (message, scope): (Vec<u8>, &dyn Scope),
     ) -> http::Request<Full<Bytes>> {
-        let mut post = self.message(session, message);
+        let mut post = self.post(session, message);
         web::trace(scope.trace(), post.headers_mut());
         if self.flavor == Flavor::Modern {
             headers::standard((request, look), post.headers_mut());
@@ -235,8 +235,16 @@ impl Core {
         post
     }
 
-    /// The POST of one message.
+    /// The POST of a message that is no request.
     pub(super) fn message(&self, session: &Session, message: Vec<u8>) -> http::Request<Full<Bytes>> {
+        let mut post = self.post(session, message);
+        if self.flavor == Flavor::Modern {
+            headers::leave(post.headers_mut());
+        }
+        post
+    }
+
+    fn post(&self, session: &Session, message: Vec<u8>) -> http::Request<Full<Bytes>> {
         let mut headers = session.posting.clone().unwrap_or_else(|| self.posting(session));
         // Its place is free for the length of this message, which hyper puts in: the map need not grow for it.
         headers.remove(CONTENT_LENGTH);

@@ -146,6 +146,21 @@ mod tests {
     }
 
     #[test]
+    fn another_token_is_taken_out_however_it_is_spelled() {
+        for theirs in [
+            r#"{"_meta":{"progress\u0054oken":1}}"#,
+            r#"{"_meta":{},"_meta":{"progressToken":1}}"#,
+            r#"{"_meta":{"progressToken":1},"_meta":{}}"#,
+            r#"{"_m\u0065ta":{"progressToken":1}}"#,
+        ] {
+            let written = text(Some(theirs), &client(), Some(7)).unwrap();
+            let read: Value = serde_json::from_str(&written).unwrap();
+            assert_eq!(read["_meta"]["progressToken"], 7, "{theirs} -> {written}");
+            assert!(!written.contains(":1}") && !written.contains("0054"), "{theirs} -> {written}");
+        }
+    }
+
+    #[test]
     fn what_another_hop_said_of_itself_is_not_passed_on() {
         let theirs = r#"{"_meta":{"io.modelcontextprotocol/logLevel":"debug","progressToken":1,
             "io.modelcontextprotocol/protocolVersion":"1","io.modelcontextprotocol/clientCapabilities":{"roots":{}}}}"#;

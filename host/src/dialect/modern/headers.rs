@@ -30,6 +30,12 @@ pub(crate) fn room(headers: &mut HeaderMap) {
     headers.insert(MCP_NAME, HeaderValue::from_static(""));
 }
 
+/// Leaves out what only requests have.
+pub(crate) fn leave(headers: &mut HeaderMap) {
+    headers.remove(MCP_METHOD);
+    headers.remove(MCP_NAME);
+}
+
 /// Puts in what every request has: its method, and what it is about.
 pub(crate) fn standard((request, look): (&Request, &Look), headers: &mut HeaderMap) {
     let method = match request.method.as_ref() {

@@ -57,6 +57,8 @@ pub(super) fn settle(
             let Some(wanted) = rounds::wanted(&answered)? else {
                 return answer(session, method, &going.plugin, answered);
             };
+            // Whatever is still open of the call that has ended ends with it.
+            (going.events, going.open) = (None, None);
             // Apart, as all that is larger than a call.
             let next = Box::pin(rounds.next(session, method, wanted, &out)).await?;
             going = Going::begin(session, next);

@@ -283,6 +283,23 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     assert_eq!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(10), || 0).await, 0);
 }
 
+#[tokio::test]
+async fn a_request_that_is_there_as_the_end_comes_is_answered() {
+    const ASKS: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let stub = stub();
+    let mut stream = stub.connect();
+    stream.write_all(ASKS).await.unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    // Both wake the connection at once.
+    stream.write_all(ASKS).await.unwrap();
+    assert_eq!(stub.shared.drain.end(&stub.shared.tasks, Duration::from_secs(10), || 0).await, 0);
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    let answers = String::from_utf8_lossy(&rest).matches("HTTP/1.1 ").count();
+    assert_eq!(answers, 1, "{}", String::from_utf8_lossy(&rest));
+}
+
 fn settings(state: &std::path::Path, listen: &str, auth: bool) -> Settings {
     Settings {
         listen: listen.parse().unwrap(),

@@ -14,6 +14,10 @@ use tokio::time::Instant;
 use crate::alarm::{Alarm, Times};
 use crate::near::Near;
 
+/// Between two looks whose time has come, at least: the alarm looks through all that it knows of, and under load slow requests end
+/// at any time.
+const REST: Duration = Duration::from_millis(50);
+
 /// The requests that are waited for. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Patience {
@@ -79,10 +83,15 @@ impl Table {
 
     /// Takes out those whose time has come, and tells the earliest time of the others.
     fn come(&mut self, now: Instant, tasks: &mut Vec<Waker>) -> Option<Instant> {
-        let waits = self.places.iter_mut().filter(|place| place.task.is_some());
-        let (come, later): (Vec<_>, Vec<_>) = waits.partition(|place| place.until <= now);
-        tasks.extend(come.into_iter().filter_map(|place| place.task.take()));
-        later.into_iter().map(|place| place.until).min()
+        let mut next = None::<Instant>;
+        for place in self.places.iter_mut().filter(|place| place.task.is_some()) {
+            if place.until <= now {
+                tasks.extend(place.task.take());
+            } else {
+                next = Some(next.map_or(place.until, |next| next.min(place.until)));
+            }
+        }
+        next
     }
 }
 
@@ -91,7 +100,7 @@ impl Times for Waits {
         let mut tasks = Vec::new();
         let next = self.0.all().filter_map(|table| locked(table).come(now, &mut tasks)).min();
         tasks.into_iter().for_each(Waker::wake);
-        next
+        next.map(|next| next.max(now + REST))
     }
 }
 
@@ -140,7 +149,7 @@ mod tests {
     use futures_util::future::join_all;
     use tokio::time::Instant;
 
-    use super::{Patience, locked};
+    use super::{Patience, REST, locked};
     use crate::alarm::Alarm;
     use crate::tasks::Tasks;
 
@@ -168,6 +177,22 @@ mod tests {
         assert_eq!(join_all([15, 2, 9, 2].map(after)).await, [15, 2, 9, 2]);
         assert_eq!(after(3).await, 18);
         assert_eq!(places(&patience), (4, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ends_nearly_at_the_same_time_is_looked_for_at_once() {
+        let (begun, patience) = (Instant::now(), patience());
+        let waits = (0..100).map(|after| {
+            let wait = patience.lasts(SECOND + Duration::from_millis(after));
+            async move {
+                wait.await;
+                begun.elapsed()
+            }
+        });
+        let mut looks = join_all(waits).await;
+        assert!(looks.iter().all(|ended| *ended < SECOND + Duration::from_millis(100) + REST), "{looks:?}");
+        looks.dedup();
+        assert!(looks.len() <= 4, "{looks:?}");
     }
 
     #[tokio::test(start_paused = true)]
