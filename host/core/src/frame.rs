@@ -221,7 +221,7 @@ impl Framer {
         let need = self.buf.len() + more;
         if need > self.buf.capacity() {
             let most = self.max.saturating_add(more).saturating_add(2).max(need);
-            let likely = if need > IDLE_CAPACITY { self.long + more + 2 } else { 0 };
+            let likely = if self.buf.len() >= IDLE_CAPACITY { self.long + more + 2 } else { 0 };
             let want = likely.max(self.buf.capacity() * 2).clamp(need, most);
             self.buf.reserve_exact(want - self.buf.len());
         }

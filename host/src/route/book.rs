@@ -85,11 +85,13 @@ impl Book {
         let n = call.about.id.n();
         let mut aside = lock(&self.aside);
         aside.insert(n, Arc::clone(call));
+        // Before the look: one that ends behind it finds that there is something to take out.
+        self.set_aside.store(aside.len(), Ordering::Release);
         // It may have ended before it was there to be taken out.
         if call.has_ended() {
             aside.remove(&n);
+            self.set_aside.store(aside.len(), Ordering::Release);
         }
-        self.set_aside.store(aside.len(), Ordering::Release);
     }
 
     /// A call has ended so.

@@ -87,6 +87,8 @@ fn the_buffer_grows_once_for_a_line_as_long_as_the_last() {
     assert!(grown(40) > 1, "nothing is known of the first");
     assert_eq!((grown(40), grown(39)), (1, 1));
     assert_eq!(grown(1), 0, "what is short has room");
+    framer.push(b"{");
+    assert!(framer.room(IDLE_CAPACITY).capacity() <= 2 * IDLE_CAPACITY, "the begin of a line is no long one");
 }
 
 #[test]

@@ -77,7 +77,8 @@ fn go_on(tracks: &Arc<Tracks>, exchange: Exchange, track: Option<Arc<Track>>) {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
+        // What panicked has no answer any more.
+        if let Some(exchange) = self.exchange.take().filter(|_| !std::thread::panicking()) {
             tracing::debug!("a client left before its answer; the request goes on");
             go_on(&self.streams.of(self.session), exchange, None);
         }
