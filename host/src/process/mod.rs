@@ -26,7 +26,8 @@
 //!
 //! The host never runs code between fork and exec: it has threads, the shim has none. All that must happen there happens
 //! in the shim, as a plan says that was decided before (`plan`): pure, from what the manifest wants and the machine allows.
-//! This folder is the only place that knows pids; it knows nothing of MCP.
+//! This folder is the only place that knows pids; it knows nothing of MCP. Beside the processes stands here what concerns the
+//! program's own memory: where it comes from (`allocator`), how much it is (`memory`), and what is given back (`trim`).
 
 pub mod allocator;
 mod bounds;
