@@ -59,37 +59,26 @@ pub(crate) fn deaf<T>(work: impl FnOnce() -> T) -> T {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Wake, Waker};
+    use std::task::Context;
 
     use super::{Ear, deaf};
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::woken::Woken;
 
     #[test]
     fn it_hears_all_but_what_is_done_deaf() {
-        let (one, two) = (Arc::<Count>::default(), Arc::<Count>::default());
-        let (first, second) = (Waker::from(Arc::clone(&one)), Waker::from(Arc::clone(&two)));
+        let ((one, first), (two, second)) = (Woken::task(), Woken::task());
         let mut ear = Ear::default();
         let heard = ear.context(&Context::from_waker(&first)).waker().clone();
         assert!(ear.context(&Context::from_waker(&first)).waker().will_wake(&heard), "it is the same");
         heard.wake_by_ref();
         deaf(|| deaf(|| heard.wake_by_ref()));
-        assert_eq!(one.0.load(Ordering::Relaxed), 1);
+        assert_eq!(one.times(), 1);
         // Another thread is not deaf.
         deaf(|| std::thread::scope(|scope| scope.spawn(|| heard.wake_by_ref()).join().unwrap()));
         assert!(std::panic::catch_unwind(|| deaf(|| panic!("on purpose"))).is_err());
         heard.wake_by_ref();
-        assert_eq!(one.0.load(Ordering::Relaxed), 3);
+        assert_eq!(one.times(), 3);
         ear.context(&Context::from_waker(&second)).waker().wake_by_ref();
-        assert_eq!((one.0.load(Ordering::Relaxed), two.0.load(Ordering::Relaxed)), (3, 1), "it moved");
+        assert_eq!((one.times(), two.times()), (3, 1), "it moved");
     }
 }

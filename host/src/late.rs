@@ -165,23 +165,13 @@ impl<T> Drop for Receiver<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Wake, Waker};
+    use std::task::Context;
 
     use futures_util::FutureExt;
     use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
     use super::{beside, queue};
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::woken::Woken;
 
     #[tokio::test]
     async fn things_come_in_order_and_wake_who_waits() {
@@ -225,17 +215,16 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_beside_is_woken_by_what_is_put_and_by_no_end() {
-        let woken = Arc::<Woken>::default();
-        let task = Waker::from(Arc::clone(&woken));
+        let (woken, task) = Woken::task();
         let mut cx = Context::from_waker(&task);
         let (sender, mut receiver) = beside::<u8>(1);
         assert!(receiver.poll_recv(&mut cx).is_pending());
         drop(sender);
-        assert!(receiver.poll_recv(&mut cx).is_pending() && woken.0.load(Ordering::Relaxed) == 0);
+        assert!(receiver.poll_recv(&mut cx).is_pending() && woken.times() == 0);
         let (sender, mut receiver) = beside(1);
         assert!(receiver.poll_recv(&mut cx).is_pending());
         sender.try_send(1).unwrap();
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(woken.times(), 1);
         drop(sender);
         assert_eq!((receiver.recv().await, receiver.recv().await), (Some(1), None));
     }

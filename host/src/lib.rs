@@ -81,6 +81,8 @@ pub mod route;
 pub mod serve;
 pub mod tasks;
 pub mod telemetry;
+#[cfg(test)]
+pub(crate) mod woken;
 pub(crate) mod word;
 
 pub use host::Host;

@@ -129,23 +129,13 @@ impl AnswerKind {
 mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Poll, Wake, Waker};
+    use std::task::{Context, Poll, Waker};
 
     use bytes::Bytes;
 
     use super::{AnswerKind, Answered, Exchange, First};
     use crate::late;
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::woken::Woken;
 
     /// An exchange that says so many things at its first poll, and answers at the next one.
     fn exchange(says: usize) -> Exchange {
@@ -168,14 +158,13 @@ mod tests {
 
     #[test]
     fn nobody_is_woken_by_an_answer_that_comes_as_it_is_polled() {
-        let woken = Arc::<Woken>::default();
-        let task = Waker::from(Arc::clone(&woken));
+        let (woken, task) = Woken::task();
         let mut cx = Context::from_waker(&task);
         let mut silent = exchange(0);
         let mut first = pin!(silent.first(std::future::pending()));
         assert!(first.as_mut().poll(&mut cx).is_pending());
         assert!(matches!(first.as_mut().poll(&mut cx), Poll::Ready(First::Answered(_))));
-        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        assert_eq!(woken.times(), 0);
     }
 
     #[test]

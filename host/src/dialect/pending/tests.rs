@@ -2,12 +2,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, TryLockError};
-use std::task::{Context, Wake, Waker};
+use std::task::Context;
 
 use wharf_plugin_api::{CallError, Caller, Id, Notification, Reply, Request, RpcError, Scope, async_trait};
 
 use super::{Pending, Stream, Taken};
 use crate::dialect::testkit::Call;
+use crate::woken::Woken;
 
 /// Looks, when it is told that its request is sent, whether the table is held.
 struct Witness {
@@ -132,16 +133,6 @@ fn a_call_whose_client_is_away_counts_where_another_is_someone_elses() {
     assert_eq!(calls.meant().0, 1);
 }
 
-/// Counts how often it is woken.
-#[derive(Default)]
-struct Woken(AtomicU32);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn who_reads_its_own_answer_is_not_woken_for_it() {
     let pending = Arc::<Pending>::default();
@@ -153,8 +144,7 @@ fn who_reads_its_own_answer_is_not_woken_for_it() {
         assert!(pending.sent(ticket.id(), &mut Vec::new()));
     }
     let (own_id, other_id) = (Id::number(own.id()), Id::number(other.id()));
-    let woken = Arc::<Woken>::default();
-    let waker = Waker::from(Arc::clone(&woken));
+    let (woken, waker) = Woken::task();
     assert!(pin!(own.answer()).poll(&mut Context::from_waker(&waker)).is_pending());
     let mut stream = Stream { call: None, ticket: Some(&mut own) };
     // What is for somebody else, or for nobody, goes the way of all.
@@ -164,7 +154,7 @@ fn who_reads_its_own_answer_is_not_woken_for_it() {
     assert!(stream.answered(Some(&own_id), answer("own")).is_none());
     let again = stream.answered(Some(&own_id), answer("again")).expect("it has one");
     assert_eq!(pending.answered(Some(&own_id), again), Taken::ByNobody);
-    assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    assert_eq!(woken.times(), 0);
     for (ticket, said) in [(&mut own, "own"), (&mut other, "other")] {
         let Some(Ok(Reply::Error(error))) = ticket.arrived() else { panic!("there is an answer") };
         assert_eq!(error.message, said);

@@ -89,63 +89,48 @@ impl Bell {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Poll, Wake, Waker};
+    use std::task::{Context, Poll};
 
     use super::Bell;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn task() -> (Waker, impl Fn() -> usize) {
-        let count = Arc::<Count>::default();
-        (Waker::from(Arc::clone(&count)), move || count.0.load(Ordering::Relaxed))
-    }
+    use crate::woken::Woken;
 
     #[test]
     fn who_used_it_last_is_woken_and_nobody_once_it_is_left() {
         let mut bell = Bell::new();
-        let ((one, ones), (two, twos)) = (task(), task());
+        let ((ones, one), (twos, two)) = (Woken::task(), Woken::task());
         for user in [&one, &two, &two] {
             let pending = bell.answered(&Context::from_waker(user), |_| Poll::<()>::Pending);
             assert!(pending.is_pending());
         }
         bell.waker.wake_by_ref();
-        assert_eq!((ones(), twos()), (0, 1));
+        assert_eq!((ones.times(), twos.times()), (0, 1));
         bell.leave();
         bell.waker.wake_by_ref();
-        assert_eq!((ones(), twos()), (0, 1));
+        assert_eq!((ones.times(), twos.times()), (0, 1));
     }
 
     #[test]
     fn what_rings_while_somebody_is_at_it_wakes_only_if_nothing_came_of_it() {
         let mut bell = Bell::new();
-        let (waker, woken) = task();
+        let (woken, waker) = Woken::task();
         let cx = Context::from_waker(&waker);
         let ring = |cx: &mut Context<'_>| cx.waker().wake_by_ref();
         let ready = bell.answered(&cx, |cx| {
             ring(cx);
             Poll::Ready(7)
         });
-        assert_eq!((ready, woken()), (Poll::Ready(7), 0));
+        assert_eq!((ready, woken.times()), (Poll::Ready(7), 0));
         assert!(bell.answered(&cx, |_| Poll::<()>::Pending).is_pending());
-        assert_eq!(woken(), 0, "what was rung before was for naught");
+        assert_eq!(woken.times(), 0, "what was rung before was for naught");
         let pending = bell.answered(&cx, |cx| {
             ring(cx);
             ring(cx);
-            assert_eq!(woken(), 0);
+            assert_eq!(woken.times(), 0);
             Poll::<()>::Pending
         });
-        assert_eq!((pending, woken()), (Poll::Pending, 1));
+        assert_eq!((pending, woken.times()), (Poll::Pending, 1));
         // From another thread as from this one.
         std::thread::scope(|scope| scope.spawn(|| bell.waker.wake_by_ref()).join().unwrap());
-        assert_eq!(woken(), 2);
+        assert_eq!(woken.times(), 2);
     }
 }
