@@ -10,7 +10,7 @@ use super::heads::{Few, Heads};
 use crate::mcp::Params;
 
 /// What the headers say of a trace; nothing, of nearly every request, and then nothing was looked at but that.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Traced(Option<Box<TraceContext>>);
 
 impl Traced {
@@ -91,6 +91,7 @@ mod tests {
         assert_eq!(said.parent.as_deref(), Some(PARENT));
         assert_eq!((said.state.as_deref(), said.baggage.as_deref()), (Some("a=1,b=2"), Some("x=1")));
         assert!(of(&[("traceparent", PARENT), ("traceparent", OTHER)]).with(None).is_none());
+        assert!(of(&[("baggage", "x=1")]).with(None).is_some(), "each of them is seen by itself");
         assert!(of(&[("accept", "*/*")]).with(None).is_none());
         assert!(of(&[("traceparent", "00-bad")]).with(None).is_none());
     }

@@ -67,12 +67,12 @@ pub(super) fn look(
 }
 
 impl Ready {
-    pub(super) async fn answer(self, edge: &McpEdge) -> Result<Response, Refusal> {
+    pub(super) async fn answer(self, edge: &McpEdge) -> Response {
         match self {
-            Self::Answered(response) => Ok(response),
+            Self::Answered(response) => response,
             // Apart: it is larger than a call.
             Self::Opens(visitor, id, params) => Box::pin(initialize(edge, visitor, id, params)).await,
-            Self::One(session, message) => Ok(one(edge, &session, message).await),
+            Self::One(session, message) => one(edge, &session, message).await,
         }
     }
 }
@@ -112,15 +112,10 @@ fn open(edge: &McpEdge, visitor: &Visitor, headers: &HeaderMap) -> Result<Respon
     }
 }
 
-async fn initialize(
-    edge: &McpEdge,
-    visitor: Visitor,
-    id: Id,
-    params: Option<Params>,
-) -> Result<Response, Refusal> {
+async fn initialize(edge: &McpEdge, visitor: Visitor, id: Id, params: Option<Params>) -> Response {
     let (session, reply) = match edge.mcp.initialize(visitor, params).await {
         Ok(opened) => opened,
-        Err(error) => return Ok(head::answered(Answered::new(&id, &Reply::Error(error)))),
+        Err(error) => return head::answered(Answered::new(&id, &Reply::Error(error))),
     };
     let mut response = head::answered(Answered::new(&id, &reply));
     match HeaderValue::from_str(session.id()) {
@@ -131,7 +126,7 @@ async fn initialize(
             None
         }
     };
-    Ok(response)
+    response
 }
 
 /// Takes a message up, before anything is waited for: what an async function is handed is in memory twice.

@@ -119,7 +119,7 @@ pub(super) fn look(edge: &McpEdge, visitor: Visitor, (heads, body): (&Heads<'_>,
         Ok(head) => head,
         Err(refusal) => return Ready::Answered(refusal.into_response()),
     };
-    let traced = if told.is_traced { Traced::heard(heads) } else { Traced::default() };
+    let traced = Traced::heard(heads);
     let body = body.unwrap_or_default();
     let classified = match on_bytes(body.len(), || ladder::classify(Some(&head), &body)) {
         Ok(classified) => classified,
@@ -150,7 +150,7 @@ impl Ready {
         match self {
             Self::Answered(response) => response,
             Self::Modern(visitor, request) => modern::answer(edge, visitor, request, taker).await,
-            Self::Legacy(ready) => ready.answer(edge).await.unwrap_or_else(IntoResponse::into_response),
+            Self::Legacy(ready) => ready.answer(edge).await,
         }
     }
 }

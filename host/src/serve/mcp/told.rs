@@ -35,8 +35,6 @@ pub(super) struct Told<'a> {
     pub(super) params: Vec<(&'a str, One<'a>)>,
     /// It takes an answer as JSON, and as a stream of events.
     pub(super) takes: [bool; 2],
-    /// Something is said of a trace.
-    pub(super) is_traced: bool,
 }
 
 #[cfg(test)]
@@ -66,7 +64,6 @@ impl<'a> Told<'a> {
             session: One::of(session),
             params: Vec::new(),
             takes: [false; 2],
-            is_traced: heads.has(Few::Traced),
         };
         match heads.accept {
             Line::Nowhere => {}
@@ -169,13 +166,5 @@ mod tests {
             let pairs: Vec<_> = lines.iter().map(|line| ("accept", *line)).collect();
             assert_eq!(Told::of(&Heads::of(&with(&pairs))).takes, takes, "{lines:?}");
         }
-    }
-
-    #[test]
-    fn a_trace_is_seen_by_any_of_its_headers() {
-        for name in ["traceparent", "tracestate", "baggage"] {
-            assert!(Told::of(&Heads::of(&with(&[(name, b"")]))).is_traced, "{name}");
-        }
-        assert!(!Told::of(&Heads::of(&with(&[("accept", b"*/*")]))).is_traced);
     }
 }
