@@ -127,7 +127,7 @@ impl<T> Receiver<T> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Likewise.
+    /// Looks for the next one; the task is woken when there may be one, as by [`Receiver::recv`].
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         if self.queue.is_none() {
             // Before the look: who stirs after it wakes this task.

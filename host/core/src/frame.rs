@@ -1,7 +1,7 @@
 //! Lines out of bytes: the framing of MCP over stdio, with a bound.
 //!
-//! Bytes go in by [`Framer::room`] or [`Framer::push`] in any pieces, lines come out of [`Framer::next_line`] one by one, borrowed from the
-//! one buffer. A line over the bound is dropped up to its newline without ever being held; it is reported once, as soon
+//! Bytes go in by [`Framer::room`] or [`Framer::push`] in any pieces, lines come out of [`Framer::next_line`] one by one,
+//! borrowed from the one buffer. A line over the bound is dropped up to its newline without ever being held; it is reported once, as soon
 //! as it is known to be too long, so a peer that never sends a newline is told apart from a slow one.
 //!
 //! What is not here: what a line means, who reads, and what happens to a peer that sends garbage.

@@ -83,7 +83,7 @@ pub struct Shelf {
     pub plugins: Vec<(PluginId, Era)>,
     /// What several of them list.
     pub collisions: Vec<Collision>,
-    /// In the order of [`Kind::ALL`].
+    /// One of each kind, at the number of its variant.
     lists: [List; Kind::ALL.len()],
     /// The URIs that are kept apart: by plugin, from the one at the plugin to the one on this face.
     renamed: HashMap<PluginId, HashMap<String, String>>,
