@@ -96,8 +96,7 @@ impl Door {
         let is_chunked = heads.has(Few::Encoded);
         let begins = self.begin(via, connection, (&head, &heads), (body, extensions));
         let begun = AssertUnwindSafe(begins).catch_unwind().await;
-        // A call is waited for without it: where many wait, it would be in no cache any more when it is dropped, and as long as
-        // it is there, the connection takes new memory to hear whether its client leaves.
+        // A call is waited for without it: where many wait, it would be in no cache any more when it is dropped.
         drop(head);
         let answered = match begun {
             Ok(Ok(begun)) => AssertUnwindSafe(begun.answer(connection.taker)).catch_unwind().await,
