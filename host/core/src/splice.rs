@@ -154,6 +154,12 @@ pub fn items(array: &[u8], most: usize) -> Option<Vec<&RawValue>> {
     from.end().ok().map(|()| items)
 }
 
+/// The element of an array that has one and no more. `None` of all else.
+#[must_use]
+pub fn only_item(array: &RawValue) -> Option<&RawValue> {
+    known::part(array.get().get(scan::only(array.get())?)?)
+}
+
 /// The object with `key` set to `value`: replaced where it stands, else added at the end. `None` if it is no object.
 #[must_use]
 pub fn with_field(object: &RawValue, key: &str, value: &RawValue) -> Option<Box<RawValue>> {

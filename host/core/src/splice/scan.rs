@@ -31,6 +31,19 @@ pub(super) fn members<'a>(json: &'a str, mut each: impl FnMut(&'a str, Range<usi
     }
 }
 
+/// Where the element of an array stands that has one and no more.
+pub(super) fn only(json: &str) -> Option<Range<usize>> {
+    let bytes = json.as_bytes();
+    let begin = past_blanks(bytes, 0);
+    if bytes.get(begin) != Some(&b'[') {
+        return None;
+    }
+    let begin = past_blanks(bytes, begin + 1);
+    let end = past_value(bytes, begin);
+    let closes = bytes.get(past_blanks(bytes, end)) == Some(&b']');
+    (end > begin && closes).then_some(begin..end)
+}
+
 fn past_blanks(bytes: &[u8], from: usize) -> usize {
     let blanks = bytes.get(from..).unwrap_or_default().iter();
     from + blanks.take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count()

@@ -3,8 +3,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::{
-    LONG, call_params, field, fields, items, may_hold_progress_token, plain_fields, text, with_field,
-    with_fields, with_meta_progress_token, write_with_field,
+    LONG, call_params, field, fields, items, may_hold_progress_token, only_item, plain_fields, text,
+    with_field, with_fields, with_meta_progress_token, write_with_field,
 };
 
 fn raw(text: &str) -> Box<RawValue> {
@@ -280,5 +280,19 @@ fn a_long_object_is_searched_like_a_short_one() {
         (format!(r#"{{"a":"{long}"}}"#), None),
     ] {
         assert_eq!(field(&raw(&object), "key").map(RawValue::get), found);
+    }
+}
+
+#[test]
+fn the_only_element_is_told_from_all_else() {
+    for one in ["1", "-1.5e3", "null", r#""a,]\"[""#, r#"{"a":[1,2],"b":"]"}"#, "[[],[]]", "[ ]"] {
+        for array in [format!("[{one}]"), format!("[ {one}\n]")] {
+            assert_eq!(only_item(&raw(&array)).map(RawValue::get), Some(one), "{array}");
+        }
+        let more = raw(&format!("[{one} , {one}]"));
+        assert!(only_item(&more).is_none(), "{more}");
+    }
+    for none in ["[]", "[ ]", "1", r#""[1]""#, r#"{"a":1}"#, "null"] {
+        assert!(only_item(&raw(none)).is_none(), "{none}");
     }
 }
