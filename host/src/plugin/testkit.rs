@@ -17,6 +17,7 @@ use wharf_plugin_api::{
 
 mod acts;
 
+use self::acts::Late;
 pub(crate) use self::acts::{Answer, Opening};
 use super::instance::Setup;
 use super::picking::{Choice, Picked};
@@ -279,7 +280,10 @@ impl FakeLink {
             if all.is_empty() { Answer::Ok } else { all.remove(0) }
         };
         let mut dropped = Dropped(&self.script, true);
-        let reached = !matches!(next, Answer::Fails(_, Delivery::Queued | Delivery::NotDelivered));
+        let reached = !matches!(
+            next,
+            Answer::Fails(_, Delivery::Queued | Delivery::NotDelivered) | Answer::HandedOverLate
+        );
         if reached {
             scope.sent();
             self.script.executions.fetch_add(1, Ordering::SeqCst);
@@ -289,6 +293,10 @@ impl FakeLink {
             Answer::Ok => Ok(Reply::Result(raw(r#"{"content":[]}"#))),
             Answer::Is(result) => Ok(Reply::Result(raw(result))),
             Answer::Hangs => std::future::pending().await,
+            Answer::HandedOverLate => {
+                let _late = Late(scope, &self.script);
+                std::future::pending().await
+            }
             Answer::Asks => scope.ask(Request::bare("elicitation/create")).await,
             Answer::Dies => {
                 self.script.crash();

@@ -53,8 +53,10 @@ impl Call {
         let mut inside = None;
         let outcome = {
             let call = pin!(call.settled(started, trace, taken, (events, asks), &mut inside));
-            trace.unless_taken_back(call).await.unwrap_or_else(|| Err(entered.taken_back()))
+            trace.unless_taken_back(call).await
         };
+        // Not before the call is dropped: up to then it could still be handed over.
+        let outcome = outcome.unwrap_or_else(|| Err(entered.taken_back()));
         timing.end(&outcome);
         entered.ends(&outcome).await;
         drop(inside);

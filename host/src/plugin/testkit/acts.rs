@@ -1,6 +1,10 @@
 //! What a scripted plugin does when it is opened or called.
 
-use wharf_plugin_api::{CallErrorKind, CauseKind, Delivery};
+use std::sync::atomic::Ordering;
+
+use wharf_plugin_api::{CallErrorKind, CauseKind, Delivery, Scope};
+
+use super::Script;
 
 /// What the next opening does.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +28,22 @@ pub(crate) enum Answer {
     Is(&'static str),
     /// Handed over, never answered.
     Hangs,
+    /// Handed over in the very moment in which nobody waits any more.
+    HandedOverLate,
     /// Asks the client, and answers with its answer.
     Asks,
     /// The newest connection ends with it.
     Dies,
     /// Asks the client, and is gone.
     AsksAndFails,
+}
+
+/// Hands a call over when it is dropped.
+pub(super) struct Late<'a>(pub(super) &'a dyn Scope, pub(super) &'a Script);
+
+impl Drop for Late<'_> {
+    fn drop(&mut self) {
+        self.0.sent();
+        self.1.executions.fetch_add(1, Ordering::SeqCst);
+    }
 }

@@ -1,19 +1,23 @@
 //! What becomes of a call whose plugin dies: what is tried again, how often, and what its caller is told.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
-use wharf_core::Code;
 use wharf_core::catalog::Tool;
 use wharf_core::hints::Hints;
 use wharf_core::manifest::{Manifest, Span};
+use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Caller, Client, Delivery, Reply};
 
 use super::{answers, call, executions, run, run_tool};
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest, raw};
+use crate::route::book::Book;
+use crate::route::call::Call;
+use crate::route::routing::Routing;
 use crate::route::{CallSpec, Failure, Settled, asks};
 
 /// It was handed over, and the plugin died.
@@ -180,4 +184,36 @@ async fn a_person_is_not_asked_twice() {
     assert_eq!(calling.await.unwrap().unwrap_err().code, Code::OutcomeUnknown);
     assert_eq!(executions(&kit), 1);
     call(&kit, None).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_handed_over_as_its_time_ends_is_not_said_to_be_undelivered() {
+    let kit = Kit::new(answers(&[Answer::HandedOverLate]), manifest("p"));
+    kit.ready().await;
+    let failure = call(&kit, Some(Duration::from_secs(1))).await.unwrap_err();
+    assert_eq!((failure.code, failure.delivery), (Code::Deadline, Some(Delivery::Unknown)));
+    assert_eq!(executions(&kit), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_is_what_is_handed_over_as_it_is_taken_back() {
+    let kit = Kit::new(answers(&[Answer::HandedOverLate]), manifest("p"));
+    kit.ready().await;
+    let book = Arc::new(Book::new(0, Vec::new()));
+    let mut call = Call {
+        id: CallId::new(0, 1),
+        spec: spec(&kit),
+        plugin: Arc::clone(&kit.plugin),
+        manifest: kit.plugin.manifest().unwrap(),
+        tool: None,
+        routing: Routing::new(&kit.services, Arc::clone(&book), usize::MAX),
+    };
+    let failure = {
+        let mut running = pin!(call.run());
+        assert!(futures_util::poll!(&mut running).is_pending());
+        assert!(book.find(&CallId::new(0, 1)).unwrap().take_back());
+        running.await.unwrap_err()
+    };
+    assert_eq!((failure.code, failure.delivery), (Code::Cancelled, Some(Delivery::Unknown)));
+    assert_eq!(executions(&kit), 1);
 }
