@@ -52,15 +52,24 @@ fn run_tool(
     spec: CallSpec,
     tool: Option<Arc<Tool>>,
 ) -> impl Future<Output = Result<Settled, Failure>> + use<> {
-    let mut call = Call {
+    let mut call = made(kit, spec, tool, &routing(kit, usize::MAX));
+    async move { call.run().await }
+}
+
+/// What all calls share, of which so many may be in flight.
+fn routing(kit: &Kit, most: usize) -> Arc<Routing> {
+    Routing::new(&kit.services, Arc::new(Book::new(0, Vec::new())), most)
+}
+
+fn made(kit: &Kit, spec: CallSpec, tool: Option<Arc<Tool>>, routing: &Arc<Routing>) -> Call {
+    Call {
         id: CallId::new(0, 1),
         spec,
         plugin: Arc::clone(&kit.plugin),
         manifest: kit.plugin.manifest().unwrap(),
         tool,
-        routing: Routing::new(&kit.services, Arc::new(Book::new(0, Vec::new())), usize::MAX),
-    };
-    async move { call.run().await }
+        routing: Arc::clone(routing),
+    }
 }
 
 fn executions(kit: &Kit) -> usize {

@@ -1,20 +1,16 @@
 //! Calls that are let in, that wait, and that are turned away.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wharf_core::Code;
 use wharf_core::manifest::{Rate, Span};
-use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Caller, Delivery};
 
-use super::{answers, call, call_of, executions, narrow};
+use super::{answers, call, call_of, executions, made, narrow, routing};
 use crate::plugin::testkit::{Answer, Kit, Script, manifest};
 use crate::route::CallSpec;
-use crate::route::book::Book;
-use crate::route::call::Call;
-use crate::route::routing::Routing;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -96,16 +92,10 @@ async fn one_session_of_a_token_does_not_keep_the_others_out() {
 async fn no_more_calls_are_in_flight_than_the_host_allows() {
     let kit = Kit::new(answers(&[Answer::Hangs]), manifest("p"));
     kit.ready().await;
-    let routing = Routing::new(&kit.services, Arc::new(Book::new(0, Vec::new())), 1);
+    let routing = routing(&kit, 1);
     let call = || {
-        let mut call = Call {
-            id: CallId::new(0, 1),
-            spec: CallSpec::tool(kit.plugin.core.id.clone(), "t", None, Caller::new("test")),
-            plugin: Arc::clone(&kit.plugin),
-            manifest: kit.plugin.manifest().unwrap(),
-            tool: None,
-            routing: Arc::clone(&routing),
-        };
+        let spec = CallSpec::tool(kit.plugin.core.id.clone(), "t", None, Caller::new("test"));
+        let mut call = made(&kit, spec, None, &routing);
         async move { call.run().await }
     };
     let mut hanging = Box::pin(call());

@@ -1,4 +1,5 @@
-//! What becomes of a call whose plugin dies: what is tried again, how often, and what its caller is told.
+//! What becomes of a call whose plugin dies, or that ends before its answer: what is tried again, how often, and what its
+//! caller is told.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,17 +8,14 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+use wharf_core::Code;
 use wharf_core::catalog::Tool;
 use wharf_core::hints::Hints;
 use wharf_core::manifest::{Manifest, Span};
-use wharf_core::{CallId, Code};
 use wharf_plugin_api::{CallErrorKind, Caller, Client, Delivery, Reply};
 
-use super::{answers, call, executions, run, run_tool};
+use super::{answers, call, executions, made, routing, run, run_tool};
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest, raw};
-use crate::route::book::Book;
-use crate::route::call::Call;
-use crate::route::routing::Routing;
 use crate::route::{CallSpec, Failure, Settled, asks};
 
 /// It was handed over, and the plugin died.
@@ -199,19 +197,13 @@ async fn what_is_handed_over_as_its_time_ends_is_not_said_to_be_undelivered() {
 async fn nor_is_what_is_handed_over_as_it_is_taken_back() {
     let kit = Kit::new(answers(&[Answer::HandedOverLate]), manifest("p"));
     kit.ready().await;
-    let book = Arc::new(Book::new(0, Vec::new()));
-    let mut call = Call {
-        id: CallId::new(0, 1),
-        spec: spec(&kit),
-        plugin: Arc::clone(&kit.plugin),
-        manifest: kit.plugin.manifest().unwrap(),
-        tool: None,
-        routing: Routing::new(&kit.services, Arc::clone(&book), usize::MAX),
-    };
+    let routing = routing(&kit, usize::MAX);
+    let mut call = made(&kit, spec(&kit), None, &routing);
+    let call_id = call.id;
     let failure = {
         let mut running = pin!(call.run());
         assert!(futures_util::poll!(&mut running).is_pending());
-        assert!(book.find(&CallId::new(0, 1)).unwrap().take_back());
+        assert!(routing.book.find(&call_id).unwrap().take_back());
         running.await.unwrap_err()
     };
     assert_eq!((failure.code, failure.delivery), (Code::Cancelled, Some(Delivery::Unknown)));
