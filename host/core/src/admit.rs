@@ -27,12 +27,15 @@ pub enum Shed {
 /// stands for is not known here.
 #[derive(Debug)]
 pub struct FairQueue<T> {
-    lines: ByNumber<VecDeque<(u64, T)>>,
+    lines: ByNumber<Line<T>>,
     /// Each caller that waits, once; who is served next stands first.
     turns: VecDeque<u64>,
     waiting: usize,
     last: u64,
 }
+
+/// The calls of one caller, by their numbers.
+type Line<T> = VecDeque<(u64, T)>;
 
 /// How many of one caller may wait in a queue of `bound` while others wait.
 #[must_use]
@@ -89,9 +92,12 @@ impl<T> FairQueue<T> {
         // Who waits alone is next, whatever it has.
         let turn = if self.turns.len() > 1 { self.turns.iter().position(has_less) } else { None };
         let caller = self.turns.remove(turn.unwrap_or(0))?;
-        // Behind all others, unless it was its last call.
-        self.turns.push_back(caller);
-        self.take(caller, VecDeque::pop_front)
+        let (call, waits_on) = self.remove(caller, VecDeque::pop_front)?;
+        if waits_on {
+            // Behind all others.
+            self.turns.push_back(caller);
+        }
+        Some(call)
     }
 
     /// Takes a call out that waits no longer. `None`: it does not wait any more.
@@ -137,19 +143,29 @@ impl<T> FairQueue<T> {
         (line.len() > own + 1).then_some(*caller)
     }
 
-    fn take(
-        &mut self,
-        caller: u64,
-        from: impl FnOnce(&mut VecDeque<(u64, T)>) -> Option<(u64, T)>,
-    ) -> Option<T> {
-        let line = self.lines.get_mut(&caller)?;
-        let (_, call) = from(line)?;
-        self.waiting -= 1;
-        if line.is_empty() {
-            self.lines.remove(&caller);
+    /// Takes a call out of a caller's line, and the caller's turn with its last one.
+    fn take(&mut self, caller: u64, from: impl FnOnce(&mut Line<T>) -> Option<(u64, T)>) -> Option<T> {
+        let (call, waits_on) = self.remove(caller, from)?;
+        if !waits_on {
             self.turns.retain(|turn| *turn != caller);
         }
         Some(call)
+    }
+
+    /// Takes a call out of a caller's line, and says whether it has another one there. Its turn stays.
+    fn remove(
+        &mut self,
+        caller: u64,
+        from: impl FnOnce(&mut Line<T>) -> Option<(u64, T)>,
+    ) -> Option<(T, bool)> {
+        let line = self.lines.get_mut(&caller)?;
+        let (_, call) = from(line)?;
+        self.waiting -= 1;
+        let waits_on = !line.is_empty();
+        if !waits_on {
+            self.lines.remove(&caller);
+        }
+        Some((call, waits_on))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The params of a request, looked through once: where stand the members that decide where it goes and what becomes of it.
 //! It must not know what they mean.
 
+mod lately;
+
 use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -105,7 +107,7 @@ impl Looked {
             if member != Member::Meta as usize {
                 return look.over();
             }
-            meta = look.places(META, |look, _| look.over())?;
+            meta = lately::over(look)?;
             Some(())
         })?;
         Some(Self { members, meta })

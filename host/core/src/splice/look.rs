@@ -42,6 +42,23 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// Steps over an object that was looked over before, at this depth, if it stands here again to the byte. No other value
+    /// begins as it does and goes on: its last byte closes it.
+    pub fn over_again(&mut self, object: &str) -> bool {
+        debug_assert!(object.starts_with('{') && object.ends_with('}'), "no object: {object}");
+        let is_here = self.rest().starts_with(object);
+        if is_here {
+            self.at += object.len();
+        }
+        is_here
+    }
+
+    /// What is not looked at yet.
+    #[must_use]
+    pub fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
     /// Looks for these keys in an object; `over` looks over the value of each that is found, which it is told by its number.
     /// Of what is no object the places are none, and not plain.
     pub fn places<const N: usize>(
