@@ -14,19 +14,25 @@ pub(crate) struct Cell {
     pub(crate) name: &'static str,
     payload: Payload,
     pub(crate) callers: usize,
+    /// Of the manifests: none, or what lets all callers in at once.
+    limits: &'static str,
 }
 
 const fn cell(name: &'static str, payload: Payload, callers: usize) -> Cell {
-    Cell { name, payload, callers }
+    Cell { name, payload, callers, limits: "" }
 }
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-pub(crate) const CELLS: [Cell; 11] = [
+pub(crate) const CELLS: [Cell; 12] = [
     cell("echo 100 B, c1", Payload::Echo(100), 1),
     cell("echo 100 B, c32", Payload::Echo(100), 32),
     cell("echo 100 B, c256", Payload::Echo(100), 256),
+    Cell {
+        limits: "[limits]\nconcurrency = 256\n",
+        ..cell("echo 100 B, c256 at once", Payload::Echo(100), 256)
+    },
     cell("blob 10 KiB, c1", Payload::Blob(10 * KIB), 1),
     cell("blob 10 KiB, c32", Payload::Blob(10 * KIB), 32),
     cell("echo 10 KiB, c1", Payload::Echo(10 * KIB), 1),
@@ -96,7 +102,7 @@ impl Cell {
 
 /// All ways with one payload and number of callers, through processes that are started for it.
 pub(crate) async fn measure(report: &mut Report, size: Size, cell: &Cell) -> Outcome<()> {
-    let field = Field::start().await?;
+    let field = Field::start(cell.limits).await?;
     let before = Others::now()?;
     report.rows.extend(one_cell(&field, size, cell).await?);
     report.number("of the machine, taken by others", cell.name, before.since()? * 100.0, "%");
@@ -141,6 +147,7 @@ async fn one_cell(field: &Field, size: Size, cell: &Cell) -> Outcome<Vec<Row>> {
 impl Track {
     async fn run(&mut self, field: &Field, time: Duration) -> Outcome<()> {
         let callers = self.callers.take().ok_or("no callers")?;
+        let callers = callers.opened().await.map_err(|error| format!("{}: {error}", self.way.name))?;
         let pid = field.pid(&self.way);
         let before = pid.map(proc::busy).transpose()?;
         let done = callers.block(time).await;

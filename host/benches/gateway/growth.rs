@@ -84,7 +84,7 @@ struct Side {
 impl Side {
     #[expect(clippy::cast_precision_loss, reason = "a count of calls")]
     async fn run(&mut self, time: Duration) -> Outcome<()> {
-        let callers = self.callers.take().ok_or("no callers")?;
+        let callers = self.callers.take().ok_or("no callers")?.opened().await?;
         let before = proc::busy(self.pid)?;
         let (callers, block) = callers.block(time).await?;
         let used = proc::busy(self.pid)?.saturating_sub(before);

@@ -32,9 +32,14 @@ pub(crate) struct Block {
 }
 
 impl Callers {
-    /// Calls for so long.
-    pub(crate) async fn block(mut self, time: Duration) -> Outcome<(Self, Block)> {
+    /// Opens what is not open, so that a block is of calls alone.
+    pub(crate) async fn opened(mut self) -> Outcome<Self> {
         tokio::time::timeout(PATIENCE, self.open()).await.map_err(|_| "a connection hangs")??;
+        Ok(self)
+    }
+
+    /// Calls for so long.
+    pub(crate) async fn block(self, time: Duration) -> Outcome<(Self, Block)> {
         let calls = tokio::time::timeout(time + PATIENCE, self.calls(time));
         let (mut callers, block) = calls.await.map_err(|_| "a call hangs")??;
         callers.rest();

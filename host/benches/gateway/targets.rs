@@ -39,7 +39,7 @@ pub(crate) fn of_calls(rows: &[Row]) -> Vec<Line> {
     let mut lines = Vec::new();
     let ours = |cell: &'static str| rows.iter().filter(move |row| row.way.is_host() && row.cell == cell);
     let name = |row: &Row, what: &str| format!("{what}; {}, {}", row.way.name, row.cell);
-    for cell in ["echo 100 B, c32", "echo 100 B, c256"] {
+    for cell in ["echo 100 B, c32", "echo 100 B, c256", "echo 100 B, c256 at once"] {
         lines.extend(ours(cell).map(|row| {
             Line::at_least(name(row, "calls/s at least 0.75 of the hop's"), row.versus.rate, 0.75)
         }));
@@ -47,7 +47,7 @@ pub(crate) fn of_calls(rows: &[Row]) -> Vec<Line> {
     lines.extend(ours("echo 100 B, c1").map(|row| {
         Line::at_most(name(row, "p50 at most 30 us above the hop's"), row.versus.added, 30.0, " us")
     }));
-    for cell in ["echo 100 B, c1", "echo 100 B, c32", "echo 100 B, c256"] {
+    for cell in ["echo 100 B, c1", "echo 100 B, c32", "echo 100 B, c256", "echo 100 B, c256 at once"] {
         lines.extend(
             ours(cell).map(|row| {
                 Line::at_most(name(row, "p99 at most 2 times the hop's"), row.versus.p99, 2.0, "")

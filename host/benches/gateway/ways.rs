@@ -68,11 +68,12 @@ pub(crate) struct Field {
 }
 
 impl Field {
-    pub(crate) async fn start() -> Outcome<Self> {
+    /// With plugins that have these limits.
+    pub(crate) async fn start(limits: &str) -> Outcome<Self> {
         let upstream = Listening::start(&["upstream", "http", "0"]).await?;
         let hop_http = Listening::start(&["hop", "http", &upstream.address]).await?;
         let hop_stdio = Listening::start(&["hop", "stdio"]).await?;
-        let host = Host::start(plugins()?).await?;
+        let host = Host::start(plugins(limits)?).await?;
         host.all_ready().await?;
         Ok(Self { upstream, hop_http, hop_stdio, host })
     }
@@ -126,12 +127,13 @@ pub(crate) async fn connect(host: &Host, edge: Edge, plugin: &str, payload: Payl
     Ok(Connection::new(address, Talk::http(edge, plugin, payload, &headers)))
 }
 
-/// Two eras by two dialects, all else as a manifest has it that says nothing of it.
-fn plugins() -> Outcome<Vec<(String, String)>> {
-    let http = |era: &str| format!("dialect = \"http\"\nport = \"auto\"\nera = \"{era}\"\n");
+/// Two eras by two dialects; all but these limits as a manifest has it that says nothing of it.
+fn plugins(limits: &str) -> Outcome<Vec<(String, String)>> {
+    let http = |era: &str| format!("dialect = \"http\"\nport = \"auto\"\nera = \"{era}\"\n{limits}");
+    let stdio = |era: &str| format!("era = \"{era}\"\n{limits}");
     Ok(vec![
-        ("s".to_owned(), manifest(&["stdio"], "era = \"legacy\"\n")?),
-        ("sm".to_owned(), manifest(&["stdio", "--modern"], "era = \"modern\"\n")?),
+        ("s".to_owned(), manifest(&["stdio"], &stdio("legacy"))?),
+        ("sm".to_owned(), manifest(&["stdio", "--modern"], &stdio("modern"))?),
         ("h".to_owned(), manifest(&["http", "${port}"], &http("legacy"))?),
         ("hm".to_owned(), manifest(&["http", "${port}", "--modern"], &http("modern"))?),
     ])

@@ -155,6 +155,20 @@ proptest! {
         }
     }
 
+    /// One client, and another request each time: of its `_meta`, which was looked over before, only the place is new.
+    #[test]
+    fn a_meta_that_comes_again_is_found_wherever_it_stands(requests in prop::collection::vec((object(WIRE), 0..3_usize, 0..4_u8), 1..9)) {
+        for (around, which, twice) in requests {
+            let info = ["", r#","io.modelcontextprotocol/clientInfo":{"name":"a"}"#, r#","progressToken":1"#][which];
+            let meta = format!("{{{VERSION},{CAPABILITIES}{info}}}");
+            let again = if twice == 0 { format!(",\"_meta\":{meta}") } else { String::new() };
+            let params = format!(r#"{{"arguments":{around},"_meta":{meta}{again},"name":"n"}}"#);
+            let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{params}}}"#);
+            let (message, looked) = plain(body.as_bytes()).unwrap();
+            prop_assert_eq!(looked, params_of(&message).map(Looked::at));
+        }
+    }
+
     #[test]
     fn an_envelope_that_is_looked_through_says_what_the_strict_reader_says(meta in object(META), twice: bool) {
         let again = if twice { ",\"_meta\":{}" } else { "" };

@@ -11,7 +11,7 @@ use super::{META, Meta};
 const KEPT: usize = 4;
 /// Of one that says more, nothing is kept.
 const LONGEST: usize = 2048;
-/// What one that is kept may hold: all else is another in each request.
+/// What one that is kept may hold: of all else much is another in each request.
 const LASTING: [Meta; 4] = [Meta::Version, Meta::Info, Meta::Capabilities, Meta::LogLevel];
 
 /// Where the members of a `_meta` stand.
@@ -95,11 +95,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_behind_the_same_begin_is_not_taken_for_it() {
+    fn what_begins_alike_and_goes_on_otherwise_is_not_taken_for_it() {
         let whole = format!(r#"{{"{VERSION}":"2026-07-28"}}"#);
         assert!(over(&mut Look::at(&whole)).is_some());
-        for length in 0..whole.len() {
-            assert!(over(&mut Look::at(&whole[..length])).is_none(), "{length}");
+        for at in 0..whole.len() {
+            let (begin, rest) = whole.split_at(at);
+            assert!(over(&mut Look::at(begin)).is_none(), "{begin}");
+            for other in ["x", "\"", "}", " "] {
+                let text = format!("{begin}{other}{rest}");
+                let (mut ours, mut plain) = (Look::at(&text), Look::at(&text));
+                let found = over(&mut ours);
+                assert_eq!(found, plain.places(super::META, |look, _| look.over()), "{text}");
+                assert!(found.is_none() || ours.rest() == plain.rest(), "{text}");
+            }
         }
     }
 
