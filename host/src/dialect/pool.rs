@@ -6,6 +6,7 @@
 
 mod bell;
 mod lane;
+mod wanted;
 
 use std::error::Error;
 use std::fmt;
@@ -22,9 +23,11 @@ use http::{Response, Uri};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use hyper_rustls::HttpsConnector;
+use tokio::sync::Semaphore;
 use tower_service::Service;
 
 use self::lane::{Asked, Lane, Sending, Sent};
+use self::wanted::{LEFT, Wanted};
 use super::way::Way;
 use crate::near::Near;
 use crate::tasks::Tasks;
@@ -60,6 +63,8 @@ struct Pool {
     idle: Near<Mutex<Waiting>>,
     /// Connections that there are, idle or not.
     open: Arc<AtomicUsize>,
+    /// How many more may come about for nobody.
+    left: Arc<Semaphore>,
 }
 
 /// Connections that nobody uses.
@@ -67,6 +72,8 @@ struct Pool {
 struct Waiting {
     /// The one that was used last is the last.
     all: Vec<Idle>,
+    /// Who waits for one: while anybody does, there is none.
+    wanted: Wanted,
     /// Somebody counts, and closes those that are not used for long.
     is_tidied: bool,
     /// Ticks so far.
@@ -124,7 +131,8 @@ impl HttpClient {
 
     /// The server of this address. Its connections are its own.
     pub(crate) fn server(&self, place: Uri) -> Server {
-        Server(Arc::new(Pool { client: self.clone(), place, idle: Near::default(), open: Arc::default() }))
+        let (idle, open, left) = (Near::default(), Arc::default(), Arc::new(Semaphore::new(LEFT)));
+        Server(Arc::new(Pool { client: self.clone(), place, idle, open, left }))
     }
 }
 
@@ -180,12 +188,12 @@ pub(crate) fn path(url: &Uri) -> Uri {
 // === impl Pool ===
 
 impl Pool {
-    /// Sends a request on one connection after another, and on a new one where there is none.
+    /// Sends a request on one connection after another, and on a new one where none is given back before.
     async fn ask(self: &Arc<Self>, mut request: Asked) -> Result<Response<Body>, Unanswered> {
         loop {
             let (lane, is_new) = match self.take() {
                 Some(lane) => (lane, false),
-                None => (self.connect().await?, true),
+                None => self.freed_or_new().await?,
             };
             match lane.send(request).await {
                 Sent::Answered(response, lane) => return Ok(self.answered(response, lane)),
@@ -228,6 +236,7 @@ impl Pool {
     fn keep(self: &Arc<Self>, mut lane: Box<Lane>) {
         lane.leave();
         let mut idle = self.idle();
+        let Some(lane) = idle.wanted.give(lane) else { return };
         if idle.all.len() < KEPT {
             let since = idle.now;
             idle.all.push(Idle { since, lane });

@@ -151,7 +151,7 @@ pub(crate) fn http_client(tasks: &Tasks) -> HttpClient {
     client(Way::Address(tcp), tasks.clone())
 }
 
-fn client(way: Way, tasks: Tasks) -> HttpClient {
+pub(super) fn client(way: Way, tasks: Tasks) -> HttpClient {
     static TLS: LazyLock<Arc<rustls::ClientConfig>> =
         LazyLock::new(|| Arc::new(tls_config(rustls::crypto::ring::default_provider())));
     HttpClient::new(HttpsConnector::from((way, Arc::clone(&TLS))), tasks)

@@ -334,3 +334,5 @@ async fn one_task_at_a_time_tidies() {
     }
     assert_eq!(server.tasks().count(), 1);
 }
+
+mod waiting;

@@ -1,0 +1,114 @@
+//! Requests that wait for a connection which is slow to come about.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::FutureExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::super::Server;
+use super::super::wanted::LEFT;
+use super::{Far, answer, call, first, text};
+use crate::dialect::testkit::within;
+use crate::dialect::way::{Dial, Way};
+use crate::dialect::web::client;
+use crate::tasks::Tasks;
+
+/// A way to the server on which the first connection comes at once, and every other when it is let through; how many were
+/// begun, and how many of them are still under way or there.
+struct Slow {
+    through: Arc<Semaphore>,
+    begun: Arc<AtomicUsize>,
+    alive: Arc<()>,
+}
+
+impl Slow {
+    async fn new() -> (Self, Far, Server) {
+        let (far, _) = Far::new().await;
+        let address = far.listener.local_addr().unwrap();
+        let slow =
+            Self { through: Arc::new(Semaphore::new(0)), begun: Arc::default(), alive: Arc::default() };
+        let (through, begun, alive) =
+            (Arc::clone(&slow.through), Arc::clone(&slow.begun), Arc::clone(&slow.alive));
+        let dial: Dial = Arc::new(move || {
+            let (n, through) = (begun.fetch_add(1, Ordering::Relaxed), Arc::clone(&through));
+            let alive = Arc::clone(&alive);
+            Box::pin(async move {
+                let _alive = alive;
+                if n > 0 {
+                    through.acquire().await.unwrap().forget();
+                }
+                TcpStream::connect(address).await
+            })
+        });
+        let server = client(Way::Given(dial), Tasks::default()).server(far.url.parse().unwrap());
+        (slow, far, server)
+    }
+
+    /// Those that are begun and not there yet; one is of the way itself, one of this.
+    fn under_way(&self) -> usize {
+        Arc::strong_count(&self.alive) - 2
+    }
+}
+
+/// Two requests at once: the one is answered on the connection that there is, and then the other one on the same.
+async fn one_after_the_other(server: &Server, far: &Far, stream: &mut TcpStream) {
+    let one = server.request(far.request());
+    let two = within(server.request(far.request()));
+    let answers = async {
+        answer(stream, "one").await;
+        answer(stream, "two").await;
+    };
+    let (one, two, ()) = tokio::join!(async { text(within(one).await).await }, two, answers);
+    assert_eq!((one.as_str(), text(two).await.as_str()), ("one", "two"));
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_takes_one_that_is_given_back_and_finds_the_new_one_next_time() {
+    let (slow, far, server) = Slow::new().await;
+    let mut stream = first(&server, &far).await;
+    one_after_the_other(&server, &far, &mut stream).await;
+    assert_eq!((slow.begun.load(Ordering::Relaxed), slow.under_way()), (2, 1));
+    slow.through.add_permits(1);
+    let mut new = far.accept().await;
+    within(async {
+        while server.0.idle().all.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let (one, two, _, _) = tokio::join!(
+        within(server.request(far.request())),
+        within(server.request(far.request())),
+        answer(&mut stream, "ok"),
+        answer(&mut new, "ok")
+    );
+    assert_eq!((text(one).await.as_str(), text(two).await.as_str()), ("ok", "ok"));
+    assert_eq!(slow.begun.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn only_so_many_connections_come_about_for_nobody() {
+    let (slow, far, server) = Slow::new().await;
+    let mut stream = first(&server, &far).await;
+    for _ in 0..LEFT + 3 {
+        one_after_the_other(&server, &far, &mut stream).await;
+    }
+    assert_eq!((slow.begun.load(Ordering::Relaxed), slow.under_way()), (LEFT + 4, LEFT));
+    assert_eq!(server.0.left.available_permits(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_given_to_who_is_gone_is_kept() {
+    let (_slow, far, server) = Slow::new().await;
+    let mut stream = first(&server, &far).await;
+    let (one, _) = tokio::join!(within(server.request(far.request())), answer(&mut stream, "one"));
+    let mut gone = Box::pin(server.request(far.request()));
+    assert!((&mut gone).now_or_never().is_none(), "it waits for a connection");
+    assert_eq!(text(one).await, "one");
+    assert_eq!(server.0.idle().all.len(), 0, "it was given on");
+    drop(gone);
+    assert_eq!(server.0.idle().all.len(), 1);
+    call(&server, &far, &mut stream).await;
+}
