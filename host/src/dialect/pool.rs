@@ -72,7 +72,7 @@ struct Pool {
 struct Waiting {
     /// The one that was used last is the last.
     all: Vec<Idle>,
-    /// Who waits for one: while anybody does, there is none.
+    /// Who waits for one that is given back: it goes there first.
     wanted: Wanted,
     /// Somebody counts, and closes those that are not used for long.
     is_tidied: bool,
@@ -190,10 +190,16 @@ pub(crate) fn path(url: &Uri) -> Uri {
 impl Pool {
     /// Sends a request on one connection after another, and on a new one where none is given back before.
     async fn ask(self: &Arc<Self>, mut request: Asked) -> Result<Response<Body>, Unanswered> {
+        let mut has_waited = false;
         loop {
             let (lane, is_new) = match self.take() {
                 Some(lane) => (lane, false),
-                None => self.freed_or_new().await?,
+                // A server may close each one that it does not want: once is enough.
+                None if has_waited => (self.connect().await?, true),
+                None => {
+                    has_waited = true;
+                    self.freed_or_new().await?
+                }
             };
             match lane.send(request).await {
                 Sent::Answered(response, lane) => return Ok(self.answered(response, lane)),

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::lane::Lane;
@@ -35,6 +36,11 @@ impl Wanted {
         given
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.0.iter().filter(|one| !one.is_closed()).count()
+    }
+
     /// Gives a connection to the request that waits longest, or back where none does.
     pub(super) fn give(&mut self, mut lane: Box<Lane>) -> Option<Box<Lane>> {
         while let Some(next) = self.0.pop_front() {
@@ -45,7 +51,7 @@ impl Wanted {
 }
 
 impl Pool {
-    /// A connection that was given back, or a new one, and whether it is new.
+    /// A connection that was given back on this serving thread, or a new one, and whether it is new.
     pub(super) async fn freed_or_new(self: &Arc<Self>) -> Result<(Box<Lane>, bool), Unanswered> {
         let given = self.idle().wanted.join();
         let mut waits = Waits { pool: self, given };
@@ -79,7 +85,10 @@ impl Pool {
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         self.given.close();
-        if let Ok(lane) = self.given.try_recv() {
+        // Where no runtime is left nobody else comes.
+        if let Ok(lane) = self.given.try_recv()
+            && Handle::try_current().is_ok()
+        {
             self.pool.keep(lane);
         }
     }

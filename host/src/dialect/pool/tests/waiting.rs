@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::super::Server;
 use super::super::wanted::LEFT;
-use super::{Far, answer, call, first, text};
+use super::{Far, answer, call, first, text, told};
 use crate::dialect::testkit::within;
 use crate::dialect::way::{Dial, Way};
 use crate::dialect::web::client;
@@ -111,4 +111,30 @@ async fn a_connection_that_was_given_to_who_is_gone_is_kept() {
     drop(gone);
     assert_eq!(server.0.idle().all.len(), 1);
     call(&server, &far, &mut stream).await;
+}
+
+#[tokio::test]
+async fn who_was_given_one_that_is_closed_waits_for_its_own() {
+    let (slow, far, server) = Slow::new().await;
+    let mut stream = first(&server, &far).await;
+    let (one, _) = tokio::join!(within(server.request(far.request())), answer(&mut stream, "one"));
+    let mut asking = Box::pin(server.request(far.request()));
+    assert!((&mut asking).now_or_never().is_none(), "it waits for a connection");
+    assert_eq!(text(one).await, "one");
+    drop(stream);
+    told().await;
+    assert!((&mut asking).now_or_never().is_none(), "that one was closed");
+    assert_eq!(server.0.idle().wanted.waiting(), 0, "it takes no other one that is given back");
+    slow.through.add_permits(2);
+    let served = async {
+        // The one that it had begun first, and its own.
+        let (mut left, mut own) = (far.accept().await, far.accept().await);
+        tokio::select! {
+            _ = answer(&mut left, "two") => {}
+            _ = answer(&mut own, "two") => {}
+        }
+        (left, own)
+    };
+    let (two, _open) = tokio::join!(within(asking), served);
+    assert_eq!((text(two).await.as_str(), slow.begun.load(Ordering::Relaxed)), ("two", 3));
 }
