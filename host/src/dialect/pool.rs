@@ -63,6 +63,8 @@ struct Pool {
     idle: Near<Mutex<Waiting>>,
     /// Connections that there are, idle or not.
     open: Arc<AtomicUsize>,
+    /// Requests that wait for one, of all serving threads.
+    waiting: AtomicUsize,
     /// How many more may come about for nobody.
     left: Arc<Semaphore>,
 }
@@ -131,8 +133,9 @@ impl HttpClient {
 
     /// The server of this address. Its connections are its own.
     pub(crate) fn server(&self, place: Uri) -> Server {
-        let (idle, open, left) = (Near::default(), Arc::default(), Arc::new(Semaphore::new(LEFT)));
-        Server(Arc::new(Pool { client: self.clone(), place, idle, open, left }))
+        let (idle, open, waiting) = (Near::default(), Arc::default(), AtomicUsize::new(0));
+        let left = Arc::new(Semaphore::new(LEFT));
+        Server(Arc::new(Pool { client: self.clone(), place, idle, open, waiting, left }))
     }
 }
 
@@ -235,14 +238,17 @@ impl Pool {
             // Older ones are left to whoever tidies.
             (now - since < IDLE).then_some(lane)
         };
-        let few = || self.open.load(Ordering::Relaxed) <= FEW;
-        lane(self.idle.here()).or_else(|| if few() { self.idle.all().find_map(lane) } else { None })
+        lane(self.idle.here()).or_else(|| if self.has_few() { self.idle.all().find_map(lane) } else { None })
+    }
+
+    fn has_few(&self) -> bool {
+        self.open.load(Ordering::Relaxed) <= FEW
     }
 
     fn keep(self: &Arc<Self>, mut lane: Box<Lane>) {
         lane.leave();
+        let Some(lane) = self.give(lane) else { return };
         let mut idle = self.idle();
-        let Some(lane) = idle.wanted.give(lane) else { return };
         if idle.all.len() < KEPT {
             let since = idle.now;
             idle.all.push(Idle { since, lane });

@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::lane::Lane;
-use super::{Pool, Unanswered};
+use super::{Pool, Unanswered, lock};
 
 /// Connections of one server that may still come about though their requests went over others: the next need not make one.
 /// What is more is given up.
@@ -51,8 +52,9 @@ impl Wanted {
 }
 
 impl Pool {
-    /// A connection that was given back on this serving thread, or a new one, and whether it is new.
+    /// A connection that was given back, or a new one, and whether it is new.
     pub(super) async fn freed_or_new(self: &Arc<Self>) -> Result<(Box<Lane>, bool), Unanswered> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let given = self.idle().wanted.join();
         let mut waits = Waits { pool: self, given };
         let pool = Arc::clone(self);
@@ -64,6 +66,20 @@ impl Pool {
         };
         self.left(made);
         Ok((freed, false))
+    }
+
+    /// Gives a connection to a request that waits for one, on this serving thread or, while there are few, on another. Gives it
+    /// back where none does.
+    pub(super) fn give(&self, lane: Box<Lane>) -> Option<Box<Lane>> {
+        // The way of nearly every call.
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return Some(lane);
+        }
+        let lane = self.idle().wanted.give(lane)?;
+        if !self.has_few() {
+            return Some(lane);
+        }
+        self.idle.all().try_fold(lane, |lane, other| lock(other).wanted.give(lane))
     }
 
     /// Has a connection come about whose request went over another.
@@ -84,6 +100,7 @@ impl Pool {
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
+        self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
         self.given.close();
         // Where no runtime is left nobody else comes.
         if let Ok(lane) = self.given.try_recv()

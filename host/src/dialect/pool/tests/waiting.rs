@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::super::Server;
 use super::super::wanted::LEFT;
-use super::{Far, answer, call, first, text, told};
+use super::{Far, answer, asked_elsewhere, call, first, text, told};
 use crate::dialect::testkit::within;
 use crate::dialect::way::{Dial, Way};
 use crate::dialect::web::client;
@@ -137,4 +137,21 @@ async fn who_was_given_one_that_is_closed_waits_for_its_own() {
     };
     let (two, _open) = tokio::join!(within(asking), served);
     assert_eq!((text(two).await.as_str(), slow.begun.load(Ordering::Relaxed)), ("two", 3));
+}
+
+#[tokio::test]
+async fn while_there_are_few_one_that_is_given_back_goes_to_another_thread_too() {
+    let (_slow, far, server) = Slow::new().await;
+    let mut stream = first(&server, &far).await;
+    let (one, _) = tokio::join!(within(server.request(far.request())), answer(&mut stream, "one"));
+    let elsewhere = asked_elsewhere(&server, &far);
+    within(async {
+        while server.0.waiting.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let (one, two) = tokio::join!(text(one), answer(&mut stream, "two"));
+    assert_eq!((one.as_str(), two.is_empty()), ("one", false));
+    assert_eq!(tokio::task::spawn_blocking(|| elsewhere.join().unwrap()).await.unwrap(), "two");
 }
