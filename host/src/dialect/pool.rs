@@ -69,7 +69,7 @@ struct Pool {
     left: Arc<Semaphore>,
 }
 
-/// Connections that nobody uses.
+/// Connections that nobody uses, and the requests that wait for one.
 #[derive(Default)]
 struct Waiting {
     /// The one that was used last is the last.

@@ -7,8 +7,8 @@ use futures_util::FutureExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use super::super::Server;
 use super::super::wanted::LEFT;
+use super::super::{Exchange, Server};
 use super::{Far, answer, asked_elsewhere, call, first, text, told};
 use crate::dialect::testkit::within;
 use crate::dialect::way::{Dial, Way};
@@ -64,6 +64,15 @@ async fn one_after_the_other(server: &Server, far: &Far, stream: &mut TcpStream)
     assert_eq!((one.as_str(), text(two).await.as_str()), ("one", "two"));
 }
 
+/// A request that has waited, and was given the connection that there is; it has not taken it yet.
+async fn given<'a>(server: &'a Server, far: &Far, stream: &mut TcpStream) -> Exchange<'a> {
+    let (one, _) = tokio::join!(within(server.request(far.request())), answer(stream, "one"));
+    let mut asking = server.request(far.request());
+    assert!((&mut asking).now_or_never().is_none(), "it waits for a connection");
+    assert_eq!(text(one).await, "one");
+    asking
+}
+
 #[tokio::test]
 async fn who_waits_for_a_connection_takes_one_that_is_given_back_and_finds_the_new_one_next_time() {
     let (slow, far, server) = Slow::new().await;
@@ -103,10 +112,7 @@ async fn only_so_many_connections_come_about_for_nobody() {
 async fn a_connection_that_was_given_to_who_is_gone_is_kept() {
     let (_slow, far, server) = Slow::new().await;
     let mut stream = first(&server, &far).await;
-    let (one, _) = tokio::join!(within(server.request(far.request())), answer(&mut stream, "one"));
-    let mut gone = Box::pin(server.request(far.request()));
-    assert!((&mut gone).now_or_never().is_none(), "it waits for a connection");
-    assert_eq!(text(one).await, "one");
+    let gone = given(&server, &far, &mut stream).await;
     assert_eq!(server.0.idle().all.len(), 0, "it was given on");
     drop(gone);
     assert_eq!(server.0.idle().all.len(), 1);
@@ -117,10 +123,7 @@ async fn a_connection_that_was_given_to_who_is_gone_is_kept() {
 async fn who_was_given_one_that_is_closed_waits_for_its_own() {
     let (slow, far, server) = Slow::new().await;
     let mut stream = first(&server, &far).await;
-    let (one, _) = tokio::join!(within(server.request(far.request())), answer(&mut stream, "one"));
-    let mut asking = Box::pin(server.request(far.request()));
-    assert!((&mut asking).now_or_never().is_none(), "it waits for a connection");
-    assert_eq!(text(one).await, "one");
+    let mut asking = given(&server, &far, &mut stream).await;
     drop(stream);
     told().await;
     assert!((&mut asking).now_or_never().is_none(), "that one was closed");
