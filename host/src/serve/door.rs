@@ -28,13 +28,14 @@ use wharf_core::Code;
 use wharf_core::digits::Digits;
 
 use super::auth::{Auth, Via};
-use super::framing::Verdict;
+use super::framing::{Serving, Verdict};
 use super::guard::Guard;
 use super::heads::{Few, Heads};
 use super::hot::{Begun, Hot, Way};
-use super::problem::Problem;
+use super::problem::{Answer, Problem};
 use super::spare;
 use super::taking::counted;
+use crate::apart::apart;
 use crate::held::Taker;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -64,6 +65,21 @@ pub(crate) struct Connection<'a> {
     pub(crate) is_spare: bool,
 }
 
+/// What is still known of a request when its answer is there.
+struct About {
+    via: Via,
+    serving: Serving,
+    /// For the log, if that wants to know.
+    began: Option<Instant>,
+    method: http::Method,
+    path: Box<str>,
+    id: HeaderValue,
+    /// For a page that may read the answer.
+    reader: Option<Box<[(HeaderName, HeaderValue); 6]>>,
+    /// No other request comes on this connection.
+    is_last: bool,
+}
+
 impl Door {
     pub(super) fn new(guard: Guard, auth: Auth, router: Router, hot: Option<Hot>) -> Self {
         // Without randomness ids of two runs may meet in a log; nothing else depends on them.
@@ -73,12 +89,38 @@ impl Door {
     }
 
     /// Answers one request. Dropping the future drops the work of its route.
-    pub(crate) async fn handle<B>(
-        &self,
+    ///
+    /// It is held for as long as a call is waited for, by each of many connections, and what does not fit into a cache is
+    /// fetched anew for every call. So all that is needed up to then stands apart, in memory that the next request takes over
+    /// at once, and this is small.
+    pub(crate) fn handle<'d, B>(
+        &'d self,
         via: Via,
-        connection: Connection<'_>,
+        connection: Connection<'d>,
         request: Request<B>,
-    ) -> Response
+    ) -> impl Future<Output = Response> + Send + use<'d, B>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        let received = apart(|| self.received(via, connection, request));
+        async move {
+            let (about, begun) = received.await;
+            let answered = match begun {
+                Begun::Answered(response) => response,
+                Begun::Waits(answer) => about.caught(AssertUnwindSafe(answer).catch_unwind().await),
+            };
+            about.put(answered, connection)
+        }
+    }
+
+    /// All up to where a call is waited for.
+    async fn received<'d, B>(
+        &'d self,
+        via: Via,
+        connection: Connection<'d>,
+        request: Request<B>,
+    ) -> (About, Begun<'d>)
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -86,53 +128,37 @@ impl Door {
         let serving = connection.verdict.serve();
         let began = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
         let (mut head, body) = request.into_parts();
-        // Apart from the head, whose parts keep all alive that was read with them.
-        let (method, path) = (head.method.clone(), Box::<str>::from(head.uri.path()));
         let extensions = std::mem::take(&mut head.extensions);
         let heads = Heads::of(&head.headers);
-        let id = self.request_id(&heads);
         let reader =
             self.guard.reader(&head.headers).map(|origin| Box::new(cors(origin.clone(), &head.headers)));
-        let is_chunked = heads.has(Few::Encoded);
+        let about = About {
+            via,
+            serving,
+            began,
+            // Apart from the head, whose parts keep all alive that was read with them.
+            method: head.method.clone(),
+            path: head.uri.path().into(),
+            id: self.request_id(&heads),
+            reader,
+            is_last: heads.has(Few::Encoded) || connection.is_spare,
+        };
         let begins = self.begin(via, connection, (&head, &heads), (body, extensions));
-        let begun = AssertUnwindSafe(begins).catch_unwind().await;
-        // A call is waited for without it: where many wait, it would be in no cache any more when it is dropped.
-        drop(head);
-        let answered = match begun {
-            Ok(Ok(begun)) => AssertUnwindSafe(begun.answer(connection.taker)).catch_unwind().await,
-            Ok(Err(problem)) => Ok(Err(problem)),
-            Err(panic) => Err(panic),
+        let begun = match AssertUnwindSafe(begins).catch_unwind().await {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(problem)) => Begun::Answered(problem.into_response()),
+            Err(panic) => Begun::Answered(about.panicked(&*panic)),
         };
-        let mut response = match answered {
-            Ok(Ok(response)) => response,
-            Ok(Err(problem)) => problem.into_response(),
-            Err(panic) => panicked(&*panic, &method, &path),
-        };
-        if is_chunked || connection.is_spare {
-            // See `framing`: no second request follows a body whose end another reader could see elsewhere. And a spare
-            // connection is for the next one who needs it.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some(headers) = reader {
-            response.headers_mut().extend(*headers);
-        }
-        if let Some(began) = began {
-            tracing::debug!(
-                %method, path = &*path, request_id = ?id, ?via, status = response.status().as_u16(),
-                elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), "request"
-            );
-        }
-        response.headers_mut().insert(REQUEST_ID, id);
-        response.map(|body| counted(body, connection.taker, serving))
+        (about, begun)
     }
 
-    async fn begin<B>(
-        &self,
+    async fn begin<'d, B>(
+        &'d self,
         via: Via,
-        connection: Connection<'_>,
+        connection: Connection<'d>,
         (head, heads): (&Parts, &Heads<'_>),
         (body, extensions): (B, Extensions),
-    ) -> Result<Begun<'_>, Problem>
+    ) -> Result<Begun<'d>, Problem>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -226,11 +252,44 @@ fn allowed_headers(asked: &HeaderMap) -> HeaderValue {
     HeaderValue::from_str(&out).unwrap_or(HeaderValue::from_static(ALLOWED))
 }
 
-fn panicked(panic: &(dyn Any + Send), method: &http::Method, path: &str) -> Response {
-    let what =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(%method, path, panic = what.unwrap_or("no text"), "a route panicked; this is a bug of wharf");
-    Problem::new(Code::Internal, "the request met a bug of wharf; its log has the details").into_response()
+impl About {
+    /// What waited for has come to.
+    fn caught(&self, answered: Result<Answer, Box<dyn Any + Send>>) -> Response {
+        match answered {
+            Ok(answer) => answer.unwrap_or_else(Problem::into_response),
+            Err(panic) => self.panicked(&*panic),
+        }
+    }
+
+    fn panicked(&self, panic: &(dyn Any + Send)) -> Response {
+        let what = panic.downcast_ref::<&str>().copied();
+        let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+        let (method, path) = (&self.method, &self.path);
+        tracing::error!(%method, %path, panic = what, "a route panicked; this is a bug of wharf");
+        Problem::new(Code::Internal, "the request met a bug of wharf; its log has the details")
+            .into_response()
+    }
+
+    /// What every answer has beside its own.
+    fn put(self, mut response: Response, connection: Connection<'_>) -> Response {
+        let Self { via, serving, began, method, path, id, reader, is_last } = self;
+        if is_last {
+            // See `framing`: no second request follows a body whose end another reader could see elsewhere. And a spare
+            // connection is for the next one who needs it.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(headers) = reader {
+            response.headers_mut().extend(*headers);
+        }
+        if let Some(began) = began {
+            tracing::debug!(
+                %method, path = &*path, request_id = ?id, ?via, status = response.status().as_u16(),
+                elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), "request"
+            );
+        }
+        response.headers_mut().insert(REQUEST_ID, id);
+        response.map(|body| counted(body, connection.taker, serving))
+    }
 }
 
 #[cfg(test)]

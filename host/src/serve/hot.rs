@@ -14,8 +14,9 @@ use super::auth::Principal;
 use super::body;
 use super::heads::Heads;
 use super::mcp::{self, McpEdge};
-use super::problem::{Answer, Problem};
+use super::problem::{Answering, Problem};
 use super::rest::{self, Edge};
+use crate::apart::apart;
 use crate::held::Taker;
 
 /// What answers them.
@@ -29,9 +30,7 @@ pub(super) struct Hot {
 /// waited for.
 pub(super) enum Begun<'h> {
     Answered(Response),
-    Call(&'h Edge, rest::Call),
-    Value(rest::Value),
-    Message(&'h McpEdge, mcp::Ready),
+    Waits(Answering<'h>),
 }
 
 /// Which of them a request is for.
@@ -82,13 +81,13 @@ fn is_plain(part: &str) -> bool {
 
 impl Hot {
     /// Begins to answer a request whose caller is known: all that its head and its body say is looked at.
-    pub(super) async fn begin<B>(
-        &self,
+    pub(super) async fn begin<'h, B>(
+        &'h self,
         way: Way<'_>,
         (heads, body): (&Heads<'_>, B),
         principal: Principal,
-        taker: &Arc<Taker>,
-    ) -> Result<Begun<'_>, Problem>
+        taker: &'h Arc<Taker>,
+    ) -> Result<Begun<'h>, Problem>
     where
         B: hyper::body::Body<Data = Bytes>,
         B::Error: Into<axum::BoxError>,
@@ -96,12 +95,11 @@ impl Hot {
         let face = match way {
             Way::Call { plugin, tool } => {
                 let call = rest::call(&self.rest, principal, (plugin, tool), (heads, body), taker).await?;
-                return Ok(Begun::Call(&self.rest, call));
+                return Ok(Begun::Waits(apart(|| call.answer(&self.rest))));
             }
             Way::Value { plugin, tool } => {
-                return rest::value(&self.rest, principal, (plugin, tool), (heads, body))
-                    .await
-                    .map(Begun::Value);
+                let value = rest::value(&self.rest, principal, (plugin, tool), (heads, body)).await?;
+                return Ok(Begun::Waits(apart(|| value.answer())));
             }
             Way::Message(None) => Face::All,
             Way::Message(Some(plugin)) => mcp::face_of(plugin)?,
@@ -111,19 +109,7 @@ impl Hot {
             return Ok(Begun::Answered(refusal));
         }
         let body = body::json(heads, body).await?;
-        Ok(Begun::Message(&self.mcp, mcp::look(&self.mcp, visitor, (heads, body))))
-    }
-}
-
-impl Begun<'_> {
-    /// Waits for the answer.
-    pub(super) async fn answer(self, taker: &Arc<Taker>) -> Answer {
-        match self {
-            Self::Answered(response) => Ok(response),
-            Self::Call(edge, call) => call.answer(edge).await,
-            Self::Value(value) => value.answer().await,
-            Self::Message(edge, message) => Ok(message.answer(edge, taker).await),
-        }
+        Ok(Begun::Waits(mcp::look(&self.mcp, visitor, (heads, body)).answer(&self.mcp, taker)))
     }
 }
 

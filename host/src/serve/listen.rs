@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt;
 use http::header::CONNECTION;
 use http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
@@ -338,16 +339,18 @@ impl Shared {
     {
         let taker = self.held.taker("connection");
         let (stream, verdict) = Watched::new(stream, Arc::clone(&taker));
-        let service = service_fn(|request| async {
-            let _busy = self.drain.enter();
-            let connection = Connection { verdict: &verdict, taker: &taker, is_spare };
-            let mut response = self.door.handle(via, connection, request).await;
-            let over = response.status() != StatusCode::SWITCHING_PROTOCOLS;
-            if over && self.tasks.ending().is_cancelled() {
-                // Its client shall find another way.
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response)
+        let connection = Connection { verdict: &verdict, taker: &taker, is_spare };
+        let service = service_fn(|request| {
+            let busy = self.drain.enter();
+            self.door.handle(via, connection, request).map(|mut response| {
+                let over = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+                if over && self.tasks.ending().is_cancelled() {
+                    // Its client shall find another way.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                drop(busy);
+                Ok::<_, Infallible>(response)
+            })
         });
         let connection = http1::Builder::new()
             // The framing watches how long a client takes.

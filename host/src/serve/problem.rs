@@ -1,5 +1,6 @@
 //! Failures as `application/problem+json` (RFC 9457). The only place that knows which status a code becomes.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -13,6 +14,8 @@ use crate::route::{Failure, FieldError};
 
 /// What a route answers.
 pub(crate) type Answer = Result<Response, Problem>;
+/// And what is waited for up to then.
+pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
 /// A failure on its way out.
 #[derive(Debug)]

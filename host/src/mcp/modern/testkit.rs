@@ -185,6 +185,7 @@ impl Conversation {
             Some("hang") => {
                 self.0.reached.notify_one();
                 self.0.goes_on.notified().await;
+                assert_eq!(params["arguments"]["panics"], Value::Null, "as it was told");
                 json!({"content": []})
             }
             Some("task") => json!({"resultType": "task", "taskId": "task-1", "status": "working"}),

@@ -160,58 +160,105 @@ fn message(method: &str, params: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string()
 }
 
-#[tokio::test]
-async fn a_call_is_waited_for_without_its_head() {
+/// A request, so far as it is the same for all.
+fn posted(path: &str, headers: &[(&'static str, String)]) -> http::request::Builder {
+    let mut request = Request::builder().method("POST").uri(path).header("host", "localhost");
+    request = request.header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    request
+}
+
+/// A door with the routes that carry calls.
+async fn hot() -> (Kit, Door) {
     let kit = Kit::new().await;
     let (router, hot) = rest::routes(kit.host.clone(), kit.mcp.clone(), Tasks::default());
-    let door = Door::new(Guard::new(&[], &[]).unwrap(), Auth::Open, router, Some(hot));
-    let (verdict, taker) = (Verdict::default(), Held::default().taker("test"));
-    let connection = Connection { verdict: &verdict, taker: &taker, is_spare: false };
-    let request = |path: &str, headers: &[(&str, &str)]| {
-        let mut request = Request::builder().method("POST").uri(path).header("host", "localhost");
-        request = request.header("content-type", "application/json");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request
-    };
+    (kit, Door::new(Guard::new(&[], &[]).unwrap(), Auth::Open, router, Some(hot)))
+}
+
+type Way = (&'static str, Vec<(&'static str, String)>, String);
+
+/// A call of a tool that waits, by each way: path, headers and body.
+async fn ways(door: &Door, connection: Connection<'_>, arguments: &Value) -> [Way; 4] {
+    let both = ("accept", "application/json, text/event-stream".to_owned());
     let opens = message(
         "initialize",
         &json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}),
     );
-    let both = ("accept", "application/json, text/event-stream");
-    let opened =
-        door.handle(Via::Tcp, connection, request("/mcp", &[both]).body(Body::from(opens)).unwrap()).await;
-    let session = opened.headers()["mcp-session-id"].to_str().unwrap();
-    let legacy = [both, ("mcp-protocol-version", "2025-11-25"), ("mcp-session-id", session)];
-    let modern = [
+    let opens = posted("/mcp", std::slice::from_ref(&both)).body(Body::from(opens)).unwrap();
+    let opened = door.handle(Via::Tcp, connection, opens).await;
+    let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let legacy =
+        vec![both.clone(), ("mcp-protocol-version", "2025-11-25".into()), ("mcp-session-id", session)];
+    let modern = vec![
         both,
-        ("mcp-protocol-version", "2026-07-28"),
-        ("mcp-method", "tools/call"),
-        ("mcp-name", "old__hang"),
+        ("mcp-protocol-version", "2026-07-28".into()),
+        ("mcp-method", "tools/call".into()),
+        ("mcp-name", "old__hang".into()),
     ];
-    let nothing = "{}".to_owned();
-    for (path, headers, body) in [
-        ("/api/v1/plugins/old/tools/hang/call", &[][..], nothing.clone()),
-        ("/tools/old/hang", &[], nothing),
-        ("/mcp", &legacy, message("tools/call", &json!({"name": "old__hang"}))),
-        ("/mcp", &modern, message("tools/call", &call("old__hang", &json!({})))),
-    ] {
+    let mut in_envelope = call("old__hang", &json!({}));
+    in_envelope["arguments"] = arguments.clone();
+    [
+        ("/api/v1/plugins/old/tools/hang/call", vec![], json!({"arguments": arguments}).to_string()),
+        ("/tools/old/hang", vec![], arguments.to_string()),
+        ("/mcp", legacy, message("tools/call", &json!({"name": "old__hang", "arguments": arguments}))),
+        ("/mcp", modern, message("tools/call", &in_envelope)),
+    ]
+}
+
+/// The most that a request is in memory with while its call is waited for, bytes, beside what the call itself is.
+const WAITS: usize = 512;
+
+#[tokio::test]
+async fn a_call_is_waited_for_without_its_head() {
+    let (kit, door) = hot().await;
+    let (verdict, taker) = (Verdict::default(), Held::default().taker("test"));
+    let connection = Connection { verdict: &verdict, taker: &taker, is_spare: false };
+    for (path, headers, body) in ways(&door, connection, &json!({})).await {
         // As a connection reads it: in one piece, of which all are parts.
         let uri = path.len();
         let read = Arc::new(format!("{path}x{body}").into_bytes());
         let all = Bytes::from_owner(Read(Arc::clone(&read)));
         let value = HeaderValue::from_maybe_shared(all.slice(uri..=uri)).unwrap();
-        let mut request =
-            request(path, headers).header("x-read", value).body(Body::from(all.slice(uri + 1..))).unwrap();
+        let body = Body::from(all.slice(uri + 1..));
+        let mut request = posted(path, &headers).header("x-read", value).body(body).unwrap();
         *request.uri_mut() = Uri::from_maybe_shared(all.slice(..uri)).unwrap();
         drop(all);
         let mut answer = pin!(door.handle(Via::Tcp, connection, request));
+        assert!(size_of_val(&*answer) <= WAITS, "{}", size_of_val(&*answer));
         tokio::select! {
             answer = &mut answer => panic!("{path}: {:?}", text(answer).await),
             () = kit.legacy.reached.notified() => {}
         }
         assert_eq!(Arc::strong_count(&read), 1, "{path} {headers:?}");
+        kit.legacy.goes_on.notify_one();
+        assert_eq!(answer.await.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_what_is_waited_for_is_answered_and_leaves_nothing_behind() {
+    let (kit, door) = hot().await;
+    let (verdict, taker) = (Verdict::default(), Held::default().taker("test"));
+    let connection = Connection { verdict: &verdict, taker: &taker, is_spare: false };
+    for (path, headers, body) in ways(&door, connection, &json!({"panics": true})).await {
+        let request = posted(path, &headers).body(Body::from(body)).unwrap();
+        let mut answer = pin!(door.handle(Via::Tcp, connection, request));
+        tokio::select! {
+            answer = &mut answer => panic!("{path}: {:?}", text(answer).await),
+            () = kit.legacy.reached.notified() => {}
+        }
+        kit.legacy.goes_on.notify_one();
+        let answer = answer.await;
+        assert_eq!(answer.status(), 500, "{path} {headers:?}");
+        assert!(answer.headers().contains_key("x-request-id"));
+        assert!(text(answer).await.contains("met a bug of wharf"), "{path}");
+        assert_eq!(kit.host.calls_in_flight(), 0, "{path} {headers:?}");
+    }
+    for (path, headers, body) in ways(&door, connection, &json!({})).await {
+        let answer =
+            door.handle(Via::Tcp, connection, posted(path, &headers).body(Body::from(body)).unwrap());
         kit.legacy.goes_on.notify_one();
         assert_eq!(answer.await.status(), 200, "{path}");
     }

@@ -1,12 +1,14 @@
 //! Streamable HTTP of 2025-03-26 to 2025-11-25: sessions by a header, an answer as JSON or as a stream that can be joined
 //! again.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode};
 use wharf_plugin_api::{Id, Reply};
@@ -15,11 +17,12 @@ use super::head::{self, LAST_EVENT_ID, Refusal, SESSION, Visit};
 use super::told::{Told, Unclear};
 use super::work::{Held, merged};
 use super::{McpEdge, accepted, room};
+use crate::apart::apart;
 use crate::mcp::ladder::{LegacyBody, LegacyMessage};
 use crate::mcp::{AnswerKind, Answered, First, Params, Session, Visitor};
 use crate::serve::guard::single;
 use crate::serve::heads::Heads;
-use crate::serve::problem::Answer;
+use crate::serve::problem::{Answer, Answering};
 use crate::serve::sse;
 
 /// Without an answer for so long, a stream is opened: its client then knows how to come back for it.
@@ -67,12 +70,11 @@ pub(super) fn look(
 }
 
 impl Ready {
-    pub(super) async fn answer(self, edge: &McpEdge) -> Response {
+    pub(super) fn answer(self, edge: &McpEdge) -> Answering<'_> {
         match self {
-            Self::Answered(response) => response,
-            // Apart: it is larger than a call.
-            Self::Opens(visitor, id, params) => Box::pin(initialize(edge, visitor, id, params)).await,
-            Self::One(session, message) => one(edge, &session, message).await,
+            Self::Answered(response) => Box::pin(ready(Ok(response))),
+            Self::Opens(visitor, id, params) => Box::pin(initialize(edge, visitor, id, params).map(Ok)),
+            Self::One(session, message) => apart(|| one(edge, session, message)),
         }
     }
 }
@@ -130,11 +132,7 @@ async fn initialize(edge: &McpEdge, visitor: Visitor, id: Id, params: Option<Par
 }
 
 /// Takes a message up, before anything is waited for: what an async function is handed is in memory twice.
-fn one<'a>(
-    edge: &'a McpEdge,
-    session: &'a Arc<Session>,
-    message: LegacyMessage,
-) -> impl Future<Output = Response> {
+fn one(edge: &McpEdge, session: Arc<Session>, message: LegacyMessage) -> impl Future<Output = Answer> {
     let held = match message {
         LegacyMessage::Request { id, method, params } => {
             Some(Held::new(session.request(id, method, params), &edge.streams, session))
@@ -149,8 +147,8 @@ fn one<'a>(
         }
     };
     async move {
-        let Some(mut held) = held else { return accepted() };
-        match held.first(edge.patience.lasts(PATIENCE)).await {
+        let Some(mut held) = held else { return Ok(accepted()) };
+        Ok(match held.first(edge.patience.lasts(PATIENCE)).await {
             First::Answered(Answered { message: Some(message), kind: _ }) => {
                 // The errors of a session are answers as good as results.
                 head::answered(Answered { message: Some(message), kind: AnswerKind::Handled })
@@ -161,7 +159,7 @@ fn one<'a>(
             }
             First::Said(event) => streamed(held, Some(event)),
             First::Nothing => streamed(held, None),
-        }
+        })
     }
 }
 
@@ -199,7 +197,7 @@ fn batch(
     if exchanges.is_empty() {
         return Ok(accepted());
     }
-    Ok(streamed(Held::new(merged(exchanges), &edge.streams, session), None))
+    Ok(streamed(Held::new(merged(exchanges), &edge.streams, Arc::clone(session)), None))
 }
 
 fn stream(frames: Option<impl futures_util::Stream<Item = Bytes> + Send + 'static>) -> Response {

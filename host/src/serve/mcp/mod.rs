@@ -18,6 +18,7 @@ mod told;
 mod track;
 mod work;
 
+use std::future::ready;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -37,9 +38,10 @@ use self::streams::Streams;
 use self::told::Told;
 use super::body::JsonBody;
 use super::heads::Heads;
-use super::problem::Answer;
+use super::problem::{Answer, Answering};
 use super::taking::taker_of;
 use super::trace::Traced;
+use crate::apart::apart;
 use crate::held::Taker;
 use crate::mcp::ladder::{self, Classified, ModernMessage};
 use crate::mcp::{Mcp, ModernRequest, Visitor};
@@ -102,7 +104,7 @@ async fn message(
     JsonBody(body): JsonBody,
 ) -> Answer {
     let taker = taker_of(taker, edge.mcp.held());
-    Ok(look(&edge, visitor, (&Heads::of(&headers), body)).answer(&edge, &taker).await)
+    look(&edge, visitor, (&Heads::of(&headers), body)).answer(&edge, &taker).await
 }
 
 /// A message that was looked at. Of the request that it came with, nothing is needed any more.
@@ -146,11 +148,11 @@ pub(super) fn look(edge: &McpEdge, visitor: Visitor, (heads, body): (&Heads<'_>,
 }
 
 impl Ready {
-    pub(super) async fn answer(self, edge: &McpEdge, taker: &Arc<Taker>) -> Response {
+    pub(super) fn answer<'a>(self, edge: &'a McpEdge, taker: &'a Arc<Taker>) -> Answering<'a> {
         match self {
-            Self::Answered(response) => response,
-            Self::Modern(visitor, request) => modern::answer(edge, visitor, request, taker).await,
-            Self::Legacy(ready) => ready.answer(edge).await,
+            Self::Answered(response) => Box::pin(ready(Ok(response))),
+            Self::Modern(visitor, request) => apart(|| modern::answer(edge, visitor, request, taker)),
+            Self::Legacy(ready) => ready.answer(edge),
         }
     }
 }

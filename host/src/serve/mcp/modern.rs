@@ -15,6 +15,7 @@ use crate::edge_stdio::talk::{LISTEN, closed};
 use crate::held::Taker;
 use crate::late;
 use crate::mcp::{Answered, Exchange, First, ModernRequest, Visitor};
+use crate::serve::problem::Answer;
 use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
 use crate::tasks::Tasks;
 
@@ -25,19 +26,19 @@ pub(super) fn answer(
     visitor: Visitor,
     request: ModernRequest,
     taker: &Arc<Taker>,
-) -> impl Future<Output = Response> {
+) -> impl Future<Output = Answer> {
     let about = (request.id.clone(), request.method == LISTEN);
     let mut exchange = edge.mcp.modern(visitor, request);
     async move {
         let begun = match exchange.first(edge.patience.lasts(KEEP_ALIVE)).await {
-            First::Answered(answered) => return at_once(exchange.events, answered),
+            First::Answered(answered) => return Ok(at_once(exchange.events, answered)),
             First::Said(event) => frame("message", None, &event),
             // From here on it is told that we live.
             First::Nothing => PULSE,
         };
         let begun = stream::iter([begun]);
         let live = Live::new(&edge.tasks, Arc::clone(taker), exchange, about);
-        sse::respond(begun.chain(live.frames()))
+        Ok(sse::respond(begun.chain(live.frames())))
     }
 }
 

@@ -20,11 +20,11 @@ pub(super) struct Held<'a> {
     exchange: Option<Exchange>,
     /// Those of its session are looked up when it becomes one.
     streams: &'a Streams,
-    session: &'a Arc<Session>,
+    session: Arc<Session>,
 }
 
 impl<'a> Held<'a> {
-    pub(super) fn new(exchange: Exchange, streams: &'a Streams, session: &'a Arc<Session>) -> Self {
+    pub(super) fn new(exchange: Exchange, streams: &'a Streams, session: Arc<Session>) -> Self {
         Self { exchange: Some(exchange), streams, session }
     }
 
@@ -52,7 +52,7 @@ impl<'a> Held<'a> {
 
     /// Lets it go on by itself and write into a track.
     pub(super) fn stream(mut self, first: Option<Bytes>) -> (Arc<Tracks>, Arc<Track>) {
-        let tracks = self.streams.of(self.session);
+        let tracks = self.streams.of(&self.session);
         let track = tracks.open();
         if let Some(event) = first {
             track.push(&event);
@@ -80,7 +80,7 @@ impl Drop for Held<'_> {
         // What panicked has no answer any more.
         if let Some(exchange) = self.exchange.take().filter(|_| !std::thread::panicking()) {
             tracing::debug!("a client left before its answer; the request goes on");
-            go_on(&self.streams.of(self.session), exchange, None);
+            go_on(&self.streams.of(&self.session), exchange, None);
         }
     }
 }

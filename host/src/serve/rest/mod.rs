@@ -47,8 +47,8 @@ pub(crate) struct Edge {
     tasks: Tasks,
 }
 
-pub(in crate::serve) use self::calls::{Begun as Call, found as call};
-pub(in crate::serve) use self::values::{Begun as Value, found as value};
+pub(in crate::serve) use self::calls::found as call;
+pub(in crate::serve) use self::values::found as value;
 
 /// All routes, and those of them that carry calls once more.
 pub(super) fn routes(host: Host, mcp: Mcp, tasks: Tasks) -> (Router, Hot) {
