@@ -10,7 +10,6 @@ use wharf_core::manifest::Manifest;
 use wharf_core::{CallId, Code};
 
 use super::allowance::Allowance;
-use super::calls::Inside;
 use super::entered::Entered;
 use super::failure::Failure;
 use super::idempotency::{Begins, Taken};
@@ -38,7 +37,7 @@ pub(crate) struct Call {
 impl Call {
     /// Runs the call to its one end. It stays where it is: what is handed on by value is kept once more by each step.
     pub(crate) async fn run(&mut self) -> Result<Settled, Failure> {
-        let taken = match self.claim() {
+        let claimed = match self.claim() {
             None => None,
             Some(Begins::Runs(taken)) => Some(taken),
             Some(Begins::Ends(outcome)) => return *outcome,
@@ -50,10 +49,21 @@ impl Call {
         let timing = Timing::of(call, started);
         let trace = entered.trace();
         // In flight until its end is written down, too: who waits for the calls waits for that.
-        let mut inside = None;
-        let outcome = {
-            let call = pin!(call.settled(started, trace, taken, (events, asks), &mut inside));
-            trace.unless_taken_back(call).await
+        let inside = routing.calls.enter();
+        // Left, it is given back before the call is closed.
+        let mut taken = claimed;
+        let outcome = match &inside {
+            Err(full) => Some(Err(call.overloaded(*full))),
+            Ok(_) => {
+                let outcome = {
+                    let answered = pin!(call.answered(started, trace, taken.as_mut(), (events, asks)));
+                    trace.unless_taken_back(answered).await
+                };
+                if let (Some(taken), Some(outcome)) = (taken.take(), &outcome) {
+                    taken.ends(outcome);
+                }
+                outcome
+            }
         };
         // Not before the call is dropped: up to then it could still be handed over.
         let outcome = outcome.unwrap_or_else(|| Err(entered.taken_back()));
@@ -72,22 +82,6 @@ impl Call {
                 "duration_ms": started.elapsed().as_secs_f64() * 1000.0, "trace_id": trace.about.trace_id,
             })
         });
-        outcome
-    }
-
-    async fn settled<'a>(
-        &'a self,
-        started: Instant,
-        trace: &Arc<CallTrace>,
-        mut taken: Option<Taken>,
-        hears: (Option<late::Sender<CallEvent>>, Option<Asks>),
-        inside: &mut Option<Inside<'a>>,
-    ) -> Result<Settled, Failure> {
-        *inside = Some(self.routing.calls.enter().map_err(|full| self.overloaded(full))?);
-        let outcome = self.answered(started, trace, taken.as_mut(), hears).await;
-        if let Some(taken) = taken {
-            taken.ends(&outcome);
-        }
         outcome
     }
 
