@@ -94,7 +94,7 @@ impl State {
 impl PluginHandle {
     /// Which instances may take a call of this caller. Begins the session's own one, if it has none yet.
     pub(crate) fn lane(&self, caller: &Caller) -> Result<Lane, Crowded> {
-        if self.manifest().is_none_or(|manifest| manifest.isolation != Isolation::Session) {
+        if self.manifest.load().as_ref().is_none_or(|manifest| manifest.isolation != Isolation::Session) {
             return Ok(Lane::Shared);
         }
         let visit = caller.session.as_deref().and_then(|session| self.services.visits.find(session));

@@ -120,7 +120,7 @@ impl PluginHandle {
 
     /// Whether a lazy plugin must be started first, or is being started: that takes longer than a call waits for its turn.
     pub(crate) fn is_cold(&self, lane: &Lane) -> bool {
-        let lazy = self.manifest().is_some_and(|manifest| manifest.start == Start::Lazy);
+        let lazy = self.manifest.load().as_ref().is_some_and(|manifest| manifest.start == Start::Lazy);
         let cold = |now: &Snapshot| {
             now.asleep || (now.wanted && matches!(now.state, State::Preparing | State::Starting))
         };
