@@ -8,8 +8,8 @@ use smol_str::SmolStr;
 
 use crate::digits::Digits;
 
-/// The id of a plugin: `^[a-z0-9][a-z0-9_-]{0,63}$`. Cheap to clone: up to 23 letters are copied, and so no two threads that
-/// serve calls of one plugin count at the same place.
+/// The id of a plugin: `^[a-z0-9][a-z0-9_-]{0,63}$`. Cheap to clone: up to 23 letters are copied, so that two
+/// threads that serve calls of one plugin do not count at the same place; a longer one is counted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PluginId(SmolStr);
 

@@ -50,21 +50,21 @@ impl Call {
         let trace = entered.trace();
         // In flight until its end is written down, too: who waits for the calls waits for that.
         let inside = routing.calls.enter();
-        // Left, it is given back before the call is closed.
         let mut taken = claimed;
         let outcome = match &inside {
-            Err(full) => Some(Err(call.overloaded(*full))),
+            Err(full) => {
+                drop((events, asks));
+                Some(Err(call.overloaded(*full)))
+            }
             Ok(_) => {
-                let outcome = {
-                    let answered = pin!(call.answered(started, trace, taken.as_mut(), (events, asks)));
-                    trace.unless_taken_back(answered).await
-                };
-                if let (Some(taken), Some(outcome)) = (taken.take(), &outcome) {
-                    taken.ends(outcome);
-                }
-                outcome
+                let answered = pin!(call.answered(started, trace, taken.as_mut(), (events, asks)));
+                trace.unless_taken_back(answered).await
             }
         };
+        // However it ended, its key is given back before it is closed.
+        if let (Some(taken), Some(outcome)) = (taken.take(), &outcome) {
+            taken.ends(outcome);
+        }
         // Not before the call is dropped: up to then it could still be handed over.
         let outcome = outcome.unwrap_or_else(|| Err(entered.taken_back()));
         timing.end(&outcome);

@@ -105,6 +105,7 @@ impl Door {
     {
         let received = apart(|| self.received(via, connection, request));
         async move {
+            // By value: its memory is free from here on.
             let (about, begun) = received.await;
             let answered = match begun {
                 Begun::Answered(response) => response,
@@ -114,7 +115,7 @@ impl Door {
         }
     }
 
-    /// All up to where a call is waited for.
+    /// All up to where a call is waited for; of what the router answers, all.
     async fn received<'d, B>(
         &'d self,
         via: Via,
@@ -253,7 +254,7 @@ fn allowed_headers(asked: &HeaderMap) -> HeaderValue {
 }
 
 impl About {
-    /// What waited for has come to.
+    /// What was waited for, or its panic, as an answer.
     fn caught(&self, answered: Result<Answer, Box<dyn Any + Send>>) -> Response {
         match answered {
             Ok(answer) => answer.unwrap_or_else(Problem::into_response),

@@ -1,5 +1,6 @@
 //! Failures as `application/problem+json` (RFC 9457). The only place that knows which status a code becomes.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ use crate::route::{Failure, FieldError};
 pub(crate) type Answer = Result<Response, Problem>;
 /// And what is waited for up to then.
 pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+/// An answer for which nothing is waited.
+pub(crate) fn at_once<'a>(response: Response) -> Answering<'a> {
+    Box::pin(ready(Ok(response)))
+}
 
 /// A failure on its way out.
 #[derive(Debug)]

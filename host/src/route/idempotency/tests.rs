@@ -15,6 +15,7 @@ use crate::journal::Journal;
 use crate::plugin::testkit::{Answer, Kit, Script, manifest, raw};
 use crate::route::book::Book;
 use crate::route::call::Call;
+use crate::route::calls::Calls;
 use crate::route::routing::Routing;
 use crate::route::{CallSpec, Failure, Payload, Settled};
 
@@ -197,6 +198,17 @@ async fn the_next_host_knows_what_became_of_the_calls() {
     // And the one after that.
     let last = Desk::on(folder.path(), &[]).await;
     assert!(last.call("free", "{}").await.unwrap().replayed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_call_found_no_room_in_the_host_is_free_again() {
+    let mut desk = Desk::new(&[]).await;
+    Arc::get_mut(&mut desk.routing).unwrap().calls = Calls::new(1);
+    let other = desk.routing.calls.enter().unwrap();
+    assert_eq!(desk.call("k", "{}").await.unwrap_err().code, Code::Overloaded);
+    drop(other);
+    assert!(!desk.call("k", r#"{"other":1}"#).await.unwrap().replayed);
+    assert_eq!((desk.executions(), desk.routing.calls.in_flight()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -238,7 +238,7 @@ async fn a_call_is_waited_for_without_its_head() {
 }
 
 #[tokio::test]
-async fn a_panic_in_what_is_waited_for_is_answered_and_leaves_nothing_behind() {
+async fn a_panic_in_what_is_waited_for_is_answered_and_no_call_is_left_in_flight() {
     let (kit, door) = hot().await;
     let (verdict, taker) = (Verdict::default(), Held::default().taker("test"));
     let connection = Connection { verdict: &verdict, taker: &taker, is_spare: false };

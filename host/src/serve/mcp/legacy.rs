@@ -1,7 +1,6 @@
 //! Streamable HTTP of 2025-03-26 to 2025-11-25: sessions by a header, an answer as JSON or as a stream that can be joined
 //! again.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::mcp::ladder::{LegacyBody, LegacyMessage};
 use crate::mcp::{AnswerKind, Answered, First, Params, Session, Visitor};
 use crate::serve::guard::single;
 use crate::serve::heads::Heads;
-use crate::serve::problem::{Answer, Answering};
+use crate::serve::problem::{Answer, Answering, at_once};
 use crate::serve::sse;
 
 /// Without an answer for so long, a stream is opened: its client then knows how to come back for it.
@@ -72,7 +71,7 @@ pub(super) fn look(
 impl Ready {
     pub(super) fn answer(self, edge: &McpEdge) -> Answering<'_> {
         match self {
-            Self::Answered(response) => Box::pin(ready(Ok(response))),
+            Self::Answered(response) => at_once(response),
             Self::Opens(visitor, id, params) => Box::pin(initialize(edge, visitor, id, params).map(Ok)),
             Self::One(session, message) => apart(|| one(edge, session, message)),
         }

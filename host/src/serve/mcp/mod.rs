@@ -18,7 +18,6 @@ mod told;
 mod track;
 mod work;
 
-use std::future::ready;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -38,7 +37,7 @@ use self::streams::Streams;
 use self::told::Told;
 use super::body::JsonBody;
 use super::heads::Heads;
-use super::problem::{Answer, Answering};
+use super::problem::{Answer, Answering, at_once};
 use super::taking::taker_of;
 use super::trace::Traced;
 use crate::apart::apart;
@@ -150,7 +149,7 @@ pub(super) fn look(edge: &McpEdge, visitor: Visitor, (heads, body): (&Heads<'_>,
 impl Ready {
     pub(super) fn answer<'a>(self, edge: &'a McpEdge, taker: &'a Arc<Taker>) -> Answering<'a> {
         match self {
-            Self::Answered(response) => Box::pin(ready(Ok(response))),
+            Self::Answered(response) => at_once(response),
             Self::Modern(visitor, request) => apart(|| modern::answer(edge, visitor, request, taker)),
             Self::Legacy(ready) => ready.answer(edge),
         }
