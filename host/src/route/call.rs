@@ -50,6 +50,7 @@ impl Call {
         let trace = entered.trace();
         // In flight until its end is written down, too: who waits for the calls waits for that.
         let inside = routing.calls.enter();
+        // From here on, and not from where it was claimed: of a call that is left it is given back before the call is closed.
         let mut taken = claimed;
         let outcome = match &inside {
             Err(full) => {

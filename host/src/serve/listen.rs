@@ -339,10 +339,10 @@ impl Shared {
     {
         let taker = self.held.taker("connection");
         let (stream, verdict) = Watched::new(stream, Arc::clone(&taker));
-        let connection = Connection { verdict: &verdict, taker: &taker, is_spare };
+        let came_by = Connection { verdict: &verdict, taker: &taker, is_spare };
         let service = service_fn(|request| {
             let busy = self.drain.enter();
-            self.door.handle(via, connection, request).map(|mut response| {
+            self.door.handle(via, came_by, request).map(|mut response| {
                 let over = response.status() != StatusCode::SWITCHING_PROTOCOLS;
                 if over && self.tasks.ending().is_cancelled() {
                     // Its client shall find another way.

@@ -19,7 +19,7 @@ pub(crate) type Answer = Result<Response, Problem>;
 pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
 /// An answer for which nothing is waited.
-pub(crate) fn at_once<'a>(response: Response) -> Answering<'a> {
+pub(crate) fn known<'a>(response: Response) -> Answering<'a> {
     Box::pin(ready(Ok(response)))
 }
 

@@ -21,7 +21,7 @@ use crate::mcp::ladder::{LegacyBody, LegacyMessage};
 use crate::mcp::{AnswerKind, Answered, First, Params, Session, Visitor};
 use crate::serve::guard::single;
 use crate::serve::heads::Heads;
-use crate::serve::problem::{Answer, Answering, at_once};
+use crate::serve::problem::{Answer, Answering, known};
 use crate::serve::sse;
 
 /// Without an answer for so long, a stream is opened: its client then knows how to come back for it.
@@ -71,7 +71,7 @@ pub(super) fn look(
 impl Ready {
     pub(super) fn answer(self, edge: &McpEdge) -> Answering<'_> {
         match self {
-            Self::Answered(response) => at_once(response),
+            Self::Answered(response) => known(response),
             Self::Opens(visitor, id, params) => Box::pin(initialize(edge, visitor, id, params).map(Ok)),
             Self::One(session, message) => apart(|| one(edge, session, message)),
         }

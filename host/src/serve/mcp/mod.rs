@@ -37,7 +37,7 @@ use self::streams::Streams;
 use self::told::Told;
 use super::body::JsonBody;
 use super::heads::Heads;
-use super::problem::{Answer, Answering, at_once};
+use super::problem::{Answer, Answering, known};
 use super::taking::taker_of;
 use super::trace::Traced;
 use crate::apart::apart;
@@ -149,7 +149,7 @@ pub(super) fn look(edge: &McpEdge, visitor: Visitor, (heads, body): (&Heads<'_>,
 impl Ready {
     pub(super) fn answer<'a>(self, edge: &'a McpEdge, taker: &'a Arc<Taker>) -> Answering<'a> {
         match self {
-            Self::Answered(response) => at_once(response),
+            Self::Answered(response) => known(response),
             Self::Modern(visitor, request) => apart(|| modern::answer(edge, visitor, request, taker)),
             Self::Legacy(ready) => ready.answer(edge),
         }
