@@ -17,13 +17,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::{Either, Ready, ready};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wharf_core::admit::{FairQueue, Shed};
 
 pub(crate) use self::caller::CallerKey;
 pub(crate) use self::pace::Pace;
-pub(crate) use self::pass::Pass;
+pub(crate) use self::pass::{Pass, Place};
 pub(crate) use self::rates::Rates;
 use self::shares::{Held, Shares};
 use super::asking::Asking;
@@ -62,6 +63,9 @@ struct Waiter {
     press: Option<Instant>,
     turn: oneshot::Sender<Turn>,
 }
+
+/// A call's way through the gate: what is known at once, or what it waits for.
+pub(crate) type Entering<'a> = Either<Ready<Result<Pass<'a>, Refused>>, Place<'a>>;
 
 /// What becomes of a wait: a place, and when it was given; or none.
 type Turn = Result<(Held, Instant), Refused>;
@@ -171,16 +175,16 @@ impl Gate {
 
     /// Lets a call in that came at `since`, at once or when its turn comes before `until`. One that gets no turn within
     /// `patience` has a call that waits for its client sent away.
-    pub(crate) async fn enter(
+    pub(crate) fn enter(
         &self,
         caller: CallerKey,
         since: Instant,
         until: Instant,
         patience: Duration,
-    ) -> Result<Pass<'_>, Refused> {
+    ) -> Entering<'_> {
         match self.try_enter(caller) {
-            Some(pass) => Ok(pass),
-            None => self.wait(caller, since, until, patience).await,
+            Some(pass) => Either::Left(ready(Ok(pass))),
+            None => self.wait(caller, since, until, patience),
         }
     }
 
@@ -192,34 +196,33 @@ impl Gate {
         Some(Pass::new(self, self.shares.take(caller), Duration::ZERO))
     }
 
-    async fn wait(
-        &self,
-        caller: CallerKey,
-        since: Instant,
-        until: Instant,
-        patience: Duration,
-    ) -> Result<Pass<'_>, Refused> {
+    fn wait(&self, caller: CallerKey, since: Instant, until: Instant, patience: Duration) -> Entering<'_> {
         let press = Asking::first_press(since, patience);
         let (turn, result) = oneshot::channel();
         let waiter = Waiter { caller, until, patience, press: Some(press), turn };
-        let mut place = match self.join(waiter, result) {
-            Ok(Joined::In(pass)) => return Ok(pass),
-            Ok(Joined::Waits(place)) => place,
+        match self.join(waiter, since, result) {
+            Ok(Joined::In(pass)) => Either::Left(ready(Ok(pass))),
+            Ok(Joined::Waits(place)) => {
+                self.alarm.at(press.min(until));
+                Either::Right(place)
+            }
             Err(refused) => {
                 // Where nobody may wait for its turn, nobody else does this.
                 if refused == (Refused::Full { queue: 0 }) {
                     self.asking.send_away(patience);
                 }
-                return Err(refused);
+                Either::Left(ready(Err(refused)))
             }
-        };
-        self.alarm.at(press.min(until));
-        let (held, given) = place.turn().await?;
-        Ok(Pass::new(self, held, given.saturating_duration_since(since)))
+        }
     }
 
     /// Takes a place after all, or one in the queue.
-    fn join(&self, waiter: Waiter, result: oneshot::Receiver<Turn>) -> Result<Joined<'_>, Refused> {
+    fn join(
+        &self,
+        waiter: Waiter,
+        since: Instant,
+        result: oneshot::Receiver<Turn>,
+    ) -> Result<Joined<'_>, Refused> {
         let caller = waiter.caller;
         let (mut waiting, queue) = (self.waiting(), self.queue.load(Ordering::Relaxed));
         // Once it is counted as one that waits, whoever leaves looks into the queue, and finds it: the lock is held.
@@ -245,7 +248,7 @@ impl Gate {
             let most = wharf_core::admit::share(queue as usize);
             away.turn.send(Err(Refused::Share { most, queue })).ok();
         }
-        Ok(Joined::Waits(pass::Place::new(self, caller, number, result)))
+        Ok(Joined::Waits(Place::new(self, caller, (number, since), result)))
     }
 
     /// A call leaves, at `now` if that is known: its place goes to whoever is next, or is free.
@@ -312,7 +315,7 @@ impl Times for Gate {
 /// How a call that found no place went on.
 enum Joined<'a> {
     In(Pass<'a>),
-    Waits(pass::Place<'a>),
+    Waits(Place<'a>),
 }
 
 fn running(load: u64) -> u32 {

@@ -5,61 +5,82 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use wharf_core::settle::{Attempt, Verdict, code, settle};
-use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Reply, Request, Scope};
+use wharf_plugin_api::{CallError, CallErrorKind, Delivery, Reply, Scope};
 
 use super::answer::proper;
 use super::call::Call;
 use super::failure::Failure;
 use super::scope::CallScope;
-use crate::plugin::own::Lane;
+use super::served::Served;
 use crate::plugin::picking::Picked;
 use crate::plugin::services::roll;
 
-impl Call {
-    pub(super) async fn attempts(
-        &self,
-        lane: &Lane,
-        request: Request,
-        scope: &Arc<CallScope>,
-        mut patience: Instant,
-    ) -> Result<(Picked, Reply), Failure> {
-        let (mut before, mut tried) = (0, Vec::new());
+impl Served<'_> {
+    pub(super) async fn attempts(&self) -> Result<(Picked, Reply), Failure> {
+        let Self { call, scope, .. } = self;
+        let (mut before, mut tried, mut patience) = (0, Vec::new(), self.patience);
         // The first attempt that may have run: whatever comes later, the call's fate is not known.
         let mut lost: Option<CallError> = None;
-        self.plugin.retries.count_call();
+        call.plugin.retries.count_call();
         loop {
-            let picked = match self.pick(lane, &tried, patience, scope.time().until()).await {
+            let picked = match call.pick(self.lane, &tried, patience, scope.time().until()).await {
                 Ok(picked) => picked,
-                Err(failure) => return Err(self.after(lost.as_ref(), failure)),
+                Err(failure) => return Err(call.after(lost.as_ref(), failure)),
             };
-            let era = picked.link.hello().era();
-            let answered = self.attempt(&picked, request.clone(), scope).await;
-            let error = match answered.and_then(|reply| proper(reply, era, &request.method)) {
+            let answered = self.attempt(&picked).await;
+            let error = match answered.and_then(|reply| self.proper(reply, &picked)) {
                 Ok(reply) => {
                     picked.answered();
-                    if let (Some(_), Reply::Result(result)) = (self.manifest.idle_stop, &reply) {
-                        self.plugin.core.tasks.note(result);
+                    if let (Some(_), Reply::Result(result)) = (call.manifest.idle_stop, &reply) {
+                        call.plugin.core.tasks.note(result);
                     }
                     return Ok((picked, reply));
                 }
                 Err(error) => error,
             };
-            let limits = &self.manifest.limits;
-            picked.failed(&error, limits.timeout(self.spec.timeout), limits.call_timeout.0);
+            let limits = &call.manifest.limits;
+            picked.failed(&error, limits.timeout(call.spec.timeout), limits.call_timeout.0);
             tried.push(picked.n);
             drop(picked);
-            match self.next(&error, before, scope) {
-                Verdict::Again(delay) => tokio::time::sleep(delay).await,
-                Verdict::Fail(code) => return Err(self.after(lost.as_ref(), self.failed(code, &error))),
+            match call.next(&error, before, scope) {
+                // Rare, and large.
+                Verdict::Again(delay) => Box::pin(tokio::time::sleep(delay)).await,
+                Verdict::Fail(code) => return Err(call.after(lost.as_ref(), call.failed(code, &error))),
             }
             if error.delivery == Delivery::Unknown {
                 lost.get_or_insert(error);
             }
             before += 1;
-            patience = scope.time().until().min(Instant::now() + self.manifest.limits.queue_wait.0);
+            patience = scope.time().until().min(Instant::now() + limits.queue_wait.0);
         }
     }
 
+    fn proper(&self, reply: Reply, picked: &Picked) -> Result<Reply, CallError> {
+        proper(reply, picked.link.hello().era(), &self.request.method)
+    }
+
+    async fn attempt(&self, picked: &Picked) -> Result<Reply, CallError> {
+        let Self { call, scope, .. } = self;
+        scope.goes_to(&picked.instance.load);
+        call.begins(picked, scope);
+        let as_scope: Arc<dyn Scope> = Arc::<CallScope>::clone(scope);
+        let outcome = tokio::select! {
+            biased;
+            outcome = picked.link.request(self.request.clone(), as_scope) => outcome,
+            () = scope.time().over(&scope.trace().bell, &call.routing.alarm) => {
+                let delivery = if scope.was_sent() { Delivery::Unknown } else { Delivery::NotDelivered };
+                Err(CallError::new(CallErrorKind::Timeout, delivery, "no answer before the deadline"))
+            }
+            () = scope.sent_away() => {
+                let detail = "the plugin asked its client, which did not answer before others needed its place";
+                Err(CallError::new(CallErrorKind::Cancelled, Delivery::Unknown, detail))
+            }
+        };
+        outcome.inspect_err(|error| call.fails(error, scope))
+    }
+}
+
+impl Call {
     /// What comes after a failed attempt. Another one is taken from the plugin's budget.
     fn next(&self, error: &CallError, before: u32, scope: &CallScope) -> Verdict {
         let retry = &self.manifest.retry;
@@ -89,29 +110,5 @@ impl Call {
             }
             Some(_) | None => failure,
         }
-    }
-
-    pub(super) async fn attempt(
-        &self,
-        picked: &Picked,
-        request: Request,
-        scope: &Arc<CallScope>,
-    ) -> Result<Reply, CallError> {
-        scope.goes_to(&picked.instance.load);
-        self.begins(picked, scope);
-        let as_scope: Arc<dyn Scope> = Arc::<CallScope>::clone(scope);
-        let outcome = tokio::select! {
-            biased;
-            outcome = picked.link.request(request, as_scope) => outcome,
-            () = scope.time().over(&scope.trace().bell, &self.routing.alarm) => {
-                let delivery = if scope.was_sent() { Delivery::Unknown } else { Delivery::NotDelivered };
-                Err(CallError::new(CallErrorKind::Timeout, delivery, "no answer before the deadline"))
-            }
-            () = scope.sent_away() => {
-                let detail = "the plugin asked its client, which did not answer before others needed its place";
-                Err(CallError::new(CallErrorKind::Cancelled, Delivery::Unknown, detail))
-            }
-        };
-        outcome.inspect_err(|error| self.fails(error, scope))
     }
 }

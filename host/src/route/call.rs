@@ -8,20 +8,20 @@ use tokio::time::Instant;
 use wharf_core::catalog::Tool;
 use wharf_core::manifest::Manifest;
 use wharf_core::{CallId, Code};
+use wharf_plugin_api::Request;
 
-use super::allowance::Allowance;
 use super::entered::Entered;
 use super::failure::Failure;
 use super::idempotency::{Begins, Taken};
 use super::request;
 use super::routing::Routing;
-use super::scope::CallScope;
+use super::served::{Client, Served, Times};
 use super::spec::{CallEvent, CallSpec, Edge, Settled};
 use super::timing::Timing;
 use super::trace::CallTrace;
-use crate::late;
+use crate::apart::apart;
 use crate::plugin::PluginHandle;
-use crate::plugin::asks::Asks;
+use crate::plugin::gate::CallerKey;
 use crate::plugin::own::Crowded;
 
 /// A call that is resolved: it knows its plugin, and its tool if it has one.
@@ -42,34 +42,38 @@ impl Call {
             Some(Begins::Runs(taken)) => Some(taken),
             Some(Begins::Ends(outcome)) => return *outcome,
         };
-        let (events, asks) = (self.spec.events.take(), self.spec.asks.take());
+        let client = (self.spec.events.take(), self.spec.asks.take());
         let (call, started) = (&*self, Instant::now());
         let routing = &*call.routing;
         let mut entered = Entered::new(call, started);
         let timing = Timing::of(call, started);
-        let trace = entered.trace();
         // In flight until its end is written down, too: who waits for the calls waits for that.
         let inside = routing.calls.enter();
-        // From here on, and not from where it was claimed: of a call that is left it is given back before the call is closed.
-        let mut taken = claimed;
-        let outcome = match &inside {
-            Err(full) => {
-                drop((events, asks));
-                Some(Err(call.overloaded(*full)))
+        let outcome = {
+            // From here on, and not from where it was claimed: of a call that is left it is given back before the call is closed.
+            let mut taken = claimed;
+            let outcome = match &inside {
+                Err(full) => {
+                    drop(client);
+                    Some(Err(call.overloaded(*full)))
+                }
+                Ok(_) => {
+                    let trace = entered.trace();
+                    let answered = pin!(call.answered(started, trace, taken.as_deref_mut(), client));
+                    trace.unless_taken_back(answered).await
+                }
+            };
+            // However it ended, its key is given back before it is closed.
+            if let (Some(taken), Some(outcome)) = (taken.take(), &outcome) {
+                taken.ends(outcome);
             }
-            Ok(_) => {
-                let answered = pin!(call.answered(started, trace, taken.as_mut(), (events, asks)));
-                trace.unless_taken_back(answered).await
-            }
+            // Not before the call is dropped: up to then it could still be handed over.
+            outcome.unwrap_or_else(|| Err(entered.taken_back()))
         };
-        // However it ended, its key is given back before it is closed.
-        if let (Some(taken), Some(outcome)) = (taken.take(), &outcome) {
-            taken.ends(outcome);
-        }
-        // Not before the call is dropped: up to then it could still be handed over.
-        let outcome = outcome.unwrap_or_else(|| Err(entered.taken_back()));
         timing.end(&outcome);
-        entered.ends(&outcome).await;
+        if let Some(settled) = entered.ends(&outcome) {
+            Box::pin(call.write_end(settled)).await;
+        }
         drop(inside);
         let trace = entered.trace();
         routing.events.tell("call.finished", || {
@@ -91,42 +95,23 @@ impl Call {
         started: Instant,
         trace: &Arc<CallTrace>,
         taken: Option<&mut Taken>,
-        (events, asks): (Option<late::Sender<CallEvent>>, Option<Asks>),
+        client: Client,
     ) -> Result<Settled, Failure> {
         self.within_rate()?;
-        let deadline = started + self.manifest.limits.timeout(self.spec.timeout);
-        let context = self.spec.trace.as_ref().and_then(|trace| trace.told());
-        let upstream = self.tool.as_ref().map(|tool| tool.upstream.as_str());
-        let request = request::build(&self.spec, upstream, context.as_ref()).map_err(|error| {
-            self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
-        })?;
+        let request = self.request()?;
         trace.weighs(request.params.as_ref().map_or(0, |params| params.get().len()));
         // No client of MCP is told of it: its queue is made by the first that it hears.
         let hears_id = matches!(self.spec.edge, Edge::Direct | Edge::Rest);
-        if let Some(events) = events.as_ref().filter(|_| hears_id) {
+        if let Some(events) = client.0.as_ref().filter(|_| hears_id) {
             // Room for it was made by whoever listens; one who is gone misses nothing.
             events.try_send(CallEvent::Accepted(self.id)).ok();
         }
-        let caller = self.spec.caller.clone();
         let limits = &self.manifest.limits;
-        // Where the caller set no time, progress that it hears of begins it anew.
-        let idle = (self.spec.timeout.is_none() && events.is_some()).then_some(limits.call_timeout.0);
-        // Only who can be asked, or told of progress, may take longer than was given.
-        let longer = asks.is_some() || idle.is_some();
-        let latest = if longer { started + limits.max_timeout.0 } else { deadline };
-        let time = Allowance::new(deadline, latest).renewed_by_progress(idle);
+        let deadline = started + limits.timeout(self.spec.timeout);
+        // One wait for the turn and for the plugin together.
+        let patience = deadline.min(started + limits.queue_wait.0);
         let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
         let gate = self.plugin.gate_of(&lane);
-        let asker = gate.asking().asker(gate.may_ask(), self.peace());
-        let listens = (events, self.spec.progress);
-        let record = (Arc::clone(trace), self.routing.journal.clone(), context);
-        let scope = CallScope::new(caller, time, listens, asks, asker, self.spec.presence.clone(), record);
-        let scope = Arc::new(scope);
-        if let Some(taken) = taken {
-            taken.goes_with(&scope);
-        }
-        // One wait for the turn and for the plugin together.
-        let patience = deadline.min(started + self.manifest.limits.queue_wait.0);
         let turn = if self.plugin.is_cold(&lane) {
             // What it waits for is a start.
             self.plugin.wake(&lane);
@@ -134,21 +119,29 @@ impl Call {
         } else {
             patience
         };
-        let pass = self.admit(gate, started, turn, deadline).await?;
+        let entering = gate.enter(CallerKey::of(&self.spec.caller), started, turn, self.peace());
+        let pass = entering.await.map_err(|refused| self.refused(refused, gate, deadline))?;
         if self.spec.durable {
-            self.write_down(scope.trace()).await?;
+            Box::pin(self.write_down(trace)).await?;
         }
-        let (picked, reply) = self.attempts(&lane, request, &scope, patience).await?;
-        let now = Instant::now();
-        let duration = now.saturating_duration_since(started);
-        let ran = duration.saturating_sub(pass.waited());
+        let times = Times { started, patience, deadline };
+        let served = Served::new(self, &lane, request, times, client, trace);
+        if let Some(taken) = taken {
+            taken.goes_with(&served.scope);
+        }
+        let settled = apart(|| async move { served.run().await }).await?;
+        let ran = settled.duration.saturating_sub(pass.waited());
         gate.pace.took(ran);
         self.routing.calls.pace.took(ran);
-        let (instance, era) = (picked.n, picked.link.hello().era());
-        // Whoever is next finds room at the instance.
-        drop(picked);
-        pass.ends(now);
-        let undeclared = scope.undeclared();
-        Ok(Settled { call_id: self.id, instance, duration, reply, era, undeclared, replayed: false })
+        pass.ends(started + settled.duration);
+        Ok(settled)
+    }
+
+    fn request(&self) -> Result<Request, Failure> {
+        let upstream = self.tool.as_ref().map(|tool| tool.upstream.as_str());
+        let built = request::build(&self.spec, upstream, self.context().as_ref());
+        built.map_err(|error| {
+            self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))
+        })
     }
 }

@@ -1,10 +1,12 @@
-//! Calls whose journal must survive the loss of power: who wants that, and the wait for it before the first byte goes out.
+//! Calls whose journal must survive the loss of power: who wants that, and the waits for it, before the first byte goes out and
+//! before the answer goes back.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use memchr::memmem::Finder;
 use serde_json::value::RawValue;
+use wharf_core::journal::{Entry, Settled};
 use wharf_core::{Code, splice};
 use wharf_plugin_api::Delivery;
 
@@ -65,6 +67,14 @@ impl Call {
                 ..self.failure(Code::NotDurable, detail)
             }
         })
+    }
+
+    /// Writes down how it ended. An answer is not kept from its caller where that fails: after a loss of power the call reads
+    /// as unknown, which is the safe side.
+    pub(super) async fn write_end(&self, settled: Settled) {
+        let mut entry = Vec::with_capacity(64);
+        Entry::Settled(settled).put(&mut entry);
+        self.routing.journal.durably(&entry).await.ok();
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use wharf_core::Code;
-use wharf_core::journal::{Entry, Outcome};
+use wharf_core::journal::{self, Outcome};
 use wharf_plugin_api::{CallError, Delivery, Reply};
 
 use super::audit::Remembered;
@@ -63,8 +63,8 @@ impl<'a> Entered<'a> {
         }
     }
 
-    /// It has ended so. Returns when that is written down as it has to be.
-    pub(super) async fn ends(&mut self, outcome: &Result<Settled, Failure>) {
+    /// It has ended so. Returns what is still to be written down, of a call that is durable.
+    pub(super) fn ends(&mut self, outcome: &Result<Settled, Failure>) -> Option<journal::Settled> {
         let end = match outcome {
             Ok(settled) => End {
                 outcome: Outcome::Answered,
@@ -78,15 +78,7 @@ impl<'a> Entered<'a> {
             },
             Err(failure) => self.failed(failure.code, failure.delivery.unwrap_or_else(|| self.delivery())),
         };
-        let entry = self.close(end);
-        if !self.trace.about.durable {
-            return;
-        }
-        let Some(entry) = entry else { return };
-        let mut bytes = Vec::with_capacity(64);
-        Entry::Settled(entry).put(&mut bytes);
-        // An answer is not kept from its caller: after a loss of power the call reads as unknown, which is the safe side.
-        self.routing.journal.durably(&bytes).await.ok();
+        self.close(end)
     }
 
     fn failed(&self, code: Code, delivery: Delivery) -> End {
@@ -95,7 +87,7 @@ impl<'a> Entered<'a> {
     }
 
     /// Closes the page. Returns what is still to be written, durably.
-    fn close(&mut self, end: End) -> Option<wharf_core::journal::Settled> {
+    fn close(&mut self, end: End) -> Option<journal::Settled> {
         self.ended = true;
         let about = &self.trace.about;
         let written = self.trace.was_handed_over() || about.durable;

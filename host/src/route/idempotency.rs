@@ -39,7 +39,7 @@ pub(crate) struct Keys {
 /// What a call with a key comes to before it runs.
 pub(super) enum Begins {
     /// It runs.
-    Runs(Taken),
+    Runs(Box<Taken>),
     /// It does not: this is its answer.
     Ends(Box<Result<Settled, Failure>>),
 }
@@ -185,13 +185,13 @@ impl Call {
         let claim = keys.table().claim(&name, &what, &self.id, now);
         let (first, known) = match claim {
             Claim::New => {
-                let taken = Taken {
+                let taken = Box::new(Taken {
                     keys: Arc::clone(keys),
                     name: name.clone(),
                     call: self.id,
                     scope: None,
                     ended: false,
-                };
+                });
                 if !keys.write_taken(&self.id, &name, &what, now) {
                     // The key is let go with what is dropped here.
                     return ends(Err(self.unwritten()));

@@ -18,6 +18,7 @@ mod repeat;
 pub(crate) mod request;
 pub(crate) mod routing;
 pub(crate) mod scope;
+mod served;
 pub mod spec;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! The two waits of a call before it is handed over: for its turn, and for an instance that takes it. Both are bounded.
+//! What a call waits for before it is handed over, beside its turn: an instance that takes it. Bounded.
 
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use wharf_core::lifecycle::State;
 
 use super::call::Call;
 use super::failure::Failure;
-use crate::plugin::gate::{CallerKey, Gate, Pass};
 use crate::plugin::own::Lane;
 use crate::plugin::picking::{Choice, Picked};
 
@@ -18,19 +17,6 @@ impl Call {
         let Some(rate) = self.manifest.limits.rate else { return Ok(()) };
         let counted = self.plugin.gate.rates.count(&self.spec.caller.principal);
         counted.map_err(|wait| self.too_many(rate, wait))
-    }
-
-    /// Waits for the turn of a call that began then, until `until` and no longer than its time.
-    pub(super) async fn admit<'a>(
-        &self,
-        gate: &'a Gate,
-        began: Instant,
-        until: Instant,
-        deadline: Instant,
-    ) -> Result<Pass<'a>, Failure> {
-        let caller = CallerKey::of(&self.spec.caller);
-        let entered = gate.enter(caller, began, until, self.peace()).await;
-        entered.map_err(|refused| self.refused(refused, gate, deadline))
     }
 
     /// How long a call that waits for its client is left in peace by those that wait for their turn.

@@ -1,6 +1,9 @@
 //! A place at a plugin, and a place in the queue for one. Both are given back when they are dropped, however the call ends.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -17,12 +20,14 @@ pub(crate) struct Pass<'a> {
     waited: Duration,
 }
 
-/// A call that waits for its turn.
+/// A call that waits for its turn, which it comes to.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(crate) struct Place<'a> {
     gate: &'a Gate,
     caller: CallerKey,
     number: u64,
+    /// When the call came.
+    since: Instant,
     /// `None` once it is known what becomes of it.
     turn: Option<oneshot::Receiver<Turn>>,
 }
@@ -54,16 +59,25 @@ impl Drop for Pass<'_> {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn new(gate: &'a Gate, caller: CallerKey, number: u64, turn: oneshot::Receiver<Turn>) -> Self {
-        Self { gate, caller, number, turn: Some(turn) }
+    pub(super) fn new(
+        gate: &'a Gate,
+        caller: CallerKey,
+        (number, since): (u64, Instant),
+        turn: oneshot::Receiver<Turn>,
+    ) -> Self {
+        Self { gate, caller, number, since, turn: Some(turn) }
     }
+}
 
-    /// Waits for the turn.
-    pub(super) async fn turn(&mut self) -> Turn {
-        let Some(turn) = &mut self.turn else { return Err(Refused::Waited) };
-        let turn = turn.await.unwrap_or(Err(Refused::Waited));
+impl<'a> Future for Place<'a> {
+    type Output = Result<Pass<'a>, Refused>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(turn) = &mut self.turn else { return Poll::Ready(Err(Refused::Waited)) };
+        let turn = ready!(Pin::new(turn).poll(cx));
         self.turn = None;
-        turn
+        let (held, given) = turn.unwrap_or(Err(Refused::Waited))?;
+        Poll::Ready(Ok(Pass::new(self.gate, held, given.saturating_duration_since(self.since))))
     }
 }
 
