@@ -27,6 +27,17 @@ use crate::held::Events;
 /// Messages of one request that wait for its transport; what does not fit is dropped, and a question refused.
 const EVENTS: usize = 256;
 
+/// A request under way.
+struct Asking {
+    session: Arc<Session>,
+    id: Id,
+    method: Cow<'static, str>,
+    /// Whoever needs them takes them.
+    params: Option<Params>,
+    /// What its client is told before the answer.
+    out: Outlet,
+}
+
 /// Takes up a request. The work is done as the answer is polled.
 pub(super) fn request(
     session: &Arc<Session>,
@@ -43,19 +54,23 @@ pub(super) fn request(
         Err(refused) => return Exchange::refused(&id, refused),
     };
     let (out, events) = Events::new(session.host.held(), EVENTS);
-    let session = Arc::clone(session);
-    let answer = || async move {
-        let _open = open;
-        // Made in place: to be moved is not cheap for it.
-        let mut work = pin!(dispatch(&session, &method, params, Outlet::Call(out)));
-        let reply = match ticket.unless_told(work.as_mut()).await {
+    let out = Outlet::Call(out);
+    let mut asking = Asking { session: Arc::clone(session), id, method, params, out };
+    // Where it is captured it stays: what is handed to an async function by value is kept twice.
+    let answer = apart(|| async move {
+        let _open = &open;
+        let told = {
+            let work = pin!(asking.answer());
+            ticket.unless_told(work).await
+        };
+        let reply = match told {
             Ok(reply) => reply.unwrap_or_else(Reply::Error),
             Err(Unanswered::Cancelled) => return Answered { message: None, kind: AnswerKind::Handled },
             Err(Unanswered::Ended) => Reply::Error(RpcError::new(INVALID_REQUEST, "the session has ended")),
         };
-        Answered::new(&id, &reply)
-    };
-    Exchange { events, answer: apart(answer) }
+        Answered::new(&asking.id, &reply)
+    });
+    Exchange { events, answer }
 }
 
 /// Takes note of a notification. There is nobody to tell that it means nothing.
@@ -78,41 +93,33 @@ pub(super) fn notification(session: &Session, method: &str, params: Option<Arc<R
     }
 }
 
-async fn dispatch(
-    session: &Arc<Session>,
-    method: &str,
-    params: Option<Params>,
-    out: Outlet,
-) -> Result<Reply, RpcError> {
-    // The way of nearly every request. All others are apart: each of them is larger than a call.
-    if method == forward::CALL {
-        return call::run(session, method, params, out).await;
+impl Asking {
+    async fn answer(&mut self) -> Result<Reply, RpcError> {
+        // The way of nearly every request. All others are apart: each of them is larger than a call.
+        if self.method == forward::CALL {
+            return call::run(self).await;
+        }
+        Box::pin(self.others()).await
     }
-    Box::pin(others(session, method, params, out)).await
-}
 
-async fn others(
-    session: &Arc<Session>,
-    method: &str,
-    params: Option<Params>,
-    out: Outlet,
-) -> Result<Reply, RpcError> {
-    let face = &session.visitor.face;
-    if let Some(kind) = lists::kind(method) {
-        let list = lists::list(&session.host, face, Era::Legacy, kind, params.as_deref()).await?;
-        return Ok(Reply::Result(list));
-    }
-    match method {
-        "ping" => Ok(nothing()),
-        "initialize" => Err(RpcError::new(INVALID_REQUEST, "this session is initialized already")),
-        "logging/setLevel" => set_level(session, params.as_deref()).await,
-        "resources/subscribe" => subscribe(session, params.as_deref()).await.map_err(in_legacy_words),
-        "resources/unsubscribe" => unsubscribe(session, params.as_deref()).await.map_err(in_legacy_words),
-        "resources/read" => call::run(session, method, params, out).await.map_err(in_legacy_words),
-        // Methods of the modern era, which mean nothing within a session.
-        "server/discover" | "subscriptions/listen" => Err(no_method(method)),
-        _ if method.starts_with("tasks/") => tasks::run(session, method, params, out).await,
-        _ => call::run(session, method, params, out).await,
+    async fn others(&mut self) -> Result<Reply, RpcError> {
+        let (session, params) = (&*self.session, self.params.as_deref());
+        if let Some(kind) = lists::kind(&self.method) {
+            let list = lists::list(&session.host, &session.visitor.face, Era::Legacy, kind, params).await?;
+            return Ok(Reply::Result(list));
+        }
+        match &*self.method {
+            "ping" => Ok(nothing()),
+            "initialize" => Err(RpcError::new(INVALID_REQUEST, "this session is initialized already")),
+            "logging/setLevel" => set_level(session, params).await,
+            "resources/subscribe" => subscribe(session, params).await.map_err(in_legacy_words),
+            "resources/unsubscribe" => unsubscribe(session, params).await.map_err(in_legacy_words),
+            "resources/read" => call::run(self).await.map_err(in_legacy_words),
+            // Methods of the modern era, which mean nothing within a session.
+            "server/discover" | "subscriptions/listen" => Err(no_method(&self.method)),
+            method if method.starts_with("tasks/") => tasks::run(self).await,
+            _ => call::run(self).await,
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use self::answer::Answer;
 pub(crate) use self::answer::MISSING_CAPABILITY;
 use self::hearing::Hearing;
 use super::exchange::Exchange;
-use super::forward::{self, Forwarded, bad};
+use super::forward::{self, bad};
 use super::ladder::{Envelope, MODERN};
 use super::level::{Level, UNTIL_LOUDER};
 use super::listen::{self, Listens};
@@ -32,8 +32,9 @@ use super::{Mcp, ModernRequest, Visitor, capabilities, links, lists, param_heade
 use crate::Host;
 use crate::apart::apart;
 use crate::held::Events;
+use crate::late;
 use crate::plugin::watch::{Want, Wanted};
-use crate::route::{Edge, asks};
+use crate::route::{CallEvent, CallSpec, Edge, asks};
 use crate::tasks::Tasks;
 
 /// Notifications of one request that wait for their transport. What does not fit is dropped, as everywhere on the way of a
@@ -174,11 +175,10 @@ impl Brought {
 /// # Errors
 /// [`bad_state`], if the client brings a token: no call waits under it.
 pub(crate) fn open_to_questions(
-    forwarded: Forwarded,
+    (mut spec, events): (CallSpec, Option<late::Receiver<CallEvent>>),
     host: &Host,
     brought: Brought,
 ) -> Result<Box<Live>, RpcError> {
-    let Forwarded { mut spec, events, .. } = forwarded;
     let (era, room) = host.speaks(&spec.plugin);
     let legacy = era == Some(Era::Legacy);
     let (asks, asked) = asks();
@@ -340,12 +340,12 @@ impl Asking {
         let caller = Caller { client, ..Caller::new(Arc::clone(&self.visitor.principal)) };
         let mut forwarded = forward::forward(host, &face, caller, method, params.clone()).await?;
         forwarded.spec.edge = Edge::Modern;
-        if let (Some(tool), Some(headers)) = (&forwarded.tool, &self.request.param_headers)
+        if let (Some(tool), Some(headers)) = (forwarded.way.listed(), &self.request.param_headers)
             && tool.may_name_headers
         {
             param_headers::check(&tool.definition, params.as_deref(), headers)?;
         }
-        open_to_questions(forwarded, host, brought)
+        open_to_questions((forwarded.spec, forwarded.events), host, brought)
     }
 
     /// The face to go by: a task's request goes to the plugin whose task it is.

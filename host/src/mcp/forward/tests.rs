@@ -92,7 +92,7 @@ fn that_a_call_is_to_be_durable_is_read_and_goes_no_further() {
     ];
     for (given, durable, expected) in table {
         let plugin = PluginId::new("p").unwrap();
-        let spec = to(&plugin, Caller::new("me"), "tools/call", Some(params(given))).spec;
+        let spec = to(plugin.clone(), Caller::new("me"), "tools/call", Some(params(given))).spec;
         let params = spec.payload.params().unwrap();
         assert_eq!((spec.durable, params.get()), (durable, expected), "{given}");
     }

@@ -14,12 +14,12 @@ use wharf_core::catalog::{Collision, Kind, Shelf};
 use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Era, Notification, Reply, RpcError, jsonrpc};
 
+use super::Asking;
 use super::rounds::{self, Rounds};
 use crate::late;
 use crate::mcp::failure;
-use crate::mcp::forward::{Forwarded, forward};
-use crate::mcp::params::Params;
-use crate::mcp::session::{Outlet, Session, relay};
+use crate::mcp::forward::{Forwarded, Way, forward};
+use crate::mcp::session::{Session, relay};
 use crate::mcp::{links, translate};
 use crate::route::{Asked, CallEvent, Edge, Failure, Settled, asks};
 
@@ -30,45 +30,40 @@ static TASK: LazyLock<splice::Key> = LazyLock::new(|| splice::Key::new("task"));
 ///
 /// # Errors
 /// The answer, if there is none of the plugin.
-pub(super) async fn run(
-    session: &Arc<Session>,
-    method: &str,
-    params: Option<Params>,
-    out: Outlet,
-) -> Result<Reply, RpcError> {
-    let forwarded = forward(&session.host, &session.visitor.face, session.caller(), method, params).await?;
-    settle(session, method, forwarded, out).await
+pub(super) async fn run(asking: &mut Asking) -> Result<Reply, RpcError> {
+    let (session, params) = (&asking.session, asking.params.take());
+    let face = &session.visitor.face;
+    let forwarded = forward(&session.host, face, session.caller(), &asking.method, params).await?;
+    settle(asking, forwarded).await
 }
 
 /// Likewise, of a request that has its way already.
-pub(super) fn settle(
-    session: &Arc<Session>,
-    method: &str,
-    forwarded: Forwarded,
-    out: Outlet,
-) -> impl Future<Output = Result<Reply, RpcError>> {
+pub(super) fn settle(asking: &Asking, forwarded: Forwarded) -> impl Future<Output = Result<Reply, RpcError>> {
     // Before the work: what is handed to it is in memory twice.
-    let mut rounds = Rounds::new(&forwarded);
-    let mut going = Going::begin(session, forwarded);
+    let mut rounds = Rounds::default();
+    let mut going = Going::begin(&asking.session, forwarded);
     async move {
         loop {
-            let settled = poll_fn(|cx| going.poll(cx, session, &out)).await;
-            let answered = settled.map_err(|failure| failure::error(&failure))?;
-            let Some(wanted) = rounds::wanted(&answered)? else {
-                return answer(session, method, &going.plugin, answered);
+            let wanted = {
+                let settled = poll_fn(|cx| going.poll(cx, asking)).await;
+                let answered = settled.map_err(|failure| failure::error(&failure))?;
+                match rounds::wanted(&answered)? {
+                    Some(wanted) => wanted,
+                    None => return answer(asking, &going.way.plugin, answered),
+                }
             };
             // Whatever is still open of the call that has ended ends with it.
             (going.events, going.open) = (None, None);
             // Apart, as all that is larger than a call.
-            let next = Box::pin(rounds.next(session, method, wanted, &out)).await?;
-            going = Going::begin(session, next);
+            let next = Box::pin(rounds.next(asking, &going.way, wanted)).await?;
+            going = Going::begin(&asking.session, next);
         }
     }
 }
 
 /// One call of the plugin, and what is said and asked on its way.
 struct Going {
-    plugin: PluginId,
+    way: Way,
     call: Pin<Box<dyn Future<Output = Result<Settled, Failure>> + Send>>,
     events: Option<late::Receiver<CallEvent>>,
     /// The client's progress token.
@@ -80,69 +75,64 @@ struct Going {
 
 impl Going {
     fn begin(session: &Session, forwarded: Forwarded) -> Self {
-        let Forwarded { mut spec, events, token, tool: _ } = forwarded;
-        let plugin = spec.plugin.clone();
+        let Forwarded { mut spec, events, token, way } = forwarded;
         let (asks, asked) = asks();
         (spec.asks, spec.edge) = (Some(asks), Edge::Legacy);
-        Self { plugin, call: session.host.call(spec), events, token, asked, open: None }
+        Self { way, call: session.host.call(spec), events, token, asked, open: None }
     }
 
     /// All that the plugin says before its answer is said to the client before the answer.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        session: &Arc<Session>,
-        out: &Outlet,
-    ) -> Poll<Result<Settled, Failure>> {
+    fn poll(&mut self, cx: &mut Context<'_>, asking: &Asking) -> Poll<Result<Settled, Failure>> {
         // First: where it is over, nothing need be waited for.
         if let Poll::Ready(outcome) = self.call.as_mut().poll(cx) {
             while let Some(Ok(event)) = self.events.as_mut().map(late::Receiver::try_recv) {
-                said(session, &self.plugin, self.token.as_deref(), event, out);
+                self.said(event, asking);
             }
             return Poll::Ready(outcome);
         }
         while let Some(Poll::Ready(Some(event))) = self.events.as_mut().map(|events| events.poll_recv(cx)) {
-            said(session, &self.plugin, self.token.as_deref(), event, out);
+            self.said(event, asking);
         }
         while let Poll::Ready(ask) = self.asked.poll_next(cx) {
-            let relayed = relay(Arc::clone(&session.asks), out.clone(), ask);
+            let relayed = relay(Arc::clone(&asking.session.asks), asking.out.clone(), ask);
             self.open.get_or_insert_default().push(Box::pin(relayed));
         }
         while let Some(Poll::Ready(Some(()))) = self.open.as_mut().map(|open| open.poll_next_unpin(cx)) {}
         Poll::Pending
     }
-}
 
-/// What the plugin says during the call: progress to who gave a token, log messages by level, the rest as it is.
-fn said(session: &Session, plugin: &PluginId, token: Option<&RawValue>, event: CallEvent, out: &Outlet) {
-    let notification = match event {
-        CallEvent::Notification(notification) => notification,
-        CallEvent::Accepted(_) => return,
-    };
-    let Notification { method, params } = &notification;
-    let message = match &**method {
-        "notifications/progress" => {
-            let told = token.zip(params.as_deref());
-            let Some(told) = told.and_then(|(token, params)| translate::with_token(params, token)) else {
-                return;
-            };
-            jsonrpc::notification(method, Some(&told))
-        }
-        "notifications/message" => {
-            if !session.level().lets(params.as_deref()) {
-                return;
+    /// What the plugin says during the call: progress to who gave a token, log messages by level, the rest as it is.
+    fn said(&self, event: CallEvent, Asking { session, out, .. }: &Asking) {
+        let notification = match event {
+            CallEvent::Notification(notification) => notification,
+            CallEvent::Accepted(_) => return,
+        };
+        let Notification { method, params } = &notification;
+        let message = match &**method {
+            "notifications/progress" => {
+                let told = self.token.as_deref().zip(params.as_deref());
+                let told = told.and_then(|(token, params)| translate::with_token(params, token));
+                let Some(told) = told else { return };
+                jsonrpc::notification(method, Some(&told))
             }
-            jsonrpc::notification(method, params.as_deref())
+            "notifications/message" => {
+                if !session.level().lets(params.as_deref()) {
+                    return;
+                }
+                jsonrpc::notification(method, params.as_deref())
+            }
+            _ => return session.tell(&self.way.plugin, &notification, true),
+        };
+        if !out.push(message) {
+            let plugin = &self.way.plugin;
+            tracing::debug!(%plugin, "a notification of a call was dropped: its client is slow or gone");
         }
-        _ => return session.tell(plugin, &notification, true),
-    };
-    if !out.push(message) {
-        tracing::debug!(%plugin, "a notification of a call was dropped: its client is slow or gone");
     }
 }
 
 /// The plugin's answer, as the client knows such answers.
-fn answer(session: &Session, method: &str, plugin: &PluginId, settled: Settled) -> Result<Reply, RpcError> {
+fn answer(asking: &Asking, plugin: &PluginId, settled: Settled) -> Result<Reply, RpcError> {
+    let Asking { session, method, .. } = asking;
     let result = match settled.reply {
         Reply::Result(result) => result,
         error @ Reply::Error(_) => return Ok(error),

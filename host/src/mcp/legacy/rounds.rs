@@ -9,16 +9,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use wharf_core::ask::{Declared, needed};
-use wharf_core::catalog::Item;
-use wharf_core::idempotency::Key;
-use wharf_core::trace_context::TraceContext;
-use wharf_core::{PluginId, splice};
+use wharf_core::splice;
 use wharf_plugin_api::{Era, Reply, Request, RpcError};
 
+use super::Asking;
 use crate::mcp::failure::INVALID_REQUEST;
-use crate::mcp::forward::Forwarded;
+use crate::mcp::forward::{Forwarded, Way};
 use crate::mcp::session::{Outlet, Session};
-use crate::route::{CallSpec, Settled};
+use crate::route::{Payload, Settled};
 
 /// Rounds of one request, at most: a plugin that never has enough is a broken one.
 const ROUNDS: u32 = 8;
@@ -41,15 +39,8 @@ struct InputRequest {
 }
 
 /// The rounds of one request.
+#[derive(Default)]
 pub(super) struct Rounds {
-    plugin: PluginId,
-    /// Its tool as the face lists it; one that is not listed, by its name.
-    listed: Option<Arc<Item>>,
-    own: Option<String>,
-    params: Option<Arc<RawValue>>,
-    token: Option<Box<RawValue>>,
-    trace: Option<Box<TraceContext>>,
-    key: Option<Key>,
     made: u32,
     until: Option<Instant>,
 }
@@ -84,31 +75,17 @@ pub(super) fn wanted(settled: &Settled) -> Result<Option<Wanted>, RpcError> {
 }
 
 impl Rounds {
-    pub(super) fn new(forwarded: &Forwarded) -> Self {
-        Self {
-            plugin: forwarded.spec.plugin.clone(),
-            listed: forwarded.tool.clone(),
-            own: forwarded.spec.tool.as_ref().filter(|_| forwarded.tool.is_none()).cloned(),
-            params: forwarded.spec.payload.params().cloned(),
-            token: forwarded.token.clone(),
-            trace: forwarded.spec.trace.clone(),
-            key: forwarded.spec.key.clone(),
-            made: 0,
-            until: None,
-        }
-    }
-
     /// Asks the client, and makes the same call again with its answers.
     ///
     /// # Errors
     /// If the client cannot be asked, refuses, or the rounds or their time are used up.
     pub(super) async fn next(
         &mut self,
-        session: &Arc<Session>,
-        method: &str,
+        asking: &Asking,
+        way: &Way,
         wanted: Wanted,
-        out: &Outlet,
     ) -> Result<Forwarded, RpcError> {
+        let Asking { session, method, out, .. } = asking;
         let over = |text: String| RpcError::new(RpcError::INTERNAL, text);
         self.made += 1;
         if self.made > ROUNDS {
@@ -118,18 +95,15 @@ impl Rounds {
         let answers = tokio::time::timeout_at(until, ask(session, wanted.requests, out)).await;
         let answers =
             answers.map_err(|_| over(format!("the client did not answer within {} s", TIME.as_secs())))??;
-        let params = with_answers(self.params.as_deref(), answers.as_deref(), wanted.state.as_deref());
+        // Its key, if it has one: a round that asked has left it free.
+        let mut again = way.clone().taken(session.caller(), method)?;
+        let first = again.spec.payload.params().map(|params| &**params);
+        let params = with_answers(first, answers.as_deref(), wanted.state.as_deref());
         let params =
             params.ok_or_else(|| over("params that are no object cannot carry the answers".to_owned()))?;
-        let spec = CallSpec {
-            tool: self.listed.as_ref().map(|item| item.own.clone()).or_else(|| self.own.clone()),
-            // A round that asked has left it free.
-            key: self.key.clone(),
-            timeout: Some(until.saturating_duration_since(Instant::now())),
-            trace: self.trace.clone(),
-            ..CallSpec::new(self.plugin.clone(), method.to_owned(), Some(params), session.caller())
-        };
-        Ok(Forwarded::listening(spec, self.token.clone()))
+        again.spec.payload = Payload::Params(Some(params));
+        again.spec.timeout = Some(until.saturating_duration_since(Instant::now()));
+        Ok(again)
     }
 }
 

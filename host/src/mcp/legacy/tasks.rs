@@ -1,36 +1,30 @@
 //! The tasks of 2025-11-25, between legacy clients and legacy plugins: each goes to the plugin that began it, and to nobody
 //! whose it is not.
 
-use std::sync::Arc;
-
 use wharf_core::PluginId;
 use wharf_core::catalog::Face;
 use wharf_plugin_api::{Era, Reply, RpcError};
 
-use super::{call, no_method};
+use super::{Asking, call, no_method};
 use crate::mcp::forward::{self, bad};
-use crate::mcp::params::{Member, Params};
-use crate::mcp::session::{Outlet, Session};
+use crate::mcp::params::Member;
+use crate::mcp::session::Session;
 
 /// Answers a method of tasks.
 ///
 /// # Errors
 /// The answer, if there is none of the plugin.
-pub(super) async fn run(
-    session: &Arc<Session>,
-    method: &str,
-    params: Option<Params>,
-    out: Outlet,
-) -> Result<Reply, RpcError> {
-    match method {
-        "tasks/list" => list(session, method, params, out).await,
+pub(super) async fn run(asking: &mut Asking) -> Result<Reply, RpcError> {
+    let Asking { session, method, params, .. } = asking;
+    match &**method {
+        "tasks/list" => list(asking).await,
         "tasks/get" | "tasks/result" | "tasks/cancel" => {
             let task = params.as_ref().ok_or_else(|| forward::no_text("taskId"))?.text(Member::TaskId)?;
             let plugin = owner(session, &task).ok_or_else(|| bad(format!("Unknown task: {task}")))?;
-            let forwarded = forward::to(&plugin, session.caller(), method, params);
-            call::settle(session, method, forwarded, out).await
+            let forwarded = forward::to(plugin, session.caller(), method, params.clone());
+            call::settle(asking, forwarded).await
         }
-        _ => call::run(session, method, params, out).await,
+        _ => call::run(asking).await,
     }
 }
 
@@ -49,20 +43,15 @@ fn owner(session: &Session, task: &str) -> Option<PluginId> {
     }
 }
 
-async fn list(
-    session: &Arc<Session>,
-    method: &str,
-    params: Option<Params>,
-    out: Outlet,
-) -> Result<Reply, RpcError> {
-    let plugin = match &session.visitor.face {
-        Face::Plugin(plugin) if legacy_plugins(session).contains(plugin) => plugin.clone(),
-        Face::Plugin(_) | Face::All | Face::Group(_) => return Err(no_method(method)),
+async fn list(asking: &mut Asking) -> Result<Reply, RpcError> {
+    let plugin = match &asking.session.visitor.face {
+        Face::Plugin(plugin) if legacy_plugins(&asking.session).contains(plugin) => plugin.clone(),
+        Face::Plugin(_) | Face::All | Face::Group(_) => return Err(no_method(&asking.method)),
     };
-    Ok(match call::run(session, method, params, out).await? {
+    Ok(match call::run(asking).await? {
         Reply::Result(result) => {
-            let principal = &session.visitor.principal;
-            Reply::Result(session.tasks.without_others(principal, &plugin, result))
+            let Session { tasks, visitor, .. } = &*asking.session;
+            Reply::Result(tasks.without_others(&visitor.principal, &plugin, result))
         }
         error @ Reply::Error(_) => error,
     })

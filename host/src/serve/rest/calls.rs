@@ -25,7 +25,6 @@ use super::tries::{Tries, marked};
 use super::{Edge, input, progress, raw_json};
 use crate::held::{Events, Taker};
 use crate::late;
-use crate::mcp::forward::Forwarded;
 use crate::mcp::modern::{Brought, open_to_questions};
 use crate::mcp::park::{Live, Origin, Passed};
 use crate::route::{CallEvent, CallSpec, Edge as EdgeKind, Failure, Settled};
@@ -251,7 +250,7 @@ fn begun(
     });
     let answers = wanted.answers.map(ToOwned::to_owned);
     let brought = Brought { answers, state: wanted.state.clone(), task: false };
-    open_to_questions(Forwarded { spec, events, token: None, tool: None }, &edge.host, brought)
+    open_to_questions((spec, events), &edge.host, brought)
         .map_err(|error| Problem::new(Code::BadRequest, error.message))
 }
 
