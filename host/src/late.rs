@@ -1,10 +1,10 @@
 //! A queue that is made by the first thing that is put into it.
 //!
 //! Nearly every call could hear something on its way, be asked something, or have something to tell, and nearly none does. A
-//! queue with its places costs a call more than all that it is looked at for; this one costs two counted pointers.
+//! queue with its places costs a call more than all that it is looked at for; this one costs a counted pointer.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
@@ -14,7 +14,7 @@ use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
 /// The writing side. Cheap to clone.
 #[derive(Debug)]
-pub struct Sender<T>(Arc<Sending<T>>);
+pub struct Sender<T>(Arc<Shared<T>>);
 
 /// The reading side. Once it is dropped, nobody is there.
 #[derive(Debug)]
@@ -24,21 +24,17 @@ pub struct Receiver<T> {
 }
 
 #[derive(Debug)]
-struct Sending<T> {
+struct Shared<T> {
     room: usize,
     /// The end of all who write is told to who waits, also where nothing was ever put.
     tells_end: bool,
+    writers: AtomicUsize,
     queue: OnceLock<mpsc::Sender<T>>,
-    shared: Arc<Shared<T>>,
-}
-
-#[derive(Debug)]
-struct Shared<T> {
     /// Something happened: the queue was made, or never will be.
     stirred: AtomicBool,
     /// The reading end, until it is fetched.
     end: Mutex<Option<mpsc::Receiver<T>>>,
-    /// Who waits for the queue.
+    /// Who waits for the queue, or for the end of those who write.
     task: AtomicWaker,
     gone: AtomicBool,
 }
@@ -57,13 +53,16 @@ pub(crate) fn beside<T>(room: usize) -> (Sender<T>, Receiver<T>) {
 
 fn made<T>(room: usize, tells_end: bool) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
+        room,
+        tells_end,
+        writers: AtomicUsize::new(1),
+        queue: OnceLock::new(),
         stirred: AtomicBool::new(false),
         end: Mutex::new(None),
         task: AtomicWaker::new(),
         gone: AtomicBool::new(false),
     });
-    let sending = Sending { room, tells_end, queue: OnceLock::new(), shared: Arc::clone(&shared) };
-    (Sender(Arc::new(sending)), Receiver { shared, queue: None })
+    (Sender(Arc::clone(&shared)), Receiver { shared, queue: None })
 }
 
 impl<T> Shared<T> {
@@ -82,9 +81,9 @@ impl<T> Shared<T> {
 impl<T> Sender<T> {
     /// The queue. It is there from now on.
     pub(crate) fn made(&self) -> &mpsc::Sender<T> {
-        let Sending { room, queue, shared, .. } = &*self.0;
-        queue.get_or_init(|| {
-            let (queue, end) = mpsc::channel(*room);
+        let shared = &*self.0;
+        shared.queue.get_or_init(|| {
+            let (queue, end) = mpsc::channel(shared.room);
             *shared.end() = Some(end);
             shared.stir();
             if shared.gone.load(Ordering::Acquire) {
@@ -106,15 +105,16 @@ impl<T> Sender<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
+        self.0.writers.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T> Drop for Sending<T> {
+impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // A queue that was made tells by itself that nothing comes any more.
-        if self.queue.get().is_none() && self.tells_end {
-            self.shared.stir();
+        let is_last = self.0.writers.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && (self.0.tells_end || self.0.queue.get().is_some()) {
+            self.0.stir();
         }
     }
 }
@@ -129,13 +129,10 @@ impl<T> Receiver<T> {
 
     /// Looks for the next one; the task is woken when there may be one, as by [`Receiver::recv`].
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        if self.queue.is_none() {
-            // Before the look: who stirs after it wakes this task.
-            self.shared.task.register(cx.waker());
-            if !self.shared.stirred.load(Ordering::Acquire) {
-                return Poll::Pending;
-            }
-            self.queue = self.shared.end().take();
+        // Before the look: who stirs after it wakes this task.
+        self.shared.task.register(cx.waker());
+        if !self.fetched() {
+            return Poll::Pending;
         }
         self.queue.as_mut().map_or(Poll::Ready(None), |queue| queue.poll_recv(cx))
     }
@@ -145,13 +142,26 @@ impl<T> Receiver<T> {
     /// # Errors
     /// If nothing is there, or nothing comes any more.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        if !self.fetched() {
+            return Err(TryRecvError::Empty);
+        }
+        self.queue.as_mut().map_or(Err(TryRecvError::Disconnected), mpsc::Receiver::try_recv)
+    }
+
+    /// Fetches the queue. False: it may still be made.
+    fn fetched(&mut self) -> bool {
         if self.queue.is_none() {
             if !self.shared.stirred.load(Ordering::Acquire) {
-                return Err(TryRecvError::Empty);
+                return false;
             }
             self.queue = self.shared.end().take();
         }
-        self.queue.as_mut().map_or(Err(TryRecvError::Disconnected), mpsc::Receiver::try_recv)
+        if let Some(queue) = self.queue.as_mut().filter(|_| self.shared.writers.load(Ordering::Acquire) == 0)
+        {
+            // What was put is still there.
+            queue.close();
+        }
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -21,9 +21,9 @@ pub(crate) struct Exchange {
     pub(crate) answer: Pin<Box<dyn Future<Output = Answered> + Send>>,
 }
 
-/// The allocator has a piece of up to this size at hand, and looks for a larger one: no answer under way should need so much.
+/// The most that is in memory for an answer under way, bytes, beside what the call itself is.
 #[cfg(test)]
-pub(crate) const SMALL: usize = 1024;
+pub(crate) const SMALL: usize = 704;
 
 /// What comes of an exchange first.
 #[derive(Debug)]
@@ -66,8 +66,7 @@ impl Exchange {
 
     /// Waits for the answer, for something before it, or for `patience` to end. What was said together with the answer is
     /// still there.
-    pub(crate) async fn first(&mut self, patience: impl Future<Output = ()>) -> First {
-        let mut patience = pin!(patience);
+    pub(crate) async fn first(&mut self, patience: &mut (impl Future<Output = ()> + Unpin)) -> First {
         poll_fn(|cx| {
             if let Poll::Ready(answered) = self.answer.as_mut().poll(cx) {
                 return Poll::Ready(First::Answered(answered));
@@ -75,7 +74,7 @@ impl Exchange {
             // Who says something is polled here, so that nothing need wake this task for it.
             match self.events.try_recv() {
                 Ok(event) => Poll::Ready(First::Said(event)),
-                Err(_) => patience.as_mut().poll(cx).map(|()| First::Nothing),
+                Err(_) => Pin::new(&mut *patience).poll(cx).map(|()| First::Nothing),
             }
         })
         .await
@@ -127,7 +126,7 @@ impl AnswerKind {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::future::{pending, poll_fn, ready};
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
@@ -161,7 +160,8 @@ mod tests {
         let (woken, task) = Woken::task();
         let mut cx = Context::from_waker(&task);
         let mut silent = exchange(0);
-        let mut first = pin!(silent.first(std::future::pending()));
+        let mut never = pending();
+        let mut first = pin!(silent.first(&mut never));
         assert!(first.as_mut().poll(&mut cx).is_pending());
         assert!(matches!(first.as_mut().poll(&mut cx), Poll::Ready(First::Answered(_))));
         assert_eq!(woken.times(), 0);
@@ -170,14 +170,14 @@ mod tests {
     #[test]
     fn what_is_said_comes_before_the_answer_and_both_before_patience_ends() {
         let mut cx = Context::from_waker(Waker::noop());
-        let mut talks = exchange(2);
+        let (mut talks, mut over) = (exchange(2), ready(()));
         for _ in 0..2 {
-            let mut first = pin!(talks.first(std::future::ready(())));
+            let mut first = pin!(talks.first(&mut over));
             assert!(!matches!(first.as_mut().poll(&mut cx), Poll::Ready(First::Nothing)));
         }
         assert!(talks.events.try_recv().is_ok(), "what was said with the answer is still there");
         let mut silent = exchange(0);
-        let mut first = pin!(silent.first(std::future::ready(())));
+        let mut first = pin!(silent.first(&mut over));
         assert!(matches!(first.as_mut().poll(&mut cx), Poll::Ready(First::Nothing)));
     }
 }

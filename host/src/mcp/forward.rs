@@ -63,19 +63,18 @@ enum Named {
 ///
 /// # Errors
 /// If nobody is there for it.
-pub(crate) async fn forward(
+pub(crate) async fn way(
     host: &Host,
     face: &Face,
-    caller: Caller,
+    principal: &Arc<str>,
     method: &str,
     params: Option<Params>,
-) -> Result<Forwarded, RpcError> {
+) -> Result<Way, RpcError> {
     // The way of nearly every call: its tool is listed, and nothing is waited for.
-    let way = match listed_tool(host, face, method, params) {
-        Ok(way) => way,
-        Err(params) => Box::pin(way(host, face, &caller.principal, method, params)).await?,
-    };
-    way.taken(caller, method)
+    match listed_tool(host, face, method, params) {
+        Ok(way) => Ok(way),
+        Err(params) => Box::pin(any_way(host, face, principal, method, params)).await,
+    }
 }
 
 impl Way {
@@ -83,7 +82,7 @@ impl Way {
     ///
     /// # Errors
     /// If the key that it names is none.
-    pub(super) fn taken(self, caller: Caller, method: &str) -> Result<Forwarded, RpcError> {
+    pub(crate) fn taken(self, caller: Caller, method: &str) -> Result<Forwarded, RpcError> {
         // What only reads may come twice.
         let key = if self.tool.is_some() { Said::of(self.params.as_ref()).key()? } else { None };
         let own = self.tool.as_ref().map(|tool| match tool {
@@ -117,7 +116,7 @@ fn listed_tool(
 }
 
 /// The way of any request.
-async fn way(
+async fn any_way(
     host: &Host,
     face: &Face,
     principal: &Arc<str>,

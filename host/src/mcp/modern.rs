@@ -198,8 +198,7 @@ pub(crate) fn open_to_questions(
         }
     }
     let early = brought.answers.filter(|_| legacy);
-    let presence = spec.presence.clone();
-    Ok(Live::new(spec.plugin.clone(), room, presence, host.call(spec), asked, events, early))
+    Ok(Live::new(spec.plugin.clone(), room, host.call(spec), asked, events, early))
 }
 
 // === impl Asking ===
@@ -336,9 +335,10 @@ impl Asking {
         }
         let face =
             if is_of_task(method) { Box::pin(self.of_task()).await? } else { self.visitor.face.clone() };
+        let principal = &self.visitor.principal;
+        let way = forward::way(host, &face, principal, method, params.clone()).await?;
         let client = Arc::clone(&self.envelope.client);
-        let caller = Caller { client, ..Caller::new(Arc::clone(&self.visitor.principal)) };
-        let mut forwarded = forward::forward(host, &face, caller, method, params.clone()).await?;
+        let mut forwarded = way.taken(Caller { client, ..Caller::new(Arc::clone(principal)) }, method)?;
         forwarded.spec.edge = Edge::Modern;
         if let (Some(tool), Some(headers)) = (forwarded.way.listed(), &self.request.param_headers)
             && tool.may_name_headers

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::word::Word;
+use super::asks::Asks;
 
 /// A client has at least so long to answer, however short others are willing to wait.
 const LEAST: Duration = Duration::from_millis(10);
@@ -32,7 +32,7 @@ struct Wait {
     since: Instant,
     questions: usize,
     /// Of the call, and of no other one: it is known by this.
-    away: Arc<Word>,
+    asks: Asks,
 }
 
 /// A call that may ask.
@@ -43,7 +43,7 @@ pub(crate) struct Asker {
     most: usize,
     /// How long an asking call is left in peace.
     patience: Duration,
-    away: Arc<Word>,
+    asks: Asks,
 }
 
 /// An open question of a call.
@@ -60,8 +60,8 @@ pub(crate) struct TooMany {
 
 impl Asking {
     /// A call that may ask, beside at most `most` - 1 others.
-    pub(crate) fn asker(self: &Arc<Self>, most: usize, patience: Duration) -> Asker {
-        Asker { all: Arc::clone(self), most, patience: patience.max(LEAST), away: Arc::default() }
+    pub(crate) fn asker(self: &Arc<Self>, most: usize, patience: Duration, asks: Asks) -> Asker {
+        Asker { all: Arc::clone(self), most, patience: patience.max(LEAST), asks }
     }
 
     /// For a call that waits for a place: once it has waited for `patience`, the call that has asked longest is sent away, if
@@ -95,7 +95,7 @@ impl Asking {
         let mut state = self.state();
         let ripe = state.waiting.first().is_some_and(|wait| wait.since.elapsed() >= patience.max(LEAST));
         if ripe {
-            state.waiting.remove(0).away.say();
+            state.waiting.remove(0).asks.send_away();
         }
         ripe
     }
@@ -125,20 +125,20 @@ impl Asker {
         match state.waiting.iter_mut().find(|wait| self.is(wait)) {
             Some(wait) => wait.questions += 1,
             None => {
-                let away = Arc::clone(&self.away);
-                state.waiting.push(Wait { since: Instant::now(), questions: 1, away });
+                let asks = self.asks.clone();
+                state.waiting.push(Wait { since: Instant::now(), questions: 1, asks });
             }
         }
         Ok(Asked(self))
     }
 
     fn is(&self, wait: &Wait) -> bool {
-        Arc::ptr_eq(&wait.away, &self.away)
+        wait.asks.is(&self.asks)
     }
 
-    /// Resolves when the call has to go. One task at a time waits for it.
-    pub(crate) async fn sent_away(&self) {
-        self.away.heard().await;
+    /// Where its questions go.
+    pub(crate) fn asks(&self) -> &Asks {
+        &self.asks
     }
 }
 
@@ -160,21 +160,26 @@ mod tests {
 
     use futures_util::FutureExt;
 
-    use super::{Asking, TooMany};
+    use super::super::asks::asks;
+    use super::{Asker, Asking, TooMany};
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn is_sent_away(asker: &Asker) -> bool {
+        asker.asks().sent_away().now_or_never().is_some()
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_counts_once_and_the_longest_makes_room_when_it_had_its_time() {
         let asking = Arc::<Asking>::default();
-        let [one, two, three] = [(); 3].map(|()| asking.asker(2, SECOND));
+        let [one, two, three] = [(); 3].map(|()| asking.asker(2, SECOND, asks().0));
         let first = (one.ask().unwrap(), one.ask().unwrap());
         tokio::time::advance(SECOND / 2).await;
         let _second = two.ask().unwrap();
         assert_eq!(three.ask().unwrap_err(), TooMany { most: 2 });
         tokio::time::advance(SECOND / 2).await;
         let _third = three.ask().unwrap();
-        assert!(one.sent_away().now_or_never().is_some() && two.sent_away().now_or_never().is_none());
+        assert!(is_sent_away(&one) && !is_sent_away(&two));
         drop(first);
         assert_eq!(asking.state().waiting.len(), 2);
     }
@@ -182,7 +187,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_leaves_its_place() {
         let asking = Arc::<Asking>::default();
-        let (one, two) = (asking.asker(1, SECOND), asking.asker(1, SECOND));
+        let [one, two] = [(); 2].map(|()| asking.asker(1, SECOND, asks().0));
         drop(one.ask().unwrap());
         drop(two.ask().unwrap());
         tokio::time::advance(SECOND * 9).await;
@@ -192,7 +197,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_sends_one_away_and_not_before_its_time() {
         let asking = Arc::<Asking>::default();
-        let [one, two] = [(); 2].map(|()| asking.asker(2, SECOND));
+        let [one, two] = [(); 2].map(|()| asking.asker(2, SECOND, asks().0));
         let pressing = asking.press(SECOND);
         tokio::pin!(pressing);
         assert!(pressing.as_mut().now_or_never().is_none());
@@ -202,8 +207,8 @@ mod tests {
             tokio::time::advance(passed).await;
             // Twice: a wait that is over may begin another one.
             assert!(pressing.as_mut().now_or_never().is_none() && pressing.as_mut().now_or_never().is_none());
-            assert_eq!(one.sent_away().now_or_never().is_some(), gone);
+            assert_eq!(is_sent_away(&one), gone);
         }
-        assert!(two.sent_away().now_or_never().is_none(), "one is enough");
+        assert!(!is_sent_away(&two), "one is enough");
     }
 }

@@ -1,4 +1,5 @@
-//! Where the questions of one call go: from its scope to whoever serves its client.
+//! Between the scope of a call and whoever serves its client: the questions, whether the client is there, and that the call
+//! has to go because it does not answer.
 //!
 //! Nearly every call can be asked something and nearly none is, so the queue is made by the first question.
 
@@ -11,6 +12,7 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
 
 use super::visit::Ask;
+use crate::word::Word;
 
 /// Questions that wait to be collected.
 const ROOM: usize = 16;
@@ -34,6 +36,10 @@ struct Shared {
     /// Who waits for the first question.
     task: AtomicWaker,
     gone: AtomicBool,
+    /// The client has left with the questions, and may come back with the answers.
+    left: AtomicBool,
+    /// The call has to make room.
+    away: Word,
 }
 
 /// Both sides.
@@ -66,6 +72,26 @@ impl Asks {
         self.0.task.wake();
         queue.send(ask).await.is_ok()
     }
+
+    /// Whether the client is there.
+    pub(crate) fn is_attended(&self) -> bool {
+        !self.0.left.load(Ordering::Acquire)
+    }
+
+    /// Whether both are of the same call.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Tells the call to make room.
+    pub(super) fn send_away(&self) {
+        self.0.away.say();
+    }
+
+    /// Resolves when the call has to make room. One task at a time waits for it.
+    pub(crate) async fn sent_away(&self) {
+        self.0.away.heard().await;
+    }
 }
 
 // === impl Asked ===
@@ -76,7 +102,12 @@ impl Asked {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Likewise.
+    /// The client has left with the questions, or is back.
+    pub(crate) fn attends(&self, is_there: bool) {
+        self.shared.left.store(!is_there, Ordering::Release);
+    }
+
+    /// As [`Asked::next`].
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Ask> {
         if self.questions.is_none() {
             self.shared.task.register(cx.waker());

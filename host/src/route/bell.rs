@@ -29,6 +29,11 @@ impl Bell {
         Self { begun, at: AtomicU64::new(NEVER), rung: AtomicBool::new(false), task: AtomicWaker::new() }
     }
 
+    /// When the call began.
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// This task hears it from now on.
     pub(super) fn heard_by(&self, task: &Waker) {
         self.task.register(task);

@@ -83,7 +83,7 @@ impl<'a> Entered<'a> {
 
     fn failed(&self, code: Code, delivery: Delivery) -> End {
         let outcome = Outcome::of(code, delivery == Delivery::Unknown);
-        End { outcome, code: Some(code), delivery, after: self.trace.begun.elapsed(), bytes_out: 0 }
+        End { outcome, code: Some(code), delivery, after: self.trace.begun().elapsed(), bytes_out: 0 }
     }
 
     /// Closes the page. Returns what is still to be written, durably.

@@ -32,5 +32,5 @@ pub use crate::plugin::asks::{Asked, Asks, asks};
 pub use audit::ArgumentsView;
 pub use book::Wanted;
 pub use failure::{Failure, FieldError};
-pub use spec::{CallEvent, CallSpec, Edge, Payload, Presence, Settled};
+pub use spec::{CallEvent, CallSpec, Edge, Payload, Settled};
 pub use view::{AttemptError, AttemptView, CallView};

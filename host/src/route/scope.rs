@@ -12,13 +12,12 @@ use wharf_plugin_api::{
 };
 
 use super::allowance::Allowance;
-use super::spec::{CallEvent, Presence};
+use super::spec::CallEvent;
 use super::trace::CallTrace;
 use crate::journal::Journal;
 use crate::late;
 use crate::plugin::Ask;
 use crate::plugin::asking::{Asker, TooMany};
-use crate::plugin::asks::Asks;
 use crate::plugin::instance::Load;
 
 /// The scope of one call, over all its attempts.
@@ -33,13 +32,12 @@ pub(crate) struct CallScope {
     journal: Journal,
     events: Option<late::Sender<CallEvent>>,
     progress: bool,
-    asks: Option<Asks>,
-    asker: Asker,
+    /// `None`: nobody can be asked.
+    asker: Option<Asker>,
     /// The calls of the instance at which it is, and how many questions it has open there.
     at: Mutex<Option<Arc<Load>>>,
     questions: AtomicUsize,
     asked: AtomicBool,
-    presence: Presence,
     undeclared: Mutex<Vec<Capability>>,
     /// Which trace of its caller's it is part of.
     context: Option<Trace>,
@@ -61,9 +59,7 @@ impl CallScope {
         caller: Caller,
         time: Allowance,
         (events, progress): (Option<late::Sender<CallEvent>>, bool),
-        asks: Option<Asks>,
-        asker: Asker,
-        presence: Presence,
+        asker: Option<Asker>,
         (trace, journal, context): (Arc<CallTrace>, Journal, Option<Trace>),
     ) -> Self {
         let [sent, noted, asked] = [(); 3].map(|()| AtomicBool::new(false));
@@ -78,12 +74,10 @@ impl CallScope {
             journal,
             events,
             progress,
-            asks,
             asker,
             at,
             questions,
             asked,
-            presence,
             undeclared,
             context,
         }
@@ -98,7 +92,10 @@ impl CallScope {
 
     /// Resolves when the call has to make room, because its client does not answer.
     pub(crate) async fn sent_away(&self) {
-        self.asker.sent_away().await;
+        match &self.asker {
+            Some(asker) => asker.asks().sent_away().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// It is handed to this instance.
@@ -207,8 +204,8 @@ impl Scope for CallScope {
         }
         let nobody = || Reply::Error(refused("the caller of this call can no longer be asked".to_owned()));
         let (reply, answered) = oneshot::channel();
-        let Some(asks) = &self.asks else { return Ok(nobody()) };
-        let _asked = match self.asker.ask() {
+        let Some(asker) = &self.asker else { return Ok(nobody()) };
+        let _asked = match asker.ask() {
             Ok(asked) => asked,
             Err(TooMany { most }) => {
                 tracing::warn!(most, "a question was refused: too many calls wait for their clients");
@@ -220,14 +217,14 @@ impl Scope for CallScope {
         };
         self.asked.store(true, Ordering::Release);
         let (_asking, _away) = (self.time.ask(&self.trace.bell), self.away());
-        if !asks.put(Ask { request: self.traced(request), reply }).await {
+        if !asker.asks().put(Ask { request: self.traced(request), reply }).await {
             return Ok(nobody());
         }
         Ok(answered.await.unwrap_or_else(|_| nobody()))
     }
 
     fn is_attended(&self) -> bool {
-        self.presence.is_there()
+        self.asker.as_ref().is_none_or(|asker| asker.asks().is_attended())
     }
 
     fn trace(&self) -> Option<&Trace> {

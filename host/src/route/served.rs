@@ -64,10 +64,9 @@ impl<'a> Served<'a> {
         let latest = if longer { started + limits.max_timeout.0 } else { deadline };
         let time = Allowance::new(deadline, latest).renewed_by_progress(idle);
         let gate = call.plugin.gate_of(lane);
-        let asker = gate.asking().asker(gate.may_ask(), call.peace());
+        let asker = asks.map(|asks| gate.asking().asker(gate.may_ask(), call.peace(), asks));
         let record = (Arc::clone(trace), call.routing.journal.clone(), call.context());
-        let (caller, presence) = (spec.caller.clone(), spec.presence.clone());
-        let scope = CallScope::new(caller, time, (events, spec.progress), asks, asker, presence, record);
+        let scope = CallScope::new(spec.caller.clone(), time, (events, spec.progress), asker, record);
         Self { call, lane, request, scope: Arc::new(scope), started, patience }
     }
 

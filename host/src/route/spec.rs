@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -36,8 +35,6 @@ pub struct CallSpec {
     pub progress: bool,
     /// Where the plugin's questions to the caller go. `None`: nobody can be asked.
     pub asks: Option<Asks>,
-    /// Whether the caller is there.
-    pub presence: Presence,
     /// The caller tries again by itself, and this is not its first try: what may have run is not repeated by the host.
     pub repeated: bool,
     /// Under which the call runs at most once, however often it is sent.
@@ -64,10 +61,6 @@ pub enum Edge {
     /// MCP without.
     Modern,
 }
-
-/// Whether a caller is there, told by who serves it. Cheap to clone; a new one is there.
-#[derive(Clone, Debug, Default)]
-pub struct Presence(Arc<AtomicBool>);
 
 /// What goes to the plugin, raw.
 #[derive(Clone, Debug)]
@@ -139,21 +132,6 @@ impl Payload {
     }
 }
 
-// === impl Presence ===
-
-impl Presence {
-    /// The caller has gone, with questions to answer, or is back.
-    pub fn set(&self, is_there: bool) {
-        self.0.store(!is_there, Ordering::Release);
-    }
-
-    /// Whether it is there.
-    #[must_use]
-    pub fn is_there(&self) -> bool {
-        !self.0.load(Ordering::Acquire)
-    }
-}
-
 // === impl Edge ===
 
 impl Edge {
@@ -189,7 +167,6 @@ impl CallSpec {
             events: None,
             progress: true,
             asks: None,
-            presence: Presence::default(),
             repeated: false,
             trace: None,
             edge: Edge::default(),

@@ -26,8 +26,7 @@ use crate::journal::millis;
 #[derive(Debug)]
 pub(crate) struct CallTrace {
     pub(super) about: About,
-    clock: Clock,
-    pub(super) begun: Instant,
+    began_at: SystemTime,
     /// When the first byte of the present attempt went out: microseconds after the begin, and one more. 0: not yet.
     sent: AtomicU64,
     /// A byte of any attempt went out.
@@ -97,8 +96,7 @@ impl CallTrace {
     pub(super) fn new(about: About, clock: Clock, begun: Instant) -> Self {
         Self {
             about,
-            clock,
-            begun,
+            began_at: clock.wall_at(begun),
             sent: AtomicU64::new(0),
             handed_over: AtomicBool::new(false),
             instance: AtomicU32::new(0),
@@ -192,8 +190,12 @@ impl CallTrace {
         self.handed_over.load(Ordering::Acquire)
     }
 
+    pub(super) fn begun(&self) -> Instant {
+        self.bell.begun()
+    }
+
     pub(super) fn began_at(&self) -> SystemTime {
-        self.clock.wall_at(self.begun)
+        self.began_at
     }
 
     /// Takes the call back: it ends as if its caller had left, and its caller is told. False: it has ended.
@@ -255,7 +257,7 @@ impl CallTrace {
     }
 
     fn micros(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.begun().elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {

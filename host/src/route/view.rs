@@ -128,7 +128,7 @@ impl CallView {
             || if call.was_handed_over() { Delivery::Unknown } else { Delivery::Queued },
             |end| end.delivery,
         );
-        let duration = end.map_or_else(|| call.begun.elapsed(), |end| end.after);
+        let duration = end.map_or_else(|| call.begun().elapsed(), |end| end.after);
         Self {
             call_id: about.id,
             outcome: end.map_or("running", |end| end.outcome.as_str()),

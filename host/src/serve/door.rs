@@ -31,8 +31,8 @@ use super::auth::{Auth, Via};
 use super::framing::{Serving, Verdict};
 use super::guard::Guard;
 use super::heads::{Few, Heads};
-use super::hot::{Begun, Hot, Way};
-use super::problem::{Answer, Problem};
+use super::hot::{Hot, Way};
+use super::problem::{Answer, Answering, Problem, known};
 use super::spare;
 use super::taking::counted;
 use crate::apart::apart;
@@ -106,11 +106,8 @@ impl Door {
         let received = apart(|| self.received(via, connection, request));
         async move {
             // By value: its memory is free from here on.
-            let (about, begun) = received.await;
-            let answered = match begun {
-                Begun::Answered(response) => response,
-                Begun::Waits(answer) => about.caught(AssertUnwindSafe(answer).catch_unwind().await),
-            };
+            let (about, answering) = received.await;
+            let answered = about.caught(AssertUnwindSafe(answering).catch_unwind().await);
             about.put(answered, connection)
         }
     }
@@ -121,7 +118,7 @@ impl Door {
         via: Via,
         connection: Connection<'d>,
         request: Request<B>,
-    ) -> (About, Begun<'d>)
+    ) -> (About, Answering<'d>)
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -145,12 +142,12 @@ impl Door {
             is_last: heads.has(Few::Encoded) || connection.is_spare,
         };
         let begins = self.begin(via, connection, (&head, &heads), (body, extensions));
-        let begun = match AssertUnwindSafe(begins).catch_unwind().await {
-            Ok(Ok(begun)) => begun,
-            Ok(Err(problem)) => Begun::Answered(problem.into_response()),
-            Err(panic) => Begun::Answered(about.panicked(&*panic)),
+        let answering = match AssertUnwindSafe(begins).catch_unwind().await {
+            Ok(Ok(answering)) => answering,
+            Ok(Err(problem)) => known(problem.into_response()),
+            Err(panic) => known(about.panicked(&*panic)),
         };
-        (about, begun)
+        (about, answering)
     }
 
     async fn begin<'d, B>(
@@ -159,7 +156,7 @@ impl Door {
         connection: Connection<'d>,
         (head, heads): (&Parts, &Heads<'_>),
         (body, extensions): (B, Extensions),
-    ) -> Result<Begun<'d>, Problem>
+    ) -> Result<Answering<'d>, Problem>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -172,7 +169,7 @@ impl Door {
         }
         self.guard.check(head, heads)?;
         if is_preflight(head) && self.guard.reader(&head.headers).is_some() {
-            return Ok(Begun::Answered(http::StatusCode::NO_CONTENT.into_response()));
+            return Ok(known(http::StatusCode::NO_CONTENT.into_response()));
         }
         let principal = self.auth.check(via, head, heads)?;
         if connection.is_spare && !spare::serves(&head.method, head.uri.path()) {
@@ -191,7 +188,7 @@ impl Door {
         request.extensions_mut().insert(Arc::clone(connection.taker));
         // Apart: the router's future is larger than that of a call.
         let answered: Result<Response, Infallible> = Box::pin(self.router.call(request)).await;
-        answered.map(Begun::Answered).map_err(|never| match never {})
+        answered.map(known).map_err(|never| match never {})
     }
 
     /// The client's own id if it is harmless, else one of ours.

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use axum::response::Response;
 use bytes::Bytes;
 use http::Method;
 use http::request::Parts;
@@ -14,7 +13,7 @@ use super::auth::Principal;
 use super::body;
 use super::heads::Heads;
 use super::mcp::{self, McpEdge};
-use super::problem::{Answering, Problem};
+use super::problem::{Answering, Problem, known};
 use super::rest::{self, Edge};
 use crate::apart::apart;
 use crate::held::Taker;
@@ -24,13 +23,6 @@ use crate::held::Taker;
 pub(super) struct Hot {
     pub(super) rest: Edge,
     pub(super) mcp: McpEdge,
-}
-
-/// A request that is under way. It holds none of the memory that its head and its body were read into: a call may be
-/// waited for.
-pub(super) enum Begun<'h> {
-    Answered(Response),
-    Waits(Answering<'h>),
 }
 
 /// Which of them a request is for.
@@ -80,14 +72,15 @@ fn is_plain(part: &str) -> bool {
 }
 
 impl Hot {
-    /// Begins to answer a request whose caller is known: all that its head and its body say is looked at.
+    /// Begins to answer a request whose caller is known: all that its head and its body say is looked at. What is waited for
+    /// then holds none of the memory that they were read into.
     pub(super) async fn begin<'h, B>(
         &'h self,
         way: Way<'_>,
         (heads, body): (&Heads<'_>, B),
         principal: Principal,
         taker: &'h Arc<Taker>,
-    ) -> Result<Begun<'h>, Problem>
+    ) -> Result<Answering<'h>, Problem>
     where
         B: hyper::body::Body<Data = Bytes>,
         B::Error: Into<axum::BoxError>,
@@ -95,21 +88,21 @@ impl Hot {
         let face = match way {
             Way::Call { plugin, tool } => {
                 let call = rest::call(&self.rest, principal, (plugin, tool), (heads, body), taker).await?;
-                return Ok(Begun::Waits(apart(|| call.answer(&self.rest))));
+                return Ok(call.answer(&self.rest));
             }
             Way::Value { plugin, tool } => {
                 let value = rest::value(&self.rest, principal, (plugin, tool), (heads, body)).await?;
-                return Ok(Begun::Waits(apart(|| value.answer())));
+                return Ok(apart(|| value.answer()));
             }
             Way::Message(None) => Face::All,
             Way::Message(Some(plugin)) => mcp::face_of(plugin)?,
         };
         let visitor = mcp::visitor(&self.mcp, face, Some(principal))?;
         if let Some(refusal) = mcp::no_room(&self.mcp, heads.all) {
-            return Ok(Begun::Answered(refusal));
+            return Ok(known(refusal));
         }
         let body = body::json(heads, body).await?;
-        Ok(Begun::Waits(mcp::look(&self.mcp, visitor, (heads, body)).answer(&self.mcp, taker)))
+        Ok(mcp::look(&self.mcp, visitor, (heads, body)).answer(&self.mcp, taker))
     }
 }
 

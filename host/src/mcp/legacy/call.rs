@@ -18,9 +18,9 @@ use super::Asking;
 use super::rounds::{self, Rounds};
 use crate::late;
 use crate::mcp::failure;
-use crate::mcp::forward::{Forwarded, Way, forward};
+use crate::mcp::forward::{self, Forwarded, Way};
 use crate::mcp::session::{Session, relay};
-use crate::mcp::{links, translate};
+use crate::mcp::{Visitor, links, translate};
 use crate::route::{Asked, CallEvent, Edge, Failure, Settled, asks};
 
 /// What a result holds that promises another; nearly none does.
@@ -32,8 +32,9 @@ static TASK: LazyLock<splice::Key> = LazyLock::new(|| splice::Key::new("task"));
 /// The answer, if there is none of the plugin.
 pub(super) async fn run(asking: &mut Asking) -> Result<Reply, RpcError> {
     let (session, params) = (&asking.session, asking.params.take());
-    let face = &session.visitor.face;
-    let forwarded = forward(&session.host, face, session.caller(), &asking.method, params).await?;
+    let Visitor { face, principal } = &session.visitor;
+    let way = forward::way(&session.host, face, principal, &asking.method, params).await?;
+    let forwarded = way.taken(session.caller(), &asking.method)?;
     settle(asking, forwarded).await
 }
 

@@ -1,21 +1,22 @@
 //! A call under way whose plugin may ask: whoever holds it drives it, and dropping it cancels the call.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use wharf_core::{Code, PluginId};
 use wharf_plugin_api::{Delivery, Reply};
 
 use super::question::Question;
 use crate::late;
-use crate::route::{Ask, Asked, CallEvent, Failure, Presence, Settled};
+use crate::route::{Ask, Asked, CallEvent, Failure, Settled};
 
 /// Questions that come within this of each other are asked together.
 const TOGETHER: Duration = Duration::from_millis(25);
@@ -36,8 +37,6 @@ pub(crate) struct Live {
     pub(crate) plugin: PluginId,
     /// How many calls of the plugin may wait for their clients.
     pub(super) room: usize,
-    /// Told to the plugin's side: what belongs to nobody is not this call's while its client is away.
-    presence: Presence,
     /// `None` once it has ended.
     call: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
     /// How it ended while nobody was there. Apart: nearly none ends so.
@@ -55,6 +54,14 @@ pub(crate) struct Live {
     early: Option<Box<RawValue>>,
 }
 
+/// Questions that are open and wait for others, to be asked together.
+struct Gathering {
+    /// Since then.
+    first: Instant,
+    /// And so long.
+    until: Pin<Box<Sleep>>,
+}
+
 /// What a call comes to next.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -67,7 +74,6 @@ impl Live {
     pub(crate) fn new(
         plugin: PluginId,
         room: usize,
-        presence: Presence,
         call: Pin<Box<dyn Future<Output = Outcome> + Send>>,
         asks: Asked,
         events: Option<late::Receiver<CallEvent>>,
@@ -76,7 +82,6 @@ impl Live {
         Box::new(Self {
             plugin,
             room,
-            presence,
             call: Some(call),
             outcome: None,
             runs: None,
@@ -91,39 +96,47 @@ impl Live {
 
     /// Drives the call until it has ended, or has asked and asks no more for a moment.
     pub(crate) async fn next(&mut self, hear: &mut Hear<'_>) -> Step {
-        self.presence.set(true);
-        // When it asked first, and last; `None`: nothing is open.
-        let mut first = (!self.open.is_empty()).then(Instant::now);
-        let mut last = first;
+        self.asks.attends(true);
+        let mut gathers = (!self.open.is_empty()).then(|| Gathering::with_one_more(None));
+        poll_fn(|cx| self.poll_next(cx, hear, &mut gathers)).await
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        hear: &mut Hear<'_>,
+        gathers: &mut Option<Gathering>,
+    ) -> Poll<Step> {
         loop {
+            // Once it has ended, nothing else need be looked at; and it must be asked in time, whatever else it says.
             if let Some(outcome) = self.outcome.take() {
                 self.hear_all(hear);
                 self.kept = None;
-                return Step::Ended(*outcome);
+                return Poll::Ready(Step::Ended(*outcome));
             }
-            let until = first.zip(last).map(|(first, last)| (last + TOGETHER).min(first + PATIENCE));
-            tokio::select! {
-                // Once it has ended, nothing else need be looked at; and it must be asked in time, whatever else it says.
-                biased;
-                outcome = running(&mut self.call) => {
-                    self.ended();
-                    self.hear_all(hear);
-                    return Step::Ended(outcome);
+            if let Some(Poll::Ready(outcome)) = self.call.as_mut().map(|call| call.as_mut().poll(cx)) {
+                self.ended();
+                self.hear_all(hear);
+                return Poll::Ready(Step::Ended(outcome));
+            }
+            if gathers.as_mut().is_some_and(|gathers| gathers.until.as_mut().poll(cx).is_ready()) {
+                self.open.retain(Question::is_open);
+                if !self.open.is_empty() {
+                    // Told to the plugin's side: what belongs to nobody is not this call's while its client is away.
+                    self.asks.attends(false);
+                    return Poll::Ready(Step::Asked);
                 }
-                () = at(until) => {
-                    self.open.retain(Question::is_open);
-                    if !self.open.is_empty() {
-                        self.presence.set(false);
-                        return Step::Asked;
-                    }
-                    first = None;
-                }
-                ask = self.asks.next() => {
-                    self.take(ask);
-                    last = Some(Instant::now());
-                    first = first.or(last).filter(|_| !self.open.is_empty());
-                }
-                Some(event) = heard(&mut self.events) => hear(event),
+                *gathers = None;
+            }
+            if let Poll::Ready(ask) = self.asks.poll_next(cx) {
+                self.take(ask);
+                *gathers = (!self.open.is_empty()).then(|| Gathering::with_one_more(gathers.as_ref()));
+            } else if let Some(Poll::Ready(Some(event))) =
+                self.events.as_mut().map(|events| events.poll_recv(cx))
+            {
+                hear(event);
+            } else {
+                return Poll::Pending;
             }
         }
     }
@@ -245,11 +258,11 @@ async fn heard(events: &mut Option<late::Receiver<CallEvent>>) -> Option<CallEve
     }
 }
 
-async fn at(until: Option<Instant>) {
-    match until {
-        // Apart: nearly none asks, and a timer is large.
-        Some(until) => Box::pin(tokio::time::sleep_until(until)).await,
-        None => std::future::pending().await,
+impl Gathering {
+    fn with_one_more(before: Option<&Self>) -> Self {
+        let now = Instant::now();
+        let first = before.map_or(now, |before| before.first);
+        Self { first, until: Box::pin(tokio::time::sleep_until((now + TOGETHER).min(first + PATIENCE))) }
     }
 }
 

@@ -14,15 +14,13 @@ use wharf_plugin_api::{Delivery, Era, Notification, Reply, Request};
 
 use super::{EXPIRY, KEPT, Live, Origin, Park, Passed};
 use crate::late;
-use crate::route::{Ask, Asks, CallEvent, Presence, Settled, asks};
+use crate::route::{Ask, Asks, CallEvent, Settled, asks};
 use crate::tasks::Tasks;
 
 /// A plugin's side of one call.
 struct Plugin {
     asks: Asks,
     end: oneshot::Sender<&'static str>,
-    /// What it knows of the client.
-    presence: Presence,
 }
 
 /// Counts calls that were dropped before their end.
@@ -60,7 +58,7 @@ fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> Called {
     let (asks, asked) = asks();
     let (end, ended) = oneshot::channel();
     let (events, heard) = late::queue(8);
-    let (running, presence) = (Running(Arc::clone(cancelled), false), Presence::default());
+    let running = Running(Arc::clone(cancelled), false);
     let call = Box::pin(async move {
         let mut running = running;
         let result = ended.await.unwrap();
@@ -68,8 +66,8 @@ fn call_with(cancelled: &Arc<AtomicUsize>, early: Option<&str>) -> Called {
         Ok(settled(result))
     });
     (
-        Live::new(PluginId::new("p").unwrap(), 2, presence.clone(), call, asked, Some(heard), early.map(raw)),
-        Plugin { asks, end, presence },
+        Live::new(PluginId::new("p").unwrap(), 2, call, asked, Some(heard), early.map(raw)),
+        Plugin { asks, end },
         events,
     )
 }
@@ -131,14 +129,14 @@ async fn a_question_ends_the_request_and_its_answer_goes_on_with_the_call() {
     let (questions, token) = asked(pass(&park, live).await);
     assert_eq!(questions, json!({"1": {"method": "elicitation/create", "params": {"message": "who?"}}}));
     assert!(token.starts_with("w1.") && park.knows(&token));
-    assert!(!plugin.presence.is_there(), "its client left with the question");
+    assert!(!plugin.asks.is_attended(), "its client left with the question");
 
     let mut live = park.resume(&token, &origin()).await.unwrap();
     live.answer(&raw(r#"{"1":{"action":"accept","content":{"x":1.0}},"other":{}}"#));
     assert_eq!(text(answer).await, r#"{"action":"accept","content":{"x":1.0}}"#);
     plugin.end.send("{\"done\" : 1}").unwrap();
     assert_eq!(result(pass(&park, live).await), "{\"done\" : 1}");
-    assert!(plugin.presence.is_there(), "it came back");
+    assert!(plugin.asks.is_attended(), "it came back");
     assert_eq!(cancelled.load(Ordering::SeqCst), 0);
     assert!(park.0.seats().is_empty());
 }
@@ -152,8 +150,7 @@ async fn questions_that_come_together_are_asked_together_and_late_ones_with_the_
     let passing = pass(&park, live);
     let later = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let presence = Presence::default();
-        answers.push(Plugin { asks, end: oneshot::channel().0, presence }.ask("c"));
+        answers.push(Plugin { asks, end: oneshot::channel().0 }.ask("c"));
     };
     let (passed, ()) = tokio::join!(passing, later);
     let (questions, first) = asked(passed);

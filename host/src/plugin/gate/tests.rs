@@ -8,6 +8,7 @@ use wharf_plugin_api::Caller;
 
 use super::{CallerKey, Crowd, Gate, Pass, Refused};
 use crate::alarm::Alarm;
+use crate::plugin::asks::asks;
 use crate::tasks::Tasks;
 
 const A: CallerKey = CallerKey((1 << 32) | 1);
@@ -149,9 +150,9 @@ async fn each_waits_its_own_time_whatever_that_of_the_others_is() {
 async fn who_gets_no_turn_in_time_has_the_call_sent_away_that_has_asked_longest_and_each_only_one() {
     let gate = gate(2, 9);
     let _held = (enter(&gate, A).await.unwrap(), enter(&gate, A).await.unwrap());
-    let [one, two, three] = [(); 3].map(|()| gate.asking().asker(3, SECOND));
+    let [one, two, three] = [(); 3].map(|()| gate.asking().asker(3, SECOND, asks().0));
     let _asked = (one.ask().unwrap(), two.ask().unwrap());
-    let gone = |asker: &crate::plugin::asking::Asker| asker.sent_away().now_or_never().is_some();
+    let gone = |asker: &crate::plugin::asking::Asker| asker.asks().sent_away().now_or_never().is_some();
     let _first = waits(&gate, A);
     tokio::time::sleep(SECOND / 2).await;
     let _second = waits(&gate, B);
@@ -170,14 +171,14 @@ async fn who_gets_no_turn_in_time_has_the_call_sent_away_that_has_asked_longest_
 async fn who_asks_later_is_left_in_peace_for_as_long() {
     let gate = gate(1, 9);
     let _held = enter(&gate, A).await.unwrap();
-    let asker = gate.asking().asker(3, SECOND);
+    let asker = gate.asking().asker(3, SECOND, asks().0);
     let _waits = waits(&gate, A);
     tokio::time::sleep(3 * SECOND / 2).await;
     let _asked = asker.ask().unwrap();
     tokio::time::sleep(SECOND / 2).await;
-    assert!(asker.sent_away().now_or_never().is_none());
+    assert!(asker.asks().sent_away().now_or_never().is_none());
     tokio::time::sleep(SECOND).await;
-    assert!(asker.sent_away().now_or_never().is_some());
+    assert!(asker.asks().sent_away().now_or_never().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -208,7 +208,7 @@ async fn ways(door: &Door, connection: Connection<'_>, arguments: &Value) -> [Wa
 }
 
 /// The most that a request is in memory with while its call is waited for, bytes, beside what the call itself is.
-const WAITS: usize = 512;
+const WAITS: usize = 256;
 
 #[tokio::test]
 async fn a_call_is_waited_for_without_its_head() {

@@ -132,7 +132,7 @@ async fn initialize(edge: &McpEdge, visitor: Visitor, id: Id, params: Option<Par
 
 /// Takes a message up, before anything is waited for: what an async function is handed is in memory twice.
 fn one(edge: &McpEdge, session: Arc<Session>, message: LegacyMessage) -> impl Future<Output = Answer> {
-    let held = match message {
+    let mut held = match message {
         LegacyMessage::Request { id, method, params } => {
             Some(Held::new(session.request(id, method, params), &edge.streams, session))
         }
@@ -146,8 +146,12 @@ fn one(edge: &McpEdge, session: Arc<Session>, message: LegacyMessage) -> impl Fu
         }
     };
     async move {
-        let Some(mut held) = held else { return Ok(accepted()) };
-        Ok(match held.first(edge.patience.lasts(PATIENCE)).await {
+        let first = match &mut held {
+            None => return Ok(accepted()),
+            Some(held) => held.first(&mut edge.patience.lasts(PATIENCE)).await,
+        };
+        let streamed = |said| held.map_or_else(accepted, |held| streamed(held, said));
+        Ok(match first {
             First::Answered(Answered { message: Some(message), kind: _ }) => {
                 // The errors of a session are answers as good as results.
                 head::answered(Answered { message: Some(message), kind: AnswerKind::Handled })
@@ -156,8 +160,8 @@ fn one(edge: &McpEdge, session: Arc<Session>, message: LegacyMessage) -> impl Fu
             First::Answered(Answered { message: None, kind: _ }) => {
                 sse::respond(futures_util::stream::empty())
             }
-            First::Said(event) => streamed(held, Some(event)),
-            First::Nothing => streamed(held, None),
+            First::Said(event) => streamed(Some(event)),
+            First::Nothing => streamed(None),
         })
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn answer(
     let about = (request.id.clone(), request.method == LISTEN);
     let mut exchange = edge.mcp.modern(visitor, request);
     async move {
-        let begun = match exchange.first(edge.patience.lasts(KEEP_ALIVE)).await {
+        let begun = match exchange.first(&mut edge.patience.lasts(KEEP_ALIVE)).await {
             First::Answered(answered) => return Ok(at_once(exchange.events, answered)),
             First::Said(event) => frame("message", None, &event),
             // From here on it is told that we live.

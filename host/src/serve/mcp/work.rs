@@ -29,7 +29,7 @@ impl<'a> Held<'a> {
     }
 
     /// Waits for the answer, for something before it, or for `patience` to end.
-    pub(super) async fn first(&mut self, patience: impl Future<Output = ()>) -> First {
+    pub(super) async fn first(&mut self, patience: &mut (impl Future<Output = ()> + Unpin)) -> First {
         let Some(exchange) = &mut self.exchange else { return First::Nothing };
         match exchange.first(patience).await {
             First::Answered(answered) => self.finish(answered),

@@ -23,6 +23,7 @@ use super::params::Names;
 use super::room::Room;
 use super::tries::{Tries, marked};
 use super::{Edge, input, progress, raw_json};
+use crate::apart::apart;
 use crate::held::{Events, Taker};
 use crate::late;
 use crate::mcp::modern::{Brought, open_to_questions};
@@ -31,7 +32,7 @@ use crate::route::{CallEvent, CallSpec, Edge as EdgeKind, Failure, Settled};
 use crate::serve::auth::Principal;
 use crate::serve::body::{self, JsonBody};
 use crate::serve::heads::{Few, Heads};
-use crate::serve::problem::{Answer, Problem};
+use crate::serve::problem::{Answer, Answering, Problem, known};
 use crate::serve::sse;
 use crate::serve::taking::taker_of;
 use crate::serve::trace::Traced;
@@ -152,16 +153,18 @@ async fn begin(
 
 impl Begun {
     /// Waits for the answer.
-    pub(in crate::serve) async fn answer(self, edge: &Edge) -> Answer {
+    pub(in crate::serve) fn answer(self, edge: &Edge) -> Answering<'_> {
         let (tool, live, principal, arguments) = match self {
-            Self::Streams(response) => return Ok(response),
+            Self::Streams(response) => return known(response),
             Self::Waits { tool, live, principal, arguments } => (tool, live, principal, arguments),
         };
-        let origin = || input::origin(&principal, &tool, arguments.as_deref());
-        let passed = edge.mcp.park().pass(live, origin, &mut drop).await;
-        let replayed = passed.is_replayed();
-        let response = passed_answer(&tool, passed).map(|body| raw_json(StatusCode::OK, body));
-        Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+        apart(|| async move {
+            let origin = || input::origin(&principal, &tool, arguments.as_deref());
+            let passed = edge.mcp.park().pass(live, origin, &mut drop).await;
+            let replayed = passed.is_replayed();
+            let response = passed_answer(&tool, passed).map(|body| raw_json(StatusCode::OK, body));
+            Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+        })
     }
 }
 
