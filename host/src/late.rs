@@ -30,7 +30,7 @@ struct Shared<T> {
     tells_end: bool,
     writers: AtomicUsize,
     queue: OnceLock<mpsc::Sender<T>>,
-    /// Something happened: the queue was made, or never will be.
+    /// Something happened: the queue was made, or nobody writes any more.
     stirred: AtomicBool,
     /// The reading end, until it is fetched.
     end: Mutex<Option<mpsc::Receiver<T>>>,
@@ -148,7 +148,7 @@ impl<T> Receiver<T> {
         self.queue.as_mut().map_or(Err(TryRecvError::Disconnected), mpsc::Receiver::try_recv)
     }
 
-    /// Fetches the queue. False: it may still be made.
+    /// Fetches the queue. False: it was not made.
     fn fetched(&mut self) -> bool {
         if self.queue.is_none() {
             if !self.shared.stirred.load(Ordering::Acquire) {
@@ -175,7 +175,7 @@ impl<T> Drop for Receiver<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Context;
+    use std::task::{Context, Poll};
 
     use futures_util::FutureExt;
     use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
@@ -237,6 +237,25 @@ mod tests {
         assert_eq!(woken.times(), 1);
         drop(sender);
         assert_eq!((receiver.recv().await, receiver.recv().await), (Some(1), None));
+    }
+
+    #[tokio::test]
+    async fn who_has_taken_all_and_waits_is_told_the_end_once() {
+        for made in [queue, beside] {
+            let (woken, task) = Woken::task();
+            let mut cx = Context::from_waker(&task);
+            let (sender, mut receiver) = made(1);
+            let other = sender.clone();
+            sender.try_send(1).unwrap();
+            assert_eq!(receiver.try_recv(), Ok(1));
+            assert!(receiver.poll_recv(&mut cx).is_pending());
+            drop(other);
+            assert!(receiver.poll_recv(&mut cx).is_pending() && woken.times() == 0, "one is left");
+            drop(sender);
+            assert_eq!(woken.times(), 1);
+            assert_eq!(receiver.poll_recv(&mut cx), Poll::Ready(None));
+            assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+        }
     }
 
     #[tokio::test]

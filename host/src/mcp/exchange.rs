@@ -21,7 +21,7 @@ pub(crate) struct Exchange {
     pub(crate) answer: Pin<Box<dyn Future<Output = Answered> + Send>>,
 }
 
-/// The most that is in memory for an answer under way, bytes, beside what the call itself is.
+/// The most that the future of an answer takes, bytes, beside that of the call.
 #[cfg(test)]
 pub(crate) const SMALL: usize = 704;
 

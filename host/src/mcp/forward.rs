@@ -38,20 +38,18 @@ pub(crate) struct Forwarded {
     pub(crate) events: Option<late::Receiver<CallEvent>>,
     /// The client's progress token, as it wrote it.
     pub(crate) token: Option<Box<RawValue>>,
-    /// By which it could go once more.
-    pub(crate) way: Way,
+    /// The tool that it calls, as the face lists it.
+    pub(crate) tool: Option<Arc<Item>>,
 }
 
 /// Whose a request is, and its params as that plugin knows them.
-#[derive(Clone, Debug)]
 pub(crate) struct Way {
-    pub(crate) plugin: PluginId,
+    plugin: PluginId,
     tool: Option<Named>,
     params: Option<Params>,
 }
 
 /// A tool.
-#[derive(Clone, Debug)]
 enum Named {
     /// Which the face lists.
     Listed(Arc<Item>),
@@ -77,6 +75,19 @@ pub(crate) async fn way(
     }
 }
 
+impl Forwarded {
+    /// A call of which the client is told what it wants to know: progress if it gave a token, log messages if it has a level.
+    pub(crate) fn listening(mut spec: CallSpec, token: Option<Box<RawValue>>) -> Self {
+        if token.is_none() && spec.caller.client.log_level.is_none() {
+            return Self { spec, events: None, token, tool: None };
+        }
+        // Who hears it waits for the call beside it.
+        let (sender, receiver) = late::beside(EVENTS);
+        (spec.events, spec.progress) = (Some(sender), token.is_some());
+        Self { spec, events: Some(receiver), token, tool: None }
+    }
+}
+
 impl Way {
     /// A request that goes this way.
     ///
@@ -85,21 +96,15 @@ impl Way {
     pub(crate) fn taken(self, caller: Caller, method: &str) -> Result<Forwarded, RpcError> {
         // What only reads may come twice.
         let key = if self.tool.is_some() { Said::of(self.params.as_ref()).key()? } else { None };
-        let own = self.tool.as_ref().map(|tool| match tool {
-            Named::Listed(item) => item.own.clone(),
-            Named::Own(own) => own.clone(),
-        });
-        let mut forwarded = told(self, caller, method);
-        (forwarded.spec.tool, forwarded.spec.key) = (own, key);
+        let (own, tool) = match self.tool {
+            None => (None, None),
+            Some(Named::Own(own)) => (Some(own), None),
+            Some(Named::Listed(item)) => (Some(item.own.clone()), Some(item)),
+        };
+        let name = tool.as_ref().map(|item| item.upstream.as_str());
+        let mut forwarded = told(&self.plugin, caller, method, (self.params, name));
+        (forwarded.spec.tool, forwarded.spec.key, forwarded.tool) = (own, key, tool);
         Ok(forwarded)
-    }
-
-    /// The tool that it calls, as the face lists it.
-    pub(super) fn listed(&self) -> Option<&Arc<Item>> {
-        match &self.tool {
-            Some(Named::Listed(item)) => Some(item),
-            Some(Named::Own(_)) | None => None,
-        }
     }
 }
 
@@ -135,30 +140,25 @@ async fn any_way(
 }
 
 /// A request whose plugin is known already.
-pub(crate) fn to(plugin: PluginId, caller: Caller, method: &str, params: Option<Params>) -> Forwarded {
-    told(Way { plugin, tool: None, params }, caller, method)
+pub(crate) fn to(plugin: &PluginId, caller: Caller, method: &str, params: Option<Params>) -> Forwarded {
+    told(plugin, caller, method, (params, None))
 }
 
-/// A request without what its client says to us. Its client is told what it wants to know: progress if it gave a token, log
-/// messages if it has a level.
-fn told(way: Way, caller: Caller, method: &str) -> Forwarded {
-    let said = Said::of(way.params.as_ref());
-    // With the name of its tool at the plugin: where a byte has to be changed at all, both are at once.
-    let name = way.listed().map(|item| item.upstream.as_str());
+/// Likewise, with the name of its tool at the plugin: where a byte has to be changed at all, both are at once.
+fn told(
+    plugin: &PluginId,
+    caller: Caller,
+    method: &str,
+    (params, name): (Option<Params>, Option<&str>),
+) -> Forwarded {
+    let said = Said::of(params.as_ref());
     let bare = said.for_plugin(name).map(Into::into);
-    let bare = bare.or_else(|| way.params.as_ref().map(Params::copied));
+    let bare = bare.or_else(|| params.as_ref().map(Params::copied));
     let payload = if name.is_some() { Payload::Named(bare) } else { Payload::Params(bare) };
-    let (token, listens) = (said.token(), caller.client.log_level.is_some());
-    let mut spec = CallSpec::new(way.plugin.clone(), known(method), None, caller);
+    let mut spec = CallSpec::new(plugin.clone(), known(method), None, caller);
     spec.payload = payload;
     (spec.trace, spec.durable) = (said.trace().map(Box::new), said.durable() == Some(true));
-    if token.is_none() && !listens {
-        return Forwarded { spec, events: None, token, way };
-    }
-    // Who hears it waits for the call beside it.
-    let (sender, receiver) = late::beside(EVENTS);
-    (spec.events, spec.progress) = (Some(sender), token.is_some());
-    Forwarded { spec, events: Some(receiver), token, way }
+    Forwarded::listening(spec, said.token())
 }
 
 /// The name of a method, of which the usual one is kept.

@@ -340,7 +340,7 @@ impl Asking {
         let client = Arc::clone(&self.envelope.client);
         let mut forwarded = way.taken(Caller { client, ..Caller::new(Arc::clone(principal)) }, method)?;
         forwarded.spec.edge = Edge::Modern;
-        if let (Some(tool), Some(headers)) = (forwarded.way.listed(), &self.request.param_headers)
+        if let (Some(tool), Some(headers)) = (&forwarded.tool, &self.request.param_headers)
             && tool.may_name_headers
         {
             param_headers::check(&tool.definition, params.as_deref(), headers)?;

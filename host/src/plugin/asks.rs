@@ -17,7 +17,7 @@ use crate::word::Word;
 /// Questions that wait to be collected.
 const ROOM: usize = 16;
 
-/// The asking side. Cheap to clone.
+/// The asking side, of one call. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Asks(Arc<Shared>);
 
@@ -42,7 +42,7 @@ struct Shared {
     away: Word,
 }
 
-/// Both sides.
+/// Both sides, for one call: a second one would be taken for the first.
 #[must_use]
 pub fn asks() -> (Asks, Asked) {
     let shared = Arc::<Shared>::default();
@@ -103,7 +103,7 @@ impl Asked {
     }
 
     /// The client has left with the questions, or is back.
-    pub(crate) fn attends(&self, is_there: bool) {
+    pub fn attends(&self, is_there: bool) {
         self.shared.left.store(!is_there, Ordering::Release);
     }
 

@@ -173,8 +173,10 @@ impl Gate {
         self.pace.typical().map(|typical| typical.saturating_mul(rounds))
     }
 
-    /// Lets a call in that came at `since`, at once or when its turn comes before `until`. One that gets no turn within
+    /// Lets a call in that came at `since`, at once or when its turn comes before `until`. It has its place, or one in the queue,
+    /// from now on, and not from the first poll. One that gets no turn within
     /// `patience` has a call that waits for its client sent away.
+    #[must_use]
     pub(crate) fn enter(
         &self,
         caller: CallerKey,

@@ -33,7 +33,7 @@ pub struct CallSpec {
     pub events: Option<late::Sender<CallEvent>>,
     /// Whether progress is wanted among them; if not, the plugin is not asked for any.
     pub progress: bool,
-    /// Where the plugin's questions to the caller go. `None`: nobody can be asked.
+    /// Where the plugin's questions to the caller go, of this call alone. `None`: nobody can be asked.
     pub asks: Option<Asks>,
     /// The caller tries again by itself, and this is not its first try: what may have run is not repeated by the host.
     pub repeated: bool,

@@ -15,10 +15,10 @@ use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Era, Notification, Reply, RpcError, jsonrpc};
 
 use super::Asking;
-use super::rounds::{self, Rounds};
+use super::rounds::{self, Rounds, Same};
 use crate::late;
 use crate::mcp::failure;
-use crate::mcp::forward::{self, Forwarded, Way};
+use crate::mcp::forward::{self, Forwarded};
 use crate::mcp::session::{Session, relay};
 use crate::mcp::{Visitor, links, translate};
 use crate::route::{Asked, CallEvent, Edge, Failure, Settled, asks};
@@ -50,13 +50,13 @@ pub(super) fn settle(asking: &Asking, forwarded: Forwarded) -> impl Future<Outpu
                 let answered = settled.map_err(|failure| failure::error(&failure))?;
                 match rounds::wanted(&answered)? {
                     Some(wanted) => wanted,
-                    None => return answer(asking, &going.way.plugin, answered),
+                    None => return answer(asking, &going.same.plugin, answered),
                 }
             };
             // Whatever is still open of the call that has ended ends with it.
             (going.events, going.open) = (None, None);
             // Apart, as all that is larger than a call.
-            let next = Box::pin(rounds.next(asking, &going.way, wanted)).await?;
+            let next = Box::pin(rounds.next(asking, &going.same, &going.token, wanted)).await?;
             going = Going::begin(&asking.session, next);
         }
     }
@@ -64,7 +64,7 @@ pub(super) fn settle(asking: &Asking, forwarded: Forwarded) -> impl Future<Outpu
 
 /// One call of the plugin, and what is said and asked on its way.
 struct Going {
-    way: Way,
+    same: Same,
     call: Pin<Box<dyn Future<Output = Result<Settled, Failure>> + Send>>,
     events: Option<late::Receiver<CallEvent>>,
     /// The client's progress token.
@@ -76,10 +76,11 @@ struct Going {
 
 impl Going {
     fn begin(session: &Session, forwarded: Forwarded) -> Self {
-        let Forwarded { mut spec, events, token, way } = forwarded;
+        let Forwarded { mut spec, events, token, tool } = forwarded;
+        let same = Same::of(&spec, tool);
         let (asks, asked) = asks();
         (spec.asks, spec.edge) = (Some(asks), Edge::Legacy);
-        Self { way, call: session.host.call(spec), events, token, asked, open: None }
+        Self { same, call: session.host.call(spec), events, token, asked, open: None }
     }
 
     /// All that the plugin says before its answer is said to the client before the answer.
@@ -122,10 +123,10 @@ impl Going {
                 }
                 jsonrpc::notification(method, params.as_deref())
             }
-            _ => return session.tell(&self.way.plugin, &notification, true),
+            _ => return session.tell(&self.same.plugin, &notification, true),
         };
         if !out.push(message) {
-            let plugin = &self.way.plugin;
+            let plugin = &self.same.plugin;
             tracing::debug!(%plugin, "a notification of a call was dropped: its client is slow or gone");
         }
     }

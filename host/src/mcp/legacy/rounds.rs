@@ -9,14 +9,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use wharf_core::ask::{Declared, needed};
-use wharf_core::splice;
+use wharf_core::catalog::Item;
+use wharf_core::idempotency::Key;
+use wharf_core::trace_context::TraceContext;
+use wharf_core::{PluginId, splice};
 use wharf_plugin_api::{Era, Reply, Request, RpcError};
 
 use super::Asking;
 use crate::mcp::failure::INVALID_REQUEST;
-use crate::mcp::forward::{Forwarded, Way};
+use crate::mcp::forward::Forwarded;
 use crate::mcp::session::{Outlet, Session};
-use crate::route::{Payload, Settled};
+use crate::route::{CallSpec, Settled};
 
 /// Rounds of one request, at most: a plugin that never has enough is a broken one.
 const ROUNDS: u32 = 8;
@@ -36,6 +39,24 @@ pub(super) struct Wanted {
 struct InputRequest {
     method: String,
     params: Option<Box<RawValue>>,
+}
+
+/// What the same call is made of once more. All but the params is small, and they are those of the call.
+pub(super) struct Same {
+    pub(super) plugin: PluginId,
+    tool: Option<Named>,
+    params: Option<Arc<RawValue>>,
+    trace: Option<Box<TraceContext>>,
+    key: Option<Key>,
+    durable: bool,
+}
+
+/// A tool.
+enum Named {
+    /// As the face lists it.
+    Listed(Arc<Item>),
+    /// One that is not listed, by its name.
+    Own(String),
 }
 
 /// The rounds of one request.
@@ -74,6 +95,19 @@ pub(super) fn wanted(settled: &Settled) -> Result<Option<Wanted>, RpcError> {
     Ok(Some(Wanted { requests, state }))
 }
 
+impl Same {
+    pub(super) fn of(spec: &CallSpec, listed: Option<Arc<Item>>) -> Self {
+        Self {
+            plugin: spec.plugin.clone(),
+            tool: listed.map(Named::Listed).or_else(|| spec.tool.clone().map(Named::Own)),
+            params: spec.payload.params().cloned(),
+            trace: spec.trace.clone(),
+            key: spec.key.clone(),
+            durable: spec.durable,
+        }
+    }
+}
+
 impl Rounds {
     /// Asks the client, and makes the same call again with its answers.
     ///
@@ -82,7 +116,8 @@ impl Rounds {
     pub(super) async fn next(
         &mut self,
         asking: &Asking,
-        way: &Way,
+        same: &Same,
+        token: &Option<Box<RawValue>>,
         wanted: Wanted,
     ) -> Result<Forwarded, RpcError> {
         let Asking { session, method, out, .. } = asking;
@@ -95,15 +130,22 @@ impl Rounds {
         let answers = tokio::time::timeout_at(until, ask(session, wanted.requests, out)).await;
         let answers =
             answers.map_err(|_| over(format!("the client did not answer within {} s", TIME.as_secs())))??;
-        // Its key, if it has one: a round that asked has left it free.
-        let mut again = way.clone().taken(session.caller(), method)?;
-        let first = again.spec.payload.params().map(|params| &**params);
-        let params = with_answers(first, answers.as_deref(), wanted.state.as_deref());
+        let params = with_answers(same.params.as_deref(), answers.as_deref(), wanted.state.as_deref());
         let params =
             params.ok_or_else(|| over("params that are no object cannot carry the answers".to_owned()))?;
-        again.spec.payload = Payload::Params(Some(params));
-        again.spec.timeout = Some(until.saturating_duration_since(Instant::now()));
-        Ok(again)
+        let spec = CallSpec {
+            tool: same.tool.as_ref().map(|tool| match tool {
+                Named::Listed(item) => item.own.clone(),
+                Named::Own(own) => own.clone(),
+            }),
+            // A round that asked has left it free.
+            key: same.key.clone(),
+            timeout: Some(until.saturating_duration_since(Instant::now())),
+            trace: same.trace.clone(),
+            durable: same.durable,
+            ..CallSpec::new(same.plugin.clone(), method.clone(), Some(params), session.caller())
+        };
+        Ok(Forwarded::listening(spec, token.clone()))
     }
 }
 

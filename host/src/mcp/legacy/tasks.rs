@@ -21,7 +21,7 @@ pub(super) async fn run(asking: &mut Asking) -> Result<Reply, RpcError> {
         "tasks/get" | "tasks/result" | "tasks/cancel" => {
             let task = params.as_ref().ok_or_else(|| forward::no_text("taskId"))?.text(Member::TaskId)?;
             let plugin = owner(session, &task).ok_or_else(|| bad(format!("Unknown task: {task}")))?;
-            let forwarded = forward::to(plugin, session.caller(), method, params.clone());
+            let forwarded = forward::to(&plugin, session.caller(), method, params.take());
             call::settle(asking, forwarded).await
         }
         _ => call::run(asking).await,

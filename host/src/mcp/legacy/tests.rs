@@ -16,6 +16,7 @@ use crate::late;
 use crate::mcp::exchange::{Answered, Exchange, SMALL};
 use crate::mcp::testkit::{Actor, id, mcp, of_request, params, raw, visitor};
 use crate::mcp::{Mcp, Session, Visitor};
+use crate::route::Wanted;
 
 const LEGACY: &str = "2025-11-25";
 const MODERN: &str = "2026-07-28";
@@ -344,6 +345,18 @@ async fn input_that_cannot_be_had_ends_the_call_with_an_error() {
     said(&mut events).await;
     assert!(text(&answer.await.unwrap()).contains("did not answer within 600 s"));
     assert_eq!(said(&mut events).await["method"], "notifications/cancelled");
+}
+
+#[tokio::test]
+async fn each_round_of_a_durable_call_is_durable() {
+    let stage = stage(MODERN).await;
+    let client = stage.client("{}").await;
+    let endless = of_request(r#"{"name":"p__endless","_meta":{"wharf/durable":true}}"#);
+    let (_, answer) = whole(client.request(Id::number(1), "tools/call", endless)).await;
+    assert!(answer.contains("after 8 rounds"), "{answer}");
+    let calls = stage.mcp.host.calls(&Wanted::default());
+    assert_eq!(calls.len(), 1 + 8);
+    assert!(calls.iter().all(|call| call.durable == Some(true)), "{calls:?}");
 }
 
 #[tokio::test(start_paused = true)]

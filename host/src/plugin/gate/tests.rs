@@ -265,6 +265,21 @@ async fn no_place_is_lost_or_doubled() {
     assert!(served.load(Ordering::Relaxed) > 0 && refused.load(Ordering::Relaxed) > 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_is_dropped_before_it_was_looked_at_gives_back_what_it_had() {
+    let gate = gate(1, 9);
+    drop(enter(&gate, A));
+    assert_eq!(crowd(&gate), (0, 0));
+    let held = enter(&gate, A).await.unwrap();
+    let (left, mut next) = (enter(&gate, A), waits(&gate, B));
+    assert_eq!(crowd(&gate), (1, 2));
+    drop(left);
+    assert_eq!(crowd(&gate), (1, 1));
+    drop(held);
+    drop((&mut next).now_or_never().expect("the next one").unwrap());
+    assert_eq!(crowd(&gate), (0, 0));
+}
+
 #[test]
 fn a_caller_is_its_principal_and_its_session() {
     let of = |principal: &str, session: Option<&str>| {

@@ -121,11 +121,11 @@ async fn a_wait_is_over_when_it_was_said_to_be() {
     assert!(failure.detail.contains("limits.queue_wait") && failure.retry_after.is_some(), "{failure:?}");
 }
 
-/// The most that a call is in memory with, bytes; what it needs at its plugin is made when it has its turn.
+/// The most that the future of a call takes, bytes; what it needs at its plugin is made when it has its turn.
 const WAITS: usize = 640;
 
 #[tokio::test(start_paused = true)]
-async fn many_calls_that_wait_for_their_turn_are_little_memory() {
+async fn what_a_call_waits_in_for_its_turn_is_small() {
     let kit = Kit::new(Script::default(), manifest("p"));
     kit.ready().await;
     let spec = CallSpec::tool(kit.plugin.core.id.clone(), "t", None, of("a"));

@@ -146,23 +146,21 @@ fn one(edge: &McpEdge, session: Arc<Session>, message: LegacyMessage) -> impl Fu
         }
     };
     async move {
-        let first = match &mut held {
-            None => return Ok(accepted()),
-            Some(held) => held.first(&mut edge.patience.lasts(PATIENCE)).await,
-        };
-        let streamed = |said| held.map_or_else(accepted, |held| streamed(held, said));
-        Ok(match first {
+        let Some(waits) = &mut held else { return Ok(accepted()) };
+        let first = waits.first(&mut edge.patience.lasts(PATIENCE)).await;
+        let said = match first {
             First::Answered(Answered { message: Some(message), kind: _ }) => {
                 // The errors of a session are answers as good as results.
-                head::answered(Answered { message: Some(message), kind: AnswerKind::Handled })
+                return Ok(head::answered(Answered { message: Some(message), kind: AnswerKind::Handled }));
             }
             // Cancelled by its client, which waits for nothing any more.
             First::Answered(Answered { message: None, kind: _ }) => {
-                sse::respond(futures_util::stream::empty())
+                return Ok(sse::respond(futures_util::stream::empty()));
             }
-            First::Said(event) => streamed(Some(event)),
-            First::Nothing => streamed(None),
-        })
+            First::Said(event) => Some(event),
+            First::Nothing => None,
+        };
+        Ok(held.map_or_else(accepted, |held| streamed(held, said)))
     }
 }
 
