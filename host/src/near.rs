@@ -18,18 +18,23 @@ pub(crate) fn belongs_to(number: usize) {
 
 /// One value for each serving thread.
 #[derive(Debug, Default)]
-pub(crate) struct Near<T>([T; 1 + BESIDE]);
+pub(crate) struct Near<T>([Apart<T>; 1 + BESIDE]);
+
+/// On cache lines that hold nothing else, in pairs as processors fetch them: else threads would take those of each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
 
 impl<T> Near<T> {
     /// That of the serving thread which this one belongs to.
     pub(crate) fn here(&self) -> &T {
         let [own, ..] = &self.0;
-        self.0.get(AT.get()).unwrap_or(own)
+        &self.0.get(AT.get()).unwrap_or(own).0
     }
 
     /// Those of all serving threads.
     pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
-        self.0.iter()
+        self.0.iter().map(|apart| &apart.0)
     }
 }
 
@@ -54,6 +59,6 @@ mod tests {
         // One that nobody has told belongs to the host's own.
         *near.here().lock().unwrap() += 100;
         let [own, first, .., last] = near.0;
-        assert_eq!([own, first, last].map(|value| value.into_inner().unwrap()), [100, 1, 2 * BESIDE + 1]);
+        assert_eq!([own, first, last].map(|value| value.0.into_inner().unwrap()), [100, 1, 2 * BESIDE + 1]);
     }
 }

@@ -1,4 +1,4 @@
-//! From the name of a tool to the call of it: one look-up, nothing else touched.
+//! From the name of a tool to the call of it: one look-up, and nothing touched that other threads write.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use wharf_core::catalog::Tool;
+use wharf_core::catalog::{Catalog, Tool};
 use wharf_core::pick::Outlook;
 use wharf_core::{CallId, Code};
 
@@ -88,33 +88,50 @@ impl Host {
         })
     }
 
-    /// One look-up gives plugin and upstream name; nothing else is touched.
-    fn resolve(&self, mut spec: CallSpec) -> Result<Call, Failure> {
+    /// One look-up gives plugin and upstream name.
+    pub(super) fn resolve(&self, mut spec: CallSpec) -> Result<Call, Failure> {
         let clock = self.0.routing.clock;
         if self.is_closed() {
             return Err(Failure::ending());
         }
-        let Some(plugin) = self.0.table.load().get(&spec.plugin).cloned() else {
+        // First: what is found from here on is let go when it is replaced.
+        let lately = self.0.lately.here();
+        let (table, catalog) = (self.0.table.load(), self.0.catalog.load());
+        let Some(plugin) = table.get(&spec.plugin) else {
+            drop(lately);
             return Err(self.0.turned_away(None, &spec.method, Failure::no_plugin(spec.plugin.as_str())));
         };
-        let away = |failure| self.0.turned_away(Some(&plugin), &spec.method, failure);
-        let manifest = plugin.manifest().ok_or_else(|| away(unavailable(&plugin, clock)))?;
-        let tool = match &spec.tool {
-            None => None,
-            Some(name) => Some(self.offered(&plugin, name).map_err(away)?),
+        let away = |failure| Err(self.0.turned_away(Some(plugin), &spec.method, failure));
+        let manifest = plugin.manifest_now();
+        let Some(manifest) = manifest.as_ref() else {
+            drop(lately);
+            return away(unavailable(plugin, clock));
         };
+        let name = spec.tool.as_deref();
+        let tool = name.and_then(|name| catalog.tool(plugin.core.id.as_str(), name));
+        if let (Some(name), None) = (name, tool) {
+            drop(lately);
+            return away(self.not_offered(&catalog, plugin, name));
+        }
+        let to = lately.resolved(plugin, manifest, tool, &self.0.routing);
         spec.durable = durable::is_wanted(&spec)?;
         let id = CallId::new(self.0.run, self.0.calls.fetch_add(1, Ordering::Relaxed) + 1);
-        Ok(Call { id, spec, plugin, manifest, tool, routing: Arc::clone(&self.0.routing) })
+        Ok(Call { id, spec, to })
     }
 
     /// A tool of a plugin; while its tools are withdrawn, or not known yet, the plugin is what is not available.
     fn offered(&self, plugin: &PluginHandle, name: &str) -> Result<Arc<Tool>, Failure> {
-        let (catalog, id) = (self.0.catalog.load(), plugin.core.id.as_str());
-        match catalog.tool(id, name) {
-            Some(tool) => Ok(Arc::clone(tool)),
-            None if catalog.plugins().contains(id) => Err(Failure::no_tool(id, name)),
-            None => Err(unavailable(plugin, self.0.services.clock)),
+        let catalog = self.0.catalog.load();
+        let tool = catalog.tool(plugin.core.id.as_str(), name);
+        tool.cloned().ok_or_else(|| self.not_offered(&catalog, plugin, name))
+    }
+
+    fn not_offered(&self, catalog: &Catalog, plugin: &PluginHandle, name: &str) -> Failure {
+        let id = plugin.core.id.as_str();
+        if catalog.plugins().contains(id) {
+            Failure::no_tool(id, name)
+        } else {
+            unavailable(plugin, self.0.services.clock)
         }
     }
 }

@@ -20,7 +20,11 @@ pub(super) async fn keep(inner: Arc<Inner>) {
     let ending = inner.services.tasks.ending().clone();
     loop {
         tokio::select! {
-            () = inner.services.catalog_dirty.notified() => refresh(&inner),
+            () = inner.services.catalog_dirty.notified() => {
+                refresh(&inner);
+                // What calls go by may be another table, catalog or manifest.
+                inner.lately.forget();
+            }
             () = ending.cancelled() => return,
         }
     }

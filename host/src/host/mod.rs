@@ -56,6 +56,7 @@ use crate::process::logs::LogBook;
 use crate::route::Failure;
 use crate::route::book::Book;
 use crate::route::refusal::unavailable;
+use crate::route::resolved::Lately;
 use crate::route::routing::Routing;
 use crate::tasks::Tasks;
 
@@ -88,6 +89,8 @@ struct Inner {
     /// Names this run of the host in call ids.
     run: u32,
     calls: AtomicU64,
+    /// Where calls went.
+    lately: Lately,
     /// No call is let in any more.
     closed: AtomicBool,
     /// Held for as long as the host lives: no two hosts share a state folder.
@@ -143,6 +146,7 @@ impl Host {
             links: Links::default(),
             run,
             calls: AtomicU64::new(0),
+            lately: Lately::default(),
             closed: AtomicBool::new(false),
             routing,
             services,
@@ -225,6 +229,11 @@ impl Host {
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
         self.0.catalog.load_full()
+    }
+
+    /// The same, for a look: it is not counted who looks, which threads that serve calls would take from each other.
+    pub(crate) fn catalog_now(&self) -> arc_swap::Guard<Arc<Catalog>> {
+        self.0.catalog.load()
     }
 
     /// What waits for its clients.

@@ -376,6 +376,7 @@ impl Registry {
 /// Ends all plugins at the same time, and returns when nothing of any is left. `ends`: further ends to wait for.
 pub(super) async fn end_all(inner: &Inner, mut ends: Vec<watch::Receiver<bool>>) {
     let table = inner.table.swap(Arc::default());
+    inner.lately.forget();
     for plugin in table.values() {
         plugin.retire("the host ends");
         ends.push(plugin.gone());

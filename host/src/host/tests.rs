@@ -101,6 +101,29 @@ async fn a_journal_whose_disk_breaks_is_shown_and_refuses_durable_calls_until_it
 }
 
 #[tokio::test]
+async fn what_calls_were_led_to_is_let_go_when_it_is_replaced() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path()).await;
+    host.register(manifest()).await.unwrap();
+    listed(&host).await;
+    let lately = || Arc::downgrade(&host.resolve(call()).unwrap().to);
+    let kept = lately();
+    assert!(kept.upgrade().is_some() && kept.ptr_eq(&lately()));
+    std::fs::write(home.path().join("plugins/more.toml"), "command = \"true\"\nenabled = false\n").unwrap();
+    host.reload().await.unwrap();
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let let_go = async {
+        while kept.upgrade().is_some() {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), let_go).await.expect("the plugins are others");
+    let kept = lately();
+    assert_eq!(host.shutdown(Duration::from_secs(10)).await, 0);
+    assert!(kept.upgrade().is_none(), "none at all");
+}
+
+#[tokio::test]
 async fn a_plugin_that_is_taken_away_says_why_before_its_instances_know() {
     let home = tempfile::tempdir().unwrap();
     let host = host(home.path()).await;

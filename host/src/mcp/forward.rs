@@ -319,7 +319,7 @@ async fn alone(host: &Host, face: &Face, method: &str, params: Option<Params>) -
 }
 
 fn find(host: &Host, face: &Face, kind: Kind, key: &str) -> Option<Arc<Item>> {
-    host.catalog().shelf(face)?.find(kind, key).cloned()
+    host.catalog_now().shelf(face)?.find(kind, key).cloned()
 }
 
 async fn ready(host: &Host, plugin: &PluginId) -> Result<(), RpcError> {

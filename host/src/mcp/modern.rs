@@ -308,7 +308,7 @@ impl Asking {
 
     /// The result with the URIs of this face, where that keeps those of two plugins apart.
     fn with_uris(&self, plugin: &PluginId, method: &str, result: Box<RawValue>) -> Box<RawValue> {
-        let catalog = self.mcp.host.catalog();
+        let catalog = self.mcp.host.catalog_now();
         let Some(shelf) = catalog.shelf(&self.visitor.face) else { return result };
         links::learn(&self.mcp.host, &self.visitor.principal, (plugin, shelf), (method, &result));
         if shelf.collisions.is_empty() {

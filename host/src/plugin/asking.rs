@@ -4,7 +4,7 @@
 //! is all that they get, and the call that has waited longest is sent away where another one gets no turn.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -35,20 +35,12 @@ struct Wait {
     asks: Asks,
 }
 
-/// A call that may ask.
-#[derive(Debug)]
-pub(crate) struct Asker {
-    all: Arc<Asking>,
-    /// How many calls may ask at the same time.
-    most: usize,
-    /// How long an asking call is left in peace.
-    patience: Duration,
-    asks: Asks,
-}
-
 /// An open question of a call.
 #[derive(Debug)]
-pub(crate) struct Asked<'a>(&'a Asker);
+pub(crate) struct Asked<'a> {
+    all: &'a Asking,
+    asks: &'a Asks,
+}
 
 /// As many calls as may be ask already, none of them for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +51,30 @@ pub(crate) struct TooMany {
 // === impl Asking ===
 
 impl Asking {
-    /// A call that may ask, beside at most `most` - 1 others.
-    pub(crate) fn asker(self: &Arc<Self>, most: usize, patience: Duration, asks: Asks) -> Asker {
-        Asker { all: Arc::clone(self), most, patience: patience.max(LEAST), asks }
+    /// The client of a call is asked, until what this returns is dropped: beside at most `most` - 1 other calls, each of which
+    /// is left in peace for so long.
+    ///
+    /// # Errors
+    /// If too many others ask.
+    pub(crate) fn ask<'a>(
+        &'a self,
+        asks: &'a Asks,
+        most: usize,
+        patience: Duration,
+    ) -> Result<Asked<'a>, TooMany> {
+        let full = {
+            let state = self.state();
+            state.waiting.len() >= most && !state.waiting.iter().any(|wait| wait.asks.is(asks))
+        };
+        if full && !self.send_away(patience) {
+            return Err(TooMany { most });
+        }
+        let mut state = self.state();
+        match state.waiting.iter_mut().find(|wait| wait.asks.is(asks)) {
+            Some(wait) => wait.questions += 1,
+            None => state.waiting.push(Wait { since: Instant::now(), questions: 1, asks: asks.clone() }),
+        }
+        Ok(Asked { all: self, asks })
     }
 
     /// For a call that waits for a place: once it has waited for `patience`, the call that has asked longest is sent away, if
@@ -105,48 +118,11 @@ impl Asking {
     }
 }
 
-// === impl Asker ===
-
-impl Asker {
-    /// The call's client is asked, until what this returns is dropped.
-    ///
-    /// # Errors
-    /// If too many other calls ask.
-    pub(crate) fn ask(&self) -> Result<Asked<'_>, TooMany> {
-        let is_there = |state: &State| state.waiting.iter().any(|wait| self.is(wait));
-        let full = {
-            let state = self.all.state();
-            !is_there(&state) && state.waiting.len() >= self.most
-        };
-        if full && !self.all.send_away(self.patience) {
-            return Err(TooMany { most: self.most });
-        }
-        let mut state = self.all.state();
-        match state.waiting.iter_mut().find(|wait| self.is(wait)) {
-            Some(wait) => wait.questions += 1,
-            None => {
-                let asks = self.asks.clone();
-                state.waiting.push(Wait { since: Instant::now(), questions: 1, asks });
-            }
-        }
-        Ok(Asked(self))
-    }
-
-    fn is(&self, wait: &Wait) -> bool {
-        wait.asks.is(&self.asks)
-    }
-
-    /// Where its questions go.
-    pub(crate) fn asks(&self) -> &Asks {
-        &self.asks
-    }
-}
-
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.all.state();
+        let mut state = self.all.state();
         // One that was sent away is no longer there.
-        if let Some(wait) = state.waiting.iter_mut().find(|wait| self.0.is(wait)) {
+        if let Some(wait) = state.waiting.iter_mut().find(|wait| wait.asks.is(self.asks)) {
             wait.questions -= 1;
         }
         state.waiting.retain(|wait| wait.questions > 0);
@@ -155,30 +131,30 @@ impl Drop for Asked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use futures_util::FutureExt;
 
-    use super::super::asks::asks;
-    use super::{Asker, Asking, TooMany};
+    use super::super::asks::{Asks, asks};
+    use super::{Asking, TooMany};
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn is_sent_away(asker: &Asker) -> bool {
-        asker.asks().sent_away().now_or_never().is_some()
+    fn is_sent_away(asks: &Asks) -> bool {
+        asks.sent_away().now_or_never().is_some()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_counts_once_and_the_longest_makes_room_when_it_had_its_time() {
-        let asking = Arc::<Asking>::default();
-        let [one, two, three] = [(); 3].map(|()| asking.asker(2, SECOND, asks().0));
-        let first = (one.ask().unwrap(), one.ask().unwrap());
+        let asking = Asking::default();
+        let [one, two, three] = [(); 3].map(|()| asks().0);
+        let ask = |asks| asking.ask(asks, 2, SECOND);
+        let first = (ask(&one).unwrap(), ask(&one).unwrap());
         tokio::time::advance(SECOND / 2).await;
-        let _second = two.ask().unwrap();
-        assert_eq!(three.ask().unwrap_err(), TooMany { most: 2 });
+        let _second = ask(&two).unwrap();
+        assert_eq!(ask(&three).unwrap_err(), TooMany { most: 2 });
         tokio::time::advance(SECOND / 2).await;
-        let _third = three.ask().unwrap();
+        let _third = ask(&three).unwrap();
         assert!(is_sent_away(&one) && !is_sent_away(&two));
         drop(first);
         assert_eq!(asking.state().waiting.len(), 2);
@@ -186,23 +162,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_leaves_its_place() {
-        let asking = Arc::<Asking>::default();
-        let [one, two] = [(); 2].map(|()| asking.asker(1, SECOND, asks().0));
-        drop(one.ask().unwrap());
-        drop(two.ask().unwrap());
+        let asking = Asking::default();
+        let [one, two] = [(); 2].map(|()| asks().0);
+        drop(asking.ask(&one, 1, SECOND).unwrap());
+        drop(asking.ask(&two, 1, SECOND).unwrap());
         tokio::time::advance(SECOND * 9).await;
         assert!(!asking.send_away(SECOND));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_sends_one_away_and_not_before_its_time() {
-        let asking = Arc::<Asking>::default();
-        let [one, two] = [(); 2].map(|()| asking.asker(2, SECOND, asks().0));
+        let asking = Asking::default();
+        let [one, two] = [(); 2].map(|()| asks().0);
         let pressing = asking.press(SECOND);
         tokio::pin!(pressing);
         assert!(pressing.as_mut().now_or_never().is_none());
         tokio::time::advance(SECOND / 2).await;
-        let _asked = (one.ask().unwrap(), two.ask().unwrap());
+        let ask = |asks| asking.ask(asks, 2, SECOND).unwrap();
+        let _asked = (ask(&one), ask(&two));
         for (passed, gone) in [(SECOND * 3 / 4, false), (SECOND * 3 / 4, true), (SECOND * 9, true)] {
             tokio::time::advance(passed).await;
             // Twice: a wait that is over may begin another one.

@@ -49,7 +49,7 @@ pub(crate) struct Gate {
     pub(crate) pace: Pace,
     pub(crate) rates: Rates,
     pub(crate) turned_away: TurnedAway,
-    asking: Arc<Asking>,
+    asking: Asking,
     alarm: Alarm,
 }
 
@@ -121,7 +121,7 @@ impl Gate {
             pace: Pace::default(),
             rates: Rates::default(),
             turned_away: TurnedAway::default(),
-            asking: Arc::default(),
+            asking: Asking::default(),
             alarm: alarm.clone(),
         });
         alarm.minds(&gate);
@@ -162,7 +162,7 @@ impl Gate {
     }
 
     /// Those that do.
-    pub(crate) fn asking(&self) -> &Arc<Asking> {
+    pub(crate) fn asking(&self) -> &Asking {
         &self.asking
     }
 

@@ -150,6 +150,11 @@ impl PluginHandle {
         self.manifest.load_full()
     }
 
+    /// The same, for a look.
+    pub(crate) fn manifest_now(&self) -> arc_swap::Guard<Option<Arc<Manifest>>> {
+        self.manifest.load()
+    }
+
     pub(crate) fn set_problems(&self, problems: Vec<Problem>) {
         self.problems.store(Arc::new(problems));
     }
@@ -160,6 +165,11 @@ impl PluginHandle {
 
     pub(crate) fn instances(&self) -> Arc<Vec<InstanceHandle>> {
         self.core.roster.load_full()
+    }
+
+    /// How many they are.
+    pub(crate) fn instance_count(&self) -> usize {
+        self.core.roster.load().len()
     }
 
     /// What it declares and what it lists, of one version.

@@ -21,7 +21,7 @@ impl Served<'_> {
         let (mut before, mut tried, mut patience) = (0, Vec::new(), self.patience);
         // The first attempt that may have run: whatever comes later, the call's fate is not known.
         let mut lost: Option<CallError> = None;
-        call.plugin.retries.count_call();
+        call.to.plugin.retries.count_call();
         loop {
             let picked = match call.pick(self.lane, &tried, patience, scope.time().until()).await {
                 Ok(picked) => picked,
@@ -31,14 +31,14 @@ impl Served<'_> {
             let error = match answered.and_then(|reply| self.proper(reply, &picked)) {
                 Ok(reply) => {
                     picked.answered();
-                    if let (Some(_), Reply::Result(result)) = (call.manifest.idle_stop, &reply) {
-                        call.plugin.core.tasks.note(result);
+                    if let (Some(_), Reply::Result(result)) = (call.to.manifest.idle_stop, &reply) {
+                        call.to.plugin.core.tasks.note(result);
                     }
                     return Ok((picked, reply));
                 }
                 Err(error) => error,
             };
-            let limits = &call.manifest.limits;
+            let limits = &call.to.manifest.limits;
             picked.failed(&error, limits.timeout(call.spec.timeout), limits.call_timeout.0);
             tried.push(picked.n);
             drop(picked);
@@ -67,7 +67,7 @@ impl Served<'_> {
         let outcome = tokio::select! {
             biased;
             outcome = picked.link.request(self.request.clone(), as_scope) => outcome,
-            () = scope.time().over(&scope.trace().bell, &call.routing.alarm) => {
+            () = scope.time().over(&scope.trace().bell, &call.to.routing.alarm) => {
                 let delivery = if scope.was_sent() { Delivery::Unknown } else { Delivery::NotDelivered };
                 Err(CallError::new(CallErrorKind::Timeout, delivery, "no answer before the deadline"))
             }
@@ -83,7 +83,7 @@ impl Served<'_> {
 impl Call {
     /// What comes after a failed attempt. Another one is taken from the plugin's budget.
     fn next(&self, error: &CallError, before: u32, scope: &CallScope) -> Verdict {
-        let retry = &self.manifest.retry;
+        let retry = &self.to.manifest.retry;
         let attempt = Attempt {
             before,
             remaining: scope.time().until().saturating_duration_since(Instant::now()),
@@ -92,7 +92,7 @@ impl Call {
             roll: roll(),
         };
         match settle(error, &attempt) {
-            Verdict::Again(_) if !self.plugin.retries.take(retry.budget, self.routing.clock.now()) => {
+            Verdict::Again(_) if !self.to.plugin.retries.take(retry.budget, self.to.routing.clock.now()) => {
                 tracing::warn!(plugin = %self.spec.plugin, call = %self.id, "not tried again: retry.budget is used up");
                 Verdict::Fail(code(error))
             }

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio::time::Instant;
-use wharf_core::catalog::Tool;
-use wharf_core::manifest::Manifest;
 use wharf_core::{CallId, Code};
 use wharf_plugin_api::Request;
 
@@ -14,13 +12,12 @@ use super::entered::Entered;
 use super::failure::Failure;
 use super::idempotency::{Begins, Taken};
 use super::request;
-use super::routing::Routing;
+use super::resolved::Resolved;
 use super::served::{Client, Served, Times};
 use super::spec::{CallEvent, CallSpec, Edge, Settled};
 use super::timing::Timing;
 use super::trace::CallTrace;
 use crate::apart::apart;
-use crate::plugin::PluginHandle;
 use crate::plugin::gate::CallerKey;
 use crate::plugin::own::Crowded;
 
@@ -28,10 +25,7 @@ use crate::plugin::own::Crowded;
 pub(crate) struct Call {
     pub(crate) id: CallId,
     pub(crate) spec: CallSpec,
-    pub(crate) plugin: Arc<PluginHandle>,
-    pub(crate) manifest: Arc<Manifest>,
-    pub(crate) tool: Option<Arc<Tool>>,
-    pub(crate) routing: Arc<Routing>,
+    pub(crate) to: Arc<Resolved>,
 }
 
 impl Call {
@@ -44,7 +38,7 @@ impl Call {
         };
         let client = (self.spec.events.take(), self.spec.asks.take());
         let (call, started) = (&*self, Instant::now());
-        let routing = &*call.routing;
+        let routing = &*call.to.routing;
         let mut entered = Entered::new(call, started);
         let timing = Timing::of(call, started);
         // In flight until its end is written down, too: who waits for the calls waits for that.
@@ -106,20 +100,20 @@ impl Call {
             // Room for it was made by whoever listens; one who is gone misses nothing.
             events.try_send(CallEvent::Accepted(self.id)).ok();
         }
-        let limits = &self.manifest.limits;
+        let limits = &self.to.manifest.limits;
         let deadline = started + limits.timeout(self.spec.timeout);
         // One wait for the turn and for the plugin together.
         let patience = deadline.min(started + limits.queue_wait.0);
-        let lane = self.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
-        let gate = self.plugin.gate_of(&lane);
-        let turn = if self.plugin.is_cold(&lane) {
+        let lane = self.to.plugin.lane(&self.spec.caller).map_err(|_: Crowded| self.crowded())?;
+        let gate = self.to.plugin.gate_of(&lane);
+        let turn = if self.to.plugin.is_cold(&lane) {
             // What it waits for is a start.
-            self.plugin.wake(&lane);
+            self.to.plugin.wake(&lane);
             deadline
         } else {
             patience
         };
-        let entering = gate.enter(CallerKey::of(&self.spec.caller), started, turn, self.peace());
+        let entering = gate.enter(CallerKey::of(&self.spec.caller), started, turn, self.to.peace());
         let pass = entering.await.map_err(|refused| self.refused(refused, gate, deadline))?;
         if self.spec.durable {
             Box::pin(self.write_down(trace)).await?;
@@ -132,13 +126,13 @@ impl Call {
         let settled = apart(|| async move { served.run().await }).await?;
         let ran = settled.duration.saturating_sub(pass.waited());
         gate.pace.took(ran);
-        self.routing.calls.pace.took(ran);
+        self.to.routing.calls.pace.took(ran);
         pass.ends(started + settled.duration);
         Ok(settled)
     }
 
     fn request(&self) -> Result<Request, Failure> {
-        let upstream = self.tool.as_ref().map(|tool| tool.upstream.as_str());
+        let upstream = self.to.tool.as_ref().map(|tool| tool.upstream.as_str());
         let built = request::build(&self.spec, upstream, self.context().as_ref());
         built.map_err(|error| {
             self.failure(Code::BadRequest, format!("the arguments are not valid JSON: {error}"))

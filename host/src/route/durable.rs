@@ -57,7 +57,7 @@ impl Call {
     pub(super) async fn write_down(&self, trace: &CallTrace) -> Result<(), Failure> {
         let mut entry = Vec::with_capacity(128);
         trace.note(&mut entry);
-        let journal = &self.routing.journal;
+        let journal = &self.to.routing.journal;
         journal.durably(&entry).await.map_err(|error| {
             let why = journal.view().detail.unwrap_or_else(|| error.to_string());
             let detail = format!("the call is marked durable, and nothing was done: {why}");
@@ -74,7 +74,7 @@ impl Call {
     pub(super) async fn write_end(&self, settled: Settled) {
         let mut entry = Vec::with_capacity(64);
         Entry::Settled(settled).put(&mut entry);
-        self.routing.journal.durably(&entry).await.ok();
+        self.to.routing.journal.durably(&entry).await.ok();
     }
 }
 

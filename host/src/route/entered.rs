@@ -28,7 +28,7 @@ impl<'a> Entered<'a> {
         let about = About {
             id: call.id,
             plugin: call.spec.plugin.clone(),
-            tool: call.tool.clone(),
+            tool: call.to.tool.clone(),
             method: match &*call.spec.method {
                 // Of nearly every call: nothing to copy.
                 "tools/call" => "tools/call".into(),
@@ -39,9 +39,9 @@ impl<'a> Entered<'a> {
             durable: call.spec.durable,
             trace_id: call.spec.trace.as_ref().and_then(|trace| trace.trace_id()),
             keyed: call.spec.key.is_some(),
-            arguments: Remembered::of(&call.spec.payload, call.manifest.audit.arguments),
+            arguments: Remembered::of(&call.spec.payload, call.to.manifest.audit.arguments),
         };
-        let routing = &*call.routing;
+        let routing = &*call.to.routing;
         let trace = routing.book.enter(CallTrace::new(about, routing.clock, begun));
         Self { trace, routing, ended: false }
     }
@@ -123,13 +123,13 @@ impl Drop for Entered<'_> {
 impl Call {
     /// An attempt begins at this instance.
     pub(super) fn begins(&self, picked: &Picked, scope: &CallScope) {
-        scope.trace().begins(picked.n, picked.generation, self.plugin.instances().len());
+        scope.trace().begins(picked.n, picked.generation, self.to.plugin.instance_count());
     }
 
     /// And has failed.
     pub(super) fn fails(&self, error: &CallError, scope: &CallScope) {
         // What a plugin says may hold its secrets, and be of any length.
-        let detail = self.plugin.core.clean(&error.detail);
+        let detail = self.to.plugin.core.clean(&error.detail);
         scope.trace().fails(error.kind, error.delivery, detail);
     }
 }

@@ -172,7 +172,7 @@ impl Call {
     /// Takes the key of the call, if it has one.
     pub(super) fn claim(&self) -> Option<Begins> {
         let key = self.spec.key.clone()?;
-        let keys = &self.routing.keys;
+        let keys = &self.to.routing.keys;
         let name = Name { principal: Arc::clone(&self.spec.caller.principal), key };
         let what = What {
             plugin: self.spec.plugin.clone(),

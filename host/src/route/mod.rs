@@ -16,6 +16,7 @@ pub(crate) mod idempotency;
 pub(crate) mod refusal;
 mod repeat;
 pub(crate) mod request;
+pub(crate) mod resolved;
 pub(crate) mod routing;
 pub(crate) mod scope;
 mod served;

@@ -20,7 +20,8 @@ use crate::plugin::own::{Lane, MOST};
 
 impl Call {
     pub(super) fn refused(&self, refused: Refused, gate: &Gate, deadline: Instant) -> Failure {
-        let (most, queue_full) = (self.manifest.limits.concurrency, &self.plugin.gate.turned_away.queue_full);
+        let (most, queue_full) =
+            (self.to.manifest.limits.concurrency, &self.to.plugin.gate.turned_away.queue_full);
         let detail = match refused {
             Refused::Waited => return self.waited(gate, deadline),
             Refused::Full { queue } => {
@@ -38,19 +39,19 @@ impl Call {
 
     /// It waited until then and its turn did not come.
     pub(super) fn waited(&self, gate: &Gate, deadline: Instant) -> Failure {
-        self.plugin.gate.turned_away.waited.fetch_add(1, Ordering::Relaxed);
+        self.to.plugin.gate.turned_away.waited.fetch_add(1, Ordering::Relaxed);
         if deadline <= Instant::now() {
             let detail = "its time passed while it waited for its turn; nothing was handed over";
             let error = CallError::new(CallErrorKind::Timeout, Delivery::Queued, detail);
             return self.failed(Code::Deadline, &error);
         }
-        let wait = self.manifest.limits.queue_wait;
+        let wait = self.to.manifest.limits.queue_wait;
         self.full(format!("its turn did not come within {wait} (limits.queue_wait)"), gate)
     }
 
     pub(super) fn too_many(&self, rate: Rate, wait: Duration) -> Failure {
-        self.plugin.gate.turned_away.rate_limited.fetch_add(1, Ordering::Relaxed);
-        let (who, plugin) = (&self.spec.caller.principal, &self.plugin.core.id);
+        self.to.plugin.gate.turned_away.rate_limited.fetch_add(1, Ordering::Relaxed);
+        let (who, plugin) = (&self.spec.caller.principal, &self.to.plugin.core.id);
         let detail =
             format!("the caller {who:?} began more than {rate} calls of plugin {plugin:?} (limits.rate)");
         let (delivery, retry_after) = (Some(Delivery::Queued), Some(wait));
@@ -72,13 +73,13 @@ impl Call {
 
     fn full(&self, detail: String, gate: &Gate) -> Failure {
         // Whoever waits now has been served, or sent away, when the longest wait is over.
-        let longest = self.manifest.limits.queue_wait.0;
+        let longest = self.to.manifest.limits.queue_wait.0;
         let retry_after = Some(gate.likely_free_in().map_or(longest, |free| free.min(longest)));
         Failure { delivery: Some(Delivery::Queued), retry_after, ..self.failure(Code::QueueFull, detail) }
     }
 
     pub(super) fn unavailable(&self, lane: &Lane) -> Failure {
-        let failure = unavailable_in(&self.plugin, lane, self.routing.clock);
+        let failure = unavailable_in(&self.to.plugin, lane, self.to.routing.clock);
         Failure {
             tool: self.spec.tool.as_deref().map(Into::into),
             call_id: Some(self.id),
@@ -89,16 +90,16 @@ impl Call {
 
     pub(super) fn failed(&self, code: Code, error: &CallError) -> Failure {
         // What a plugin says may hold its secrets, and be of any length.
-        let mut detail = match self.plugin.retired() {
-            Some(why) => format!("plugin {:?} was taken away during the call: {why}", self.plugin.core.id),
-            None => self.plugin.core.clean(&error.detail),
+        let mut detail = match self.to.plugin.retired() {
+            Some(why) => format!("plugin {:?} was taken away during the call: {why}", self.to.plugin.core.id),
+            None => self.to.plugin.core.clean(&error.detail),
         };
         if code == Code::OutcomeUnknown {
             detail
                 .push_str(". The call was handed over, so the tool may have run; check before you repeat it");
         }
         if code == Code::Deadline {
-            let most = self.manifest.limits.max_timeout;
+            let most = self.to.manifest.limits.max_timeout;
             detail.push_str(&format!(". More time can be asked for, up to limits.max_timeout ({most})"));
         }
         Failure { delivery: Some(error.delivery), kind: Some(error.kind), ..self.failure(code, detail) }

@@ -10,10 +10,10 @@ impl Call {
     /// says otherwise meanwhile changes nothing. Not if its caller tries again by itself, and not if its client was asked
     /// something: a person would be asked twice.
     pub(super) fn may_repeat(&self, scope: &CallScope) -> bool {
-        let is_harmless = self.tool.as_ref().map_or_else(
+        let is_harmless = self.to.tool.as_ref().map_or_else(
             || self.spec.tool.is_none() && reads_only(&self.spec.method),
             |tool| Hints::may_repeat(tool.hints),
         );
-        self.manifest.retry.trust_hints && is_harmless && !self.spec.repeated && !scope.has_asked()
+        self.to.manifest.retry.trust_hints && is_harmless && !self.spec.repeated && !scope.has_asked()
     }
 }

@@ -12,13 +12,16 @@ use wharf_plugin_api::{
 };
 
 use super::allowance::Allowance;
+use super::resolved::Resolved;
+use super::served::Client;
 use super::spec::CallEvent;
 use super::trace::CallTrace;
-use crate::journal::Journal;
 use crate::late;
 use crate::plugin::Ask;
-use crate::plugin::asking::{Asker, TooMany};
+use crate::plugin::asking::TooMany;
+use crate::plugin::asks::Asks;
 use crate::plugin::instance::Load;
+use crate::plugin::own::Lane;
 
 /// The scope of one call, over all its attempts.
 #[derive(Debug)]
@@ -29,11 +32,13 @@ pub(crate) struct CallScope {
     /// That the present attempt is handed over is put into a batch that will be written down.
     noted: AtomicBool,
     trace: Arc<CallTrace>,
-    journal: Journal,
+    /// Where the call goes.
+    to: Arc<Resolved>,
+    lane: Lane,
     events: Option<late::Sender<CallEvent>>,
     progress: bool,
     /// `None`: nobody can be asked.
-    asker: Option<Asker>,
+    asks: Option<Asks>,
     /// The calls of the instance at which it is, and how many questions it has open there.
     at: Mutex<Option<Arc<Load>>>,
     questions: AtomicUsize,
@@ -58,9 +63,9 @@ impl CallScope {
     pub(crate) fn new(
         caller: Caller,
         time: Allowance,
-        (events, progress): (Option<late::Sender<CallEvent>>, bool),
-        asker: Option<Asker>,
-        (trace, journal, context): (Arc<CallTrace>, Journal, Option<Trace>),
+        ((events, asks), progress): (Client, bool),
+        (to, lane): (Arc<Resolved>, Lane),
+        (trace, context): (Arc<CallTrace>, Option<Trace>),
     ) -> Self {
         let [sent, noted, asked] = [(); 3].map(|()| AtomicBool::new(false));
         let undeclared = Mutex::default();
@@ -71,10 +76,11 @@ impl CallScope {
             sent,
             noted,
             trace,
-            journal,
+            to,
+            lane,
             events,
             progress,
-            asker,
+            asks,
             at,
             questions,
             asked,
@@ -92,8 +98,8 @@ impl CallScope {
 
     /// Resolves when the call has to make room, because its client does not answer.
     pub(crate) async fn sent_away(&self) {
-        match &self.asker {
-            Some(asker) => asker.asks().sent_away().await,
+        match &self.asks {
+            Some(asks) => asks.sent_away().await,
             None => std::future::pending().await,
         }
     }
@@ -166,7 +172,7 @@ impl Scope for CallScope {
             self.note(&mut entry);
             self.noted.store(false, Ordering::Relaxed);
             // Where it cannot be written, the call goes on: the journal says so.
-            self.journal.append(&entry).ok();
+            self.to.routing.journal.append(&entry).ok();
         }
     }
 
@@ -204,8 +210,9 @@ impl Scope for CallScope {
         }
         let nobody = || Reply::Error(refused("the caller of this call can no longer be asked".to_owned()));
         let (reply, answered) = oneshot::channel();
-        let Some(asker) = &self.asker else { return Ok(nobody()) };
-        let _asked = match asker.ask() {
+        let Some(asks) = &self.asks else { return Ok(nobody()) };
+        let gate = self.to.plugin.gate_of(&self.lane);
+        let _asked = match gate.asking().ask(asks, gate.may_ask(), self.to.peace()) {
             Ok(asked) => asked,
             Err(TooMany { most }) => {
                 tracing::warn!(most, "a question was refused: too many calls wait for their clients");
@@ -217,14 +224,14 @@ impl Scope for CallScope {
         };
         self.asked.store(true, Ordering::Release);
         let (_asking, _away) = (self.time.ask(&self.trace.bell), self.away());
-        if !asker.asks().put(Ask { request: self.traced(request), reply }).await {
+        if !asks.put(Ask { request: self.traced(request), reply }).await {
             return Ok(nobody());
         }
         Ok(answered.await.unwrap_or_else(|_| nobody()))
     }
 
     fn is_attended(&self) -> bool {
-        self.asker.as_ref().is_none_or(|asker| asker.asks().is_attended())
+        self.asks.as_ref().is_none_or(Asks::is_attended)
     }
 
     fn trace(&self) -> Option<&Trace> {

@@ -52,21 +52,20 @@ impl<'a> Served<'a> {
         lane: &'a Lane,
         request: Request,
         times: Times,
-        (events, asks): Client,
+        client: Client,
         trace: &Arc<CallTrace>,
     ) -> Self {
         let Times { started, patience, deadline } = times;
-        let (spec, limits) = (&call.spec, &call.manifest.limits);
+        let (spec, limits) = (&call.spec, &call.to.manifest.limits);
         // Where the caller set no time, progress that it hears of begins it anew.
+        let (events, asks) = &client;
         let idle = (spec.timeout.is_none() && events.is_some()).then_some(limits.call_timeout.0);
         // Only who can be asked, or told of progress, may take longer than was given.
         let longer = asks.is_some() || idle.is_some();
         let latest = if longer { started + limits.max_timeout.0 } else { deadline };
         let time = Allowance::new(deadline, latest).renewed_by_progress(idle);
-        let gate = call.plugin.gate_of(lane);
-        let asker = asks.map(|asks| gate.asking().asker(gate.may_ask(), call.peace(), asks));
-        let record = (Arc::clone(trace), call.routing.journal.clone(), call.context());
-        let scope = CallScope::new(spec.caller.clone(), time, (events, spec.progress), asker, record);
+        let (to, record) = ((Arc::clone(&call.to), lane.clone()), (Arc::clone(trace), call.context()));
+        let scope = CallScope::new(spec.caller.clone(), time, (client, spec.progress), to, record);
         Self { call, lane, request, scope: Arc::new(scope), started, patience }
     }
 

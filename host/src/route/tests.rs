@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wharf_core::catalog::Tool;
+use wharf_core::hints::Hints;
 use wharf_core::lifecycle::State;
 use wharf_core::manifest::{Balance, Isolation, Manifest, Span};
 use wharf_core::{CallId, Code};
@@ -15,10 +16,11 @@ use wharf_plugin_api::{CallErrorKind, Caller, CauseKind, Client, Delivery, Reply
 
 use super::book::Book;
 use super::call::Call;
+use super::resolved::Resolved;
 use super::routing::Routing;
 use super::{Asked, CallSpec, Failure, Settled, asks};
 use crate::plugin::own::MOST;
-use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
+use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest, raw};
 
 mod admission;
 mod breaker;
@@ -65,11 +67,27 @@ fn made(kit: &Kit, spec: CallSpec, tool: Option<Arc<Tool>>, routing: &Arc<Routin
     Call {
         id: CallId::new(0, 1),
         spec,
-        plugin: Arc::clone(&kit.plugin),
-        manifest: kit.plugin.manifest().unwrap(),
-        tool,
-        routing: Arc::clone(routing),
+        to: Arc::new(Resolved::new(&kit.plugin, &kit.plugin.manifest().unwrap(), tool.as_ref(), routing)),
     }
+}
+
+/// A tool with these annotations.
+pub(super) fn tool(annotations: &str) -> Arc<Tool> {
+    let definition: Arc<RawValue> = raw(&format!(r#"{{"name":"t","annotations":{annotations}}}"#)).into();
+    let hints = Hints::of(&definition);
+    let [name, upstream, exposed] = ["t", "t", "p__t"].map(ToOwned::to_owned);
+    let plugin = manifest("p").id;
+    Arc::new(Tool {
+        plugin,
+        name,
+        upstream,
+        exposed,
+        description: None,
+        definition,
+        hints,
+        made: wharf_core::catalog::Made::default(),
+        meter: Arc::default(),
+    })
 }
 
 fn executions(kit: &Kit) -> usize {

@@ -30,14 +30,14 @@ impl<'a> Timing<'a> {
         match ended {
             Ok(settled) => self.record(self.answered(&settled.reply), settled.duration),
             Err(failure) => {
-                self.call.plugin.core.meters.failed(failure.code);
+                self.call.to.plugin.core.meters.failed(failure.code);
                 self.record(Outcome::Failed(failure.code), self.started.elapsed());
             }
         }
     }
 
     fn answered(&self, reply: &Reply) -> Outcome {
-        match (reply, &self.call.tool) {
+        match (reply, &self.call.to.tool) {
             (Reply::Error(_), _) => Outcome::RpcError,
             (Reply::Result(result), Some(_)) if says_error(result) => Outcome::Failed(Code::ToolError),
             (Reply::Result(_), _) => Outcome::Ok,
@@ -45,10 +45,10 @@ impl<'a> Timing<'a> {
     }
 
     fn record(&self, outcome: Outcome, took: Duration) {
-        match &self.call.tool {
+        match &self.call.to.tool {
             Some(tool) => tool.meter.record(outcome, took),
             None => {
-                if let Some(meter) = self.call.plugin.core.meters.method(place(&self.call.spec.method)) {
+                if let Some(meter) = self.call.to.plugin.core.meters.method(place(&self.call.spec.method)) {
                     meter.record(outcome, took);
                 }
             }

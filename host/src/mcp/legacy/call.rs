@@ -144,14 +144,15 @@ fn answer(asking: &Asking, plugin: &PluginId, settled: Settled) -> Result<Reply,
         Era::Modern => translate::to_legacy(complete(result)?),
     };
     note_task(session, plugin, &result);
-    let shelf = session.shelf();
-    links::learn(&session.host, &session.visitor.principal, (plugin, &shelf), (method, &result));
-    if !keeps_apart(&shelf, plugin) {
-        return Ok(Reply::Result(result));
-    }
-    let seen =
-        |uri: &str| Some(shelf.uri_as_seen(plugin, uri)).filter(|seen| seen != uri).map(Cow::into_owned);
-    Ok(Reply::Result(translate::with_uris(result, method, &seen)))
+    Ok(Reply::Result(session.look(|shelf| {
+        links::learn(&session.host, &session.visitor.principal, (plugin, shelf), (method, &result));
+        if !keeps_apart(shelf, plugin) {
+            return result;
+        }
+        let seen =
+            |uri: &str| Some(shelf.uri_as_seen(plugin, uri)).filter(|seen| seen != uri).map(Cow::into_owned);
+        translate::with_uris(result, method, &seen)
+    })))
 }
 
 /// A result that is the answer, and not a promise that a legacy client cannot follow.

@@ -77,6 +77,14 @@ impl Session {
         self.host.catalog().shelf(&self.visitor.face).cloned().unwrap_or_default()
     }
 
+    /// Looks at that, without a count of who does.
+    pub(in crate::mcp) fn look<R>(&self, at: impl FnOnce(&Shelf) -> R) -> R {
+        match self.host.catalog_now().shelf(&self.visitor.face) {
+            Some(shelf) => at(shelf),
+            None => at(&Shelf::default()),
+        }
+    }
+
     /// Whether it may make room for another: nothing of it is open, and its client never went past the handshake, or has
     /// said nothing for a while.
     pub(super) fn is_spare(&self) -> bool {

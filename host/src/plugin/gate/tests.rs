@@ -8,7 +8,7 @@ use wharf_plugin_api::Caller;
 
 use super::{CallerKey, Crowd, Gate, Pass, Refused};
 use crate::alarm::Alarm;
-use crate::plugin::asks::asks;
+use crate::plugin::asks::{Asks, asks};
 use crate::tasks::Tasks;
 
 const A: CallerKey = CallerKey((1 << 32) | 1);
@@ -150,13 +150,14 @@ async fn each_waits_its_own_time_whatever_that_of_the_others_is() {
 async fn who_gets_no_turn_in_time_has_the_call_sent_away_that_has_asked_longest_and_each_only_one() {
     let gate = gate(2, 9);
     let _held = (enter(&gate, A).await.unwrap(), enter(&gate, A).await.unwrap());
-    let [one, two, three] = [(); 3].map(|()| gate.asking().asker(3, SECOND, asks().0));
-    let _asked = (one.ask().unwrap(), two.ask().unwrap());
-    let gone = |asker: &crate::plugin::asking::Asker| asker.asks().sent_away().now_or_never().is_some();
+    let [one, two, three] = [(); 3].map(|()| asks().0);
+    let ask = |asks| gate.asking().ask(asks, 3, SECOND).unwrap();
+    let _asked = (ask(&one), ask(&two));
+    let gone = |asks: &Asks| asks.sent_away().now_or_never().is_some();
     let _first = waits(&gate, A);
     tokio::time::sleep(SECOND / 2).await;
     let _second = waits(&gate, B);
-    let _third = three.ask().unwrap();
+    let _third = ask(&three);
     tokio::time::sleep(SECOND / 4).await;
     assert!(!gone(&one), "it is left in peace");
     tokio::time::sleep(SECOND / 2).await;
@@ -171,14 +172,14 @@ async fn who_gets_no_turn_in_time_has_the_call_sent_away_that_has_asked_longest_
 async fn who_asks_later_is_left_in_peace_for_as_long() {
     let gate = gate(1, 9);
     let _held = enter(&gate, A).await.unwrap();
-    let asker = gate.asking().asker(3, SECOND, asks().0);
+    let asks = asks().0;
     let _waits = waits(&gate, A);
     tokio::time::sleep(3 * SECOND / 2).await;
-    let _asked = asker.ask().unwrap();
+    let _asked = gate.asking().ask(&asks, 3, SECOND).unwrap();
     tokio::time::sleep(SECOND / 2).await;
-    assert!(asker.asks().sent_away().now_or_never().is_none());
+    assert!(asks.sent_away().now_or_never().is_none());
     tokio::time::sleep(SECOND).await;
-    assert!(asker.asks().sent_away().now_or_never().is_some());
+    assert!(asks.sent_away().now_or_never().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ use crate::plugin::testkit::{Answer, Kit, Script, manifest, raw};
 use crate::route::book::Book;
 use crate::route::call::Call;
 use crate::route::calls::Calls;
+use crate::route::resolved::Resolved;
 use crate::route::routing::Routing;
 use crate::route::{CallSpec, Failure, Payload, Settled};
 
@@ -69,14 +70,9 @@ impl Desk {
         let plugin = self.kit.plugin.core.id.clone();
         let mut spec = CallSpec::tool(plugin, "t", Some(arguments), Caller::new(who));
         spec.key = Some(Key::new(key).unwrap());
-        let mut call = Call {
-            id: CallId::new(1, self.calls.get()),
-            spec,
-            plugin: Arc::clone(&self.kit.plugin),
-            manifest: self.kit.plugin.manifest().unwrap(),
-            tool: None,
-            routing: Arc::clone(&self.routing),
-        };
+        let (plugin, manifest) = (&self.kit.plugin, self.kit.plugin.manifest().unwrap());
+        let to = Arc::new(Resolved::new(plugin, &manifest, None, &self.routing));
+        let mut call = Call { id: CallId::new(1, self.calls.get()), spec, to };
         async move { call.run().await }
     }
 

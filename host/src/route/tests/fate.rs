@@ -6,15 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 use wharf_core::Code;
-use wharf_core::catalog::Tool;
-use wharf_core::hints::Hints;
 use wharf_core::manifest::{Manifest, Span};
 use wharf_plugin_api::{CallErrorKind, Caller, Client, Delivery, Reply};
 
-use super::{answers, call, executions, made, routing, run, run_tool};
+use super::{answers, call, executions, made, routing, run, run_tool, tool};
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest, raw};
 use crate::route::{CallSpec, Failure, Settled, asks};
 
@@ -27,24 +24,6 @@ fn trusting() -> Manifest {
     let mut trusting = manifest("p");
     trusting.retry.trust_hints = true;
     trusting
-}
-
-fn tool(annotations: &str) -> Arc<Tool> {
-    let definition: Arc<RawValue> = raw(&format!(r#"{{"name":"t","annotations":{annotations}}}"#)).into();
-    let hints = Hints::of(&definition);
-    let [name, upstream, exposed] = ["t", "t", "p__t"].map(ToOwned::to_owned);
-    let plugin = manifest("p").id;
-    Arc::new(Tool {
-        plugin,
-        name,
-        upstream,
-        exposed,
-        description: None,
-        definition,
-        hints,
-        made: wharf_core::catalog::Made::default(),
-        meter: Arc::default(),
-    })
 }
 
 fn spec(kit: &Kit) -> CallSpec {
