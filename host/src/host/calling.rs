@@ -1,4 +1,4 @@
-//! From the name of a tool to the call of it: one look-up, and nothing touched that other threads write.
+//! From the name of a tool to the call of it: one look-up, and of what other threads write nothing but the number of calls.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -94,7 +94,7 @@ impl Host {
         if self.is_closed() {
             return Err(Failure::ending());
         }
-        // First: what is found from here on is let go when it is replaced.
+        // First: what is found from here on is let go when it is replaced. A failure is put into words without it.
         let lately = self.0.lately.here();
         let (table, catalog) = (self.0.table.load(), self.0.catalog.load());
         let Some(plugin) = table.get(&spec.plugin) else {

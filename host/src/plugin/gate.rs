@@ -174,8 +174,8 @@ impl Gate {
     }
 
     /// Lets a call in that came at `since`, at once or when its turn comes before `until`. It has its place, or one in the queue,
-    /// from now on, and not from the first poll. One that gets no turn within
-    /// `patience` has a call that waits for its client sent away.
+    /// from now on, and not from the first poll. One that gets no turn within `patience` has a call that waits for its client
+    /// sent away.
     #[must_use]
     pub(crate) fn enter(
         &self,

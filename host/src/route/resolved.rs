@@ -2,6 +2,9 @@
 //!
 //! Nearly every call goes where another went just before. What it needs there has four owners, and two threads that serve calls
 //! would take the counts of each from each other: so each serving thread keeps them together under a count of its own.
+//!
+//! What is kept is compared with what is looked up, so that nothing replaced is gone by. A manifest that was replaced without
+//! the catalog being looked at again may be in memory until another call takes its place here.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};

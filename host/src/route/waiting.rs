@@ -1,4 +1,5 @@
-//! What a call waits for before it is handed over, beside its turn: an instance that takes it. Bounded.
+//! What comes before a call is handed over, beside its turn: its caller's rate, and the wait for an instance that takes it, which
+//! is bounded.
 
 use tokio::time::Instant;
 use wharf_core::InstanceNo;
