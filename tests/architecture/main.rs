@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod compiling;
 mod dependencies;
 mod rules;
 

@@ -1,0 +1,72 @@
+//! What ships is compiled with a profile of running calls, and nothing else is: `.cargo/rustc`, run with a rustc that only says what it is given.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::root;
+
+const LIBRARY: [&str; 4] = ["-C", "opt-level=3", "-C", "linker-plugin-lto"];
+const EXECUTABLE: [&str; 4] = ["-C", "opt-level=3", "-C", "lto=fat"];
+
+/// What the script at this path gives to rustc beside what it is given itself.
+fn added(script: &Path, args: &[&str], collect: Option<&str>) -> Vec<String> {
+    let mut command = Command::new(script);
+    command.args(["printf", "%s\\n"]).args(args).env_remove("WHARF_PROFILE");
+    command.envs(collect.map(|folder| ("WHARF_PROFILE", folder)));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let given = String::from_utf8(output.stdout).unwrap();
+    let mut given = given.lines();
+    assert!(args.iter().all(|arg| given.next() == Some(*arg)), "not as they were given");
+    given.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_ships_is_compiled_with_the_profile() {
+    let script = root().join(".cargo/rustc");
+    let profile = root().join(".cargo/calls.profdata");
+    assert!(profile.is_file(), "no profile: .ci/profile makes it");
+    for args in [LIBRARY, EXECUTABLE] {
+        let wanted =
+            [format!("-Cprofile-use={}", profile.display()), "-Cllvm-args=-no-pgo-warn-mismatch".to_owned()];
+        assert_eq!(added(&script, &args, None), wanted);
+    }
+}
+
+/// The script knows what ships by this; with another setting it would leave the profile out without a word.
+#[test]
+fn what_ships_is_what_the_script_takes_for_it() {
+    let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let release = &manifest["profile"]["release"];
+    assert_eq!(release["lto"].as_str(), Some("fat"));
+    assert!(release.get("opt-level").is_none(), "3 is what cargo takes");
+    let config: toml::Table =
+        std::fs::read_to_string(root().join(".cargo/config.toml")).unwrap().parse().unwrap();
+    assert_eq!(config["build"]["rustc-wrapper"].as_str(), Some(".cargo/rustc"));
+}
+
+#[test]
+fn other_builds_are_left_as_they_are() {
+    let script = root().join(".cargo/rustc");
+    let (test, fuzzer) =
+        (["-C", "embed-bitcode=no", "with two words"], ["-C", "opt-level=3", "-Cdebuginfo=1"]);
+    for args in [test, fuzzer] {
+        for collect in [None, Some("/somewhere")] {
+            assert!(added(&script, &args, collect).is_empty(), "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn a_build_that_counts_gets_no_profile() {
+    let script = root().join(".cargo/rustc");
+    assert_eq!(added(&script, &EXECUTABLE, Some("/a folder")), ["-Cprofile-generate=/a folder"]);
+}
+
+#[test]
+fn without_a_profile_all_is_compiled_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let script = home.path().join("rustc");
+    std::os::unix::fs::symlink(root().join(".cargo/rustc"), &script).unwrap();
+    assert!(added(&script, &EXECUTABLE, None).is_empty());
+}
