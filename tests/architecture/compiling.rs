@@ -1,10 +1,11 @@
-//! What ships is compiled with a profile of running calls, and nothing else is: `.cargo/rustc`, run with a rustc that only says what it is given.
+//! What ships is compiled with a profile of running calls: `.cargo/rustc`, with a rustc that only says what it is given.
 
 use std::path::Path;
 use std::process::Command;
 
 use super::root;
 
+/// As cargo 1.95 gives it.
 const LIBRARY: [&str; 4] = ["-C", "opt-level=3", "-C", "linker-plugin-lto"];
 const EXECUTABLE: [&str; 4] = ["-C", "opt-level=3", "-C", "lto=fat"];
 
@@ -48,13 +49,31 @@ fn what_ships_is_what_the_script_takes_for_it() {
 #[test]
 fn other_builds_are_left_as_they_are() {
     let script = root().join(".cargo/rustc");
-    let (test, fuzzer) =
-        (["-C", "embed-bitcode=no", "with two words"], ["-C", "opt-level=3", "-Cdebuginfo=1"]);
-    for args in [test, fuzzer] {
+    let others: [&[&str]; 6] = [
+        &["-vV"],
+        &["-C", "embed-bitcode=no", "-C", "debuginfo=1"],
+        &["-C", "opt-level=3", "-C", "debuginfo=1"],
+        &["-C", "opt-level=s", "-C", "lto=fat"],
+        &["-C", "opt-level=3", "-C", "lto=fat", "-Cprofile-use=of their own"],
+        &["-C", "opt-level=3", "-C", "lto=fat", "-C", "instrument-coverage"],
+    ];
+    for args in others {
         for collect in [None, Some("/somewhere")] {
-            assert!(added(&script, &args, collect).is_empty(), "{args:?}");
+            assert!(added(&script, args, collect).is_empty(), "{args:?}");
         }
     }
+}
+
+/// A symbol has another name where a dependency is another one, and the profile says nothing of it any more.
+#[test]
+fn the_profile_is_of_the_host_as_it_is_now() {
+    let read = |name: &str| std::fs::read(root().join(name)).unwrap();
+    let of_the_host = read(".cargo/calls.profdata").windows(6).filter(|window| window == b"5wharf").count();
+    assert!(of_the_host > 500, "{of_the_host} functions: .ci/profile makes a profile");
+    let sum = ring::digest::digest(&ring::digest::SHA256, &read("Cargo.lock"));
+    let sum: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let made_for = String::from_utf8(read(".cargo/calls.made-for")).unwrap();
+    assert!(made_for.contains(&sum), "made for another Cargo.lock: .ci/profile makes it anew");
 }
 
 #[test]

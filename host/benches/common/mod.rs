@@ -7,15 +7,16 @@ mod mcp;
 mod others;
 pub(crate) mod proc;
 mod sample;
+pub(crate) mod shipped;
 
 use std::error::Error;
-use std::path::PathBuf;
 
 pub(crate) use host::Host;
 pub(crate) use http::Http;
 pub(crate) use mcp::{Answer, McpHttp};
 pub(crate) use others::Others;
 pub(crate) use sample::{Sample, micros, millis};
+pub(crate) use shipped::wharf;
 
 /// The executable that cargo built beside the benchmark.
 pub(crate) const BUILT: &str = env!("CARGO_BIN_EXE_wharf");
@@ -36,9 +37,4 @@ impl Size {
             Self::Quick => quick,
         }
     }
-}
-
-/// The executable that is measured: what cargo built, or what `WHARF_BENCH_EXE` names.
-pub(crate) fn wharf() -> PathBuf {
-    std::env::var_os("WHARF_BENCH_EXE").map_or_else(|| BUILT.into(), PathBuf::from)
 }

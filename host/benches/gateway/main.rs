@@ -2,8 +2,8 @@
 //! caller and a tool. Prints a table, the targets and whether they are met, and writes `target/bench-gateway.json`.
 //!
 //! `cargo bench -p wharf --bench gateway`, with `-- --quick` for a run of under a minute that only shows that all works,
-//! `-- --only TEXT` for the parts with that in their names. `WHARF_BENCH_EXE` names another executable to measure, as in
-//! the benchmark `host`; `WHARF_BLESS=1` writes `host/benches/RESULTS.md`.
+//! `-- --only TEXT` for the parts with that in their names. Measures the executable as it is shipped, which it builds first;
+//! or the one that `WHARF_BENCH_EXE` names. `WHARF_BLESS=1` writes `host/benches/RESULTS.md`.
 //! Without `--bench` (which cargo adds) nothing runs, so that `cargo test --benches` stays fast.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports on the terminal")]
@@ -34,7 +34,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{BUILT, Outcome, Size};
+use common::{BUILT, Outcome, Size, shipped};
 use report::Report;
 
 /// This ends what hangs.
@@ -82,6 +82,7 @@ fn run(args: &[String]) -> Outcome<()> {
     if !said.is_empty() {
         command = format!("{command} -- {}", said.join(" "));
     }
+    shipped::build()?;
     let mut report = Report::of_this_machine(size == Size::Quick, command);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { tokio::time::timeout(BUDGET, measure(&mut report, size, only)).await })?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::calls::Row;
-use crate::common::{Outcome, machine};
+use crate::common::{Outcome, machine, shipped};
 use crate::targets::Line;
 
 /// All that was measured.
@@ -45,7 +45,8 @@ impl Report {
             ("kernel", machine::kernel()),
             ("rustc", machine::rustc()),
             ("load average at the start", machine::load()),
-            ("profile of the client, the hop and the upstream", profile.to_owned()),
+            ("the host is compiled", shipped::profile()),
+            ("build profile of the client, the hop and the upstream", profile.to_owned()),
         ];
         Self { facts, ..Self::default() }
     }

@@ -2,8 +2,8 @@
 //! after a plugin's death. Prints one table and writes `target/bench-host.json`.
 //!
 //! `cargo bench -p wharf --bench host`, with `-- --quick` for a run of half a minute that only shows that all works.
-//! `WHARF_BENCH_EXE` names another executable to measure: an older one to compare with, or the one that is shipped (cargo
-//! builds what stands beside a benchmark with the features that tests need).
+//! Measures the executable as it is shipped, which it builds first; or the one that `WHARF_BENCH_EXE` names, as an older one
+//! to compare with.
 //! Without `--bench` (which cargo adds) nothing runs, so that `cargo test --benches` stays fast.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports on the terminal")]
@@ -23,7 +23,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{BUILT, Outcome, Size};
+use common::{BUILT, Outcome, Size, shipped};
 use report::Report;
 
 /// The whole takes two minutes; this ends what hangs.
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run(size: Size) -> Outcome<()> {
+    shipped::build()?;
     let mut report = Report::of_this_machine(size == Size::Quick);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { tokio::time::timeout(BUDGET, measure(&mut report, size)).await })??;
