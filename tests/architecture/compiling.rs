@@ -1,5 +1,6 @@
 //! What ships is compiled with a profile of running calls: `.cargo/rustc`, with a rustc that only says what it is given.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -39,8 +40,9 @@ fn what_ships_is_compiled_with_the_profile() {
 fn what_ships_is_what_the_script_takes_for_it() {
     let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
     let release = &manifest["profile"]["release"];
-    assert_eq!(release["lto"].as_str(), Some("fat"));
-    assert!(release.get("opt-level").is_none(), "3 is what cargo takes");
+    let known: toml::Table =
+        "lto = 'fat'\ncodegen-units = 1\npanic = 'unwind'\nstrip = 'debuginfo'".parse().unwrap();
+    assert_eq!(release.as_table(), Some(&known), "with other settings the profile has to be made anew");
     let config: toml::Table =
         std::fs::read_to_string(root().join(".cargo/config.toml")).unwrap().parse().unwrap();
     assert_eq!(config["build"]["rustc-wrapper"].as_str(), Some(".cargo/rustc"));
@@ -64,16 +66,33 @@ fn other_builds_are_left_as_they_are() {
     }
 }
 
-/// A symbol has another name where a dependency is another one, and the profile says nothing of it any more.
+/// A symbol has another name where a dependency is another one, or has other features, and the profile says nothing of it.
 #[test]
 fn the_profile_is_of_the_host_as_it_is_now() {
     let read = |name: &str| std::fs::read(root().join(name)).unwrap();
     let of_the_host = read(".cargo/calls.profdata").windows(6).filter(|window| window == b"5wharf").count();
     assert!(of_the_host > 500, "{of_the_host} functions: .ci/profile makes a profile");
-    let sum = ring::digest::digest(&ring::digest::SHA256, &read("Cargo.lock"));
-    let sum: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let made_for = String::from_utf8(read(".cargo/calls.made-for")).unwrap();
-    assert!(made_for.contains(&sum), "made for another Cargo.lock: .ci/profile makes it anew");
+    let features = ["-p", "wharf", "-e", "normal,build", "--prefix", "none", "-f", "{lib} {f}"];
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--locked", "--offline"]).args(features).current_dir(root());
+    let tree = String::from_utf8(tree.output().unwrap().stdout).unwrap();
+    let features: BTreeSet<&str> = tree.lines().collect();
+    let features: String = features.into_iter().map(|line| format!("{line}\n")).collect();
+    for (what, bytes) in [("Cargo.lock", read("Cargo.lock")), ("features", features.into_bytes())] {
+        let sum = ring::digest::digest(&ring::digest::SHA256, &bytes);
+        let sum: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(made_for.contains(&sum), "made for another {what} than {sum}: .ci/profile makes it anew");
+    }
+}
+
+/// A test is compiled with the paths of executables in variables that some shells take for none.
+#[test]
+fn variables_of_any_name_come_through() {
+    let mut command = Command::new(root().join(".cargo/rustc"));
+    let output = command.args(["env", "A=1"]).env("CARGO_BIN_EXE_a-b", "/a path").output().unwrap();
+    let variables = String::from_utf8(output.stdout).unwrap();
+    assert!(variables.lines().any(|line| line == "CARGO_BIN_EXE_a-b=/a path"), "{variables}");
 }
 
 #[test]

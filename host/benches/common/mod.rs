@@ -18,7 +18,7 @@ pub(crate) use others::Others;
 pub(crate) use sample::{Sample, micros, millis};
 pub(crate) use shipped::wharf;
 
-/// The executable that cargo built beside the benchmark.
+/// The executable that cargo builds beside the benchmark. It tells where the target folder is.
 pub(crate) const BUILT: &str = env!("CARGO_BIN_EXE_wharf");
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;

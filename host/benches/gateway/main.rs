@@ -34,7 +34,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{BUILT, Outcome, Size, shipped};
+use common::{Outcome, Size, shipped};
 use report::Report;
 
 /// This ends what hangs.
@@ -88,8 +88,7 @@ fn run(args: &[String]) -> Outcome<()> {
     runtime.block_on(async { tokio::time::timeout(BUDGET, measure(&mut report, size, only)).await })?;
     report.fact("load average at the end", common::machine::load());
     println!("{}", report.page());
-    let target = Path::new(BUILT).parent().and_then(Path::parent).ok_or("no target folder")?;
-    let path = target.join("bench-gateway.json");
+    let path = shipped::target().join("bench-gateway.json");
     report.write(&path)?;
     println!("written to {}", path.display());
     if std::env::var_os("WHARF_BLESS").is_some_and(|value| value == "1") {

@@ -19,11 +19,10 @@ mod load;
 mod mcp;
 mod report;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{BUILT, Outcome, Size, shipped};
+use common::{Outcome, Size, shipped};
 use report::Report;
 
 /// The whole takes two minutes; this ends what hangs.
@@ -50,8 +49,7 @@ fn run(size: Size) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { tokio::time::timeout(BUDGET, measure(&mut report, size)).await })??;
     println!("{}", report.table());
-    let target = Path::new(BUILT).parent().and_then(Path::parent).ok_or("no target folder")?;
-    let path = target.join("bench-host.json");
+    let path = shipped::target().join("bench-host.json");
     report.write(&path)?;
     println!("written to {}", path.display());
     Ok(())
