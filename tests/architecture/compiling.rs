@@ -73,10 +73,13 @@ fn the_profile_is_of_the_host_as_it_is_now() {
     let of_the_host = read(".cargo/calls.profdata").windows(6).filter(|window| window == b"5wharf").count();
     assert!(of_the_host > 500, "{of_the_host} functions: .ci/profile makes a profile");
     let made_for = String::from_utf8(read(".cargo/calls.made-for")).unwrap();
+    let host = made_for.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
     let features = ["-p", "wharf", "-e", "normal,build", "--prefix", "none", "-f", "{lib} {f}"];
     let mut tree = Command::new(env!("CARGO"));
-    tree.args(["tree", "--locked", "--offline"]).args(features).current_dir(root());
-    let tree = String::from_utf8(tree.output().unwrap().stdout).unwrap();
+    tree.args(["tree", "--locked", "--offline", "--target", host]).args(features).current_dir(root());
+    let tree = tree.output().unwrap();
+    assert!(tree.status.success(), "{tree:?}");
+    let tree = String::from_utf8(tree.stdout).unwrap();
     let features: BTreeSet<&str> = tree.lines().collect();
     let features: String = features.into_iter().map(|line| format!("{line}\n")).collect();
     for (what, bytes) in [("Cargo.lock", read("Cargo.lock")), ("features", features.into_bytes())] {
