@@ -1,9 +1,9 @@
 //! On which thread a connection is served, from its first byte to its last.
 //!
 //! The host's own runtime serves the first connections, as it looks after the plugins as well: a few callers are answered
-//! soonest where their call need not change threads. Where there are more, others are served beside it, each thread with
-//! connections, timers and connections to HTTP plugins of its own, so that of two calls at the same time neither waits for
-//! the other's thread. A thread begins with its first connection: a host that few call has none. Knows no request.
+//! soonest where their call need not change threads. Where there are more, others are served beside it until each thread has
+//! as many, each with timers and connections to HTTP plugins of its own, so that of two calls at the same time neither waits
+//! for the other's thread, and those of none wait for longer than the others. A thread begins with its first connection: a host that few call has none. Knows no request.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,8 +16,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::near::{self, BESIDE};
 use crate::tasks::IDLE_THREAD;
 
-/// So many connections the host's own runtime serves before it shares them with the others: those of some agents, whose calls
-/// then never change threads.
+/// So many connections the host's own runtime serves before others serve any: those of some agents, whose calls then never
+/// change threads.
 const OWN: usize = 16;
 
 /// The threads of one edge.
@@ -92,7 +92,7 @@ impl Drop for Threads {
 /// Which of the threads beside serves the next connection; `None`: the host's own.
 fn emptiest(own: usize, beside: impl Iterator<Item = usize>) -> Option<usize> {
     let (index, open) = beside.enumerate().min_by_key(|(_, open)| *open)?;
-    (open < own.saturating_sub(OWN)).then_some(index)
+    (own >= OWN && open < own).then_some(index)
 }
 
 // === impl Beside ===
@@ -153,18 +153,20 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::{OWN, Threads, emptiest};
+    use super::{OWN, Place, Threads, emptiest};
 
     #[test]
-    fn the_first_connections_stay_and_the_rest_is_spread() {
+    fn the_first_connections_stay_and_the_rest_is_spread_until_all_have_as_many() {
         let threads = Threads::new(2);
-        let many: Vec<_> = (0..OWN + 9).map(|_| threads.place()).collect();
-        let beside = |number: usize| {
+        let mut many: Vec<_> = (0..OWN + 6).map(|_| threads.place()).collect();
+        let beside = |number: usize, many: &[Place]| {
             let name = threads.beside[number].runtime.get().and_then(Option::as_ref).unwrap().handle().id();
             many.iter().filter(|place| place.at().is_some_and(|at| at.id() == name)).count()
         };
-        assert!(many[..=OWN].iter().all(|place| place.at().is_none()));
-        assert_eq!((beside(0), beside(1)), (3, 3), "a third each of what is above {OWN}");
+        assert!(many[..OWN].iter().all(|place| place.at().is_none()));
+        assert_eq!((beside(0, &many), beside(1, &many)), (3, 3), "what is above {OWN}");
+        many.extend((0..2 * OWN).map(|_| threads.place()));
+        assert_eq!((beside(0, &many), beside(1, &many)), (OWN + 2, OWN + 2), "a third each of all");
         drop(many);
         assert!(threads.place().at().is_none(), "those that are closed do not count");
         assert!(Threads::new(0).place().at().is_none());
@@ -176,13 +178,15 @@ mod tests {
         threads.beside[0].runtime.set(None).unwrap();
         let many: Vec<_> = (0..OWN + 4).map(|_| threads.place()).collect();
         let numbers = many.iter().filter(|place| place.at().is_some()).count();
-        assert_eq!((numbers, threads.beside[1].open()), (2, 2), "the other one takes its part");
+        assert_eq!((numbers, threads.beside[1].open()), (4, 4), "the other one takes its part");
     }
 
     #[test]
     fn nobody_is_sent_where_there_are_more() {
-        assert_eq!(emptiest(OWN + 1, [1, 0].into_iter()), Some(1));
-        assert_eq!(emptiest(OWN + 1, [1, 1].into_iter()), None);
+        assert_eq!(emptiest(OWN, [1, 0].into_iter()), Some(1));
+        assert_eq!(emptiest(OWN - 1, [1, 0].into_iter()), None, "the first ones stay");
+        assert_eq!(emptiest(OWN + 1, [OWN, OWN + 1].into_iter()), Some(0));
+        assert_eq!(emptiest(OWN + 1, [OWN + 1, OWN + 2].into_iter()), None);
         assert_eq!(emptiest(1000, [].into_iter()), None);
         assert_eq!(emptiest(0, [0].into_iter()), None);
     }
