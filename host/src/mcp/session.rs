@@ -98,7 +98,8 @@ impl Session {
             id,
             revision,
             host,
-            visitor,
+            // Its own: each of its calls counts it, and those of other sessions, which another thread may serve, do not.
+            visitor: Visitor { principal: (&*visitor.principal).into(), ..visitor },
             tasks,
             client,
             level: AtomicU8::new(UNSET),

@@ -65,7 +65,9 @@ impl Book {
         let Some(place) = self.place(call.about.id.n()) else { return Arc::new(call) };
         let mut place = lock(place);
         if let Some(held) = &mut *place {
-            if let Some(before) = Arc::get_mut(held).filter(|before| before.has_ended()) {
+            if let Some(before) = Arc::get_mut(held)
+                && before.has_long_ended()
+            {
                 *before = call;
                 return Arc::clone(held);
             }

@@ -169,6 +169,11 @@ impl CallTrace {
         self.progress().end.is_some()
     }
 
+    /// The same, for whoever has it alone: the lock of a call that ended long ago is in no cache any more.
+    pub(super) fn has_long_ended(&mut self) -> bool {
+        self.progress.get_mut().unwrap_or_else(PoisonError::into_inner).end.is_some()
+    }
+
     /// How it stands.
     pub(super) fn snapshot(&self) -> Progress {
         let mut progress = self.progress().clone();
