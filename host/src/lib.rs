@@ -64,6 +64,7 @@ pub mod cli;
 pub(crate) mod clock;
 pub(crate) mod deaf;
 pub(crate) mod dialect;
+mod eager;
 pub(crate) mod edge_stdio;
 pub mod events;
 pub(crate) mod held;

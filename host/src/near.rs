@@ -16,6 +16,11 @@ pub(crate) fn belongs_to(number: usize) {
     AT.set(number.min(BESIDE));
 }
 
+/// Whether this thread is of the host's own runtime, or of none that serves.
+pub(crate) fn is_own() -> bool {
+    AT.get() == 0
+}
+
 /// One value for each serving thread.
 #[derive(Debug, Default)]
 pub(crate) struct Near<T>([Apart<T>; 1 + BESIDE]);

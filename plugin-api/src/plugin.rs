@@ -78,6 +78,11 @@ pub trait Scope: Send + Sync {
         let _ = batch;
     }
 
+    /// The answer was read, and [`Link::request`] returns it, whatever else happens. The call takes no room at the plugin from
+    /// here on, though its caller may get to the answer later. A link that reads the answers of many calls says so, at most once
+    /// for each: in a task of the host, and without a lock of its own, since the requests of other calls may begin within.
+    fn answered(&self) {}
+
     /// Whether the caller wants any notification of this call.
     fn listens(&self) -> bool;
 

@@ -27,6 +27,8 @@ type Answer = Result<Reply, CallError>;
 #[derive(Default)]
 pub(crate) struct Pending {
     table: Mutex<Table>,
+    /// An answer comes by this table only: once it was taken out, nothing else ends the request so that it is tried again.
+    is_only_way: bool,
 }
 
 #[derive(Default)]
@@ -87,6 +89,11 @@ pub(crate) struct Stream<'a> {
 // === impl Pending ===
 
 impl Pending {
+    /// Of a link with one stream for all answers.
+    pub(crate) fn of_one_stream() -> Self {
+        Self { is_only_way: true, ..Self::default() }
+    }
+
     /// Inserts a caller. `outbox` takes the cancellation if the caller gives up.
     pub(crate) fn open(
         self: &Arc<Self>,
@@ -137,6 +144,9 @@ impl Pending {
             Some(entry) => {
                 // A caller that has just gone needs no answer.
                 entry.reply.send(Ok(reply)).ok();
+                if self.is_only_way {
+                    entry.scope.answered();
+                }
                 Taken::ByCaller
             }
             None => {

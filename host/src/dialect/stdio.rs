@@ -64,7 +64,7 @@ where
     let (queue, frames) = writer::queue();
     let (lost_sender, lost) = Lost::channel();
     let wire = Arc::new(Wire {
-        pending: Arc::default(),
+        pending: Arc::new(Pending::of_one_stream()),
         queue: queue.clone(),
         outbox: Arc::new(queue.clone()),
         closing: options.tasks.ending().child_token(),

@@ -1,17 +1,18 @@
 //! From the name of a tool to the call of it: one look-up, and of what other threads write nothing but the number of calls.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use wharf_core::catalog::{Catalog, Tool};
 use wharf_core::pick::Outlook;
 use wharf_core::{CallId, Code};
 
 use super::Host;
 use crate::apart::apart;
+use crate::eager::Eager;
 use crate::plugin::PluginHandle;
 use crate::route::call::Call;
 use crate::route::durable;
@@ -75,9 +76,10 @@ impl Host {
     }
 
     /// Sends a request to a plugin. The future owns all it needs; dropping it cancels the call at the plugin.
-    pub fn call(&self, spec: CallSpec) -> Pin<Box<dyn Future<Output = Result<Settled, Failure>> + Send>> {
+    pub fn call(&self, spec: CallSpec) -> BoxFuture<'static, Result<Settled, Failure>> {
         let mut call = self.resolve(spec);
-        apart(|| {
+        let may_wait = call.as_ref().is_ok_and(|call| call.to.plugin.gate.is_crowded());
+        let call: BoxFuture<'static, _> = apart(|| {
             // By reference: a call that is moved into another future is in memory twice.
             async move {
                 match &mut call {
@@ -85,7 +87,9 @@ impl Host {
                     Err(failure) => Err(failure.clone()),
                 }
             }
-        })
+        });
+        // One that waits for its turn goes on by another's answer. Those of an instance of their session's own wait elsewhere.
+        if may_wait { Box::pin(Eager::new(call)) } else { call }
     }
 
     /// One look-up gives plugin and upstream name.

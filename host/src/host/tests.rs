@@ -1,9 +1,11 @@
 //! A plugin of the embedding program beside those of the folder.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::json;
 use serde_json::value::RawValue;
 use wharf_core::catalog::Face;
@@ -15,7 +17,7 @@ use wharf_plugin_api::{Caller, Delivery, Plugin, Reply};
 use super::{Host, Options, RegisterError};
 use crate::dialect::testkit::fake;
 use crate::mcp::Mcp;
-use crate::plugin::testkit::{Fake, Script};
+use crate::plugin::testkit::{Answer, Fake, Script};
 use crate::route::CallSpec;
 
 async fn host(home: &Path) -> Host {
@@ -43,6 +45,28 @@ async fn listed(host: &Host) {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), listing).await.expect("the tools are listed");
+}
+
+#[tokio::test]
+async fn who_waits_for_its_turn_goes_on_where_an_answer_is_read() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host(home.path()).await;
+    let script =
+        Arc::new(Script { answers: Mutex::new(vec![Answer::IsRead, Answer::Ok]), ..Script::default() });
+    let plugin: Arc<dyn Plugin> = Arc::new(Fake(Arc::clone(&script)));
+    let mut narrow = Manifest::embedded(PluginId::new("mine").unwrap(), plugin);
+    narrow.limits.concurrency = 1;
+    host.register(narrow).await.unwrap();
+    listed(&host).await;
+    let mut read = host.call(call());
+    assert!(futures_util::poll!(&mut read).is_pending());
+    let mut waits = host.call(call());
+    assert!(futures_util::poll!(&mut waits).is_pending());
+    assert_eq!(script.executions.load(Ordering::SeqCst), 1);
+    assert!(futures_util::poll!(&mut read).is_pending());
+    assert_eq!(script.executions.load(Ordering::SeqCst), 2, "its task did nothing for it");
+    assert!(matches!(waits.now_or_never(), Some(Ok(_))));
+    host.shutdown(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]

@@ -26,7 +26,8 @@ pub(crate) use self::caller::CallerKey;
 pub(crate) use self::pace::Pace;
 pub(crate) use self::pass::{Pass, Place};
 pub(crate) use self::rates::Rates;
-use self::shares::{Held, Shares};
+pub(crate) use self::shares::Held;
+use self::shares::Shares;
 use super::asking::Asking;
 use crate::alarm::{Alarm, Times};
 
@@ -134,19 +135,29 @@ impl Gate {
         if self.concurrency.swap(concurrency, Ordering::AcqRel) >= concurrency {
             return;
         }
-        let mut waiting = self.waiting();
-        while !waiting.is_empty() && running(self.load.fetch_add(RUNS, Ordering::AcqRel)) < concurrency {
-            self.hand_on(&mut waiting, None);
+        while self.takes_one_more() {
+            self.hand_on();
         }
-        if !waiting.is_empty() {
-            // The last one was one too many.
-            self.load.fetch_sub(RUNS, Ordering::AcqRel);
-        }
+    }
+
+    /// Takes a place for whoever waits first, if there is one.
+    fn takes_one_more(&self) -> bool {
+        // Under the lock: who comes to wait, or hands on, goes by the old bound up to here and by the new one after.
+        let _queue = self.waiting();
+        let limit = self.concurrency.load(Ordering::Relaxed);
+        let more = |load: u64| (waiting(load) > 0 && running(load) < limit).then_some(load + RUNS);
+        self.load.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).is_ok()
     }
 
     /// How many calls it lets run.
     pub(crate) fn concurrency(&self) -> usize {
         self.concurrency.load(Ordering::Relaxed) as usize
+    }
+
+    /// Whether one that came now would have to wait.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let Crowd { waiting, running, limit } = self.crowd();
+        waiting > 0 || running >= limit
     }
 
     /// How many run and wait.
@@ -253,37 +264,48 @@ impl Gate {
         Ok(Joined::Waits(Place::new(self, caller, (number, since), result)))
     }
 
-    /// A call leaves, at `now` if that is known: its place goes to whoever is next, or is free.
-    fn leave(&self, held: Held, now: Option<Instant>) {
+    /// A call leaves: its place goes to whoever is next, or is free.
+    pub(crate) fn leave(&self, held: Held) {
         self.shares.give_back(held);
         let alone = |load: u64| (waiting(load) == 0).then(|| load - RUNS);
         if self.load.fetch_update(Ordering::AcqRel, Ordering::Acquire, alone).is_err() {
-            self.hand_on(&mut self.waiting(), now);
+            self.hand_on();
         }
     }
 
     /// Hands a place on that is counted as taken. Whoever has waited for too long is told so: nobody is served late.
-    fn hand_on(&self, queue: &mut FairQueue<Waiter>, now: Option<Instant>) {
-        let limit = self.concurrency.load(Ordering::Relaxed);
-        let now = now.unwrap_or_else(Instant::now);
-        // Fewer places than there were: this one is gone.
-        while running(self.load.load(Ordering::Relaxed)) <= limit {
-            let Some(next) = queue.next(limit as usize, |caller| self.shares.of(CallerKey(caller))) else {
-                break;
-            };
-            self.load.fetch_sub(WAITS, Ordering::AcqRel);
+    fn hand_on(&self) {
+        let now = Instant::now();
+        while let Some((next, held)) = self.next() {
             if next.until <= now {
+                self.shares.give_back(held);
                 next.turn.send(Err(Refused::Waited)).ok();
                 continue;
             }
-            let held = self.shares.take(next.caller);
+            // Not under the lock: who is woken may go on at once, and come back here.
             match next.turn.send(Ok((held, now))) {
                 Ok(()) => return,
                 // Whoever waited is gone without a word.
                 Err(turn) => turn.into_iter().for_each(|(held, _)| self.shares.give_back(held)),
             }
         }
-        self.load.fetch_sub(RUNS, Ordering::AcqRel);
+    }
+
+    /// Who gets a place that is counted as taken, and waits no longer. `None`: nobody, and it is taken no more.
+    fn next(&self) -> Option<(Waiter, Held)> {
+        let mut queue = self.waiting();
+        let limit = self.concurrency.load(Ordering::Relaxed);
+        // Fewer places than there were: this one is gone.
+        let is_left = running(self.load.load(Ordering::Relaxed)) <= limit;
+        let has = |caller| self.shares.of(CallerKey(caller));
+        let next = if is_left { queue.next(limit as usize, has) } else { None };
+        // Under the lock: whoever comes to wait has seen either this place or its end, and whoever hands on next counts this
+        // place as its caller's.
+        self.load.fetch_sub(if next.is_some() { WAITS } else { RUNS }, Ordering::AcqRel);
+        next.map(|next| {
+            let held = self.shares.take(next.caller);
+            (next, held)
+        })
     }
 
     fn waiting(&self) -> MutexGuard<'_, FairQueue<Waiter>> {

@@ -257,6 +257,13 @@ impl Load {
     }
 }
 
+impl InFlight {
+    /// The calls among which it is counted.
+    pub(crate) fn load(&self) -> &Load {
+        &self.0
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         // Who looks at the time does so where no call is in flight: only the last one has to tell it, before it is gone. Of

@@ -28,14 +28,15 @@ pub(crate) struct Choice<'a> {
     pub(crate) tried: &'a [InstanceNo],
 }
 
-/// An instance that takes a call, counted in as long as this lives.
+/// An instance that takes a call.
 pub(crate) struct Picked {
     pub(crate) n: InstanceNo,
     pub(crate) generation: Generation,
     pub(crate) link: Arc<dyn Link>,
     pub(crate) instance: InstanceHandle,
+    /// Counts the call in; the attempt takes it.
+    pub(crate) inflight: Option<InFlight>,
     pass: Pass,
-    _inflight: InFlight,
 }
 
 impl Picked {
@@ -48,7 +49,13 @@ impl Picked {
             (now.link.clone()?, now.generation)
         };
         let pass = Pass::through(instance)?;
-        Some(Self { n: instance.n, generation, link, instance: instance.clone(), pass, _inflight: inflight })
+        let (instance, inflight) = (instance.clone(), Some(inflight));
+        Some(Self { n: instance.n, generation, link, instance, inflight, pass })
+    }
+
+    /// Whether a breaker learns of it if calls may pass again.
+    pub(crate) fn is_trial(&self) -> bool {
+        matches!(self.pass, Pass::Trial(_))
     }
 
     /// The instance has answered the call, be it with an error.

@@ -298,14 +298,12 @@ impl FakeLink {
                 std::future::pending().await
             }
             Answer::Asks => scope.ask(Request::bare("elicitation/create")).await,
+            Answer::IsRead => acts::is_read(scope).await,
             Answer::Dies => {
                 self.script.crash();
                 Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, "scripted"))
             }
-            Answer::AsksAndFails => {
-                scope.ask(Request::bare("elicitation/create")).await.ok();
-                Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, "scripted"))
-            }
+            Answer::AsksAndFails => acts::asks_and_fails(scope).await,
         };
         dropped.1 = false;
         outcome

@@ -23,11 +23,11 @@ impl Served<'_> {
         let mut lost: Option<CallError> = None;
         call.to.plugin.retries.count_call();
         loop {
-            let picked = match call.pick(self.lane, &tried, patience, scope.time().until()).await {
+            let mut picked = match call.pick(self.lane, &tried, patience, scope.time().until()).await {
                 Ok(picked) => picked,
                 Err(failure) => return Err(call.after(lost.as_ref(), failure)),
             };
-            let answered = self.attempt(&picked).await;
+            let answered = self.attempt(&mut picked).await;
             let error = match answered.and_then(|reply| self.proper(reply, &picked)) {
                 Ok(reply) => {
                     picked.answered();
@@ -42,6 +42,7 @@ impl Served<'_> {
             picked.failed(&error, limits.timeout(call.spec.timeout), limits.call_timeout.0);
             tried.push(picked.n);
             drop(picked);
+            scope.seat.leaves_instance();
             match call.next(&error, before, scope) {
                 // Rare, and large.
                 Verdict::Again(delay) => Box::pin(tokio::time::sleep(delay)).await,
@@ -59,9 +60,13 @@ impl Served<'_> {
         proper(reply, picked.link.hello().era(), &self.request.method)
     }
 
-    async fn attempt(&self, picked: &Picked) -> Result<Reply, CallError> {
+    async fn attempt(&self, picked: &mut Picked) -> Result<Reply, CallError> {
         let Self { call, scope, .. } = self;
-        scope.goes_to(&picked.instance.load);
+        if let Some(inflight) = picked.inflight.take() {
+            // Whether a trial went well, and whether the call opened a task, is not known before its own task looks at the answer.
+            let stays = picked.is_trial() || call.to.manifest.idle_stop.is_some();
+            scope.seat.goes_to(inflight, stays);
+        }
         call.begins(picked, scope);
         let as_scope: Arc<dyn Scope> = Arc::<CallScope>::clone(scope);
         let outcome = tokio::select! {

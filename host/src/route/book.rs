@@ -66,7 +66,7 @@ impl Book {
         let mut place = lock(place);
         if let Some(held) = &mut *place {
             if let Some(before) = Arc::get_mut(held)
-                && before.has_long_ended()
+                && before.has_ended_mut()
             {
                 *before = call;
                 return Arc::clone(held);

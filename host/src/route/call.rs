@@ -119,15 +119,16 @@ impl Call {
             Box::pin(self.write_down(trace)).await?;
         }
         let times = Times { started, patience, deadline };
+        let waited = pass.waited();
         let served = Served::new(self, &lane, request, times, client, trace);
+        served.scope.seat.enters(pass.into_held());
         if let Some(taken) = taken {
             taken.goes_with(&served.scope);
         }
         let settled = apart(|| async move { served.run().await }).await?;
-        let ran = settled.duration.saturating_sub(pass.waited());
+        let ran = settled.duration.saturating_sub(waited);
         gate.pace.took(ran);
         self.to.routing.calls.pace.took(ran);
-        pass.ends(started + settled.duration);
         Ok(settled)
     }
 

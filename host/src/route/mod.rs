@@ -19,6 +19,7 @@ pub(crate) mod request;
 pub(crate) mod resolved;
 pub(crate) mod routing;
 pub(crate) mod scope;
+mod seat;
 mod served;
 pub mod spec;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What belongs to one call while it is at a plugin.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -13,14 +13,16 @@ use wharf_plugin_api::{
 
 use super::allowance::Allowance;
 use super::resolved::Resolved;
+use super::seat::Seat;
 use super::served::Client;
 use super::spec::CallEvent;
 use super::trace::CallTrace;
+use crate::eager::eagerly;
 use crate::late;
 use crate::plugin::Ask;
 use crate::plugin::asking::TooMany;
 use crate::plugin::asks::Asks;
-use crate::plugin::instance::Load;
+use crate::plugin::gate::Held;
 use crate::plugin::own::Lane;
 
 /// The scope of one call, over all its attempts.
@@ -39,9 +41,7 @@ pub(crate) struct CallScope {
     progress: bool,
     /// `None`: nobody can be asked.
     asks: Option<Asks>,
-    /// The calls of the instance at which it is, and how many questions it has open there.
-    at: Mutex<Option<Arc<Load>>>,
-    questions: AtomicUsize,
+    pub(super) seat: Seat,
     asked: AtomicBool,
     undeclared: Mutex<Vec<Capability>>,
     /// Which trace of its caller's it is part of.
@@ -53,9 +53,7 @@ struct Away<'a>(&'a CallScope);
 
 impl Drop for Away<'_> {
     fn drop(&mut self) {
-        if self.0.questions.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.tell(false);
-        }
+        self.0.seat.asked();
     }
 }
 
@@ -69,7 +67,7 @@ impl CallScope {
     ) -> Self {
         let [sent, noted, asked] = [(); 3].map(|()| AtomicBool::new(false));
         let undeclared = Mutex::default();
-        let (at, questions) = (Mutex::default(), AtomicUsize::new(0));
+        let seat = Seat::default();
         Self {
             caller,
             time,
@@ -81,8 +79,7 @@ impl CallScope {
             events,
             progress,
             asks,
-            at,
-            questions,
+            seat,
             asked,
             undeclared,
             context,
@@ -104,9 +101,15 @@ impl CallScope {
         }
     }
 
-    /// It is handed to this instance.
-    pub(crate) fn goes_to(&self, load: &Arc<Load>) {
-        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(load));
+    /// The plugin owes it nothing any more: its places are another's.
+    pub(super) fn leaves(&self) {
+        self.give(self.seat.leaves());
+    }
+
+    fn give(&self, place: Option<Held>) {
+        if let Some(held) = place {
+            self.to.plugin.gate_of(&self.lane).leave(held);
+        }
     }
 
     /// What is remembered of the call.
@@ -115,17 +118,9 @@ impl CallScope {
     }
 
     fn away(&self) -> Away<'_> {
-        if self.questions.fetch_add(1, Ordering::AcqRel) == 0 {
-            self.tell(true);
-        }
-        Away(self)
-    }
-
-    fn tell(&self, asks: bool) {
         // Only what was handed over is asked about, and it goes nowhere else after that.
-        if let Some(load) = &*self.at.lock().unwrap_or_else(PoisonError::into_inner) {
-            load.asks(asks);
-        }
+        self.seat.asks();
+        Away(self)
     }
 
     /// The time that it has.
@@ -165,6 +160,10 @@ fn refused(text: String) -> RpcError {
 
 #[async_trait]
 impl Scope for CallScope {
+    fn answered(&self) {
+        eagerly(|| self.give(self.seat.answered()));
+    }
+
     fn sent(&self) {
         self.sent.store(true, Ordering::Release);
         if !self.noted.swap(false, Ordering::Relaxed) {

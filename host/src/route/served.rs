@@ -74,9 +74,15 @@ impl<'a> Served<'a> {
         let (picked, reply) = self.attempts().await?;
         let duration = self.started.elapsed();
         let (instance, era) = (picked.n, picked.link.hello().era());
-        // Whoever is next finds room at the instance.
         drop(picked);
         let undeclared = self.scope.undeclared();
         Ok(Settled { call_id: self.call.id, instance, duration, reply, era, undeclared, replayed: false })
+    }
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        // The scope may outlive the call (its key, a question); its places must not.
+        self.scope.leaves();
     }
 }

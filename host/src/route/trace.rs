@@ -170,7 +170,7 @@ impl CallTrace {
     }
 
     /// The same, for whoever has it alone: the lock of a call that ended long ago is in no cache any more.
-    pub(super) fn has_long_ended(&mut self) -> bool {
+    pub(super) fn has_ended_mut(&mut self) -> bool {
         self.progress.get_mut().unwrap_or_else(PoisonError::into_inner).end.is_some()
     }
 

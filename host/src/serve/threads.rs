@@ -3,7 +3,7 @@
 //! The host's own runtime serves the first connections, as it looks after the plugins as well: a few callers are answered
 //! soonest where their call need not change threads. Where there are more, others are served beside it until each thread has
 //! as many, each with timers and connections to HTTP plugins of its own, so that of two calls at the same time neither waits
-//! for the other's thread, and those of none wait for longer than the others. A thread begins with its first connection: a host that few call has none. Knows no request.
+//! for the other's thread. A thread begins with its first connection: a host that few call has none. Knows no request.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

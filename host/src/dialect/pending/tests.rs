@@ -10,12 +10,25 @@ use super::{Pending, Stream, Taken};
 use crate::dialect::testkit::Call;
 use crate::woken::Woken;
 
-/// Looks, when it is told that its request is sent, whether the table is held.
+/// Looks, when it is told that its request is sent or answered, whether the table is held.
 struct Witness {
     pending: Arc<Pending>,
     held: AtomicU32,
+    answered_free: AtomicU32,
     away: AtomicBool,
     caller: Caller,
+}
+
+impl Witness {
+    fn new(pending: &Arc<Pending>, principal: &str) -> Arc<Self> {
+        Arc::new(Self {
+            pending: Arc::clone(pending),
+            held: AtomicU32::new(0),
+            answered_free: AtomicU32::new(0),
+            away: AtomicBool::new(false),
+            caller: Caller::new(principal),
+        })
+    }
 }
 
 #[async_trait]
@@ -23,6 +36,12 @@ impl Scope for Witness {
     fn sent(&self) {
         if matches!(self.pending.table.try_lock(), Err(TryLockError::WouldBlock)) {
             self.held.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn answered(&self) {
+        if self.pending.table.try_lock().is_ok() {
+            self.answered_free.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -52,12 +71,7 @@ impl Scope for Witness {
 #[test]
 fn no_caller_can_go_between_being_sent_and_knowing_it() {
     let pending = Arc::<Pending>::default();
-    let witness = Arc::new(Witness {
-        pending: Arc::clone(&pending),
-        held: AtomicU32::new(0),
-        away: AtomicBool::new(false),
-        caller: Caller::new("tester"),
-    });
+    let witness = Witness::new(&pending, "tester");
     let ticket = pending.open(Arc::clone(&witness) as Arc<dyn Scope>, None).expect("room");
     assert!(pending.sent(ticket.id(), &mut Vec::new()));
     assert_eq!(witness.held.load(Ordering::Relaxed), 1);
@@ -66,26 +80,43 @@ fn no_caller_can_go_between_being_sent_and_knowing_it() {
     assert!(!pending.sent(id, &mut Vec::new()), "who is gone is not sent");
 }
 
+#[test]
+fn a_call_is_told_once_that_its_answer_was_read() {
+    let calls = Calls(Arc::new(Pending::of_one_stream()));
+    let mut called = calls.call("one");
+    let answer = |reply: &str| Reply::Error(RpcError::new(-1, reply));
+    let id = called.ticket.id();
+    assert_eq!(calls.0.answered(Some(&Id::number(id)), answer("first")), Taken::ByCaller);
+    assert_eq!(called.witness.answered_free.load(Ordering::Relaxed), 1, "nobody has looked at it yet");
+    calls.0.answered(Some(&Id::number(id)), answer("second"));
+    assert_eq!(called.witness.answered_free.load(Ordering::Relaxed), 1);
+    assert!(called.ticket.arrived().is_some());
+}
+
+#[test]
+fn where_a_request_may_end_by_another_way_only_its_caller_is_told() {
+    let calls = Calls::default();
+    let called = calls.call("one");
+    let answer = Reply::Error(RpcError::new(-1, "the answer"));
+    assert_eq!(calls.0.answered(Some(&Id::number(called.ticket.id())), answer), Taken::ByCaller);
+    assert_eq!(called.witness.answered_free.load(Ordering::Relaxed), 0);
+}
+
 /// A pending table, and calls of it whose clients come and go.
 #[derive(Default)]
 struct Calls(Arc<Pending>);
 
 struct Called {
     witness: Arc<Witness>,
-    _ticket: super::Ticket,
+    ticket: super::Ticket,
 }
 
 impl Calls {
     fn call(&self, principal: &str) -> Called {
-        let witness = Arc::new(Witness {
-            pending: Arc::clone(&self.0),
-            held: AtomicU32::new(0),
-            away: AtomicBool::new(false),
-            caller: Caller::new(principal),
-        });
+        let witness = Witness::new(&self.0, principal);
         let ticket = self.0.open(Arc::clone(&witness) as Arc<dyn Scope>, None).expect("room");
         assert!(self.0.sent(ticket.id(), &mut Vec::new()));
-        Called { witness, _ticket: ticket }
+        Called { witness, ticket }
     }
 
     fn meant(&self) -> (usize, *const ()) {

@@ -1,4 +1,5 @@
-//! A place at a plugin, and a place in the queue for one. Both are given back when they are dropped, however the call ends.
+//! A place at a plugin, and a place in the queue for one. Both are given back when they are dropped, however the call ends; but
+//! what a pass holds can be had from it, and is given back by whoever has it then.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -42,18 +43,16 @@ impl<'a> Pass<'a> {
         self.waited
     }
 
-    /// Gives the place back at `now`, which is this moment: so the clock is read once.
-    pub(crate) fn ends(mut self, now: Instant) {
-        if let Some(held) = self.held.take() {
-            self.gate.leave(held, Some(now));
-        }
+    /// The place itself, to be given back with [`Gate::leave`].
+    pub(crate) fn into_held(mut self) -> Option<Held> {
+        self.held.take()
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            self.gate.leave(held, None);
+            self.gate.leave(held);
         }
     }
 }
@@ -92,11 +91,12 @@ impl Drop for Place<'_> {
             }
             left
         };
-        // Its turn came in the very moment in which it left.
+        // Its turn came in the very moment in which it left, or comes: that is not taken any more.
+        turn.close();
         if left.is_none()
             && let Ok(Ok((held, _))) = turn.try_recv()
         {
-            self.gate.leave(held, None);
+            self.gate.leave(held);
         }
     }
 }

@@ -21,7 +21,8 @@ pub(super) struct Shares([AtomicU64; COUNTERS]);
 
 /// One place that is counted; the counter, unless there was none.
 #[derive(Debug)]
-pub(super) struct Held(Option<u8>);
+#[must_use = "it is given back by whoever has it, to the gate"]
+pub(crate) struct Held(Option<u8>);
 
 impl Default for Shares {
     fn default() -> Self {
@@ -101,7 +102,7 @@ mod tests {
         assert_eq!(shares.of(late), 0);
         shares.give_back(uncounted);
         held.into_iter().for_each(|held| shares.give_back(held));
-        shares.take(late);
+        let _held = shares.take(late);
         assert_eq!(shares.of(late), 1);
     }
 

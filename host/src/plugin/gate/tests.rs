@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
 use wharf_plugin_api::Caller;
 
@@ -234,7 +236,7 @@ async fn no_place_is_lost_or_doubled() {
     const PLACES: u32 = 3;
     let (gate, inside) = (gate(PLACES, 6), Arc::new(AtomicU32::new(0)));
     let (served, refused) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     for caller in 0..12u64 {
         let (gate, inside) = (Arc::clone(&gate), Arc::clone(&inside));
         let (served, refused) = (Arc::clone(&served), Arc::clone(&refused));
@@ -264,6 +266,50 @@ async fn no_place_is_lost_or_doubled() {
     assert_eq!(crowd(&gate), (0, 0));
     assert_eq!((gate.shares.of(A), gate.shares.of(B)), (0, 0));
     assert!(served.load(Ordering::Relaxed) > 0 && refused.load(Ordering::Relaxed) > 0);
+}
+
+/// A bound that goes down and up while threads come and leave: in the end as many run as may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_place_is_lost_when_the_bound_changes() {
+    const CALLS: u32 = 16;
+    for round in 0..300 {
+        let (gate, mut threads, mut waits) = (gate(4, 64), JoinSet::new(), JoinSet::new());
+        for _ in 0..4 {
+            let (gate, held) = (Arc::clone(&gate), gate.try_enter(A).unwrap().into_held());
+            threads.spawn(async move { gate.leave(held.unwrap()) });
+        }
+        let (entered, comes) = mpsc::channel(1);
+        for caller in 1..=CALLS {
+            let (gate, entered) = (Arc::clone(&gate), entered.clone());
+            waits.spawn(async move {
+                let caller = CallerKey(u64::from(caller) << 32);
+                let entering = gate.enter(caller, Instant::now(), Instant::now() + 60 * SECOND, SECOND);
+                drop(entered);
+                entering.await.unwrap().into_held().unwrap()
+            });
+        }
+        drop(entered);
+        let (changes, bound) = (Arc::clone(&gate), 4 + round % 3);
+        threads.spawn(async move {
+            for bound in [1, 4, 2, bound] {
+                changes.configure(bound, 64);
+            }
+        });
+        threads.join_all().await;
+        all(comes).await;
+        assert_eq!(crowd(&gate), (bound, CALLS - bound), "round {round}");
+        gate.configure(CALLS, 64);
+        while let Some(held) = waits.join_next().await {
+            gate.leave(held.unwrap());
+        }
+        assert_eq!(crowd(&gate), (0, 0));
+    }
+}
+
+/// Waits until nobody says anything any more.
+async fn all(mut words: mpsc::Receiver<()>) {
+    let ended = async { while words.recv().await.is_some() {} };
+    tokio::time::timeout(30 * SECOND, ended).await.expect("all have come");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use wharf_plugin_api::{CallErrorKind, CauseKind, Delivery, Scope};
+use wharf_plugin_api::{CallError, CallErrorKind, CauseKind, Delivery, Reply, Request, Scope};
 
 use super::Script;
 
@@ -32,10 +32,23 @@ pub(crate) enum Answer {
     HandedOverLate,
     /// Asks the client, and answers with its answer.
     Asks,
+    /// The answer is read at the second look, and the caller never gets to it.
+    IsRead,
     /// The newest connection ends with it.
     Dies,
     /// Asks the client, and is gone.
     AsksAndFails,
+}
+
+pub(super) async fn is_read(scope: &dyn Scope) -> Result<Reply, CallError> {
+    tokio::task::yield_now().await;
+    scope.answered();
+    std::future::pending().await
+}
+
+pub(super) async fn asks_and_fails(scope: &dyn Scope) -> Result<Reply, CallError> {
+    scope.ask(Request::bare("elicitation/create")).await.ok();
+    Err(CallError::new(CallErrorKind::Connection, Delivery::Unknown, "scripted"))
 }
 
 /// Hands a call over when it is dropped.

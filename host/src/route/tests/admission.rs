@@ -38,6 +38,23 @@ async fn a_caller_that_begins_too_many_is_told_when_it_may_begin_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_takes_no_room_once_its_answer_is_read() {
+    let kit = Kit::new(answers(&[Answer::IsRead]), narrow(1, 0));
+    kit.ready().await;
+    let load = |kit: &Kit| (kit.plugin.gate.crowd().running, kit.plugin.instances()[0].load.inflight());
+    {
+        let mut read = pin!(call(&kit, None));
+        assert!(futures_util::poll!(&mut read).is_pending());
+        assert_eq!(load(&kit), (1, 1));
+        call(&kit, None).await.expect_err("there is room for one");
+        assert!(futures_util::poll!(&mut read).is_pending());
+        assert_eq!(load(&kit), (0, 0));
+        call(&kit, None).await.expect("there is room again");
+    }
+    assert_eq!((load(&kit), executions(&kit)), ((0, 0), 2), "nothing is given back twice");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_whose_time_passes_in_the_queue_is_late_and_was_not_delivered() {
     let kit = Kit::new(answers(&[Answer::Hangs]), narrow(1, 1));
     kit.ready().await;

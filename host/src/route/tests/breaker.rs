@@ -1,5 +1,7 @@
 //! What failures of calls lead to: an instance that fails is left alone for a while, tried with care, and at last started anew.
 
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,7 +10,7 @@ use wharf_core::lifecycle::State;
 use wharf_core::{Code, InstanceNo};
 use wharf_plugin_api::{CallErrorKind, CauseKind, Delivery};
 
-use super::{answers, call, executions};
+use super::{answers, call, executions, narrow};
 use crate::plugin::testkit::{Answer, Kit, Opening, Script, manifest};
 use crate::plugin::view::BreakerView;
 
@@ -47,6 +49,24 @@ async fn who_fails_is_left_alone_tried_and_taken_back() {
     let view = breaker(&kit, 0);
     assert_eq!((view.state, view.opened, view.cause), (Breaker::Closed, 1, None));
     assert_eq!(kit.plugin.best().unwrap().restarts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_behind_a_trial_waits_until_it_is_known_how_that_ended() {
+    let script = [BROKEN, BROKEN, BROKEN, BROKEN, BROKEN, Answer::IsRead];
+    let kit = Kit::new(answers(&script), narrow(1, 9));
+    kit.ready().await;
+    for _ in 0..5 {
+        call(&kit, None).await.unwrap_err();
+    }
+    until(&kit, Breaker::HalfOpen).await;
+    let (mut trial, mut next) = (Box::pin(call(&kit, None)), pin!(call(&kit, None)));
+    assert!(futures_util::poll!(&mut trial).is_pending() && futures_util::poll!(&mut next).is_pending());
+    // Its answer is read; what it says of the plugin is for its caller to tell.
+    assert!(futures_util::poll!(&mut trial).is_pending() && futures_util::poll!(&mut next).is_pending());
+    drop(trial);
+    assert!(matches!(futures_util::poll!(&mut next), Poll::Ready(Ok(_))), "it is the next trial");
+    assert_eq!(breaker(&kit, 0).state, Breaker::Closed);
 }
 
 #[tokio::test(start_paused = true)]
