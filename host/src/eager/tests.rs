@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::Runtime;
@@ -26,7 +27,7 @@ fn counted(polls: &Arc<AtomicUsize>) -> (oneshot::Sender<u8>, Eager<u8>) {
 
 /// What stands for the host's own runtime.
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
 fn poll<T: Send + 'static>(eager: &mut Eager<T>, waker: &Waker) -> Poll<T> {
@@ -169,7 +170,8 @@ fn no_word_is_lost_between_two_threads() {
                 let _within = runtime.enter();
                 eagerly(|| word.send(7)).unwrap();
             });
-            assert_eq!(runtime.block_on(eager), 7);
+            let ended = async { tokio::time::timeout(Duration::from_secs(30), eager).await };
+            assert_eq!(runtime.block_on(ended), Ok(7));
         });
     }
 }
