@@ -1,8 +1,8 @@
 use std::future::poll_fn;
 use std::panic::catch_unwind;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -173,5 +173,57 @@ fn no_word_is_lost_between_two_threads() {
             let ended = async { tokio::time::timeout(Duration::from_secs(30), eager).await };
             assert_eq!(runtime.block_on(ended), Ok(7));
         });
+    }
+}
+
+/// One thread is in the middle of a poll when another drops it, many times over.
+#[test]
+fn dropped_while_it_is_polled_elsewhere_it_lets_go_of_all_that_it_holds() {
+    let runtime = runtime();
+    for _ in 0..500 {
+        let (held, polled) = (Arc::new(()), Arc::new(Barrier::new(2)));
+        let ((word, told), (_never, more)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+        let (kept, within) = (Arc::clone(&held), Arc::clone(&polled));
+        let mut eager = Eager::new(Box::pin(async move {
+            let _kept = kept;
+            told.await.unwrap();
+            within.wait();
+            more.await.ok();
+        }));
+        assert!(poll(&mut eager, Waker::noop()).is_pending());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _within = runtime.enter();
+                eagerly(|| word.send(())).unwrap();
+            });
+            polled.wait();
+            drop(eager);
+        });
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}
+
+/// As calls do that fail as soon as they have their turn, which goes to the next by that.
+#[test]
+fn a_long_row_of_those_that_end_where_they_are_woken_goes_no_deeper() {
+    let runtime = runtime();
+    let _within = runtime.enter();
+    let (first, mut turn) = oneshot::channel::<()>();
+    let mut calls: Vec<_> = (0..50_000)
+        .map(|_| {
+            let (next, after) = oneshot::channel();
+            let turn = std::mem::replace(&mut turn, after);
+            Eager::new(Box::pin(async move {
+                turn.await.unwrap();
+                eagerly(|| next.send(())).unwrap();
+            }))
+        })
+        .collect();
+    for call in &mut calls {
+        assert!(poll(call, Waker::noop()).is_pending());
+    }
+    eagerly(|| first.send(())).unwrap();
+    for call in &mut calls {
+        assert_eq!(poll(call, Waker::noop()), Poll::Ready(()));
     }
 }
