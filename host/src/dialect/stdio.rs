@@ -20,6 +20,7 @@ use super::incoming::Incoming;
 use super::modern::{self, envelope};
 use super::pending::{Pending, encode};
 use super::strikes::Strikes;
+use super::turn::step_back;
 use super::writer::{self, Queue};
 use super::{Lost, LostSender, Options, Outbox, not_delivered, queue_full};
 use crate::aside::Aside;
@@ -28,6 +29,8 @@ pub(crate) use self::opening::connect;
 
 /// Room for a read, at least. It takes what there is room for, and a pipe gives no more than the framer keeps between lines.
 const ROOM: usize = 16 << 10;
+/// Messages that are taken before the tasks that they woke have their turn.
+const TURN: usize = 16;
 /// How long answers that are already under way may still come after writing failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -158,14 +161,15 @@ impl Reader {
                     return Cause::new(CauseKind::LinkLost, format!("stdout of the plugin failed: {error}"));
                 }
             }
-            if let Some(why) = self.lines() {
+            if let Some(why) = self.lines().await {
                 return Cause::new(CauseKind::ProtocolGarbage, why);
             }
         }
     }
 
     /// Takes all lines that are there. Returns why the connection is to be given up, if it is.
-    fn lines(&mut self) -> Option<String> {
+    async fn lines(&mut self) -> Option<String> {
+        let mut taken = 0;
         while let Some(line) = self.framer.next_line() {
             let strike = match line {
                 Ok(line) => match self.incoming.take(line, None) {
@@ -185,6 +189,11 @@ impl Reader {
             };
             if strike.is_some() {
                 return strike;
+            }
+            taken += 1;
+            // What is answered goes on to its clients, and what follows it to the plugin, before all the others are looked at.
+            if taken % TURN == 0 {
+                step_back().await;
             }
         }
         // Whoever waits for an answer that was too long need not wait for the deadline.

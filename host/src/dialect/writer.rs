@@ -7,7 +7,6 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Outbox;
 use super::pending::Pending;
+use super::turn::step_back;
 use crate::aside::Aside;
 use crate::journal::Journal;
 
@@ -23,6 +23,8 @@ use crate::journal::Journal;
 const QUEUE: usize = 1024;
 /// Frames that are written together.
 const BATCH: usize = 64;
+/// Frames that are written without a look whether others are about to come.
+const ENOUGH: usize = 16;
 /// Bytes in the queue. A frame larger than this passes alone.
 const QUEUE_BYTES: usize = 64 << 20;
 /// Small frames are gathered up to this size; a larger one is written as it is.
@@ -80,7 +82,10 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(
             n = frames.queued.recv_many(&mut batch, BATCH) => if n == 0 { break },
         }
         // Who is about to queue a frame does so first: its request came with the one that woke this task, and shares the write.
-        step_back().await;
+        // Where many do already, the plugin works on those meanwhile.
+        if batch.len() < ENOUGH {
+            step_back().await;
+        }
         while batch.len() < BATCH
             && let Ok(frame) = frames.queued.try_recv()
         {
@@ -114,20 +119,6 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(
         to.flush().await?;
     }
     tokio::time::timeout(CLOSE_GRACE, to.shutdown()).await.unwrap_or(Ok(()))
-}
-
-/// Lets the tasks that are ready run first.
-async fn step_back() {
-    let mut behind = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut behind, true) {
-            return Poll::Ready(());
-        }
-        // Unlike tokio's own yield it asks the system for nothing new: a lone call would pay for that.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Writes down, as one record, which requests are in the bytes that go out next.

@@ -1,3 +1,5 @@
+mod turns;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};

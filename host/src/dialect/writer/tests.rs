@@ -11,7 +11,7 @@ use wharf_core::CallId;
 use wharf_core::journal::{Entry, Records, Sent, entries, read_head};
 use wharf_plugin_api::{CallError, Caller, Notification, Reply, Request, Scope, async_trait};
 
-use super::{GATHER, Outbox as _, Pending, QUEUE_BYTES, queue, run};
+use super::{ENOUGH, GATHER, Outbox as _, Pending, QUEUE_BYTES, queue, run};
 use crate::journal::Journal;
 
 /// How long anything here may take.
@@ -157,4 +157,27 @@ async fn nobody_waits_for_room_where_nobody_writes() {
     let both = async { tokio::join!(async { drop(frames) }, waiting) };
     let ((), sent) = tokio::time::timeout(BOUND, both).await.unwrap();
     assert!(!sent && queue.push(None, Vec::new()).is_err());
+}
+
+/// The lines of each write, where so many are queued, and one more by a task that is woken together with the writer.
+async fn writes(queued: usize) -> Vec<usize> {
+    let ((queue, frames), folder) = (queue(), tempfile::tempdir().unwrap());
+    let (journal, _) = Journal::open(folder.path());
+    let to = Looks { folder: folder.path().to_owned(), seen: Arc::default() };
+    let seen = Arc::clone(&to.seen);
+    for _ in 0..queued {
+        queue.push(None, Vec::new()).unwrap();
+    }
+    let last = async move { queue.push(None, Vec::new()).unwrap() };
+    let (written, ()) =
+        tokio::join!(run(to, frames, Arc::default(), journal, CancellationToken::new()), last);
+    written.unwrap();
+    seen.lock().unwrap().iter().map(|(bytes, _)| *bytes).collect()
+}
+
+#[tokio::test]
+async fn few_frames_wait_for_those_that_are_about_to_come_and_many_do_not() {
+    assert_eq!(writes(1).await, [2]);
+    assert_eq!(writes(ENOUGH - 1).await, [ENOUGH]);
+    assert_eq!(writes(ENOUGH).await, [ENOUGH, 1]);
 }
