@@ -29,7 +29,7 @@ pub(crate) use self::opening::connect;
 
 /// Room for a read, at least. It takes what there is room for, and a pipe gives no more than the framer keeps between lines.
 const ROOM: usize = 16 << 10;
-/// Messages that are taken before the tasks that they woke have their turn.
+/// Lines that are taken before the tasks that they woke have their turn.
 const TURN: usize = 16;
 /// How long answers that are already under way may still come after writing failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -150,9 +150,10 @@ impl Reader {
             let read = tokio::select! {
                 biased;
                 () = &mut cut => return Cause::new(CauseKind::LinkLost, "nobody is left who could answer"),
+                // Before the read, which is ready at all times if the plugin never stops talking.
+                () = &mut unwritable => return Cause::new(CauseKind::LinkLost, "the plugin closed its stdin"),
                 read = stdout.read_buf(room) => read,
                 () = &mut ending => return Cause::new(CauseKind::Requested, "the host ends"),
-                () = &mut unwritable => return Cause::new(CauseKind::LinkLost, "the plugin closed its stdin"),
             };
             match read {
                 Ok(0) => return self.ended(),

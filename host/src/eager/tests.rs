@@ -1,10 +1,10 @@
 use std::future::poll_fn;
 use std::panic::catch_unwind;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::runtime::Runtime;
@@ -176,18 +176,29 @@ fn no_word_is_lost_between_two_threads() {
     }
 }
 
+/// Spins, so that both go on in the same moment.
+fn until(flag: &AtomicBool) {
+    let begun = Instant::now();
+    while !flag.load(Ordering::Acquire) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the other one never came");
+        std::hint::spin_loop();
+    }
+}
+
 /// One thread is in the middle of a poll when another drops it, many times over.
 #[test]
 fn dropped_while_it_is_polled_elsewhere_it_lets_go_of_all_that_it_holds() {
     let runtime = runtime();
     for _ in 0..500 {
-        let (held, polled) = (Arc::new(()), Arc::new(Barrier::new(2)));
+        let (held, flags) = (Arc::new(()), Arc::new([AtomicBool::new(false), AtomicBool::new(false)]));
         let ((word, told), (_never, more)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
-        let (kept, within) = (Arc::clone(&held), Arc::clone(&polled));
+        let (kept, theirs) = (Arc::clone(&held), Arc::clone(&flags));
         let mut eager = Eager::new(Box::pin(async move {
             let _kept = kept;
             told.await.unwrap();
-            within.wait();
+            let [is_polled, is_dropped] = &*theirs;
+            is_polled.store(true, Ordering::Release);
+            until(is_dropped);
             more.await.ok();
         }));
         assert!(poll(&mut eager, Waker::noop()).is_pending());
@@ -196,7 +207,9 @@ fn dropped_while_it_is_polled_elsewhere_it_lets_go_of_all_that_it_holds() {
                 let _within = runtime.enter();
                 eagerly(|| word.send(())).unwrap();
             });
-            polled.wait();
+            let [is_polled, is_dropped] = &*flags;
+            until(is_polled);
+            is_dropped.store(true, Ordering::Release);
             drop(eager);
         });
         assert_eq!(Arc::strong_count(&held), 1);
