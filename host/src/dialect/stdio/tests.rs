@@ -1,5 +1,3 @@
-mod turns;
-
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -386,4 +384,5 @@ async fn a_plugin_may_ask_only_so_much_at_once_and_may_take_it_back() {
 mod batches;
 mod broken;
 mod eras;
+mod turns;
 mod unlinked;
