@@ -258,6 +258,8 @@ impl Gate {
         let (number, sent_away) = waiting.join(caller.0, queue as usize, waiter);
         if let Some(away) = sent_away {
             self.load.fetch_sub(WAITS, Ordering::AcqRel);
+            // Whoever is woken may come back here at once.
+            drop(waiting);
             let most = wharf_core::admit::share(queue as usize);
             away.turn.send(Err(Refused::Share { most, queue })).ok();
         }
@@ -328,8 +330,9 @@ impl Times for Gate {
             next = next.into_iter().chain(waiter.press).chain([waiter.until]).min();
             false
         });
+        self.load.fetch_sub(WAITS * late.len() as u64, Ordering::AcqRel);
+        drop(queue);
         for waiter in late {
-            self.load.fetch_sub(WAITS, Ordering::AcqRel);
             waiter.turn.send(Err(Refused::Waited)).ok();
         }
         next
