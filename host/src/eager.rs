@@ -14,10 +14,10 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use futures_util::task::AtomicWaker;
+use futures_util::task::{ArcWake, AtomicWaker, waker_ref};
 use tokio::runtime::Handle;
 
 use crate::near;
@@ -89,11 +89,11 @@ impl<T: Send + 'static> Future for Eager<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        // Before the look: who ends it after that wakes this task.
-        self.0.task.register(cx.waker());
         let mut state = self.0.state();
         if let State::Runs(future) = &mut *state {
-            let polled = future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&self.0))));
+            // Under the lock: who wakes it while it is polled here does not get it, and wakes this task.
+            self.0.task.register(cx.waker());
+            let polled = future.as_mut().poll(&mut Context::from_waker(&waker_ref(&self.0)));
             if polled.is_ready() {
                 *state = State::Over;
             }
@@ -130,7 +130,7 @@ impl<T: Send + 'static> Shared<T> {
     fn polled(self: &Arc<Self>) -> bool {
         let Ok(mut state) = self.state.try_lock() else { return false };
         let State::Runs(future) = &mut *state else { return false };
-        let waker = Waker::from(Arc::clone(self));
+        let waker = waker_ref(self);
         // What goes wrong in it is its own task's, and not of whoever woke it.
         let polled =
             catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
@@ -146,17 +146,13 @@ impl<T: Send + 'static> Shared<T> {
     }
 }
 
-impl<T: Send + 'static> Wake for Shared<T> {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
+impl<T: Send + 'static> ArcWake for Shared<T> {
+    fn wake_by_ref(shared: &Arc<Self>) {
         let polls = MODE.get() == Mode::Polls;
         // Over the end, too: what waits for it may be such a future itself.
         let _within = polls.then(|| Within::mode(Mode::IsPolling));
-        if !(polls && self.polled()) {
-            self.task.wake();
+        if !(polls && shared.polled()) {
+            shared.task.wake();
         }
     }
 }

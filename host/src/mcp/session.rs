@@ -48,6 +48,9 @@ pub(crate) struct Session {
     id: Arc<str>,
     revision: String,
     ended: CancellationToken,
+    /// Whether it was ended, for who asks with every request: `ended` would take a lock for that. Where the host ends it is
+    /// set a moment later.
+    is_over: AtomicBool,
     pub(super) host: Host,
     pub(super) visitor: Visitor,
     pub(super) tasks: Arc<TaskTable>,
@@ -95,6 +98,7 @@ impl Session {
     ) -> Self {
         Self {
             ended: host.tasks().ending().child_token(),
+            is_over: AtomicBool::new(false),
             id,
             revision,
             host,
@@ -133,6 +137,7 @@ impl Session {
     pub(crate) fn end(&self) {
         // First: an answer that says so is there before anybody else hears of the end.
         self.inflight.end();
+        self.is_over.store(true, Ordering::Release);
         self.ended.cancel();
     }
 

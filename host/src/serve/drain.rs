@@ -52,11 +52,16 @@ impl Drain {
     /// Counts a request in.
     pub(super) fn enter(&self) -> Busy<'_> {
         // Who is told that the host ends, again and again, must not keep it from ending.
-        if self.ends.load(Ordering::Acquire) {
+        if self.has_begun() {
             return Busy(None);
         }
         self.busy.fetch_add(1, Ordering::AcqRel);
         Busy(Some(self))
+    }
+
+    /// Whether the end has begun. Asked for every answer; a cancellation token would take a lock that all threads share.
+    pub(super) fn has_begun(&self) -> bool {
+        self.ends.load(Ordering::Acquire)
     }
 
     /// Resolves when a connection is over. Both reasons as one: each request looks at what this waits for.

@@ -344,7 +344,7 @@ impl Shared {
             let busy = self.drain.enter();
             self.door.handle(via, came_by, request).map(|mut response| {
                 let over = response.status() != StatusCode::SWITCHING_PROTOCOLS;
-                if over && self.tasks.ending().is_cancelled() {
+                if over && self.drain.has_begun() {
                     // Its client shall find another way.
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -112,14 +112,20 @@ impl Ticket {
         mut work: Pin<&mut F>,
     ) -> Result<F::Output, Unanswered> {
         poll_fn(|cx| {
-            // Before the look: who says something after it wakes this task.
-            self.told.task.register(cx.waker());
-            let words = self.told.words.load(Ordering::Acquire);
-            if words & CANCELLED != 0 {
+            let was_cancelled = || self.told.words.load(Ordering::Acquire) & CANCELLED != 0;
+            if was_cancelled() {
                 return Poll::Ready(Err(Unanswered::Cancelled));
             }
-            match work.as_mut().poll(cx) {
-                Poll::Pending if words & ENDED != 0 => Poll::Ready(Err(Unanswered::Ended)),
+            let polled = work.as_mut().poll(cx);
+            if polled.is_pending() {
+                // Before the next look: who says something after it wakes this task. An answer needs nobody to wake it.
+                self.told.task.register(cx.waker());
+            }
+            match polled {
+                _ if was_cancelled() => Poll::Ready(Err(Unanswered::Cancelled)),
+                Poll::Pending if self.told.words.load(Ordering::Acquire) & ENDED != 0 => {
+                    Poll::Ready(Err(Unanswered::Ended))
+                }
                 polled @ (Poll::Ready(_) | Poll::Pending) => polled.map(Ok),
             }
         })

@@ -1,5 +1,6 @@
 //! All sessions of a host: opened by `initialize`, found by an id that only their client knows.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -89,7 +90,7 @@ impl Sessions {
     pub(in crate::mcp) fn get(&self, id: &str, visitor: &Visitor) -> Option<Arc<Session>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let session = open.get(id).filter(|session| session.visitor == *visitor)?;
-        (!session.ended.is_cancelled()).then(|| Arc::clone(session))
+        (!session.is_over.load(Ordering::Acquire)).then(|| Arc::clone(session))
     }
 
     fn insert(&self, session: &Arc<Session>) -> Result<(), RpcError> {
