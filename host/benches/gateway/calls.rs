@@ -1,5 +1,8 @@
 //! The calls: for each payload and number of callers all ways take turns in short blocks, several rounds, so that what
 //! else the machine does hits all. A ratio is the median over the rounds of the ratio to the block of the same round.
+//!
+//! All of that three times over, each time with processes of its own: a slow minute, or a process that was unlucky with its
+//! threads, then spoils at most a third of the cells that it meets, and the whole of none.
 
 use std::time::Duration;
 
@@ -82,12 +85,24 @@ pub(crate) struct Versus {
     pub(crate) added: f64,
 }
 
+/// A cell under measurement.
+pub(crate) struct Series {
+    cell: &'static Cell,
+    tracks: Vec<Track>,
+    /// Of the machine by others, a share for each pass.
+    taken: Vec<f64>,
+}
+
 /// A way under measurement.
 struct Track {
     way: Way,
+    /// Of the pass that goes on.
     callers: Option<Callers>,
-    took: Vec<f64>,
+    /// Nanoseconds.
+    took: Vec<u32>,
     rounds: Vec<Round>,
+    /// How many rounds and times there were when the pass began.
+    before: (usize, usize),
     errors: u64,
     first_error: Option<String>,
     rss: f64,
@@ -100,52 +115,86 @@ impl Cell {
     }
 }
 
-/// All ways with one payload and number of callers, through processes that are started for it.
-pub(crate) async fn measure(report: &mut Report, size: Size, cell: &Cell) -> Outcome<()> {
-    let field = Field::start(cell.limits).await?;
-    let before = Others::now()?;
-    report.rows.extend(one_cell(&field, size, cell).await?);
-    report.number("of the machine, taken by others", cell.name, before.since()? * 100.0, "%");
-    field.end().await
-}
+impl Series {
+    pub(crate) fn new(cell: &'static Cell) -> Self {
+        Self { cell, tracks: WAYS.map(Track::new).into(), taken: Vec::new() }
+    }
 
-async fn one_cell(field: &Field, size: Size, cell: &Cell) -> Outcome<Vec<Row>> {
-    let (rounds, time) = size.pick((7, 400), (2, 60));
-    let mut tracks = Vec::with_capacity(WAYS.len());
-    for way in WAYS {
-        let callers = Some(field.callers(&way, cell.payload, cell.callers).await?);
-        let (took, rounds) = (Vec::new(), Vec::new());
-        tracks.push(Track { way, callers, took, rounds, errors: 0, first_error: None, rss: f64::NAN });
+    pub(crate) fn part(&self) -> String {
+        self.cell.part()
     }
-    for track in &mut tracks {
-        track.run(field, Duration::from_millis(time / 2)).await?;
-        track.took.clear();
-        track.rounds.clear();
-    }
-    for _ in 0..rounds {
-        for track in &mut tracks {
-            track.run(field, Duration::from_millis(time)).await?;
+
+    /// Some rounds of all ways, through processes that are started for them. One that breaks off leaves no times of its calls,
+    /// and its errors.
+    pub(crate) async fn pass(&mut self, size: Size) -> Outcome<()> {
+        let field = Field::start(self.cell.limits).await?;
+        let before = Others::now()?;
+        self.tracks.iter_mut().for_each(|track| track.before = (track.rounds.len(), track.took.len()));
+        let rounds = self.rounds(&field, size).await;
+        let taken = rounds.and_then(|()| before.since());
+        for track in &mut self.tracks {
+            track.callers = None;
+            if taken.is_err() {
+                track.rounds.truncate(track.before.0);
+                track.took.truncate(track.before.1);
+            }
         }
-        // Who comes first is another one in each round.
-        tracks.rotate_left(5);
+        self.taken.push(taken?);
+        field.end().await
     }
-    let base = |way: &Way| {
-        let wanted = match way.through {
-            Through::Nothing => return None,
-            Through::Hop => (Through::Nothing, Over::Http),
-            Through::Host { .. } => (Through::Hop, way.over),
+
+    async fn rounds(&mut self, field: &Field, size: Size) -> Outcome<()> {
+        let (rounds, time) = size.pick((5, 400), (2, 60));
+        for track in &mut self.tracks {
+            track.callers = Some(field.callers(&track.way, self.cell.payload, self.cell.callers).await?);
+        }
+        for track in &mut self.tracks {
+            let (block, _) = track.run(field, Duration::from_millis(time / 2)).await?;
+            track.count_errors(block.errors, block.first_error);
+        }
+        for _ in 0..rounds {
+            for track in &mut self.tracks {
+                let (block, used) = track.run(field, Duration::from_millis(time)).await?;
+                track.add(block, used);
+            }
+            // Who comes first is another one in each round.
+            self.tracks.rotate_left(5);
+        }
+        Ok(())
+    }
+
+    /// What all passes gave together; nothing if each failed.
+    #[expect(clippy::cast_precision_loss, reason = "a handful of passes")]
+    pub(crate) fn report(&self, report: &mut Report) {
+        if self.taken.is_empty() {
+            return;
+        }
+        let base = |way: &Way| {
+            let wanted = match way.through {
+                Through::Nothing => return None,
+                Through::Hop => (Through::Nothing, Over::Http),
+                Through::Host { .. } => (Through::Hop, way.over),
+            };
+            self.tracks.iter().find(|track| (track.way.through, track.way.over) == wanted)
         };
-        tracks.iter().find(|track| (track.way.through, track.way.over) == wanted)
-    };
-    let rows = WAYS.iter().filter_map(|way| {
-        let track = tracks.iter().find(|track| track.way.name == way.name)?;
-        Some(track.row(cell, base(way)))
-    });
-    Ok(rows.collect())
+        report.rows.extend(WAYS.iter().filter_map(|way| {
+            let track = self.tracks.iter().find(|track| track.way.name == way.name)?;
+            Some(track.row(self.cell, base(way)))
+        }));
+        let taken = self.taken.iter().sum::<f64>() / self.taken.len() as f64;
+        report.number("of the machine, taken by others", self.cell.name, taken * 100.0, "%");
+    }
 }
 
 impl Track {
-    async fn run(&mut self, field: &Field, time: Duration) -> Outcome<()> {
+    fn new(way: Way) -> Self {
+        let (took, rounds) = (Vec::new(), Vec::new());
+        let (errors, first_error) = (0, None);
+        Self { way, callers: None, took, rounds, before: (0, 0), errors, first_error, rss: f64::NAN }
+    }
+
+    /// Calls for so long; what they gave, and what they cost the process measured.
+    async fn run(&mut self, field: &Field, time: Duration) -> Outcome<(Block, Option<Duration>)> {
         let callers = self.callers.take().ok_or("no callers")?;
         let callers = callers.opened().await.map_err(|error| format!("{}: {error}", self.way.name))?;
         let pid = field.pid(&self.way);
@@ -160,27 +209,30 @@ impl Track {
         if let Some(pid) = pid {
             self.rss = proc::memory(pid)?.0 / 1024.0;
         }
-        self.add(block, used);
-        Ok(())
+        Ok((block, used))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts of calls")]
     fn add(&mut self, block: Block, used: Option<Duration>) {
         let calls = block.took.len() as f64;
-        let took = Sample::new(block.took.iter().map(|nanos| f64::from(*nanos) / 1e3));
+        let took = sample(&block.took);
         self.rounds.push(Round {
             rate: calls / block.elapsed.as_secs_f64(),
             p50: took.median(),
             p99: took.quantile(0.99),
             cpu: used.map_or(f64::NAN, |used| micros(used) / calls),
         });
-        self.took.extend(block.took.iter().map(|nanos| f64::from(*nanos) / 1e3));
-        self.errors += block.errors;
-        self.first_error = self.first_error.take().or(block.first_error);
+        self.took.extend(block.took);
+        self.count_errors(block.errors, block.first_error);
+    }
+
+    fn count_errors(&mut self, errors: u64, first: Option<String>) {
+        self.errors += errors;
+        self.first_error = self.first_error.take().or(first);
     }
 
     fn row(&self, cell: &Cell, base: Option<&Self>) -> Row {
-        let took = Sample::new(self.took.iter().copied());
+        let took = sample(&self.took);
         let median = |of: fn(&Round) -> f64| Sample::new(self.rounds.iter().map(of)).median();
         let against = |of: fn(&Round, &Round) -> f64| {
             let others = base.map(|base| &*base.rounds).unwrap_or_default();
@@ -207,4 +259,9 @@ impl Track {
             },
         }
     }
+}
+
+/// Microseconds.
+fn sample(nanos: &[u32]) -> Sample {
+    Sample::new(nanos.iter().map(|nanos| f64::from(*nanos) / 1e3))
 }
