@@ -182,7 +182,10 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
     use std::sync::Arc;
+    use std::task::{Context, Poll};
     use std::time::Duration;
 
     use tokio::time::Instant;
@@ -195,6 +198,7 @@ mod tests {
     use crate::route::audit::Remembered;
     use crate::route::spec::Edge;
     use crate::route::trace::{About, CallTrace, End};
+    use crate::woken::Woken;
 
     fn call(book: &Book, n: u64) -> Arc<CallTrace> {
         let about = About {
@@ -276,5 +280,25 @@ mod tests {
         assert_eq!(list.iter().map(|view| view.call_id.n()).collect::<Vec<_>>(), [9, 8]);
         assert!(book.find(&CallId::new(2, 1)).is_none());
         assert!(book.list(&Wanted { plugin: Some("q".to_owned()), ..Wanted::default() }).is_empty());
+    }
+
+    /// The bell may ring between the call's look at it and the end of the poll.
+    #[test]
+    fn whoever_polls_a_call_is_woken_by_its_bell_at_once_and_who_polled_it_before_is_not() {
+        let trace = call(&Book::new(1, Vec::new()), 1);
+        let ((old, first), (new, second)) = (Woken::task(), Woken::task());
+        let mut polls = 0;
+        let mut call = pin!(poll_fn(|_| {
+            polls += 1;
+            if polls == 2 {
+                trace.bell.ring();
+            }
+            Poll::<()>::Pending
+        }));
+        let mut run = pin!(trace.unless_taken_back(call.as_mut()));
+        for task in [&first, &second] {
+            assert!(run.as_mut().poll(&mut Context::from_waker(task)).is_pending());
+        }
+        assert_eq!((old.times(), new.times()), (0, 1));
     }
 }

@@ -216,6 +216,7 @@ impl CallTrace {
     /// Runs the call; `None`: it was taken back.
     pub(super) async fn unless_taken_back<F: Future>(&self, mut call: Pin<&mut F>) -> Option<F::Output> {
         std::future::poll_fn(|cx| {
+            // Before the call is polled: what it finds of the bell is true only if whoever rings after that wakes this task.
             self.bell.heard_by(cx.waker());
             if self.taken_back.load(Ordering::Acquire) {
                 return Poll::Ready(None);
