@@ -56,7 +56,8 @@ thread_local! {
 struct Within(Mode);
 
 /// Polls what `work` wakes, in a task of the host's own runtime; elsewhere that is scheduled as ever: what a future begins
-/// belongs to the runtime in which it is polled, and this one outlives all others.
+/// belongs to the runtime in which it is polled, and this one outlives all others. (A connection may move to another one
+/// between two requests, but no call does.)
 pub(crate) fn eagerly<T>(work: impl FnOnce() -> T) -> T {
     let may_poll = MODE.get() == Mode::Schedules && near::is_own() && Handle::try_current().is_ok();
     let _within = may_poll.then(|| Within::mode(Mode::Polls));

@@ -1,13 +1,39 @@
-//! Values of which each serving thread has its own, so that two threads that serve calls at the same time do not take them
-//! from each other. It must not know what they are.
+//! Which serving thread this is, values of which each has its own, so that two threads that serve calls at the same time do
+//! not take them from each other, and where a call wishes its connection to be. It must not know what the values are.
 
 use std::cell::Cell;
 
 /// Threads that serve: the host's own runtime, and so many beside it.
 pub(crate) const BESIDE: usize = 4;
 
+/// On which serving thread the connection that a call came by is served best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Best {
+    /// On the host's own: the pipe of its plugin is there, and the call need not change threads.
+    Own,
+    /// On any, so the one with the least to do: each has connections to the plugin.
+    Any,
+}
+
 thread_local! {
     static AT: Cell<usize> = const { Cell::new(0) };
+    static BEST: Cell<Option<Best>> = const { Cell::new(None) };
+}
+
+/// A call that was made here, just now, is served best there. Who polls a connection learns it by [`best`]: a call is made
+/// while its connection is polled, and nothing on the way from one to the other need know of threads.
+pub(crate) fn wishes(best: Option<Best>) {
+    BEST.set(best);
+}
+
+/// What was wished here since this was asked last.
+pub(crate) fn best() -> Option<Best> {
+    BEST.take()
+}
+
+/// The serving thread that this one belongs to; 0 is the host's own.
+pub(crate) fn number() -> usize {
+    AT.get()
 }
 
 /// From now on this thread is one of those of serving thread `number`, counted from 1. All others belong to the host's own
@@ -18,7 +44,7 @@ pub(crate) fn belongs_to(number: usize) {
 
 /// Whether this thread is of the host's own runtime, or of none that serves.
 pub(crate) fn is_own() -> bool {
-    AT.get() == 0
+    number() == 0
 }
 
 /// One value for each serving thread.

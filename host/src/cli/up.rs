@@ -29,8 +29,8 @@ pub(super) struct Args {
     /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value_t = LISTEN)]
     listen: SocketAddr,
-    /// Threads that serve calls, once there are many connections; by default half of the cores, but two of two or three, and at
-    /// most 4
+    /// Threads that serve calls, once there are many connections (with two of them: many whose calls go over HTTP); by default
+    /// half of the cores, but two of two or three, and at most 4
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
     threads: Option<u8>,
 }
@@ -109,7 +109,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Complaint> {
 }
 
 /// Threads that serve calls, if nobody says how many: half of the cores, for the plugins and the callers need some as well,
-/// but two of two: one alone answers a fifth fewer calls of many connections. While there are few, only one is begun.
+/// but two of two: one alone answers a fifth fewer calls that go over HTTP. While there are few, only one is begun.
 fn threads() -> usize {
     threads_of(std::thread::available_parallelism().map_or(2, usize::from))
 }

@@ -13,6 +13,7 @@ use wharf_core::{CallId, Code};
 use super::Host;
 use crate::apart::apart;
 use crate::eager::Eager;
+use crate::near;
 use crate::plugin::PluginHandle;
 use crate::route::call::Call;
 use crate::route::durable;
@@ -118,6 +119,7 @@ impl Host {
             return away(self.not_offered(&catalog, plugin, name));
         }
         let to = lately.resolved(plugin, manifest, tool, &self.0.routing);
+        near::wishes(to.best);
         spec.durable = durable::is_wanted(&spec)?;
         let id = CallId::new(self.0.run, self.0.calls.fetch_add(1, Ordering::Relaxed) + 1);
         Ok(Call { id, spec, to })

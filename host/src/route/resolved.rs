@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use wharf_core::catalog::Tool;
-use wharf_core::manifest::Manifest;
+use wharf_core::manifest::{Dialect, Kind, Manifest};
 
 use super::routing::Routing;
-use crate::near::Near;
+use crate::near::{Best, Near};
 use crate::plugin::PluginHandle;
 
 /// Kept for each serving thread, at most. A power of two.
@@ -27,6 +27,8 @@ pub(crate) struct Resolved {
     /// The tool that it calls, if it calls one.
     pub(crate) tool: Option<Arc<Tool>>,
     pub(crate) routing: Arc<Routing>,
+    /// Where the connection that it came by is served best, if that matters.
+    pub(crate) best: Option<Best>,
 }
 
 /// Where calls went lately.
@@ -109,6 +111,15 @@ fn place_of(plugin: &Arc<PluginHandle>, tool: Option<&Arc<Tool>>) -> usize {
     ((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - KEPT.ilog2())) as usize
 }
 
+/// A pipe is read by one thread; to a server over HTTP each has connections of its own.
+fn best(kind: &Kind) -> Option<Best> {
+    match kind {
+        Kind::Command(command) if command.dialect == Dialect::Stdio => Some(Best::Own),
+        Kind::Command(_) | Kind::Remote(_) => Some(Best::Any),
+        Kind::Embedded(_) => None,
+    }
+}
+
 impl Resolved {
     pub(super) fn new(
         plugin: &Arc<PluginHandle>,
@@ -121,6 +132,7 @@ impl Resolved {
             manifest: Arc::clone(manifest),
             tool: tool.cloned(),
             routing: Arc::clone(routing),
+            best: best(&manifest.kind),
         }
     }
 

@@ -86,6 +86,11 @@ impl Verdict {
         self.0.twice.load(Ordering::Relaxed)
     }
 
+    /// Whether a request is being answered.
+    pub(super) fn is_serving(&self) -> bool {
+        self.0.serving.load(Ordering::Relaxed) > 0
+    }
+
     /// A request is being answered, until what this returns is dropped.
     pub(crate) fn serve(&self) -> Serving {
         self.0.serving.fetch_add(1, Ordering::Relaxed);
@@ -102,21 +107,19 @@ impl Drop for Serving {
 // === impl Watched ===
 
 impl<T> Watched<T> {
-    pub(crate) fn new(inner: T, taker: Arc<Taker>) -> (Self, Verdict) {
-        let verdict = Verdict::default();
+    pub(crate) fn new(inner: T, taker: Arc<Taker>, verdict: Verdict) -> Self {
         let head = Some(Box::pin(sleep(HEAD_DEADLINE)));
-        let watched = Self {
+        Self {
             inner,
             scan: Scan::head(),
-            verdict: verdict.clone(),
+            verdict,
             taker,
             head,
             stall: None,
             idle: Aside::new(sleep(IDLE)),
             active: Instant::now(),
             linger: None,
-        };
-        (watched, verdict)
+        }
     }
 
     /// The stream by itself: what comes is HTTP no more.
@@ -147,7 +150,7 @@ impl<T> Watched<T> {
     /// Ends the read of a client that asks for nothing for too long.
     fn be_patient(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while Pin::new(&mut self.idle).poll(cx).is_ready() {
-            let is_served = self.verdict.0.serving.load(Ordering::Relaxed) > 0;
+            let is_served = self.verdict.is_serving();
             let since = if is_served { Instant::now() } else { self.active };
             if since.elapsed() >= IDLE {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the client asks for nothing any more"));

@@ -27,15 +27,18 @@ use self::keep_alive::keep_alive;
 use super::auth::{Auth, Via};
 use super::door::{Connection, Door};
 use super::drain::{Drain, Over};
-use super::framing::Watched;
+use super::framing::{Verdict, Watched};
 use super::guard::Guard;
 use super::hot::Hot;
 use super::rest;
+use super::roaming::Roaming;
 use super::settings::{ServeError, Settings};
 use super::spare::{Rooms, Seat};
-use super::threads::{Place, Threads};
+use super::talk::Talk;
+use super::threads::Threads;
 use super::token::{self};
 use crate::Host;
+use crate::apart::apart;
 use crate::aside::Aside;
 use crate::deaf::Ear;
 use crate::held::{Held, STUCK};
@@ -305,40 +308,30 @@ impl Shared {
         let shared = Arc::clone(self);
         self.tasks.spawn(tracing::debug_span!("connection", over = "unix"), async move {
             let via = shared.via_of(peer).await;
-            shared.converse(via, stream, seat.is_spare()).await;
+            shared.converse(via, stream, Verdict::default(), seat.is_spare()).await;
             drop(seat);
         });
     }
 
-    /// On the thread that has the fewest.
     fn connect_tcp(self: &Arc<Self>, stream: TcpStream, seat: Seat) {
-        let (shared, span) = (Arc::clone(self), tracing::debug_span!("connection", over = "tcp"));
-        let place = self.threads.upgrade().map(|threads| threads.place());
-        let Some(at) = place.as_ref().and_then(Place::at).cloned() else {
-            self.tasks.spawn(span, async move {
-                shared.converse(Via::Tcp, stream, seat.is_spare()).await;
-                drop((seat, place));
-            });
-            return;
-        };
-        self.tasks.spawn_on(&at, span, async move {
-            // Its readiness is to be told to the thread that serves it.
-            match stream.into_std().and_then(TcpStream::from_std) {
-                Ok(stream) => shared.converse(Via::Tcp, stream, seat.is_spare()).await,
-                Err(error) => tracing::warn!(%error, "a connection could not be served by its thread"),
-            }
-            drop((seat, place));
+        let place = self.threads.upgrade().map(|threads| threads.place()).unwrap_or_default();
+        let (shared, verdict) = (Arc::clone(self), Verdict::default());
+        let told = verdict.clone();
+        let serves = apart(|| async move {
+            shared.converse(Via::Tcp, Roaming::new(stream), told, seat.is_spare()).await;
+            drop(seat);
         });
+        Talk::new(serves, verdict).go_on(place, Weak::clone(&self.threads), self.tasks.clone());
     }
 
     /// Serves one connection to its end, or to the end of the request in flight when the host ends; in that case no longer
     /// than its client takes something. One that leaves too much waiting is cut off at once.
-    async fn converse<T>(&self, via: Via, stream: T, is_spare: bool)
+    async fn converse<T>(&self, via: Via, stream: T, verdict: Verdict, is_spare: bool)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let taker = self.held.taker("connection");
-        let (stream, verdict) = Watched::new(stream, Arc::clone(&taker));
+        let stream = Watched::new(stream, Arc::clone(&taker), verdict.clone());
         let came_by = Connection { verdict: &verdict, taker: &taker, is_spare };
         let service = service_fn(|request| {
             let busy = self.drain.enter();

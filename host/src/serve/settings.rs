@@ -20,7 +20,8 @@ pub struct Settings {
     pub allow_hosts: Vec<String>,
     /// Origins of web pages that may call us.
     pub allow_origins: Vec<String>,
-    /// Threads that serve connections beside the runtime which the edge runs in, once there are many; at most 4 are used.
+    /// Threads that serve connections beside the runtime which the edge runs in, once there are many (of one: only those
+    /// whose calls go over HTTP); at most 4 are used.
     /// 0: that runtime serves them all. What calls have begun runs on them: keep the [`Server`](super::Server) until the host
     /// has ended.
     pub threads: usize,

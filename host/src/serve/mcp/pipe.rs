@@ -11,7 +11,7 @@ use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use wharf_core::Code;
 use wharf_core::catalog::Face;
 
@@ -23,6 +23,7 @@ use crate::mcp::{Mcp, Visitor};
 use crate::serve::auth::Principal;
 use crate::serve::framing::Watched;
 use crate::serve::problem::{Answer, Problem};
+use crate::serve::roaming::Roaming;
 use crate::tasks::Tasks;
 
 /// Pipes at a time. A client program holds one for as long as it lives.
@@ -91,9 +92,12 @@ async fn given_over(connection: Upgraded, mcp: Mcp, visitor: Visitor, tasks: Tas
         }
         Err(connection) => connection,
     };
-    match connection.downcast::<TokioIo<Watched<TcpStream>>>() {
+    match connection.downcast::<TokioIo<Watched<Roaming>>>() {
         Ok(Parts { io, read_buf, .. }) => {
-            let stream = io.into_inner().into_inner();
+            let stream = match io.into_inner().into_inner().into_inner() {
+                Ok(stream) => stream,
+                Err(error) => return tracing::debug!(%error, "a pipe ended before it began"),
+            };
             let peer = Peer::of(&stream);
             let (reader, writer) = stream.into_split();
             let both = (Cursor::new(read_buf).chain(reader), writer);
