@@ -82,6 +82,7 @@ pub mod route;
 pub mod serve;
 pub mod tasks;
 pub mod telemetry;
+pub(crate) mod turn;
 #[cfg(test)]
 pub(crate) mod woken;
 pub(crate) mod word;

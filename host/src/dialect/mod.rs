@@ -23,7 +23,6 @@ pub(crate) mod stdio;
 pub(crate) mod strikes;
 #[cfg(test)]
 pub(crate) mod testkit;
-mod turn;
 pub(crate) mod unlinked;
 pub(crate) mod way;
 pub(crate) mod web;

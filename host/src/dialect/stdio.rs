@@ -20,10 +20,10 @@ use super::incoming::Incoming;
 use super::modern::{self, envelope};
 use super::pending::{Pending, encode};
 use super::strikes::Strikes;
-use super::turn::step_back;
 use super::writer::{self, Queue};
 use super::{Lost, LostSender, Options, Outbox, not_delivered, queue_full};
 use crate::aside::Aside;
+use crate::turn::step_back;
 
 pub(crate) use self::opening::connect;
 

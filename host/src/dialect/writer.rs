@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Outbox;
 use super::pending::Pending;
-use super::turn::step_back;
 use crate::aside::Aside;
 use crate::journal::Journal;
+use crate::turn::step_back;
 
 /// Frames in the queue.
 const QUEUE: usize = 1024;

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use serde_json::json;
 use tokio::time::Instant;
 use wharf_core::{CallId, Code};
@@ -20,6 +21,7 @@ use super::trace::CallTrace;
 use crate::apart::apart;
 use crate::plugin::gate::CallerKey;
 use crate::plugin::own::Crowded;
+use crate::turn::step_back;
 
 /// A call that is resolved: it knows its plugin, and its tool if it has one.
 pub(crate) struct Call {
@@ -30,7 +32,19 @@ pub(crate) struct Call {
 
 impl Call {
     /// Runs the call to its one end. It stays where it is: what is handed on by value is kept once more by each step.
-    pub(crate) async fn run(&mut self) -> Result<Settled, Failure> {
+    pub(crate) fn run(&mut self) -> impl Future<Output = Result<Settled, Failure>> + Send {
+        let is_over_http = self.to.is_over_http();
+        // One async block would keep room for the outcome beside all that the call needs up to then.
+        self.settles().then(move |outcome| async move {
+            if is_over_http && outcome.is_ok() {
+                // All is written down. Answers that came together go out together, as those of a pipe are read together.
+                step_back().await;
+            }
+            outcome
+        })
+    }
+
+    async fn settles(&mut self) -> Result<Settled, Failure> {
         let claimed = match self.claim() {
             None => None,
             Some(Begins::Runs(taken)) => Some(taken),
@@ -78,7 +92,7 @@ impl Call {
             json!({
                 "call_id": trace.about.id, "plugin": trace.about.plugin, "tool": trace.tool_name(),
                 "instance": instance, "error": failed,
-                "duration_ms": started.elapsed().as_secs_f64() * 1000.0, "trace_id": trace.about.trace_id,
+                "duration_ms": trace.begun().elapsed().as_secs_f64() * 1000.0, "trace_id": trace.about.trace_id,
             })
         });
         outcome

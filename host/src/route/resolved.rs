@@ -136,6 +136,11 @@ impl Resolved {
         }
     }
 
+    /// Its plugin is reached over HTTP.
+    pub(super) fn is_over_http(&self) -> bool {
+        self.best == Some(Best::Any)
+    }
+
     /// How long a call that waits for its client is left in peace by those that wait for their turn.
     pub(super) fn peace(&self) -> Duration {
         self.manifest.limits.queue_wait.0 / 2

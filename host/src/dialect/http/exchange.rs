@@ -18,6 +18,7 @@ use crate::dialect::modern::{self, DISCOVER, Look, envelope, headers};
 use crate::dialect::pending::{Stream, Ticket, encode};
 use crate::dialect::strikes::Strikes;
 use crate::dialect::web::{self, Refused};
+use crate::turn::step_back;
 
 const MCP_SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const MCP_PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -66,6 +67,8 @@ impl Wire {
         let Some(message) = core.encoded(ticket.id(), (request, &look), &**scope) else {
             return Ok(Reply::Error(envelope::no_object()));
         };
+        // Requests that came together go out together: the server, and whoever asked, is then woken for many at once.
+        step_back().await;
         if !core.options.sent(&core.pending, ticket.id()) {
             return Ok(ticket.answer().await?);
         }

@@ -97,6 +97,25 @@ async fn session_and_revision_travel_with_every_request_and_close_ends_the_sessi
 }
 
 #[tokio::test]
+async fn requests_that_come_together_go_out_together() {
+    let fake = server(|seen| async move { json_result(&seen.body["id"], json!("ok")) }).await;
+    let Connected { link, .. } = linked(&fake).await;
+    let scopes = [(); 3].map(|()| Call::new(false));
+    let one = |scope: &Arc<Call>| {
+        link.request(request("tools/call", r#"{"name":"t"}"#), Arc::clone(scope) as Arc<dyn Scope>)
+    };
+    let mut all = Vec::from(scopes.each_ref().map(one));
+    for request in &mut all {
+        assert!(futures_util::poll!(request).is_pending());
+    }
+    assert_eq!(scopes.each_ref().map(|scope| scope.times_sent()), [0; 3], "each steps back for the others");
+    for answer in within(futures_util::future::join_all(all)).await {
+        assert_eq!(result(answer), "ok");
+    }
+    assert_eq!(scopes.each_ref().map(|scope| scope.times_sent()), [1; 3]);
+}
+
+#[tokio::test]
 async fn a_connection_is_ready_when_its_stream_was_answered() {
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let opened = Arc::clone(&gate);

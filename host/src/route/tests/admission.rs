@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use wharf_core::Code;
-use wharf_core::manifest::{Rate, Span};
+use wharf_core::manifest::{Dialect, Kind, Rate, Span};
 use wharf_plugin_api::{CallErrorKind, Caller, Delivery};
 
 use super::{answers, call, call_of, executions, made, narrow, routing};
@@ -52,6 +52,28 @@ async fn a_call_takes_no_room_once_its_answer_is_read() {
         call(&kit, None).await.expect("there is room again");
     }
     assert_eq!((load(&kit), executions(&kit)), ((0, 0), 2), "nothing is given back twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_over_http_steps_back_for_those_that_came_with_it_and_holds_no_place_meanwhile() {
+    let mut over_http = narrow(1, 0);
+    if let Kind::Command(command) = &mut over_http.kind {
+        command.dialect = Dialect::Http;
+    }
+    let kit = Kit::new(Script::default(), over_http);
+    kit.ready().await;
+    let mut two = [call(&kit, None), call(&kit, None)].map(Box::pin);
+    for call in &mut two {
+        assert!(futures_util::poll!(call).is_pending());
+    }
+    assert_eq!(executions(&kit), 2);
+    for call in two {
+        call.await.unwrap();
+    }
+    assert_eq!((kit.plugin.gate.crowd().running, kit.plugin.instances()[0].load.inflight()), (0, 0));
+    let by_pipe = Kit::new(Script::default(), narrow(1, 0));
+    by_pipe.ready().await;
+    assert!(futures_util::poll!(pin!(call(&by_pipe, None))).is_ready(), "those of a pipe are read together");
 }
 
 #[tokio::test(start_paused = true)]

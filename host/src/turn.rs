@@ -3,7 +3,7 @@
 use std::task::Poll;
 
 /// Lets the tasks that are ready run first.
-pub(super) async fn step_back() {
+pub(crate) async fn step_back() {
     let mut behind = false;
     std::future::poll_fn(|cx| {
         if std::mem::replace(&mut behind, true) {
