@@ -75,8 +75,7 @@ async fn all_are_answered(mut calls: Calls) {
     }
 }
 
-/// Calls over HTTP by all connections, until those that are served best by another thread are served by it: after a few calls
-/// each.
+/// Calls over HTTP by all connections, often enough for each to be served by the thread that is best.
 async fn spread(host: &TestHost) {
     for _ in 0..8 {
         all_are_answered(at_once(host, "web", async || {}).await).await;

@@ -9,6 +9,7 @@ use wharf_core::manifest::{Dialect, Kind, Rate, Span};
 use wharf_plugin_api::{CallErrorKind, Caller, Delivery};
 
 use super::{answers, call, call_of, executions, made, narrow, routing};
+use crate::near::Best;
 use crate::plugin::testkit::{Answer, Kit, Script, manifest};
 use crate::route::CallSpec;
 
@@ -73,6 +74,11 @@ async fn an_answer_over_http_steps_back_for_those_that_came_with_it_and_holds_no
     assert_eq!((kit.plugin.gate.crowd().running, kit.plugin.instances()[0].load.inflight()), (0, 0));
     let by_pipe = Kit::new(Script::default(), narrow(1, 0));
     by_pipe.ready().await;
+    let best = [&kit, &by_pipe].map(|kit| {
+        let spec = CallSpec::tool(kit.plugin.core.id.clone(), "t", None, of("a"));
+        made(kit, spec, None, &routing(kit, 1)).to.best
+    });
+    assert_eq!(best, [Some(Best::Any), Some(Best::Own)], "where their connections are served best");
     assert!(futures_util::poll!(pin!(call(&by_pipe, None))).is_ready(), "those of a pipe are read together");
 }
 
