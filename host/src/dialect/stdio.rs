@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wharf_core::frame::{Framer, IDLE_CAPACITY};
@@ -18,10 +19,11 @@ use wharf_plugin_api::{
 
 use super::incoming::Incoming;
 use super::modern::{self, envelope};
-use super::pending::{Pending, encode};
+use super::pending::{Pending, Ticket, encode};
 use super::strikes::Strikes;
 use super::writer::{self, Queue};
 use super::{Lost, LostSender, Options, Outbox, not_delivered, queue_full};
+use crate::apart::apart;
 use crate::aside::Aside;
 use crate::turn::step_back;
 
@@ -218,29 +220,49 @@ impl Reader {
 // === impl Wire ===
 
 impl Wire {
-    async fn request(
+    /// Sends a request, before anything is waited for: what an async function is handed is in memory twice, and this is there
+    /// until the answer is.
+    fn request(
         &self,
-        request: Request,
-        scope: Arc<dyn Scope>,
+        request: &Request,
+        scope: &Arc<dyn Scope>,
         era: Era,
         cancellable: bool,
-    ) -> Result<Reply, CallError> {
+    ) -> impl Future<Output = Result<Reply, CallError>> + Send + use<> {
         let outbox = cancellable.then(|| Arc::clone(&self.outbox));
-        let mut ticket = self.pending.open(Arc::clone(&scope), outbox)?;
+        let sent = self.send(request, scope, era, outbox);
+        async move {
+            match sent {
+                Ok(mut ticket) => ticket.answer().await,
+                Err(known) => *known,
+            }
+        }
+    }
+
+    /// Hands a request to the writer; if that cannot be, what is known instead of an answer.
+    fn send(
+        &self,
+        request: &Request,
+        scope: &Arc<dyn Scope>,
+        era: Era,
+        outbox: Option<Arc<dyn Outbox>>,
+    ) -> Result<Ticket, Box<Result<Reply, CallError>>> {
+        let ticket = self.pending.open(Arc::clone(scope), outbox).map_err(|error| Box::new(Err(error)))?;
         let bytes = match era {
-            Era::Legacy => encode(ticket.id(), &request, scope.wants_progress()),
+            Era::Legacy => encode(ticket.id(), request, scope.wants_progress()),
             Era::Modern => {
-                match envelope::encode(ticket.id(), (&request, &modern::look(&request)), &*scope) {
+                match envelope::encode(ticket.id(), (request, &modern::look(request)), &**scope) {
                     Some(bytes) => bytes,
-                    None => return Ok(Reply::Error(envelope::no_object())),
+                    None => return Err(Box::new(Ok(Reply::Error(envelope::no_object())))),
                 }
             }
         };
         if self.queue.push(Some(ticket.id()), bytes).is_err() {
             let gone = self.writer_done.is_cancelled() || self.closing.is_cancelled();
-            return Err(if gone { not_delivered("the connection is closed") } else { queue_full() });
+            let error = if gone { not_delivered("the connection is closed") } else { queue_full() };
+            return Err(Box::new(Err(error)));
         }
-        ticket.answer().await
+        Ok(ticket)
     }
 
     fn notify(&self, notification: &Notification) -> Result<(), Full> {
@@ -258,8 +280,16 @@ impl Link for StdioLink {
         &self.hello
     }
 
-    async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
-        self.wire.request(request, scope, self.hello.era(), true).await
+    fn request<'l, 'f>(
+        &'l self,
+        request: Request,
+        scope: Arc<dyn Scope>,
+    ) -> BoxFuture<'f, Result<Reply, CallError>>
+    where
+        'l: 'f,
+        Self: 'f,
+    {
+        apart(|| self.wire.request(&request, &scope, self.hello.era(), true))
     }
 
     fn notify(&self, notification: Notification) -> Result<(), Full> {

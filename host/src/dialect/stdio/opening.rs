@@ -128,14 +128,13 @@ impl Opening {
 
     /// Asks something of the handshake, which is never cancelled.
     async fn ask(&mut self, request: Request, era: Era, until: Instant) -> Result<Reply, Cause> {
-        let method = request.method.clone();
-        let asking = self.wire.request(request, HostScope::until(until), era, false);
+        let asking = self.wire.request(&request, &HostScope::until(until), era, false);
         match timeout_at(until, asking).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => {
                 Err(self.lost.already().unwrap_or_else(|| handshake::failed(error, CauseKind::LinkLost)))
             }
-            Err(_) => Err(handshake::too_late(&method)),
+            Err(_) => Err(handshake::too_late(&request.method)),
         }
     }
 

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,8 @@ use wharf_plugin_api::{
     CallError, CallErrorKind, Cause, CauseKind, Full, Hello, Inbox, Link, Notification, Reply, Request,
     Scope, async_trait,
 };
+
+use crate::apart::apart;
 
 /// A link whose `close` ends all that stands behind it.
 pub(super) struct KeptLink {
@@ -91,15 +94,27 @@ impl Link for KeptLink {
         self.inner.hello()
     }
 
-    async fn request(&self, request: Request, scope: Arc<dyn Scope>) -> Result<Reply, CallError> {
+    /// Not an async function: it would hold twice what it is handed on, for as long as the call takes.
+    fn request<'l, 'f>(
+        &'l self,
+        request: Request,
+        scope: Arc<dyn Scope>,
+    ) -> BoxFuture<'f, Result<Reply, CallError>>
+    where
+        'l: 'f,
+        Self: 'f,
+    {
         let until = Instant::from_std(scope.deadline());
-        match self.inner.request(request, scope).await {
-            Err(error) if error.kind == CallErrorKind::Connection => {
-                // Apart: it is most of what a call would hold here, and nearly none needs it.
-                Err(Box::pin(self.explained(error, until)).await)
+        let asked = self.inner.request(request, scope);
+        apart(|| async move {
+            match asked.await {
+                Err(error) if error.kind == CallErrorKind::Connection => {
+                    // Apart: it is most of what a call would hold here, and nearly none needs it.
+                    Err(Box::pin(self.explained(error, until)).await)
+                }
+                outcome => outcome,
             }
-            outcome => outcome,
-        }
+        })
     }
 
     fn notify(&self, notification: Notification) -> Result<(), Full> {
