@@ -230,11 +230,12 @@ impl Wire {
         cancellable: bool,
     ) -> impl Future<Output = Result<Reply, CallError>> + Send + use<> {
         let outbox = cancellable.then(|| Arc::clone(&self.outbox));
-        let sent = self.send(request, scope, era, outbox);
+        let mut sent = self.send(request, scope, era, outbox);
         async move {
-            match sent {
-                Ok(mut ticket) => ticket.answer().await,
-                Err(known) => *known,
+            // By reference, for the same reason.
+            match &mut sent {
+                Ok(ticket) => ticket.answer().await,
+                Err(known) => known.as_ref().clone(),
             }
         }
     }
@@ -250,12 +251,10 @@ impl Wire {
         let ticket = self.pending.open(Arc::clone(scope), outbox).map_err(|error| Box::new(Err(error)))?;
         let bytes = match era {
             Era::Legacy => encode(ticket.id(), request, scope.wants_progress()),
-            Era::Modern => {
-                match envelope::encode(ticket.id(), (request, &modern::look(request)), &**scope) {
-                    Some(bytes) => bytes,
-                    None => return Err(Box::new(Ok(Reply::Error(envelope::no_object())))),
-                }
-            }
+            Era::Modern => match envelope::encode(ticket.id(), (request, &modern::look(request)), &**scope) {
+                Some(bytes) => bytes,
+                None => return Err(Box::new(Ok(Reply::Error(envelope::no_object())))),
+            },
         };
         if self.queue.push(Some(ticket.id()), bytes).is_err() {
             let gone = self.writer_done.is_cancelled() || self.closing.is_cancelled();

@@ -119,7 +119,10 @@ impl Schemas {
             }
         }
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
-            left_to_the_plugin(tool, "too many large arguments are checked at the moment");
+            left_to_the_plugin(
+                tool,
+                "too many others are checked at the moment that are large, or the first of their tool",
+            );
             return Ok(());
         };
         let (schemas, owned, text) = (Arc::clone(self), Arc::clone(tool), text.to_owned());

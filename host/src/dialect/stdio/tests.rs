@@ -178,7 +178,7 @@ async fn initialize_is_never_cancelled() {
     let (wire, _incoming, _lost) = start(stdout, stdin, Arc::new(Ear::default()), &options());
     let deadline = options().handshake_deadline;
     let mut opening =
-        Box::pin(wire.request(handshake::initialize(None), HostScope::until(deadline), Era::Legacy, false));
+        Box::pin(wire.request(&handshake::initialize(None), &HostScope::until(deadline), Era::Legacy, false));
     let hello =
         tokio::select! { hello = peer.message() => hello, _ = &mut opening => panic!("no handshake") };
     assert_eq!(hello["method"], "initialize");
