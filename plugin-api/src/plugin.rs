@@ -48,7 +48,7 @@ pub trait Link: Send + Sync {
     fn hello(&self) -> &Hello;
 
     /// Sends any MCP request and waits for its answer. Ids and progress tokens on the wire are the link's own business.
-    /// Dropping the future cancels the request at the plugin.
+    /// It may be sent before the future is polled. Dropping the future cancels the request at the plugin.
     ///
     /// # Errors
     /// [`CallError`] if there is no answer; it says how far the request got. An answer that is a JSON-RPC error is a

@@ -29,8 +29,11 @@ fn what_ships_is_compiled_with_the_profile() {
     let profile = root().join(".cargo/calls.profdata");
     assert!(profile.is_file(), "no profile: .ci/profile makes it");
     for args in [LIBRARY, EXECUTABLE] {
-        let wanted =
-            [format!("-Cprofile-use={}", profile.display()), "-Cllvm-args=-no-pgo-warn-mismatch".to_owned()];
+        let wanted = [
+            format!("-Cprofile-use={}", profile.display()),
+            "-Cllvm-args=-no-pgo-warn-mismatch".to_owned(),
+            "-Cllvm-args=-enable-split-machine-functions".to_owned(),
+        ];
         assert_eq!(added(&script, &args, None), wanted);
     }
 }

@@ -47,6 +47,13 @@ fn installed(home: &Path, manifest: &Path) -> PathBuf {
     there
 }
 
+/// Were they not linked with the program, nobody would notice.
+#[tokio::test]
+async fn the_program_has_the_settings_of_its_allocator() {
+    let told = wharf(&["--version"], &[("_RJEM_MALLOC_CONF", "confirm_conf:true")]).await.expect(0);
+    assert!(told.stderr.contains("Set conf value: narenas:2"), "{told:?}");
+}
+
 #[tokio::test]
 async fn every_shipped_manifest_is_valid() {
     let found = manifests();

@@ -330,12 +330,19 @@ impl Drop for Ticket {
         if self.is_over {
             return;
         }
-        {
+        // Dropped without the lock: it may be the last that has its scope.
+        let entry = {
             let mut table = self.pending.table();
-            let Some(entry) = table.entries.remove(&self.id).filter(|entry| entry.sent) else { return };
-            if self.outbox.is_some() && entry.scope.is_call() {
+            let entry = table.entries.remove(&self.id);
+            if let Some(entry) = entry.as_ref().filter(|entry| entry.sent && entry.scope.is_call())
+                && self.outbox.is_some()
+            {
                 table.given_up.add(self.id, Arc::clone(&entry.scope.caller().principal), Instant::now());
             }
+            entry
+        };
+        if entry.is_none_or(|entry| !entry.sent) {
+            return;
         }
         if let Some(outbox) = &self.outbox
             && !outbox.try_send(cancelled(self.id))

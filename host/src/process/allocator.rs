@@ -22,16 +22,16 @@ pub struct Settings(*const c_char);
 unsafe impl Sync for Settings {}
 
 /// - Two arenas: the host has few threads that allocate, and what one of them frees another may use.
-/// - What is free is given back to the system after half a second, at once and whole.
+/// - What is free is given back to the system bit by bit, all of it after half a second of work.
 /// - No huge pages: one would hold what hundreds of small ones did not need.
 /// - Pieces of up to 16 KiB are kept for their thread: the buffers of a connection among them.
-// SAFETY: the library's own prefix; nobody else defines it.
+///
+/// They are those of every program that has this library in it and uses jemalloc.
+// SAFETY: the name is by the library's own prefix, and of the type that it reads.
 #[unsafe(no_mangle)]
 #[used]
-pub static _rjem_malloc_conf: Settings = Settings(
-    c"narenas:2,dirty_decay_ms:500,muzzy_decay_ms:0,thp:never,metadata_thp:disabled,tcache_max:16384"
-        .as_ptr(),
-);
+pub static _rjem_malloc_conf: Settings =
+    Settings(c"narenas:2,dirty_decay_ms:500,thp:never,tcache_max:16384".as_ptr());
 
 #[cfg(test)]
 mod tests {
@@ -53,10 +53,12 @@ mod tests {
     #[test]
     fn the_library_goes_by_the_settings() {
         assert_eq!(told(c"opt.narenas", 0_u32), 2);
-        assert_eq!((told(c"opt.dirty_decay_ms", 0_isize), told(c"opt.muzzy_decay_ms", 1_isize)), (500, 0));
+        assert_eq!(told(c"opt.dirty_decay_ms", 0_isize), 500);
         assert_eq!(told(c"opt.tcache_max", 0_usize), 16 << 10);
         let thp = told(c"opt.thp", ptr::null());
         // SAFETY: a text of the library's own, which it never changes.
-        assert_eq!(unsafe { CStr::from_ptr(thp) }, c"never");
+        let thp = unsafe { CStr::from_ptr(thp) };
+        // The latter where the system has none.
+        assert!(thp == c"never" || thp == c"not supported", "{thp:?}");
     }
 }

@@ -121,7 +121,7 @@ impl Schemas {
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
             left_to_the_plugin(
                 tool,
-                "too many others are checked at the moment that are large, or the first of their tool",
+                "too many others are checked at the moment that are large, costly, or the first of their tool",
             );
             return Ok(());
         };
