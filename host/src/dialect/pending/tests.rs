@@ -10,12 +10,13 @@ use super::{Pending, Stream, Taken};
 use crate::dialect::testkit::Call;
 use crate::woken::Woken;
 
-/// Looks, when it is told that its request is sent or answered, whether the table is held.
+/// Looks, when it is told that its request is sent or answered, and when it is let go, whether the table is held.
 struct Witness {
     pending: Arc<Pending>,
     held: AtomicU32,
     answered_free: AtomicU32,
     away: AtomicBool,
+    dropped_free: Arc<AtomicU32>,
     caller: Caller,
 }
 
@@ -26,8 +27,17 @@ impl Witness {
             held: AtomicU32::new(0),
             answered_free: AtomicU32::new(0),
             away: AtomicBool::new(false),
+            dropped_free: Arc::default(),
             caller: Caller::new(principal),
         })
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if self.pending.table.try_lock().is_ok() {
+            self.dropped_free.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -189,5 +199,18 @@ fn who_reads_its_own_answer_is_not_woken_for_it() {
     for (ticket, said) in [(&mut own, "own"), (&mut other, "other")] {
         let Some(Ok(Reply::Error(error))) = ticket.arrived() else { panic!("there is an answer") };
         assert_eq!(error.message, said);
+    }
+}
+
+#[test]
+fn a_scope_that_nobody_else_has_is_let_go_outside_of_the_table() {
+    for is_sent in [false, true] {
+        let pending = Arc::new(Pending::default());
+        let scope = Witness::new(&pending, "a");
+        let freed = Arc::clone(&scope.dropped_free);
+        let ticket = pending.open(scope, None).unwrap();
+        assert!(!is_sent || pending.sent(ticket.id(), &mut Vec::new()));
+        drop(ticket);
+        assert_eq!(freed.load(Ordering::Relaxed), 1, "sent: {is_sent}");
     }
 }
