@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::thread::LocalKey;
 
-use http::request::Parts;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::{Choice, ConstantTimeEq as _};
 use wharf_core::Code;
 
-use super::heads::{Heads, Line};
+use super::heads::{Asked, Line};
 use super::problem::Problem;
 
 /// Which door a request came through.
@@ -50,23 +49,23 @@ fn named(name: &'static LocalKey<Arc<str>>) -> Principal {
 
 impl Auth {
     /// Says who calls, or refuses.
-    pub(crate) fn check(&self, via: Via, head: &Parts, heads: &Heads<'_>) -> Result<Principal, Problem> {
+    pub(super) fn check(&self, via: Via, asked: &Asked<'_>) -> Result<Principal, Problem> {
         let token = match (via, self) {
             (Via::Unix, _) => return Ok(named(&LOCAL)),
             (Via::Tcp, Self::Open) => return Ok(named(&ANONYMOUS)),
             (Via::Tcp, Self::Token(token)) => token,
         };
-        if PUBLIC.contains(&head.uri.path()) {
+        if PUBLIC.contains(&asked.path) {
             return Ok(named(&ANONYMOUS));
         }
         let token = token.expose_secret().as_bytes();
         // As nearly everybody sends it.
-        if let Line::Once(line) = heads.authorization
-            && line.as_bytes().strip_prefix(b"Bearer ").is_some_and(|given| is_same(given, token))
+        if let Line::Once(line) = asked.heads.authorization
+            && line.strip_prefix(b"Bearer ").is_some_and(|given| is_same(given, token))
         {
             return Ok(named(&TOKEN));
         }
-        let header = heads.authorization.single().map_err(|()| {
+        let header = asked.heads.authorization.single().map_err(|()| {
             Problem::new(Code::BadRequest, "more than one Authorization header, or one that is not text")
         })?;
         let given = header.and_then(bearer).ok_or_else(|| {
@@ -106,7 +105,7 @@ mod tests {
     use wharf_core::Code;
 
     use super::{Auth, Via};
-    use crate::serve::heads::Heads;
+    use crate::serve::heads::{Asked, Heads};
 
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -116,7 +115,9 @@ mod tests {
             request = request.header("authorization", *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        auth.check(via, &head, &Heads::of(&head.headers)).map(|p| p.0.to_string()).map_err(|p| p.code())
+        let heads = &Heads::of(&head.headers);
+        let asked = Asked { method: &head.method, path: head.uri.path(), authority: None, heads };
+        auth.check(via, &asked).map(|p| p.0.to_string()).map_err(|p| p.code())
     }
 
     #[test]

@@ -20,17 +20,17 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, VARY,
 };
-use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body_util::Full;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use wharf_core::Code;
 use wharf_core::digits::Digits;
 
-use super::auth::{Auth, Via};
+use super::auth::{Auth, Principal, Via};
 use super::framing::{Serving, Verdict};
 use super::guard::Guard;
-use super::heads::{Few, Heads};
+use super::heads::{Asked, Few, Heads};
 use super::hot::{Hot, Way};
 use super::problem::{Answer, Answering, Problem, known};
 use super::spare;
@@ -80,6 +80,12 @@ struct About {
     is_last: bool,
 }
 
+/// A request of which all is known that its answer needs.
+pub(super) struct Received<'d> {
+    about: About,
+    answering: Answering<'d>,
+}
+
 impl Door {
     pub(super) fn new(guard: Guard, auth: Auth, router: Router, hot: Option<Hot>) -> Self {
         // Without randomness ids of two runs may meet in a log; nothing else depends on them.
@@ -104,12 +110,26 @@ impl Door {
         B::Error: Into<axum::BoxError>,
     {
         let received = apart(|| self.received(via, connection, request));
-        async move {
-            // By value: its memory is free from here on.
-            let (about, answering) = received.await;
-            let answered = about.caught(AssertUnwindSafe(answering).catch_unwind().await);
-            about.put(answered, connection)
-        }
+        // By value: its memory is free from there on.
+        async move { received.await.answer(connection).await }
+    }
+
+    /// Begins to answer a call whose body is there, by headers that were looked through.
+    pub(super) async fn call<'d>(
+        &'d self,
+        via: Via,
+        connection: Connection<'d>,
+        (asked, way): (&Asked<'_>, Way<'_>),
+        body: Bytes,
+    ) -> Received<'d> {
+        let about = self.about(via, connection, asked, None);
+        let begins = async {
+            self.let_in(connection, asked)?;
+            let principal = self.who(via, connection, asked)?;
+            let hot = self.hot.as_ref().ok_or_else(|| Problem::new(Code::NotFound, "no calls are served"))?;
+            hot.begin(way, (asked.heads, Full::new(body)), principal, connection.taker).await
+        };
+        about.beginning(begins).await
     }
 
     /// All up to where a call is waited for; of what the router answers, all.
@@ -118,77 +138,76 @@ impl Door {
         via: Via,
         connection: Connection<'d>,
         request: Request<B>,
-    ) -> (About, Answering<'d>)
+    ) -> Received<'d>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
-        let serving = connection.verdict.serve();
-        let began = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
         let (mut head, body) = request.into_parts();
         let extensions = std::mem::take(&mut head.extensions);
-        let heads = Heads::of(&head.headers);
-        let reader =
-            self.guard.reader(&head.headers).map(|origin| Box::new(cors(origin.clone(), &head.headers)));
-        let about = About {
-            via,
-            serving,
-            began,
-            // Apart from the head, whose parts keep all alive that was read with them.
-            method: head.method.clone(),
-            path: head.uri.path().into(),
-            id: self.request_id(&heads),
-            reader,
-            is_last: heads.has(Few::Encoded) || connection.is_spare,
+        let heads = &Heads::of(&head.headers);
+        let (uri, headers) = (&head.uri, &head.headers);
+        let asked = &Asked { method: &head.method, path: uri.path(), authority: uri.authority(), heads };
+        let reader = self.guard.reader(headers).map(|origin| Box::new(cors(origin.clone(), headers)));
+        let about = self.about(via, connection, asked, reader);
+        let begins = async {
+            self.let_in(connection, asked)?;
+            if is_preflight(asked.method, headers) && self.guard.reader(headers).is_some() {
+                return Ok(known(http::StatusCode::NO_CONTENT.into_response()));
+            }
+            let principal = self.who(via, connection, asked)?;
+            if let Some((hot, way)) = self.hot.as_ref().zip(Way::of(asked.method, asked.path)) {
+                return hot.begin(way, (heads, body), principal, connection.taker).await;
+            }
+            let mut request = Request::from_parts(head.clone(), Body::new(body));
+            *request.extensions_mut() = extensions;
+            request.extensions_mut().insert(principal);
+            request.extensions_mut().insert(Arc::clone(connection.taker));
+            // Apart: the router's future is larger than that of a call.
+            let answered: Result<Response, Infallible> = Box::pin(self.router.call(request)).await;
+            answered.map(known).map_err(|never| match never {})
         };
-        let begins = self.begin(via, connection, (&head, &heads), (body, extensions));
-        let answering = match AssertUnwindSafe(begins).catch_unwind().await {
-            Ok(Ok(answering)) => answering,
-            Ok(Err(problem)) => known(problem.into_response()),
-            Err(panic) => known(about.panicked(&*panic)),
-        };
-        (about, answering)
+        about.beginning(begins).await
     }
 
-    async fn begin<'d, B>(
-        &'d self,
+    fn about(
+        &self,
         via: Via,
-        connection: Connection<'d>,
-        (head, heads): (&Parts, &Heads<'_>),
-        (body, extensions): (B, Extensions),
-    ) -> Result<Answering<'d>, Problem>
-    where
-        B: hyper::body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<axum::BoxError>,
-    {
+        connection: Connection<'_>,
+        asked: &Asked<'_>,
+        reader: Option<Box<[(HeaderName, HeaderValue); 6]>>,
+    ) -> About {
+        About {
+            via,
+            serving: connection.verdict.serve(),
+            began: tracing::enabled!(tracing::Level::DEBUG).then(Instant::now),
+            // Apart from the head, whose parts keep all alive that was read with them.
+            method: asked.method.clone(),
+            path: asked.path.into(),
+            id: self.request_id(asked.heads),
+            reader,
+            is_last: asked.heads.has(Few::Encoded) || connection.is_spare,
+        }
+    }
+
+    /// Refuses what must not be looked at any further.
+    fn let_in(&self, connection: Connection<'_>, asked: &Asked<'_>) -> Result<(), Problem> {
         if connection.verdict.is_twice() {
             return Err(Problem::new(
                 Code::BadRequest,
                 "the request has both Content-Length and Transfer-Encoding",
             ));
         }
-        self.guard.check(head, heads)?;
-        if is_preflight(head) && self.guard.reader(&head.headers).is_some() {
-            return Ok(known(http::StatusCode::NO_CONTENT.into_response()));
-        }
-        let principal = self.auth.check(via, head, heads)?;
-        if connection.is_spare && !spare::serves(&head.method, head.uri.path()) {
+        self.guard.check(asked)
+    }
+
+    /// Says who asks, or refuses.
+    fn who(&self, via: Via, connection: Connection<'_>, asked: &Asked<'_>) -> Result<Principal, Problem> {
+        let principal = self.auth.check(via, asked)?;
+        if connection.is_spare && !spare::serves(asked.method, asked.path) {
             return Err(spare::refused());
         }
-        if let Some((hot, way)) = self.hot.as_ref().zip(Way::of(head)) {
-            return hot.begin(way, (heads, body), principal, connection.taker).await;
-        }
-        let mut request = Request::new(Body::new(body));
-        // What is left tells which request it was, should its route panic.
-        (*request.method_mut(), *request.uri_mut()) = (head.method.clone(), head.uri.clone());
-        *request.version_mut() = head.version;
-        *request.headers_mut() = head.headers.clone();
-        *request.extensions_mut() = extensions;
-        request.extensions_mut().insert(principal);
-        request.extensions_mut().insert(Arc::clone(connection.taker));
-        // Apart: the router's future is larger than that of a call.
-        let answered: Result<Response, Infallible> = Box::pin(self.router.call(request)).await;
-        answered.map(known).map_err(|never| match never {})
+        Ok(principal)
     }
 
     /// The client's own id if it is harmless, else one of ours.
@@ -211,8 +230,8 @@ impl Door {
 }
 
 /// A browser asks before it sends a page's request; it sends no token with that.
-fn is_preflight(head: &Parts) -> bool {
-    head.method == http::Method::OPTIONS && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+fn is_preflight(method: &http::Method, headers: &HeaderMap) -> bool {
+    method == http::Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// What a page may send, beside what it always may.
@@ -250,7 +269,29 @@ fn allowed_headers(asked: &HeaderMap) -> HeaderValue {
     HeaderValue::from_str(&out).unwrap_or(HeaderValue::from_static(ALLOWED))
 }
 
+impl Received<'_> {
+    /// Waits for the answer.
+    pub(super) async fn answer(self, connection: Connection<'_>) -> Response {
+        let Self { about, answering } = self;
+        let answered = about.caught(AssertUnwindSafe(answering).catch_unwind().await);
+        about.put(answered, connection)
+    }
+}
+
 impl About {
+    /// Begins to answer it.
+    async fn beginning<'d>(
+        self,
+        begins: impl Future<Output = Result<Answering<'d>, Problem>>,
+    ) -> Received<'d> {
+        let answering = match AssertUnwindSafe(begins).catch_unwind().await {
+            Ok(Ok(answering)) => answering,
+            Ok(Err(problem)) => known(problem.into_response()),
+            Err(panic) => known(self.panicked(&*panic)),
+        };
+        Received { about: self, answering }
+    }
+
     /// What was waited for, or its panic, as an answer.
     fn caught(&self, answered: Result<Answer, Box<dyn Any + Send>>) -> Response {
         match answered {

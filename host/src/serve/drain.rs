@@ -4,6 +4,9 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::response::Response;
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +65,14 @@ impl Drain {
     /// Whether the end has begun. Asked for every answer; a cancellation token would take a lock that all threads share.
     pub(super) fn has_begun(&self) -> bool {
         self.ends.load(Ordering::Acquire)
+    }
+
+    /// Has the client of an answer find another way, once the end has begun.
+    pub(super) fn tell(&self, mut answer: Response) -> Response {
+        if self.has_begun() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 
     /// Resolves when a connection is over. Both reasons as one: each request looks at what this waits for.

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -56,6 +57,8 @@ pub(crate) struct Serving(Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Watched<T> {
     inner: T,
+    /// What was read already, and is to be read again.
+    unread: Bytes,
     scan: Scan,
     verdict: Verdict,
     /// Is told what becomes of writes.
@@ -111,6 +114,7 @@ impl<T> Watched<T> {
         let head = Some(Box::pin(sleep(HEAD_DEADLINE)));
         Self {
             inner,
+            unread: Bytes::new(),
             scan: Scan::head(),
             verdict,
             taker,
@@ -122,9 +126,29 @@ impl<T> Watched<T> {
         }
     }
 
-    /// The stream by itself: what comes is HTTP no more.
-    pub(crate) fn into_inner(self) -> T {
-        self.inner
+    /// The stream by itself, and what was not read again of it: what comes is HTTP no more.
+    pub(crate) fn into_inner(self) -> (T, Bytes) {
+        (self.inner, self.unread)
+    }
+
+    /// Reads this again, before all else.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        self.unread = bytes;
+    }
+
+    /// Whoever reads whole requests by itself has come to the end of a head.
+    pub(super) fn head_ended(&mut self) {
+        self.head = None;
+    }
+
+    /// Ends the read of a head that takes too long.
+    fn be_quick(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.head.as_mut().map(|head| head.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request does not end"))
+            }
+            Some(Poll::Pending) | None => Ok(()),
+        }
     }
 
     /// Follows what was read, and ends the read of a head that takes too long.
@@ -139,12 +163,7 @@ impl<T> Watched<T> {
         if self.scan.is_in_head() && self.head.is_none() {
             self.head = Some(Box::pin(sleep(HEAD_DEADLINE)));
         }
-        match self.head.as_mut().map(|head| head.as_mut().poll(cx)) {
-            Some(Poll::Ready(())) => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request does not end"))
-            }
-            Some(Poll::Pending) | None => Ok(()),
-        }
+        self.be_quick(cx)
     }
 
     /// Ends the read of a client that asks for nothing for too long.
@@ -176,6 +195,20 @@ impl<T> Watched<T> {
 }
 
 impl<T: AsyncRead + Unpin> Watched<T> {
+    /// Reads for whoever finds the ends of requests by itself: what comes so is not followed.
+    pub(super) fn poll_by_itself(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_read(cx, into);
+        if polled.is_pending() {
+            self.be_quick(cx)?;
+            self.be_patient(cx)?;
+        }
+        polled
+    }
+
     /// Reads on and forgets, until the body is over, the client closes, or a bound is met.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; 8 * 1024];
@@ -202,8 +235,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = into.filled().len();
-        let polled = Pin::new(&mut self.inner).poll_read(cx, into);
         let this = &mut *self;
+        let polled = if this.unread.is_empty() {
+            Pin::new(&mut this.inner).poll_read(cx, into)
+        } else {
+            let again = this.unread.split_to(this.unread.len().min(into.remaining()));
+            into.put_slice(&again);
+            Poll::Ready(Ok(()))
+        };
         this.follow(cx, into.filled().get(before..).unwrap_or_default())?;
         if polled.is_pending() {
             this.be_patient(cx)?;

@@ -6,11 +6,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
-use http::request::Parts;
 use http::uri::Authority;
 use wharf_core::Code;
 
-use super::heads::{Few, Heads};
+use super::heads::{Asked, Few};
 use super::problem::Problem;
 
 /// Where the page stands that sends a request.
@@ -48,12 +47,12 @@ impl Guard {
     }
 
     /// Lets a request in, or says why not.
-    pub(crate) fn check(&self, head: &Parts, heads: &Heads<'_>) -> Result<(), Problem> {
-        if is_plain(head, heads) {
+    pub(super) fn check(&self, asked: &Asked<'_>) -> Result<(), Problem> {
+        if is_plain(asked) {
             return Ok(());
         }
-        let host = self.check_host(head, heads)?;
-        self.check_origin(&head.headers, &host)
+        let host = self.check_host(asked)?;
+        self.check_origin(asked.heads.all, &host)
     }
 
     /// The origin of a page that may read our answers: one of `--allow-origin`. Without any there is no CORS.
@@ -66,8 +65,9 @@ impl Guard {
         headers.get(ORIGIN).filter(|_| allowed)
     }
 
-    fn check_host(&self, head: &Parts, heads: &Heads<'_>) -> Result<Authority, Problem> {
-        let text = heads
+    fn check_host(&self, asked: &Asked<'_>) -> Result<Authority, Problem> {
+        let text = asked
+            .heads
             .host
             .single()
             .map_err(|()| {
@@ -76,7 +76,7 @@ impl Guard {
             .ok_or_else(|| Problem::new(Code::BadRequest, "the Host header is missing"))?;
         let host = authority(text)
             .ok_or_else(|| Problem::new(Code::BadRequest, format!("{text:?} is no host name and port")))?;
-        if head.uri.authority().is_some_and(|target| target != &host) {
+        if asked.authority.is_some_and(|target| target != &host) {
             return Err(Problem::new(Code::BadRequest, "the request's target and its Host header differ"));
         }
         if is_loopback(host.host()) || self.hosts.iter().any(|allowed| admits(allowed, &host)) {
@@ -116,14 +116,14 @@ impl Guard {
 }
 
 /// The way of nearly every request: a program of this machine, which names us by our loopback address and no page.
-fn is_plain(head: &Parts, heads: &Heads<'_>) -> bool {
+fn is_plain(asked: &Asked<'_>) -> bool {
     let port = |host: &str| {
         let port = host.strip_prefix("127.0.0.1:").or_else(|| host.strip_prefix("localhost:"));
         port.is_some_and(|port| !port.starts_with('+') && port.parse::<u16>().is_ok())
     };
-    head.uri.authority().is_none()
-        && !heads.has(Few::Page)
-        && heads.host.single().is_ok_and(|host| host.is_some_and(port))
+    asked.authority.is_none()
+        && !asked.heads.has(Few::Page)
+        && asked.heads.host.single().is_ok_and(|host| host.is_some_and(port))
 }
 
 /// The only value of a header; an error if there are several, or if it is not visible ASCII.
@@ -166,7 +166,7 @@ mod tests {
     use http::Request;
 
     use super::Guard;
-    use crate::serve::heads::Heads;
+    use crate::serve::heads::{Asked, Heads};
 
     fn guard() -> Guard {
         Guard::new(&["wharf.example".into(), "b.example:8080".into()], &["https://app.example".into()])
@@ -179,8 +179,11 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
+        let heads = &Heads::of(&head.headers);
+        let uri = &head.uri;
+        let asked = Asked { method: &head.method, path: uri.path(), authority: uri.authority(), heads };
         guard()
-            .check(&head, &Heads::of(&head.headers))
+            .check(&asked)
             .map_or_else(|problem| super::super::problem::status(problem.code()).as_u16(), |()| 200)
     }
 

@@ -1,14 +1,31 @@
 //! The headers of a request, looked through once for all who ask for some: what nearly every request has is found, and what
 //! few have is known to be missing without a look for each. Knows no rule about any of them.
 
-use http::{HeaderMap, HeaderValue};
+use std::sync::LazyLock;
+
+use http::uri::Authority;
+use http::{HeaderMap, Method};
 
 /// What headers begin with that repeat arguments.
 pub(super) const PARAM: &str = "mcp-param-";
 
+/// The longest name that is looked for.
+const LONGEST: usize = 20;
+
+/// A request as it is looked at before anything is done for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    /// Of its target, where that has one.
+    pub(super) authority: Option<&'a Authority>,
+    pub(super) heads: &'a Heads<'a>,
+}
+
 /// Headers, and what is known of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heads<'h> {
+    /// All of them; nothing where no line stands there twice and none of the [`Few`] is there.
     pub(super) all: &'h HeaderMap,
     pub(super) host: Line<'h>,
     pub(super) authorization: Line<'h>,
@@ -37,7 +54,7 @@ pub(super) struct Mcp<'h> {
 pub(super) enum Line<'h> {
     #[default]
     Nowhere,
-    Once(&'h HeaderValue),
+    Once(&'h [u8]),
     /// In several lines.
     Often,
 }
@@ -57,18 +74,50 @@ pub(super) enum Few {
     Durable = 1 << 4,
     /// `Traceparent`, `Tracestate` or `Baggage`.
     Traced = 1 << 5,
-    /// `Accept`.
-    Accepts = 1 << 6,
     /// One that repeats an argument: [`PARAM`] and its name.
-    Repeats = 1 << 7,
+    Repeats = 1 << 6,
 }
 
 // === impl Heads ===
 
 impl<'h> Heads<'h> {
     pub(crate) fn of(all: &'h HeaderMap) -> Self {
+        let mut heads = Self::none(all);
+        for (name, value) in all {
+            heads.add(name.as_str(), value.as_bytes());
+        }
+        heads
+    }
+
+    /// Of lines as they were sent, for which no map need be made; `None` where one has to be.
+    pub(super) fn of_lines(lines: impl Iterator<Item = (&'h str, &'h [u8])>) -> Option<Self> {
+        static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+        let mut heads = Self::none(&NONE);
+        for (name, value) in lines {
+            let mut lower = [0; LONGEST];
+            let lower = match lower.get_mut(..name.len()) {
+                Some(lower) => {
+                    lower.copy_from_slice(name.as_bytes());
+                    lower.make_ascii_lowercase();
+                    str::from_utf8(lower).ok()?
+                }
+                // Of those that are longer only one kind is looked for.
+                None if name.get(..PARAM.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(PARAM)) => {
+                    return None;
+                }
+                None => continue,
+            };
+            heads.add(lower, value);
+        }
+        let Self { host, authorization, content_type, accept, mcp, .. } = heads;
+        let Mcp { version, method, name, session } = mcp;
+        let lines = [host, authorization, content_type, accept, version, method, name, session];
+        (heads.few == 0 && !lines.iter().any(|line| matches!(line, Line::Often))).then_some(heads)
+    }
+
+    fn none(all: &'h HeaderMap) -> Self {
         let nowhere = Line::Nowhere;
-        let mut heads = Self {
+        Self {
             all,
             host: nowhere,
             authorization: nowhere,
@@ -76,29 +125,30 @@ impl<'h> Heads<'h> {
             accept: nowhere,
             mcp: Mcp::default(),
             few: 0,
-        };
-        for (name, value) in all {
-            let few = match name.as_str() {
-                "host" => heads.host.add(value),
-                "authorization" => heads.authorization.add(value),
-                "content-type" => heads.content_type.add(value),
-                "accept" => heads.accept.add(value) | Few::Accepts as u8,
-                "mcp-protocol-version" => heads.mcp.version.add(value),
-                "mcp-method" => heads.mcp.method.add(value),
-                "mcp-name" => heads.mcp.name.add(value),
-                "mcp-session-id" => heads.mcp.session.add(value),
-                "origin" | "sec-fetch-site" => Few::Page as u8,
-                "transfer-encoding" => Few::Encoded as u8,
-                "x-request-id" => Few::Named as u8,
-                "idempotency-key" | "x-attempt" => Few::Tries as u8,
-                "wharf-durable" => Few::Durable as u8,
-                "traceparent" | "tracestate" | "baggage" => Few::Traced as u8,
-                name if name.starts_with(PARAM) => Few::Repeats as u8,
-                _ => 0,
-            };
-            heads.few |= few;
         }
-        heads
+    }
+
+    /// One more line. Its name is in small letters.
+    fn add(&mut self, name: &str, value: &'h [u8]) {
+        let few = match name {
+            "host" => self.host.add(value),
+            "authorization" => self.authorization.add(value),
+            "content-type" => self.content_type.add(value),
+            "accept" => self.accept.add(value),
+            "mcp-protocol-version" => self.mcp.version.add(value),
+            "mcp-method" => self.mcp.method.add(value),
+            "mcp-name" => self.mcp.name.add(value),
+            "mcp-session-id" => self.mcp.session.add(value),
+            "origin" | "sec-fetch-site" => Few::Page as u8,
+            "transfer-encoding" => Few::Encoded as u8,
+            "x-request-id" => Few::Named as u8,
+            "idempotency-key" | "x-attempt" => Few::Tries as u8,
+            "wharf-durable" => Few::Durable as u8,
+            "traceparent" | "tracestate" | "baggage" => Few::Traced as u8,
+            name if name.starts_with(PARAM) => Few::Repeats as u8,
+            _ => 0,
+        };
+        self.few |= few;
     }
 
     /// Whether it is there, once or more.
@@ -111,7 +161,7 @@ impl<'h> Heads<'h> {
 
 impl<'h> Line<'h> {
     /// One more line. None of the few.
-    fn add(&mut self, value: &'h HeaderValue) -> u8 {
+    fn add(&mut self, value: &'h [u8]) -> u8 {
         *self = if matches!(self, Self::Nowhere) { Self::Once(value) } else { Self::Often };
         0
     }
@@ -120,15 +170,21 @@ impl<'h> Line<'h> {
     pub(super) fn single(self) -> Result<Option<&'h str>, ()> {
         match self {
             Self::Nowhere => Ok(None),
-            Self::Once(value) => value.to_str().map(Some).map_err(|_| ()),
+            Self::Once(value) => text(value).map(Some).ok_or(()),
             Self::Often => Err(()),
         }
     }
 
     /// Whether it stands there once, and is exactly this.
     pub(super) fn is(self, text: &str) -> bool {
-        matches!(self, Self::Once(value) if value.as_bytes() == text.as_bytes())
+        matches!(self, Self::Once(value) if value == text.as_bytes())
     }
+}
+
+/// A value that is visible ASCII.
+pub(super) fn text(value: &[u8]) -> Option<&str> {
+    let is_visible = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    is_visible.then(|| str::from_utf8(value).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -137,16 +193,8 @@ mod tests {
 
     use super::{Few, Heads};
 
-    const FEW: [Few; 8] = [
-        Few::Page,
-        Few::Encoded,
-        Few::Named,
-        Few::Tries,
-        Few::Durable,
-        Few::Traced,
-        Few::Accepts,
-        Few::Repeats,
-    ];
+    const FEW: [Few; 7] =
+        [Few::Page, Few::Encoded, Few::Named, Few::Tries, Few::Durable, Few::Traced, Few::Repeats];
 
     fn map(lines: &[(&'static str, &[u8])]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -169,9 +217,9 @@ mod tests {
             ("traceparent", 5),
             ("tracestate", 5),
             ("baggage", 5),
-            ("accept", 6),
+            ("accept", 9),
             ("accept-encoding", 9),
-            ("mcp-param-x", 7),
+            ("mcp-param-x", 6),
             ("mcp-name", 9),
         ];
         for (name, which) in names {

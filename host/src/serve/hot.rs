@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use http::request::Parts;
 use wharf_core::catalog::Face;
 
 use super::auth::Principal;
@@ -26,7 +25,7 @@ pub(super) struct Hot {
 }
 
 /// Which of them a request is for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way<'a> {
     /// A call of a tool of a plugin, by REST.
     Call { plugin: &'a str, tool: &'a str },
@@ -38,11 +37,10 @@ pub(super) enum Way<'a> {
 
 impl Way<'_> {
     /// `None`: the router knows.
-    pub(super) fn of(head: &Parts) -> Option<Way<'_>> {
-        if head.method != Method::POST {
+    pub(super) fn of<'a>(method: &Method, path: &'a str) -> Option<Way<'a>> {
+        if method != Method::POST {
             return None;
         }
-        let path = head.uri.path();
         if path == "/mcp" {
             return Some(Way::Message(None));
         }
@@ -98,7 +96,7 @@ impl Hot {
             Way::Message(Some(plugin)) => mcp::face_of(plugin)?,
         };
         let visitor = mcp::visitor(&self.mcp, face, Some(principal))?;
-        if let Some(refusal) = mcp::no_room(&self.mcp, heads.all) {
+        if let Some(refusal) = mcp::no_room(&self.mcp, heads) {
             return Ok(known(refusal));
         }
         let body = body::json(heads, body).await?;
@@ -114,7 +112,7 @@ mod tests {
 
     fn way(method: &str, path: &str) -> Option<String> {
         let (head, ()) = Request::builder().method(method).uri(path).body(()).unwrap().into_parts();
-        Way::of(&head).map(|way| format!("{way:?}"))
+        Way::of(&head.method, head.uri.path()).map(|way| format!("{way:?}"))
     }
 
     #[test]

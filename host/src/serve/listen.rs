@@ -3,18 +3,18 @@
 mod keep_alive;
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{BoxError, Router};
 use futures_util::FutureExt;
-use http::header::CONNECTION;
-use http::{HeaderValue, StatusCode};
+use futures_util::future::Either;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -30,6 +30,7 @@ use super::drain::{Drain, Over};
 use super::framing::{Verdict, Watched};
 use super::guard::Guard;
 use super::hot::Hot;
+use super::plain::{Handed, Plain};
 use super::rest;
 use super::roaming::Roaming;
 use super::settings::{ServeError, Settings};
@@ -41,7 +42,7 @@ use crate::Host;
 use crate::apart::apart;
 use crate::aside::Aside;
 use crate::deaf::Ear;
-use crate::held::{Held, STUCK};
+use crate::held::{Held, STUCK, Taker};
 use crate::host::connections::Connections;
 use crate::mcp::Mcp;
 use crate::tasks::Tasks;
@@ -331,18 +332,46 @@ impl Shared {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let taker = self.held.taker("connection");
-        let stream = Watched::new(stream, Arc::clone(&taker), verdict.clone());
         let came_by = Connection { verdict: &verdict, taker: &taker, is_spare };
+        let (ends, mut over) = (AtomicBool::new(false), Some(Aside::new(self.drain.over(&taker))));
+        let stream = Watched::new(stream, Arc::clone(&taker), verdict.clone());
+        let plain = Plain::new(stream, (&self.door, via, came_by), &self.drain, &ends).serve();
+        let ended = match self.until_over(&mut over, (&taker, &ends), plain).await {
+            None | Some(Ok(None)) => return,
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(Some(handed))) => {
+                let hyper = self.by_hyper(via, came_by, handed, &ends);
+                self.until_over(&mut over, (&taker, &ends), hyper).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(error = &*error, "a connection broke off");
+        }
+    }
+
+    /// Serves a connection whatever comes on it.
+    async fn by_hyper<T>(
+        &self,
+        via: Via,
+        came_by: Connection<'_>,
+        handed: Handed<T>,
+        ends: &AtomicBool,
+    ) -> Result<(), BoxError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let first = Mutex::new(handed.answer);
         let service = service_fn(|request| {
             let busy = self.drain.enter();
-            self.door.handle(via, came_by, request).map(|mut response| {
-                let over = response.status() != StatusCode::SWITCHING_PROTOCOLS;
-                if over && self.drain.has_begun() {
-                    // Its client shall find another way.
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
+            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let answer = match first {
+                Some(answer) => Either::Left(ready(answer)),
+                None => Either::Right(self.door.handle(via, came_by, request)),
+            };
+            answer.map(|answer| {
+                let answer = self.drain.tell(answer);
                 drop(busy);
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(answer)
             })
         });
         let connection = http1::Builder::new()
@@ -353,33 +382,48 @@ impl Shared {
             .max_buf_size(HEAD_BYTES)
             // Answers are written from where they are, not from a copy: what counts as held is what is in memory.
             .writev(true)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(handed.stream), service)
             // Costs a request nothing that asks for no upgrade; a pipe leaves the connection by it.
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
-        let mut ear = Ear::default();
-        let over = Aside::new(self.drain.over(&taker));
-        let ended = tokio::select! {
-            biased;
-            // First: a request that is there already is answered, and not cut off.
-            ended = poll_fn(|cx| connection.as_mut().poll(&mut ear.context(cx))) => ended,
-            over = over => match over {
-                Over::AtOnce => return,
-                Over::InTime => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        ended = connection => ended,
-                        () = taker.must_go() => return,
-                        () = taker.stuck(STUCK) => {
-                            tracing::warn!(?via, "a client takes nothing while the host ends; its connection is cut");
-                            return;
-                        }
-                    }
-                }
-            },
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection broke off");
+        let (mut ear, mut is_told) = (Ear::default(), false);
+        poll_fn(|cx| {
+            if ends.load(Ordering::Acquire) && !std::mem::replace(&mut is_told, true) {
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(&mut ear.context(cx))
+        })
+        .await
+        .map_err(Into::into)
+    }
+
+    /// Serves a connection until that is done, or no longer than it may be; `None` then.
+    async fn until_over<F: Future>(
+        &self,
+        over: &mut Option<Aside<impl Future<Output = Over>>>,
+        (taker, ends): (&Taker, &AtomicBool),
+        serves: F,
+    ) -> Option<F::Output> {
+        let mut serves = std::pin::pin!(serves);
+        if let Some(waits) = over {
+            tokio::select! {
+                biased;
+                // First: a request that is there already is answered, and not cut off.
+                served = &mut serves => return Some(served),
+                why = waits => match why {
+                    Over::AtOnce => return None,
+                    Over::InTime => ends.store(true, Ordering::Release),
+                },
+            }
+            *over = None;
+        }
+        tokio::select! {
+            served = serves => Some(served),
+            () = taker.must_go() => None,
+            () = taker.stuck(STUCK) => {
+                tracing::warn!("a client takes nothing while the host ends; its connection is cut");
+                None
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ mod heads;
 mod hot;
 mod listen;
 mod mcp;
+mod plain;
 mod problem;
 mod rest;
 mod roaming;

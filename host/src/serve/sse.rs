@@ -11,6 +11,8 @@ use futures_util::Stream;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName};
 use wharf_plugin_api::jsonrpc::single_line;
 
+use super::heads::{Heads, Line, text};
+
 /// Without anything to say for this long, a comment tells that the stream lives.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -25,15 +27,26 @@ const EVENT_STREAM: &str = "text/event-stream";
 
 /// Whether the client wants a stream.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter(|value| value.len() >= EVENT_STREAM.len())
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .any(|range| {
-            let essence = range.split(';').next().unwrap_or_default();
-            essence.trim().eq_ignore_ascii_case(EVENT_STREAM)
+    headers.get_all(ACCEPT).iter().any(|list| names(list.as_bytes()))
+}
+
+/// Likewise, by headers that were looked through.
+pub(super) fn heard(heads: &Heads<'_>) -> bool {
+    match heads.accept {
+        Line::Nowhere => false,
+        Line::Once(list) => names(list),
+        Line::Often => wanted(heads.all),
+    }
+}
+
+/// Whether a list of types has that of a stream.
+fn names(list: &[u8]) -> bool {
+    list.len() >= EVENT_STREAM.len()
+        && text(list).is_some_and(|list| {
+            list.split(',').any(|range| {
+                let essence = range.split(';').next().unwrap_or_default();
+                essence.trim().eq_ignore_ascii_case(EVENT_STREAM)
+            })
         })
 }
 

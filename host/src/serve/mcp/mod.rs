@@ -157,8 +157,8 @@ impl Ready {
 }
 
 /// The answer, if there is no room for what the head tells of.
-pub(super) fn no_room(edge: &McpEdge, headers: &HeaderMap) -> Option<Response> {
-    room::ahead(&edge.mcp, headers).err().map(IntoResponse::into_response)
+pub(super) fn no_room(edge: &McpEdge, heads: &Heads<'_>) -> Option<Response> {
+    room::ahead(&edge.mcp, heads.mcp.method).err().map(IntoResponse::into_response)
 }
 
 /// The answer to what wants none.

@@ -84,23 +84,24 @@ pub(super) async fn open(
 async fn given_over(connection: Upgraded, mcp: Mcp, visitor: Visitor, tasks: Tasks) {
     let connection = match connection.downcast::<TokioIo<Watched<UnixStream>>>() {
         Ok(Parts { io, read_buf, .. }) => {
-            let stream = io.into_inner().into_inner();
+            let (stream, unread) = io.into_inner().into_inner();
             let peer = Peer::of(&stream);
             let (reader, writer) = stream.into_split();
-            let both = (Cursor::new(read_buf).chain(reader), writer);
+            let both = (Cursor::new(read_buf).chain(Cursor::new(unread)).chain(reader), writer);
             return edge_stdio::serve(mcp, visitor, both, peer, tasks).await;
         }
         Err(connection) => connection,
     };
     match connection.downcast::<TokioIo<Watched<Roaming>>>() {
         Ok(Parts { io, read_buf, .. }) => {
-            let stream = match io.into_inner().into_inner().into_inner() {
+            let (stream, unread) = io.into_inner().into_inner();
+            let stream = match stream.into_inner() {
                 Ok(stream) => stream,
                 Err(error) => return tracing::debug!(%error, "a pipe ended before it began"),
             };
             let peer = Peer::of(&stream);
             let (reader, writer) = stream.into_split();
-            let both = (Cursor::new(read_buf).chain(reader), writer);
+            let both = (Cursor::new(read_buf).chain(Cursor::new(unread)).chain(reader), writer);
             edge_stdio::serve(mcp, visitor, both, peer, tasks).await;
         }
         Err(_) => tracing::error!("a pipe came over neither TCP nor a unix socket; this is a bug of wharf"),

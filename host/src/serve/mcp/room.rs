@@ -2,14 +2,14 @@
 //! soon as its method is known. What is no call passes: an answer to a plugin's question, or a cancellation, makes room.
 
 use axum::extract::FromRequestParts;
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
 use wharf_plugin_api::Id;
 
 use super::McpEdge;
-use super::head::{METHOD, Refusal};
+use super::head::Refusal;
 use crate::mcp::{Mcp, failure};
-use crate::serve::guard::single;
+use crate::serve::heads::{Heads, Line};
 
 /// There is room for one more call, or the head does not tell that this is one.
 pub(super) struct Room;
@@ -18,17 +18,17 @@ impl FromRequestParts<McpEdge> for Room {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, edge: &McpEdge) -> Result<Self, Refusal> {
-        ahead(&edge.mcp, &parts.headers).map(|()| Self)
+        ahead(&edge.mcp, Heads::of(&parts.headers).mcp.method).map(|()| Self)
     }
 }
 
 /// Refuses a call of which its head tells, and for which there is no room.
-pub(super) fn ahead(mcp: &Mcp, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn ahead(mcp: &Mcp, method: Line<'_>) -> Result<(), Refusal> {
     // The way of nearly every request: there is room, whatever it is.
     if !mcp.is_full() {
         return Ok(());
     }
-    let method = single(headers, &METHOD).ok().flatten();
+    let method = method.single().ok().flatten();
     method.map_or(Ok(()), |method| look(mcp, method, None))
 }
 

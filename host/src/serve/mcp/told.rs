@@ -1,9 +1,8 @@
 //! What the headers of a request say to MCP. What it means is decided in [`super::head`].
 
-use http::HeaderValue;
 use http::header::ACCEPT;
 
-use crate::serve::heads::{Few, Heads, Line, Mcp, PARAM};
+use crate::serve::heads::{Few, Heads, Line, Mcp, PARAM, text};
 
 /// The names of a kind of answer in `Accept`: its own, and that of its group.
 const JSON: [&[u8]; 2] = [b"application/json", b"application/*"];
@@ -68,20 +67,20 @@ impl<'a> Told<'a> {
         match heads.accept {
             Line::Nowhere => {}
             Line::Once(list) => told.take(list),
-            Line::Often => heads.all.get_all(ACCEPT).iter().for_each(|list| told.take(list)),
+            Line::Often => heads.all.get_all(ACCEPT).iter().for_each(|list| told.take(list.as_bytes())),
         }
         // Nearly none has any.
         if heads.has(Few::Repeats) {
             for (name, value) in heads.all {
                 if let Some(param) = name.as_str().strip_prefix(PARAM) {
-                    told.repeat(param, value);
+                    told.repeat(param, value.as_bytes());
                 }
             }
         }
         told
     }
 
-    fn repeat(&mut self, param: &'a str, value: &'a HeaderValue) {
+    fn repeat(&mut self, param: &'a str, value: &'a [u8]) {
         if let Some((_, again)) = self.params.iter_mut().find(|(name, _)| *name == param) {
             *again = One(Err(Unclear));
             return;
@@ -90,15 +89,15 @@ impl<'a> Told<'a> {
     }
 
     /// Several lines of `Accept` are one list.
-    fn take(&mut self, list: &HeaderValue) {
+    fn take(&mut self, list: &[u8]) {
         if list == BOTH {
             self.takes = [true; 2];
             return;
         }
-        if list.to_str().is_err() {
+        if text(list).is_none() {
             return;
         }
-        for range in list.as_bytes().split(|byte| *byte == b',') {
+        for range in list.split(|byte| *byte == b',') {
             let range = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
             let is_any = range == b"*/*";
             for (taken, names) in self.takes.iter_mut().zip([JSON, STREAM]) {

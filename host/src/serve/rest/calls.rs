@@ -31,7 +31,7 @@ use crate::mcp::park::{Live, Origin, Passed};
 use crate::route::{CallEvent, CallSpec, Edge as EdgeKind, Failure, Settled};
 use crate::serve::auth::Principal;
 use crate::serve::body::{self, JsonBody};
-use crate::serve::heads::{Few, Heads};
+use crate::serve::heads::Heads;
 use crate::serve::problem::{Answer, Answering, Problem, known};
 use crate::serve::sse;
 use crate::serve::taking::taker_of;
@@ -134,7 +134,7 @@ async fn begin(
     };
     checked(edge, &tool, wanted.arguments).await?;
     let own = Own::of(heads, tries, wanted.meta)?;
-    let streams = heads.has(Few::Accepts) && sse::wanted(heads.all);
+    let streams = sse::heard(heads);
     let keyed = own.tries.key.is_some();
     let arguments: Option<Arc<RawValue>> = wanted.arguments.map(|raw| raw.to_owned().into());
     let live = match wanted.state.as_deref().filter(|token| edge.mcp.park().knows(token)) {
