@@ -5,9 +5,11 @@
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use axum::Router;
@@ -80,10 +82,12 @@ struct About {
     is_last: bool,
 }
 
-/// A request of which all is known that its answer needs.
+/// A request of which all is known that its answer needs. Resolves to that.
 pub(super) struct Received<'d> {
-    about: About,
+    /// Until then.
+    about: Option<About>,
     answering: Answering<'d>,
+    connection: Connection<'d>,
 }
 
 impl Door {
@@ -111,7 +115,7 @@ impl Door {
     {
         let received = apart(|| self.received(via, connection, request));
         // By value: its memory is free from there on.
-        async move { received.await.answer(connection).await }
+        async move { received.await.await }
     }
 
     /// Begins to answer a call whose body is there, by headers that were looked through.
@@ -129,7 +133,7 @@ impl Door {
             let hot = self.hot.as_ref().ok_or_else(|| Problem::new(Code::NotFound, "no calls are served"))?;
             hot.begin(way, (asked.heads, Full::new(body)), principal, connection.taker).await
         };
-        about.beginning(begins).await
+        about.beginning(connection, begins).await
     }
 
     /// All up to where a call is waited for; of what the router answers, all.
@@ -167,7 +171,7 @@ impl Door {
             let answered: Result<Response, Infallible> = Box::pin(self.router.call(request)).await;
             answered.map(known).map_err(|never| match never {})
         };
-        about.beginning(begins).await
+        about.beginning(connection, begins).await
     }
 
     fn about(
@@ -208,6 +212,11 @@ impl Door {
             return Err(spare::refused());
         }
         Ok(principal)
+    }
+
+    /// Whether any route carries calls.
+    pub(super) fn has_calls(&self) -> bool {
+        self.hot.is_some()
     }
 
     /// The client's own id if it is harmless, else one of ours.
@@ -269,12 +278,17 @@ fn allowed_headers(asked: &HeaderMap) -> HeaderValue {
     HeaderValue::from_str(&out).unwrap_or(HeaderValue::from_static(ALLOWED))
 }
 
-impl Received<'_> {
-    /// Waits for the answer.
-    pub(super) async fn answer(self, connection: Connection<'_>) -> Response {
-        let Self { about, answering } = self;
-        let answered = about.caught(AssertUnwindSafe(answering).catch_unwind().await);
-        about.put(answered, connection)
+impl Future for Received<'_> {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        let answering = AssertUnwindSafe(|| self.answering.as_mut().poll(cx));
+        let answered = match catch_unwind(answering) {
+            Ok(polled) => Ok(ready!(polled)),
+            Err(panic) => Err(panic),
+        };
+        let connection = self.connection;
+        self.about.take().map_or(Poll::Pending, |about| Poll::Ready(about.put(answered, connection)))
     }
 }
 
@@ -282,6 +296,7 @@ impl About {
     /// Begins to answer it.
     async fn beginning<'d>(
         self,
+        connection: Connection<'d>,
         begins: impl Future<Output = Result<Answering<'d>, Problem>>,
     ) -> Received<'d> {
         let answering = match AssertUnwindSafe(begins).catch_unwind().await {
@@ -289,7 +304,7 @@ impl About {
             Ok(Err(problem)) => known(problem.into_response()),
             Err(panic) => known(self.panicked(&*panic)),
         };
-        Received { about: self, answering }
+        Received { about: Some(self), answering, connection }
     }
 
     /// What was waited for, or its panic, as an answer.
@@ -310,7 +325,8 @@ impl About {
     }
 
     /// What every answer has beside its own.
-    fn put(self, mut response: Response, connection: Connection<'_>) -> Response {
+    fn put(self, answered: Result<Answer, Box<dyn Any + Send>>, connection: Connection<'_>) -> Response {
+        let mut response = self.caught(answered);
         let Self { via, serving, began, method, path, id, reader, is_last } = self;
         if is_last {
             // See `framing`: no second request follows a body whose end another reader could see elsewhere. And a spare

@@ -1,36 +1,27 @@
 //! Sockets: TCP and the unix socket, with bounds on connections, heads and time. Knows no route.
 
+mod converse;
 mod keep_alive;
 
-use std::convert::Infallible;
-use std::future::{Future, poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::{BoxError, Router};
-use futures_util::FutureExt;
-use futures_util::future::Either;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use axum::Router;
 use secrecy::SecretString;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use self::keep_alive::keep_alive;
 use super::auth::{Auth, Via};
-use super::door::{Connection, Door};
-use super::drain::{Drain, Over};
-use super::framing::{Verdict, Watched};
+use super::door::Door;
+use super::drain::Drain;
+use super::framing::Verdict;
 use super::guard::Guard;
 use super::hot::Hot;
-use super::plain::{Handed, Plain};
 use super::rest;
 use super::roaming::Roaming;
 use super::settings::{ServeError, Settings};
@@ -40,9 +31,7 @@ use super::threads::Threads;
 use super::token::{self};
 use crate::Host;
 use crate::apart::apart;
-use crate::aside::Aside;
-use crate::deaf::Ear;
-use crate::held::{Held, STUCK, Taker};
+use crate::held::Held;
 use crate::host::connections::Connections;
 use crate::mcp::Mcp;
 use crate::tasks::Tasks;
@@ -53,7 +42,6 @@ const CONNECTIONS: usize = 1024;
 const SPARE: usize = 64;
 /// And over the unix socket: room of its own, so that a crowd on TCP does not lock the operator out.
 const LOCAL_CONNECTIONS: usize = 128;
-const HEAD_BYTES: usize = 64 * 1024;
 /// Rest after an accept that failed, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -323,108 +311,6 @@ impl Shared {
             drop(seat);
         });
         Talk::new(serves, verdict).go_on(place, Weak::clone(&self.threads), self.tasks.clone());
-    }
-
-    /// Serves one connection to its end, or to the end of the request in flight when the host ends; in that case no longer
-    /// than its client takes something. One that leaves too much waiting is cut off at once.
-    async fn converse<T>(&self, via: Via, stream: T, verdict: Verdict, is_spare: bool)
-    where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let taker = self.held.taker("connection");
-        let came_by = Connection { verdict: &verdict, taker: &taker, is_spare };
-        let (ends, mut over) = (AtomicBool::new(false), Some(Aside::new(self.drain.over(&taker))));
-        let stream = Watched::new(stream, Arc::clone(&taker), verdict.clone());
-        let plain = Plain::new(stream, (&self.door, via, came_by), &self.drain, &ends).serve();
-        let ended = match self.until_over(&mut over, (&taker, &ends), plain).await {
-            None | Some(Ok(None)) => return,
-            Some(Err(error)) => Err(error.into()),
-            Some(Ok(Some(handed))) => {
-                let hyper = self.by_hyper(via, came_by, handed, &ends);
-                self.until_over(&mut over, (&taker, &ends), hyper).await.unwrap_or(Ok(()))
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(error = &*error, "a connection broke off");
-        }
-    }
-
-    /// Serves a connection whatever comes on it.
-    async fn by_hyper<T>(
-        &self,
-        via: Via,
-        came_by: Connection<'_>,
-        handed: Handed<T>,
-        ends: &AtomicBool,
-    ) -> Result<(), BoxError>
-    where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let first = Mutex::new(handed.answer);
-        let service = service_fn(|request| {
-            let busy = self.drain.enter();
-            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let answer = match first {
-                Some(answer) => Either::Left(ready(answer)),
-                None => Either::Right(self.door.handle(via, came_by, request)),
-            };
-            answer.map(|answer| {
-                let answer = self.drain.tell(answer);
-                drop(busy);
-                Ok::<_, Infallible>(answer)
-            })
-        });
-        let connection = http1::Builder::new()
-            // The framing watches how long a client takes.
-            .header_read_timeout(None)
-            // At most 100 headers: hyper's own bound, and dearer when it is set.
-            .max_header_size(HEAD_BYTES)
-            .max_buf_size(HEAD_BYTES)
-            // Answers are written from where they are, not from a copy: what counts as held is what is in memory.
-            .writev(true)
-            .serve_connection(TokioIo::new(handed.stream), service)
-            // Costs a request nothing that asks for no upgrade; a pipe leaves the connection by it.
-            .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        let (mut ear, mut is_told) = (Ear::default(), false);
-        poll_fn(|cx| {
-            if ends.load(Ordering::Acquire) && !std::mem::replace(&mut is_told, true) {
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(&mut ear.context(cx))
-        })
-        .await
-        .map_err(Into::into)
-    }
-
-    /// Serves a connection until that is done, or no longer than it may be; `None` then.
-    async fn until_over<F: Future>(
-        &self,
-        over: &mut Option<Aside<impl Future<Output = Over>>>,
-        (taker, ends): (&Taker, &AtomicBool),
-        serves: F,
-    ) -> Option<F::Output> {
-        let mut serves = std::pin::pin!(serves);
-        if let Some(waits) = over {
-            tokio::select! {
-                biased;
-                // First: a request that is there already is answered, and not cut off.
-                served = &mut serves => return Some(served),
-                why = waits => match why {
-                    Over::AtOnce => return None,
-                    Over::InTime => ends.store(true, Ordering::Release),
-                },
-            }
-            *over = None;
-        }
-        tokio::select! {
-            served = serves => Some(served),
-            () = taker.must_go() => None,
-            () = taker.stuck(STUCK) => {
-                tracing::warn!("a client takes nothing while the host ends; its connection is cut");
-                None
-            }
-        }
     }
 }
 

@@ -32,6 +32,7 @@ use super::door::{Connection, Door, Received};
 use super::drain::Drain;
 use super::framing::Watched;
 use crate::apart::apart;
+use crate::turn::step_back;
 
 /// Stands for a request that was read already, where hyper is to answer it.
 const STAND_IN: &[u8] = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n";
@@ -87,6 +88,9 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
 
     /// Serves it as long as it is plain; `None`: it is over.
     pub(super) async fn serve(mut self) -> io::Result<Option<Handed<T>>> {
+        if !self.door.has_calls() {
+            return Ok(Some(self.hand_over(Bytes::new(), None)));
+        }
         loop {
             if self.bytes.is_empty() && !self.more().await? {
                 return self.close().await;
@@ -96,23 +100,28 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
                 None => return self.close().await,
                 Some(Done::Other(bytes)) => return Ok(Some(self.hand_over(bytes, None))),
                 Some(Done::Part(bytes, length)) => {
+                    self.stream.head_ended();
                     self.put_before(&bytes);
-                    let Ok(is_there) = tokio::time::timeout(DEADLINE, self.up_to(length)).await else {
-                        // Who takes so long is told so there.
+                    let is_there = tokio::time::timeout(DEADLINE, self.up_to(length)).await;
+                    if !is_there.unwrap_or(Ok(false))? {
+                        // Who takes so long, or leaves it at that, is told so there.
                         let bytes = self.bytes.split().freeze();
                         return Ok(Some(self.hand_over(bytes, None)));
-                    };
-                    if !is_there? {
-                        return self.close().await;
                     }
                 }
-                Some(Done::Answered(response, behind)) => match Reply::of(response) {
-                    Ok(reply) => {
-                        self.put_before(&behind);
-                        self.write(reply).await?;
+                Some(Done::Answered(response, behind)) => {
+                    self.stream.head_ended();
+                    let reply = match Reply::of(response) {
+                        Ok(reply) => reply,
+                        Err(response) => return Ok(Some(self.hand_over(behind, Some(response)))),
+                    };
+                    self.put_before(&behind);
+                    self.write(reply).await?;
+                    if !self.bytes.is_empty() {
+                        // Requests that came all at once are no reason to keep others waiting.
+                        step_back().await;
                     }
-                    Err(response) => return Ok(Some(self.hand_over(behind, Some(response)))),
-                },
+                }
             }
         }
     }
@@ -157,14 +166,13 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
             let _busy = drain.enter();
             let seen = apart(|| seen(door, via, came_by, bytes)).await;
             match seen {
-                Seen::Call(call, behind) => Done::Answered(drain.tell(call.answer(came_by).await), behind),
+                Seen::Call(call, behind) => Done::Answered(drain.tell(call.await), behind),
                 Seen::Part(bytes, length) => Done::Part(bytes, length),
                 Seen::Other(bytes) => Done::Other(bytes),
             }
         });
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                self.stream.head_ended();
                 return Poll::Ready(Ok(Some(done)));
             }
             while self.bytes.len() < MOST {
