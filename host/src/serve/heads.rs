@@ -190,8 +190,11 @@ pub(super) fn text(value: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
-    use super::{Few, Heads};
+    use super::{Few, Heads, Line, Mcp};
 
     const FEW: [Few; 7] =
         [Few::Page, Few::Encoded, Few::Named, Few::Tries, Few::Durable, Few::Traced, Few::Repeats];
@@ -241,5 +244,58 @@ mod tests {
         assert_eq!((heads.content_type.single(), heads.content_type.is("")), (Ok(None), false));
         let headers = map(&[("content-type", b"\xe4")]);
         assert_eq!(Heads::of(&headers).content_type.single(), Err(()));
+    }
+
+    fn names() -> impl Strategy<Value = String> {
+        let known = [
+            "host",
+            "authorization",
+            "content-type",
+            "accept",
+            "mcp-protocol-version",
+            "mcp-method",
+            "mcp-name",
+            "mcp-session-id",
+            "origin",
+            "transfer-encoding",
+            "x-request-id",
+            "x-attempt",
+            "wharf-durable",
+            "tracestate",
+            "mcp-param-x",
+            "mcp-param-whose-name-is-long",
+            "x-else",
+            "content-length",
+            "a-name-that-is-longer-than-all-known",
+        ];
+        (select(known.to_vec()), any::<u64>()).prop_map(|(name, large)| {
+            let letter = |(at, c): (usize, char)| {
+                if large >> (at % 64) & 1 == 1 { c.to_ascii_uppercase() } else { c }
+            };
+            name.chars().enumerate().map(letter).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_looked_through_without_a_map_as_with_one(
+            lines in vec((names(), select(vec!["", "x", "application/json", "\u{e4}"])), 0..6),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &lines {
+                let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                headers.append(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
+            }
+            let by_map = Heads::of(&headers);
+            let Mcp { version, method, name, session } = by_map.mcp;
+            let each = [by_map.host, by_map.authorization, by_map.content_type, by_map.accept, version, method, name, session];
+            let needs_map = by_map.few != 0 || each.iter().any(|line| matches!(line, Line::Often));
+            let lines = lines.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let told = |heads: Heads<'_>| {
+                format!("{:?}", (heads.host, heads.authorization, heads.content_type, heads.accept, heads.mcp, heads.few))
+            };
+            let expected = (!needs_map).then(|| told(by_map));
+            prop_assert_eq!(Heads::of_lines(lines).map(told), expected);
+        }
     }
 }

@@ -233,3 +233,6 @@ async fn seen<'d>(door: &'d Door, via: Via, came_by: Connection<'d>, bytes: Byte
     };
     Seen::Call(call, behind)
 }
+
+#[cfg(test)]
+mod tests;
