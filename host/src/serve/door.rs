@@ -214,6 +214,13 @@ impl Door {
         Ok(principal)
     }
 
+    /// Whether a call with this head is not refused for what it says, nor for want of room.
+    pub(super) fn welcomes(&self, via: Via, connection: Connection<'_>, asked: &Asked<'_>) -> bool {
+        self.let_in(connection, asked).is_ok()
+            && self.who(via, connection, asked).is_ok()
+            && self.hot.as_ref().is_some_and(Hot::has_room)
+    }
+
     /// Whether any route carries calls.
     pub(super) fn has_calls(&self) -> bool {
         self.hot.is_some()

@@ -7,6 +7,9 @@
 //! nothing for a long time; and closes one whose request was not read to its end only when the client had a chance to read the
 //! answer: else the answer would be lost in a reset. Knows the framing of HTTP/1.1 requests and nothing else.
 //!
+//! Whoever reads whole requests by itself, as [`super::plain`] does, is watched for time alone, and puts back what another is to
+//! read: that is followed then.
+//!
 //! The time between two requests is watched here and not by hyper, whose timer is made anew for each of them.
 
 mod scan;
@@ -211,6 +214,8 @@ impl<T: AsyncRead + Unpin> Watched<T> {
 
     /// Reads on and forgets, until the body is over, the client closes, or a bound is met.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let unread = std::mem::take(&mut self.unread);
+        self.scan.feed(&unread);
         let mut scratch = [0; 8 * 1024];
         while let Some(linger) = self.linger.as_mut().filter(|linger| linger.left > 0)
             && self.scan.is_inside()

@@ -25,7 +25,7 @@ pub(super) struct Asked<'a> {
 /// Headers, and what is known of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heads<'h> {
-    /// All of them; nothing where no line stands there twice and none of the [`Few`] is there.
+    /// All of them; nothing where no line that is looked for stands there twice and none of the [`Few`] is there.
     pub(super) all: &'h HeaderMap,
     pub(super) host: Line<'h>,
     pub(super) authorization: Line<'h>,

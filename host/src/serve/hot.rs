@@ -70,6 +70,11 @@ fn is_plain(part: &str) -> bool {
 }
 
 impl Hot {
+    /// Whether one more call is taken.
+    pub(super) fn has_room(&self) -> bool {
+        !self.mcp.is_full()
+    }
+
     /// Begins to answer a request whose caller is known: all that its head and its body say is looked at. What is waited for
     /// then holds none of the memory that they were read into.
     pub(super) async fn begin<'h, B>(

@@ -19,6 +19,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::response::Response;
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -27,12 +28,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use self::look::{Look, MOST};
 use self::reply::Reply;
 use super::auth::Via;
-use super::body::DEADLINE;
 use super::door::{Connection, Door, Received};
 use super::drain::Drain;
 use super::framing::Watched;
 use crate::apart::apart;
 use crate::turn::step_back;
+
+/// How long a body is waited for that did not come with its head. Then hyper waits, as long as any may take.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Stands for a request that was read already, where hyper is to answer it.
 const STAND_IN: &[u8] = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n";
@@ -46,8 +49,10 @@ pub(super) struct Plain<'c, T> {
     pub(super) drain: &'c Drain,
     /// Whether it is to end, behind the request in flight.
     pub(super) ends: &'c AtomicBool,
-    /// What came and is not looked at yet.
-    bytes: BytesMut,
+    /// What came and is to be looked at.
+    next: Bytes,
+    /// What came since then.
+    since: BytesMut,
 }
 
 /// A connection that is plain no more.
@@ -58,19 +63,12 @@ pub(super) struct Handed<T> {
 }
 
 /// What was seen in what came.
-enum Seen<'d> {
+enum Seen<C> {
     /// A call, and what came behind it.
-    Call(Received<'d>, Bytes),
+    Call(C, Bytes),
     /// The beginning of one that is so long.
     Part(Bytes, usize),
     /// Something else.
-    Other(Bytes),
-}
-
-/// What became of it.
-enum Done {
-    Answered(Response, Bytes),
-    Part(Bytes, usize),
     Other(Bytes),
 }
 
@@ -83,7 +81,7 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
         drain: &'c Drain,
         ends: &'c AtomicBool,
     ) -> Self {
-        Self { stream, door, via, came_by, drain, ends, bytes: BytesMut::new() }
+        Self { stream, door, via, came_by, drain, ends, next: Bytes::new(), since: BytesMut::new() }
     }
 
     /// Serves it as long as it is plain; `None`: it is over.
@@ -92,60 +90,65 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
             return Ok(Some(self.hand_over(Bytes::new(), None)));
         }
         loop {
-            if self.bytes.is_empty() && !self.more().await? {
+            let next = std::mem::take(&mut self.next);
+            let next = if next.is_empty() { self.come().await? } else { next };
+            if next.is_empty() {
                 return self.close().await;
             }
-            let bytes = self.bytes.split().freeze();
-            match self.done(bytes).await? {
-                None => return self.close().await,
-                Some(Done::Other(bytes)) => return Ok(Some(self.hand_over(bytes, None))),
-                Some(Done::Part(bytes, length)) => {
-                    self.stream.head_ended();
-                    self.put_before(&bytes);
-                    let is_there = tokio::time::timeout(DEADLINE, self.up_to(length)).await;
-                    if !is_there.unwrap_or(Ok(false))? {
-                        // Who takes so long, or leaves it at that, is told so there.
-                        let bytes = self.bytes.split().freeze();
-                        return Ok(Some(self.hand_over(bytes, None)));
-                    }
+            match self.seen(next).await? {
+                None => {
+                    tracing::debug!("a client has gone that waited for an answer");
+                    return self.close().await;
                 }
-                Some(Done::Answered(response, behind)) => {
-                    self.stream.head_ended();
+                Some(Seen::Other(bytes)) => return Ok(Some(self.hand_over(bytes, None))),
+                Some(Seen::Part(bytes, length)) => {
+                    let whole = self.up_to(bytes, length).await?;
+                    if whole.len() < length {
+                        return Ok(Some(self.hand_over(whole, None)));
+                    }
+                    self.next = whole;
+                }
+                Some(Seen::Call(response, behind)) => {
                     let reply = match Reply::of(response) {
                         Ok(reply) => reply,
                         Err(response) => return Ok(Some(self.hand_over(behind, Some(response)))),
                     };
-                    self.put_before(&behind);
                     self.write(reply).await?;
-                    if !self.bytes.is_empty() {
+                    if !behind.is_empty() {
                         // Requests that came all at once are no reason to keep others waiting.
                         step_back().await;
                     }
+                    self.next = behind;
                 }
             }
         }
     }
 
-    /// Waits for bytes; whether there are any more.
-    async fn more(&mut self) -> io::Result<bool> {
-        poll_fn(|cx| {
-            let polled = self.poll_more(cx)?;
-            if polled.is_pending() && self.ends.load(Ordering::Acquire) {
-                return Poll::Ready(Ok(false));
-            }
-            polled.map(Ok)
-        })
-        .await
+    /// Waits for bytes; none: it is over.
+    async fn come(&mut self) -> io::Result<Bytes> {
+        if self.since.is_empty() {
+            poll_fn(|cx| match self.poll_more(cx) {
+                Poll::Pending if self.ends.load(Ordering::Acquire) => Poll::Ready(Ok(false)),
+                polled => polled,
+            })
+            .await?;
+        }
+        Ok(std::mem::take(&mut self.since).freeze())
     }
 
-    /// Waits until so many are there; whether they are.
-    async fn up_to(&mut self, length: usize) -> io::Result<bool> {
-        while self.bytes.len() < length {
-            if !poll_fn(|cx| self.poll_more(cx)).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Waits until so many bytes are there, which begin with these; fewer: they do not come soon.
+    async fn up_to(&mut self, bytes: Bytes, length: usize) -> io::Result<Bytes> {
+        // As much in flight as any other.
+        let _request = (self.came_by.verdict.serve(), self.drain.enter());
+        self.stream.head_ended();
+        let since = std::mem::replace(&mut self.since, BytesMut::from(bytes));
+        self.since.extend_from_slice(&since);
+        let rest = async {
+            while self.since.len() < length && poll_fn(|cx| self.poll_more(cx)).await? {}
+            Ok::<_, io::Error>(())
+        };
+        tokio::time::timeout(SOON, rest).await.unwrap_or(Ok(()))?;
+        Ok(std::mem::take(&mut self.since).freeze())
     }
 
     /// Whether more came; not that the client has closed its side.
@@ -153,29 +156,31 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
         look::with_room(|room| {
             let mut into = ReadBuf::new(room);
             self.stream.poll_by_itself(cx, &mut into).map_ok(|()| {
-                self.bytes.extend_from_slice(into.filled());
+                self.since.extend_from_slice(into.filled());
                 !into.filled().is_empty()
             })
         })
     }
 
-    /// Looks at what came and answers it; `None`: its client has gone, and with it what was done for it.
-    async fn done(&mut self, bytes: Bytes) -> io::Result<Option<Done>> {
+    /// Looks at what came and answers it; `None`: its client has closed its side meanwhile, whatever stands behind it. So it
+    /// has gone, and with it what was done for it.
+    async fn seen(&mut self, bytes: Bytes) -> io::Result<Option<Seen<Response>>> {
         let (door, via, came_by, drain) = (self.door, self.via, self.came_by, self.drain);
         let mut work = pin!(async move {
             let _busy = drain.enter();
-            let seen = apart(|| seen(door, via, came_by, bytes)).await;
-            match seen {
-                Seen::Call(call, behind) => Done::Answered(drain.tell(call.await), behind),
-                Seen::Part(bytes, length) => Done::Part(bytes, length),
-                Seen::Other(bytes) => Done::Other(bytes),
+            match apart(|| look_at(door, via, came_by, bytes)).await {
+                Seen::Call(call, behind) => Seen::Call(drain.tell(call.await), behind),
+                Seen::Part(bytes, length) => Seen::Part(bytes, length),
+                Seen::Other(bytes) => Seen::Other(bytes),
             }
         });
         poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(Some(done)));
+            if let Poll::Ready(seen) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(Some(seen)));
             }
-            while self.bytes.len() < MOST {
+            // Only a call is waited for, whose head is there.
+            self.stream.head_ended();
+            while self.since.len() < MOST {
                 match self.poll_more(cx)? {
                     Poll::Ready(true) => {}
                     Poll::Ready(false) => return Poll::Ready(Ok(None)),
@@ -185,15 +190,6 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
             Poll::Pending
         })
         .await
-    }
-
-    /// Puts back what was taken to be looked at, or came behind that.
-    fn put_before(&mut self, bytes: &Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
-        let behind = std::mem::replace(&mut self.bytes, BytesMut::from(&bytes[..]));
-        self.bytes.extend_from_slice(&behind);
     }
 
     async fn write(&mut self, Reply { head, body }: Reply) -> io::Result<()> {
@@ -213,23 +209,25 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
     /// Gives it to hyper, with these bytes before those that came since, and the answer to what stands there first.
     fn hand_over(mut self, bytes: Bytes, answer: Option<Response>) -> Handed<T> {
         let stand_in = if answer.is_some() { STAND_IN } else { &[] };
-        self.stream.unread([stand_in, &bytes, &self.bytes].concat().into());
+        self.stream.unread([stand_in, &bytes, &self.since].concat().into());
         Handed { stream: self.stream, answer }
     }
 }
 
 /// Looks at what came, and begins to answer it if it is a call.
-async fn seen<'d>(door: &'d Door, via: Via, came_by: Connection<'d>, bytes: Bytes) -> Seen<'d> {
+async fn look_at<'d>(door: &'d Door, via: Via, came_by: Connection<'d>, bytes: Bytes) -> Seen<Received<'d>> {
     let (call, behind) = {
         let Some(look) = Look::of(&bytes) else {
             return Seen::Other(bytes);
         };
-        if bytes.len() < look.length {
-            let length = look.length;
-            return Seen::Part(bytes, length);
+        if let Some(body) = bytes.get(look.head..look.length) {
+            let body = bytes.slice_ref(body);
+            (look.call(door, via, came_by, body).await, bytes.slice(look.length..))
+        } else {
+            // Who is refused is told so before the body is there.
+            let (length, is_welcome) = (look.length, look.is_welcome(door, via, came_by));
+            return if is_welcome { Seen::Part(bytes, length) } else { Seen::Other(bytes) };
         }
-        let body = bytes.slice(look.head..look.length);
-        (look.call(door, via, came_by, body).await, bytes.slice(look.length..))
     };
     Seen::Call(call, behind)
 }

@@ -158,7 +158,14 @@ impl Ready {
 
 /// The answer, if there is no room for what the head tells of.
 pub(super) fn no_room(edge: &McpEdge, heads: &Heads<'_>) -> Option<Response> {
-    room::ahead(&edge.mcp, heads.mcp.method).err().map(IntoResponse::into_response)
+    room::ahead(&edge.mcp, || heads.mcp.method).err().map(IntoResponse::into_response)
+}
+
+impl McpEdge {
+    /// Whether as many calls are in flight as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.mcp.is_full()
+    }
 }
 
 /// The answer to what wants none.

@@ -18,17 +18,17 @@ impl FromRequestParts<McpEdge> for Room {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, edge: &McpEdge) -> Result<Self, Refusal> {
-        ahead(&edge.mcp, Heads::of(&parts.headers).mcp.method).map(|()| Self)
+        ahead(&edge.mcp, || Heads::of(&parts.headers).mcp.method).map(|()| Self)
     }
 }
 
 /// Refuses a call of which its head tells, and for which there is no room.
-pub(super) fn ahead(mcp: &Mcp, method: Line<'_>) -> Result<(), Refusal> {
+pub(super) fn ahead<'h>(mcp: &Mcp, method: impl FnOnce() -> Line<'h>) -> Result<(), Refusal> {
     // The way of nearly every request: there is room, whatever it is.
     if !mcp.is_full() {
         return Ok(());
     }
-    let method = method.single().ok().flatten();
+    let method = method().single().ok().flatten();
     method.map_or(Ok(()), |method| look(mcp, method, None))
 }
 

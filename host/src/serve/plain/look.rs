@@ -15,6 +15,8 @@ use crate::serve::hot::Way;
 pub(super) const MOST: usize = 64 << 10;
 /// Lines in a head.
 const LINES: usize = 64;
+/// Digits of a length.
+const DIGITS: usize = 8;
 
 thread_local! {
     /// Where all connections of a thread are read into: it stays in the processor's cache, and an idle connection holds none.
@@ -30,7 +32,7 @@ pub(super) fn with_room<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
 pub(super) struct Look<'b> {
     path: &'b str,
     way: Way<'b>,
-    heads: Lines<'b>,
+    lines: Lines<'b>,
     /// In bytes, of its head and of all.
     pub(super) head: usize,
     pub(super) length: usize,
@@ -44,9 +46,9 @@ enum Lines<'b> {
 
 impl<'b> Look<'b> {
     pub(super) fn of(bytes: &'b [u8]) -> Option<Self> {
-        let mut lines = [const { std::mem::MaybeUninit::uninit() }; LINES];
+        let mut room = [const { std::mem::MaybeUninit::uninit() }; LINES];
         let mut request = Request::new(&mut []);
-        let Ok(Status::Complete(head)) = request.parse_with_uninit_headers(bytes, &mut lines) else {
+        let Ok(Status::Complete(head)) = request.parse_with_uninit_headers(bytes, &mut room) else {
             return None;
         };
         let path = request.path.filter(|_| request.method == Some("POST") && request.version == Some(1))?;
@@ -54,11 +56,16 @@ impl<'b> Look<'b> {
         let body = body(request.headers)?;
         let length = head.checked_add(body).filter(|length| *length <= MOST)?;
         let named = request.headers.iter().map(|line| (line.name, line.value));
-        let heads = match Heads::of_lines(named) {
+        let lines = match Heads::of_lines(named) {
             Some(heads) => Lines::Few(heads),
             None => Lines::Map(map(request.headers)?),
         };
-        Some(Self { path, way, heads, head, length })
+        Some(Self { path, way, lines, head, length })
+    }
+
+    /// Whether it would not be refused for what its head says.
+    pub(super) fn is_welcome(&self, door: &Door, via: Via, came_by: Connection<'_>) -> bool {
+        door.welcomes(via, came_by, &self.asked(&self.heads()))
     }
 
     /// Begins to answer it.
@@ -69,16 +76,19 @@ impl<'b> Look<'b> {
         came_by: Connection<'d>,
         body: Bytes,
     ) -> Received<'d> {
-        let of_map;
-        let heads = match &self.heads {
-            Lines::Few(heads) => heads,
-            Lines::Map(map) => {
-                of_map = Heads::of(map);
-                &of_map
-            }
-        };
-        let asked = &Asked { method: &Method::POST, path: self.path, authority: None, heads };
-        door.call(via, came_by, (asked, self.way), body).await
+        let heads = self.heads();
+        door.call(via, came_by, (&self.asked(&heads), self.way), body).await
+    }
+
+    fn heads(&self) -> Heads<'_> {
+        match &self.lines {
+            Lines::Few(heads) => *heads,
+            Lines::Map(map) => Heads::of(map),
+        }
+    }
+
+    fn asked<'a>(&'a self, heads: &'a Heads<'a>) -> Asked<'a> {
+        Asked { method: &Method::POST, path: self.path, authority: None, heads }
     }
 }
 
@@ -94,9 +104,9 @@ fn body(lines: &[Header<'_>]) -> Option<usize> {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {
             14 if is("content-length") => {
-                let digits =
-                    str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-                if length.replace(digits?.parse().ok()?).is_some() {
+                let is_number = value.len() <= DIGITS && value.iter().all(u8::is_ascii_digit);
+                let number = str::from_utf8(value).ok().filter(|_| is_number)?;
+                if length.replace(number.parse().ok()?).is_some() {
                     return None;
                 }
             }

@@ -8,13 +8,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::time::Instant;
 
 use super::Shared;
 use crate::held::Held;
 use crate::mcp::modern::testkit::Kit;
 use crate::serve::auth::{Auth, Via};
+use crate::serve::body::DEADLINE;
 use crate::serve::door::{Connection, Door};
-use crate::serve::framing::{Verdict, Watched};
+use crate::serve::framing::{HEAD_DEADLINE, Verdict, Watched};
 use crate::serve::guard::Guard;
 use crate::serve::plain::Handed;
 use crate::serve::rest;
@@ -266,4 +268,35 @@ async fn at_the_end_a_call_is_answered_and_its_connection_closed_and_so_are_idle
     let (mut end, mut client) = (pin!(end), pin!(client));
     let both = async { tokio::join!(&mut end, &mut client).0 };
     assert_eq!(tokio::time::timeout(BOUND, both).await.unwrap(), 0, "a connection is left");
+}
+
+#[tokio::test]
+async fn a_call_may_take_longer_than_a_head_does() {
+    let kit = Kit::new().await;
+    tokio::time::pause();
+    let mut stream = connect(&shared(&kit));
+    stream.write_all(posted(CALL, "", "{}").as_bytes()).await.unwrap();
+    kit.legacy.reached.notified().await;
+    tokio::time::sleep(3 * HEAD_DEADLINE / 2).await;
+    kit.legacy.goes_on.notify_one();
+    until(&mut stream, &mut Vec::new(), "HTTP/1.1 200").await;
+}
+
+#[tokio::test]
+async fn a_refusal_waits_for_no_body_and_a_body_is_waited_for_as_long_as_ever() {
+    let kit = Kit::new().await;
+    tokio::time::pause();
+    let call = posted("/tools/old/echo", "", "{}");
+    let head = call.strip_suffix("{}").unwrap();
+    let foreign = head.replace("localhost", "other.example");
+    for (head, answer, least, most) in [
+        (&*foreign, "HTTP/1.1 403", Duration::ZERO, Duration::from_millis(100)),
+        (head, "HTTP/1.1 400", DEADLINE, DEADLINE + Duration::from_secs(2)),
+    ] {
+        let mut stream = connect(&shared(&kit));
+        let began = Instant::now();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        until(&mut stream, &mut Vec::new(), answer).await;
+        assert!(began.elapsed() >= least && began.elapsed() <= most, "{:?}", began.elapsed());
+    }
 }
