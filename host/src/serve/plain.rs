@@ -59,7 +59,7 @@ pub(super) struct Plain<'c, T> {
 pub(super) struct Handed<T> {
     pub(super) stream: Watched<T>,
     /// The answer to its first request.
-    pub(super) answer: Option<Response>,
+    pub(super) answer: Option<Box<Response>>,
 }
 
 /// What was seen in what came.
@@ -127,9 +127,10 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
     /// Waits for bytes; none: it is over.
     async fn come(&mut self) -> io::Result<Bytes> {
         if self.since.is_empty() {
-            poll_fn(|cx| match self.poll_more(cx) {
-                Poll::Pending if self.ends.load(Ordering::Acquire) => Poll::Ready(Ok(false)),
-                polled => polled,
+            poll_fn(|cx| {
+                let polled = self.poll_more(cx);
+                let is_over = polled.is_pending() && self.ends.load(Ordering::Acquire);
+                if is_over { Poll::Ready(Ok(false)) } else { polled }
             })
             .await?;
         }
@@ -207,7 +208,7 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
     }
 
     /// Gives it to hyper, with these bytes before those that came since, and the answer to what stands there first.
-    fn hand_over(mut self, bytes: Bytes, answer: Option<Response>) -> Handed<T> {
+    fn hand_over(mut self, bytes: Bytes, answer: Option<Box<Response>>) -> Handed<T> {
         let stand_in = if answer.is_some() { STAND_IN } else { &[] };
         self.stream.unread([stand_in, &bytes, &self.since].concat().into());
         Handed { stream: self.stream, answer }

@@ -67,7 +67,7 @@ impl Shared {
             let busy = self.drain.enter();
             let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
             let answer = match first {
-                Some(answer) => Either::Left(ready(answer)),
+                Some(answer) => Either::Left(ready(*answer)),
                 None => Either::Right(self.door.handle(via, came_by, request)),
             };
             answer.map(|answer| {

@@ -34,11 +34,11 @@ pub(super) struct Reply {
 
 impl Reply {
     /// The answer back, if it is not plain.
-    pub(super) fn of(response: Response) -> Result<Self, Response> {
+    pub(super) fn of(response: Response) -> Result<Self, Box<Response>> {
         let exact = response.body().size_hint().exact().and_then(|length| usize::try_from(length).ok());
         let Some((length, mut head)) = exact.and_then(|length| Some((length, head(&response, length)?)))
         else {
-            return Err(response);
+            return Err(Box::new(response));
         };
         let (parts, mut body) = response.into_parts();
         let body = match body.frame().now_or_never() {
@@ -47,10 +47,10 @@ impl Reply {
                 Ok(data) if data.len() == length => data,
                 first => {
                     let all = stream::iter([first]).chain(body.into_data_stream());
-                    return Err(Response::from_parts(parts, Body::from_stream(all)));
+                    return Err(Box::new(Response::from_parts(parts, Body::from_stream(all))));
                 }
             },
-            _ => return Err(Response::from_parts(parts, body)),
+            _ => return Err(Box::new(Response::from_parts(parts, body))),
         };
         if length > SMALL {
             return Ok(Self { head, body });
