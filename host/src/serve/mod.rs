@@ -1,8 +1,9 @@
 //! The HTTP edge: REST and MCP over TCP and over the unix socket of the state folder. The only place that knows a status code.
 //!
 //! ```text
-//! listen (sockets, bounds, time limits) -> framing -> door (guard, auth, id, panics) -> rest (routes) -> Host
-//!                                                                                   -> mcp (routes)  -> Mcp
+//! listen (sockets, bounds) -> framing (time limits) -> plain, or hyper -> door (guard, auth, id, panics)
+//!     door -> rest (routes) -> Host
+//!          -> mcp (routes)  -> Mcp
 //! ```
 //!
 //! It holds no state of plugins and decides nothing about them: every route is a question to [`Host`](crate::Host) and a

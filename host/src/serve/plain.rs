@@ -42,13 +42,13 @@ const STAND_IN: &[u8] = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n";
 
 /// A connection that carried only plain requests up to now.
 pub(super) struct Plain<'c, T> {
-    pub(super) stream: Watched<T>,
-    pub(super) door: &'c Door,
-    pub(super) via: Via,
-    pub(super) came_by: Connection<'c>,
-    pub(super) drain: &'c Drain,
+    stream: Watched<T>,
+    door: &'c Door,
+    via: Via,
+    came_by: Connection<'c>,
+    drain: &'c Drain,
     /// Whether it is to end, behind the request in flight.
-    pub(super) ends: &'c AtomicBool,
+    ends: &'c AtomicBool,
     /// What came and is to be looked at.
     next: Bytes,
     /// What came since then.
