@@ -52,7 +52,7 @@ where
     if body.size_hint().lower() > LIMIT as u64 {
         return Err(too_large());
     }
-    let bytes = read(body).await?;
+    let bytes = pin!(read(body)).await?;
     match (bytes.is_empty(), is_json) {
         (true, _) => Ok(None),
         (false, true) => Ok(Some(bytes)),

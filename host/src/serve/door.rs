@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -127,12 +127,12 @@ impl Door {
         body: Bytes,
     ) -> Received<'d> {
         let about = self.about(via, connection, asked, None);
-        let begins = async {
+        let begins = pin!(async {
             self.let_in(connection, asked)?;
             let principal = self.who(via, connection, asked)?;
             let hot = self.hot.as_ref().ok_or_else(|| Problem::new(Code::NotFound, "no calls are served"))?;
-            hot.begin(way, (asked.heads, Full::new(body)), principal, connection.taker).await
-        };
+            pin!(hot.begin(way, (asked.heads, Full::new(body)), principal, connection.taker)).await
+        });
         about.beginning(connection, begins).await
     }
 
@@ -154,14 +154,14 @@ impl Door {
         let asked = &Asked { method: &head.method, path: uri.path(), authority: uri.authority(), heads };
         let reader = self.guard.reader(headers).map(|origin| Box::new(cors(origin.clone(), headers)));
         let about = self.about(via, connection, asked, reader);
-        let begins = async {
+        let begins = pin!(async {
             self.let_in(connection, asked)?;
             if is_preflight(asked.method, headers) && self.guard.reader(headers).is_some() {
                 return Ok(known(http::StatusCode::NO_CONTENT.into_response()));
             }
             let principal = self.who(via, connection, asked)?;
             if let Some((hot, way)) = self.hot.as_ref().zip(Way::of(asked.method, asked.path)) {
-                return hot.begin(way, (heads, body), principal, connection.taker).await;
+                return pin!(hot.begin(way, (heads, body), principal, connection.taker)).await;
             }
             let mut request = Request::from_parts(head.clone(), Body::new(body));
             *request.extensions_mut() = extensions;
@@ -170,7 +170,7 @@ impl Door {
             // Apart: the router's future is larger than that of a call.
             let answered: Result<Response, Infallible> = Box::pin(self.router.call(request)).await;
             answered.map(known).map_err(|never| match never {})
-        };
+        });
         about.beginning(connection, begins).await
     }
 
@@ -300,11 +300,11 @@ impl Future for Received<'_> {
 }
 
 impl About {
-    /// Begins to answer it.
+    /// Begins to answer it. By reference: a future that is handed on by value is copied, with all the room that it has.
     async fn beginning<'d>(
         self,
         connection: Connection<'d>,
-        begins: impl Future<Output = Result<Answering<'d>, Problem>>,
+        begins: Pin<&mut impl Future<Output = Result<Answering<'d>, Problem>>>,
     ) -> Received<'d> {
         let answering = match AssertUnwindSafe(begins).catch_unwind().await {
             Ok(Ok(answering)) => answering,

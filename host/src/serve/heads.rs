@@ -84,7 +84,7 @@ impl<'h> Heads<'h> {
     pub(crate) fn of(all: &'h HeaderMap) -> Self {
         let mut heads = Self::none(all);
         for (name, value) in all {
-            heads.add(name.as_str(), value.as_bytes());
+            heads.add(name.as_str().as_bytes(), value.as_bytes());
         }
         heads
     }
@@ -99,7 +99,7 @@ impl<'h> Heads<'h> {
                 Some(lower) => {
                     lower.copy_from_slice(name.as_bytes());
                     lower.make_ascii_lowercase();
-                    str::from_utf8(lower).ok()?
+                    &*lower
                 }
                 // Of those that are longer only one kind is looked for.
                 None if name.get(..PARAM.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(PARAM)) => {
@@ -129,23 +129,23 @@ impl<'h> Heads<'h> {
     }
 
     /// One more line. Its name is in small letters.
-    fn add(&mut self, name: &str, value: &'h [u8]) {
+    fn add(&mut self, name: &[u8], value: &'h [u8]) {
         let few = match name {
-            "host" => self.host.add(value),
-            "authorization" => self.authorization.add(value),
-            "content-type" => self.content_type.add(value),
-            "accept" => self.accept.add(value),
-            "mcp-protocol-version" => self.mcp.version.add(value),
-            "mcp-method" => self.mcp.method.add(value),
-            "mcp-name" => self.mcp.name.add(value),
-            "mcp-session-id" => self.mcp.session.add(value),
-            "origin" | "sec-fetch-site" => Few::Page as u8,
-            "transfer-encoding" => Few::Encoded as u8,
-            "x-request-id" => Few::Named as u8,
-            "idempotency-key" | "x-attempt" => Few::Tries as u8,
-            "wharf-durable" => Few::Durable as u8,
-            "traceparent" | "tracestate" | "baggage" => Few::Traced as u8,
-            name if name.starts_with(PARAM) => Few::Repeats as u8,
+            b"host" => self.host.add(value),
+            b"authorization" => self.authorization.add(value),
+            b"content-type" => self.content_type.add(value),
+            b"accept" => self.accept.add(value),
+            b"mcp-protocol-version" => self.mcp.version.add(value),
+            b"mcp-method" => self.mcp.method.add(value),
+            b"mcp-name" => self.mcp.name.add(value),
+            b"mcp-session-id" => self.mcp.session.add(value),
+            b"origin" | b"sec-fetch-site" => Few::Page as u8,
+            b"transfer-encoding" => Few::Encoded as u8,
+            b"x-request-id" => Few::Named as u8,
+            b"idempotency-key" | b"x-attempt" => Few::Tries as u8,
+            b"wharf-durable" => Few::Durable as u8,
+            b"traceparent" | b"tracestate" | b"baggage" => Few::Traced as u8,
+            name if name.starts_with(PARAM.as_bytes()) => Few::Repeats as u8,
             _ => 0,
         };
         self.few |= few;

@@ -2,6 +2,7 @@
 //!
 //! What is found here the router would find as well, and answer the same; a path that is spelled in an unusual way goes there.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -90,11 +91,11 @@ impl Hot {
     {
         let face = match way {
             Way::Call { plugin, tool } => {
-                let call = rest::call(&self.rest, principal, (plugin, tool), (heads, body), taker).await?;
-                return Ok(call.answer(&self.rest));
+                let call = pin!(rest::call(&self.rest, principal, (plugin, tool), (heads, body), taker));
+                return Ok(call.await?.answer(&self.rest));
             }
             Way::Value { plugin, tool } => {
-                let value = rest::value(&self.rest, principal, (plugin, tool), (heads, body)).await?;
+                let value = pin!(rest::value(&self.rest, principal, (plugin, tool), (heads, body))).await?;
                 return Ok(apart(|| value.answer()));
             }
             Way::Message(None) => Face::All,
@@ -104,7 +105,7 @@ impl Hot {
         if let Some(refusal) = mcp::no_room(&self.mcp, heads) {
             return Ok(known(refusal));
         }
-        let body = body::json(heads, body).await?;
+        let body = pin!(body::json(heads, body)).await?;
         Ok(mcp::look(&self.mcp, visitor, (heads, body)).answer(&self.mcp, taker))
     }
 }

@@ -223,7 +223,11 @@ async fn look_at<'d>(door: &'d Door, via: Via, came_by: Connection<'d>, bytes: B
         };
         if let Some(body) = bytes.get(look.head..look.length) {
             let body = bytes.slice_ref(body);
-            (look.call(door, via, came_by, body).await, bytes.slice(look.length..))
+            let heads = look.heads();
+            let asked = look.asked(&heads);
+            // Where it stays: handed on by value it would be copied, with all the room that it has.
+            let call = pin!(door.call(via, came_by, (&asked, look.way), body));
+            (call.await, bytes.slice(look.length..))
         } else {
             // Who is refused is told so before the body is there.
             let (length, is_welcome) = (look.length, look.is_welcome(door, via, came_by));

@@ -2,12 +2,11 @@
 
 use std::cell::RefCell;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use httparse::{Header, Request, Status};
 
 use crate::serve::auth::Via;
-use crate::serve::door::{Connection, Door, Received};
+use crate::serve::door::{Connection, Door};
 use crate::serve::heads::{Asked, Heads};
 use crate::serve::hot::Way;
 
@@ -31,7 +30,7 @@ pub(super) fn with_room<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
 /// A plain request.
 pub(super) struct Look<'b> {
     path: &'b str,
-    way: Way<'b>,
+    pub(super) way: Way<'b>,
     lines: Lines<'b>,
     /// In bytes, of its head and of all.
     pub(super) head: usize,
@@ -68,26 +67,14 @@ impl<'b> Look<'b> {
         door.welcomes(via, came_by, &self.asked(&self.heads()))
     }
 
-    /// Begins to answer it.
-    pub(super) async fn call<'d>(
-        &self,
-        door: &'d Door,
-        via: Via,
-        came_by: Connection<'d>,
-        body: Bytes,
-    ) -> Received<'d> {
-        let heads = self.heads();
-        door.call(via, came_by, (&self.asked(&heads), self.way), body).await
-    }
-
-    fn heads(&self) -> Heads<'_> {
+    pub(super) fn heads(&self) -> Heads<'_> {
         match &self.lines {
             Lines::Few(heads) => *heads,
             Lines::Map(map) => Heads::of(map),
         }
     }
 
-    fn asked<'a>(&'a self, heads: &'a Heads<'a>) -> Asked<'a> {
+    pub(super) fn asked<'a>(&'a self, heads: &'a Heads<'a>) -> Asked<'a> {
         Asked { method: &Method::POST, path: self.path, authority: None, heads }
     }
 }
@@ -104,9 +91,8 @@ fn body(lines: &[Header<'_>]) -> Option<usize> {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {
             14 if is("content-length") => {
-                let is_number = value.len() <= DIGITS && value.iter().all(u8::is_ascii_digit);
-                let number = str::from_utf8(value).ok().filter(|_| is_number)?;
-                if length.replace(number.parse().ok()?).is_some() {
+                let other = length.replace(number(value)?);
+                if other.is_some() {
                     return None;
                 }
             }
@@ -120,6 +106,12 @@ fn body(lines: &[Header<'_>]) -> Option<usize> {
         }
     }
     length
+}
+
+fn number(digits: &[u8]) -> Option<usize> {
+    let is_number = (1..=DIGITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    // So few digits fit.
+    is_number.then(|| digits.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
 }
 
 fn map(lines: &[Header<'_>]) -> Option<HeaderMap> {

@@ -2,6 +2,7 @@
 //!
 //! Arguments and results stay the bytes they are. A client that goes away drops the call's future, and with it the call.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,8 +105,8 @@ where
 {
     let tries = Tries::of(heads)?;
     edge.host.has_room()?;
-    let body = body::json(heads, body).await?;
-    begin(edge, principal, names, (heads, tries, body), taker).await
+    let body = pin!(body::json(heads, body)).await?;
+    pin!(begin(edge, principal, names, (heads, tries, body), taker)).await
 }
 
 async fn begin(
@@ -121,7 +122,7 @@ async fn begin(
     };
     let away = |failure| edge.host.turned_away(plugin, CALL, failure);
     let tool = match wanted.timeout_ms {
-        None => edge.host.tool(plugin, tool).await.map_err(away)?,
+        None => pin!(edge.host.tool(plugin, tool)).await.map_err(away)?,
         Some(most) => {
             let begun = Instant::now();
             let tool =
@@ -132,7 +133,7 @@ async fn begin(
             tool
         }
     };
-    checked(edge, &tool, wanted.arguments).await?;
+    pin!(checked(edge, &tool, wanted.arguments)).await?;
     let own = Own::of(heads, tries, wanted.meta)?;
     let streams = sse::heard(heads);
     let keyed = own.tries.key.is_some();

@@ -2,7 +2,7 @@
 //!
 //! The way that carries more is [`super::calls`]. Whoever finds the names in the path, the call is the same.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use axum::Extension;
@@ -61,8 +61,8 @@ where
 {
     let tries = Tries::of(heads)?;
     edge.host.has_room()?;
-    let body = body::json(heads, body).await?;
-    begin(edge, principal, names, (heads, tries, body)).await
+    let body = pin!(body::json(heads, body)).await?;
+    pin!(begin(edge, principal, names, (heads, tries, body))).await
 }
 
 async fn begin(
@@ -73,12 +73,12 @@ async fn begin(
 ) -> Result<Begun, Problem> {
     let durable = input::durable(heads)?;
     let away = |failure| edge.host.turned_away(plugin, CALL, failure);
-    let tool = edge.host.tool(plugin, tool).await.map_err(away)?;
+    let tool = pin!(edge.host.tool(plugin, tool)).await.map_err(away)?;
     let read = |body| on_bytes(<[u8]>::len(body), || serde_json::from_slice::<&RawValue>(body));
     let arguments = body.as_deref().map(read).transpose();
     let arguments = arguments.map_err(|error| malformed(&error))?;
     must_be_object("the body", arguments)?;
-    checked(edge, &tool, arguments).await?;
+    pin!(checked(edge, &tool, arguments)).await?;
     let (caller, trace) = (Caller::new(principal.0), Traced::heard(heads).with(None));
     let mut call = CallSpec { durable, trace, ..spec(&tool, caller, arguments) };
     tries.put(&mut call);
