@@ -41,13 +41,7 @@ where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<axum::BoxError>,
 {
-    // Mostly it is spelled like this.
-    let is_json = heads.content_type.is("application/json") || {
-        let kind = heads.content_type.single().map_err(|()| {
-            Problem::new(Code::BadRequest, "more than one Content-Type header, or one that is not text")
-        })?;
-        kind.is_some_and(is_json)
-    };
+    let is_json = claims_json(heads)?;
     // Before a byte of it is read, or asked for with `100 Continue`.
     if body.size_hint().lower() > LIMIT as u64 {
         return Err(too_large());
@@ -61,6 +55,18 @@ where
             Err(Problem::new(Code::UnsupportedMediaType, detail))
         }
     }
+}
+
+/// Whether these headers say that the body is JSON.
+pub(super) fn claims_json(heads: &Heads<'_>) -> Result<bool, Problem> {
+    // Mostly it is spelled like this.
+    if heads.content_type.is("application/json") {
+        return Ok(true);
+    }
+    let kind = heads.content_type.single().map_err(|()| {
+        Problem::new(Code::BadRequest, "more than one Content-Type header, or one that is not text")
+    })?;
+    Ok(kind.is_some_and(is_json))
 }
 
 async fn read<B>(body: B) -> Result<Bytes, Problem>

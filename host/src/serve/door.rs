@@ -215,10 +215,15 @@ impl Door {
     }
 
     /// Whether a call with this head is not refused for what it says, nor for want of room.
-    pub(super) fn welcomes(&self, via: Via, connection: Connection<'_>, asked: &Asked<'_>) -> bool {
+    pub(super) fn welcomes(
+        &self,
+        via: Via,
+        connection: Connection<'_>,
+        (asked, way): (&Asked<'_>, Way<'_>),
+    ) -> bool {
         self.let_in(connection, asked).is_ok()
             && self.who(via, connection, asked).is_ok()
-            && self.hot.as_ref().is_some_and(Hot::has_room)
+            && self.hot.as_ref().is_some_and(|hot| hot.welcomes(way, asked.heads))
     }
 
     /// Whether any route carries calls.

@@ -71,9 +71,16 @@ fn is_plain(part: &str) -> bool {
 }
 
 impl Hot {
-    /// Whether one more call is taken.
-    pub(super) fn has_room(&self) -> bool {
-        !self.mcp.is_full()
+    /// Whether a request is not refused for what its head says, nor for want of room, before its body is looked at.
+    pub(super) fn welcomes(&self, way: Way<'_>, heads: &Heads<'_>) -> bool {
+        let is_clear = match way {
+            Way::Call { .. } | Way::Value { .. } => rest::are_clear(heads),
+            Way::Message(None) => true,
+            Way::Message(Some(plugin)) => {
+                mcp::face_of(plugin).and_then(|face| mcp::visitor(&self.mcp, face, None)).is_ok()
+            }
+        };
+        is_clear && body::claims_json(heads).is_ok() && !self.mcp.is_full()
     }
 
     /// Begins to answer a request whose caller is known: all that its head and its body say is looked at. What is waited for

@@ -64,7 +64,7 @@ impl<'b> Look<'b> {
 
     /// Whether it would not be refused for what its head says.
     pub(super) fn is_welcome(&self, door: &Door, via: Via, came_by: Connection<'_>) -> bool {
-        door.welcomes(via, came_by, &self.asked(&self.heads()))
+        door.welcomes(via, came_by, (&self.asked(&self.heads()), self.way))
     }
 
     pub(super) fn heads(&self) -> Heads<'_> {

@@ -48,6 +48,7 @@ pub(crate) struct Edge {
 }
 
 pub(in crate::serve) use self::calls::found as call;
+pub(in crate::serve) use self::tries::are_clear;
 pub(in crate::serve) use self::values::found as value;
 
 /// All routes, and those of them that carry calls once more.

@@ -58,6 +58,11 @@ fn wrong(name: &HeaderName, why: &impl std::fmt::Display) -> Problem {
     Problem::new(Code::BadRequest, format!("the header {name}: {why}"))
 }
 
+/// Whether what a head says of them can be understood.
+pub(in crate::serve) fn are_clear(heads: &Heads<'_>) -> bool {
+    Tries::of(heads).is_ok()
+}
+
 /// The answer, marked if nothing ran for it.
 pub(super) fn marked(mut response: Response, replayed: bool) -> Response {
     if replayed {
