@@ -29,18 +29,17 @@ use hyper_util::service::TowerToHyperService;
 use wharf_core::Code;
 use wharf_core::digits::Digits;
 
+use super::answer::{Answering, Outgoing, REQUEST_ID, Tagged, known};
 use super::auth::{Auth, Principal, Via};
 use super::framing::{Serving, Verdict};
 use super::guard::Guard;
 use super::heads::{Asked, Few, Heads};
 use super::hot::{Hot, Way};
-use super::problem::{Answer, Answering, Problem, known};
+use super::problem::Problem;
 use super::spare;
-use super::taking::counted;
+use super::taking::{counted, is_small};
 use crate::apart::apart;
 use crate::held::Taker;
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest request id of a client that is taken over.
 const LONGEST_ID: usize = 128;
@@ -82,6 +81,9 @@ struct About {
     is_last: bool,
 }
 
+/// What was waited for, or its panic.
+type Answered = Result<Result<Outgoing, Problem>, Box<dyn Any + Send>>;
+
 /// A request of which all is known that its answer needs. Resolves to that.
 pub(super) struct Received<'d> {
     /// Until then.
@@ -115,7 +117,7 @@ impl Door {
     {
         let received = apart(|| self.received(via, connection, request));
         // By value: its memory is free from there on.
-        async move { received.await.await }
+        async move { received.await.await.into_response() }
     }
 
     /// Begins to answer a call whose body is there, by headers that were looked through.
@@ -291,9 +293,9 @@ fn allowed_headers(asked: &HeaderMap) -> HeaderValue {
 }
 
 impl Future for Received<'_> {
-    type Output = Response;
+    type Output = Tagged;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Tagged> {
         let answering = AssertUnwindSafe(|| self.answering.as_mut().poll(cx));
         let answered = match catch_unwind(answering) {
             Ok(polled) => Ok(ready!(polled)),
@@ -320,10 +322,10 @@ impl About {
     }
 
     /// What was waited for, or its panic, as an answer.
-    fn caught(&self, answered: Result<Answer, Box<dyn Any + Send>>) -> Response {
+    fn caught(&self, answered: Answered) -> Outgoing {
         match answered {
-            Ok(answer) => answer.unwrap_or_else(Problem::into_response),
-            Err(panic) => self.panicked(&*panic),
+            Ok(answer) => answer.unwrap_or_else(Outgoing::from),
+            Err(panic) => self.panicked(&*panic).into(),
         }
     }
 
@@ -337,25 +339,33 @@ impl About {
     }
 
     /// What every answer has beside its own.
-    fn put(self, answered: Result<Answer, Box<dyn Any + Send>>, connection: Connection<'_>) -> Response {
-        let mut response = self.caught(answered);
+    fn put(self, answered: Answered, connection: Connection<'_>) -> Tagged {
+        let answer = self.caught(answered);
         let Self { via, serving, began, method, path, id, reader, is_last } = self;
-        if is_last {
-            // See `framing`: no second request follows a body whose end another reader could see elsewhere. And a spare
-            // connection is for the next one who needs it.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some(headers) = reader {
-            response.headers_mut().extend(*headers);
-        }
+        let answer = match answer {
+            Outgoing::Json(body) if !is_last && reader.is_none() && is_small(body.len()) => {
+                Outgoing::Json(body)
+            }
+            other @ (Outgoing::Json(_) | Outgoing::Other(_)) => {
+                let mut response = other.into_response();
+                if is_last {
+                    // See `framing`: no second request follows a body whose end another reader could see elsewhere. And a
+                    // spare connection is for the next one who needs it.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                if let Some(headers) = reader {
+                    response.headers_mut().extend(*headers);
+                }
+                Outgoing::Other(response.map(|body| counted(body, connection.taker, serving)))
+            }
+        };
         if let Some(began) = began {
             tracing::debug!(
-                %method, path = &*path, request_id = ?id, ?via, status = response.status().as_u16(),
+                %method, path = &*path, request_id = ?id, ?via, status = answer.status().as_u16(),
                 elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), "request"
             );
         }
-        response.headers_mut().insert(REQUEST_ID, id);
-        response.map(|body| counted(body, connection.taker, serving))
+        Tagged { answer, id }
     }
 }
 

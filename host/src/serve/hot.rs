@@ -9,11 +9,12 @@ use bytes::Bytes;
 use http::Method;
 use wharf_core::catalog::Face;
 
+use super::answer::{Answering, known};
 use super::auth::Principal;
 use super::body;
 use super::heads::Heads;
 use super::mcp::{self, McpEdge};
-use super::problem::{Answering, Problem, known};
+use super::problem::Problem;
 use super::rest::{self, Edge};
 use crate::apart::apart;
 use crate::held::Taker;

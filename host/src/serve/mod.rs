@@ -10,6 +10,7 @@
 //! translation of its answer.
 #![doc = include_str!("reference.md")]
 
+mod answer;
 mod auth;
 mod body;
 mod door;

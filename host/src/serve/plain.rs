@@ -21,12 +21,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use self::look::{Look, MOST};
 use self::reply::Reply;
+use super::answer::Tagged;
 use super::auth::Via;
 use super::door::{Connection, Door, Received};
 use super::drain::Drain;
@@ -108,8 +109,8 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
                     }
                     self.next = whole;
                 }
-                Some(Seen::Call(response, behind)) => {
-                    let reply = match Reply::of(response) {
+                Some(Seen::Call(answer, behind)) => {
+                    let reply = match Reply::of(answer) {
                         Ok(reply) => reply,
                         Err(response) => return Ok(Some(self.hand_over(behind, Some(response)))),
                     };
@@ -165,12 +166,12 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
 
     /// Looks at what came and answers it; `None`: its client has closed its side meanwhile, whatever stands behind it. So it
     /// has gone, and with it what was done for it.
-    async fn seen(&mut self, bytes: Bytes) -> io::Result<Option<Seen<Response>>> {
+    async fn seen(&mut self, bytes: Bytes) -> io::Result<Option<Seen<Tagged>>> {
         let (door, via, came_by, drain) = (self.door, self.via, self.came_by, self.drain);
         let mut work = pin!(async move {
             let _busy = drain.enter();
             match apart(|| look_at(door, via, came_by, bytes)).await {
-                Seen::Call(call, behind) => Seen::Call(drain.tell(call.await), behind),
+                Seen::Call(call, behind) => Seen::Call(told(drain, call.await), behind),
                 Seen::Part(bytes, length) => Seen::Part(bytes, length),
                 Seen::Other(bytes) => Seen::Other(bytes),
             }
@@ -213,6 +214,14 @@ impl<'c, T: AsyncRead + AsyncWrite + Unpin> Plain<'c, T> {
         self.stream.unread([stand_in, &bytes, &self.since].concat().into());
         Handed { stream: self.stream, answer }
     }
+}
+
+/// The answer, by which a client learns that the end has begun.
+fn told(drain: &Drain, answer: Tagged) -> Tagged {
+    if !drain.has_begun() {
+        return answer;
+    }
+    Tagged { answer: drain.tell(answer.answer.into_response()).into(), ..answer }
 }
 
 /// Looks at what came, and begins to answer it if it is a call.

@@ -1,7 +1,5 @@
 //! Failures as `application/problem+json` (RFC 9457). The only place that knows which status a code becomes.
 
-use std::future::ready;
-use std::pin::Pin;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -15,13 +13,6 @@ use crate::route::{Failure, FieldError};
 
 /// What a route answers.
 pub(crate) type Answer = Result<Response, Problem>;
-/// And what is waited for up to then.
-pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
-
-/// An answer for which nothing is waited.
-pub(crate) fn known<'a>(response: Response) -> Answering<'a> {
-    Box::pin(ready(Ok(response)))
-}
 
 /// A failure on its way out.
 #[derive(Debug)]

@@ -28,6 +28,11 @@ struct Counted {
     _serving: Serving,
 }
 
+/// Whether a body of so many bytes goes out uncounted.
+pub(super) fn is_small(length: usize) -> bool {
+    length < SMALL
+}
+
 /// Counts what goes out.
 pub(super) fn counted(body: Body, taker: &Arc<Taker>, serving: Serving) -> Body {
     if body.size_hint().upper().is_some_and(|most| most < SMALL as u64) {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 use wharf_core::catalog::Face;
@@ -18,6 +17,7 @@ use crate::mcp::failure::INVALID_REQUEST;
 use crate::mcp::ladder::{self, Head, LEGACY, Rejection, trimmed};
 use crate::mcp::{AnswerKind, Answered, Visitor};
 use crate::route::Failure;
+use crate::serve::answer::Outgoing;
 use crate::serve::auth::Principal;
 use crate::serve::problem::{Problem, whole_seconds};
 
@@ -94,17 +94,18 @@ fn no_plugin(id: &str) -> Problem {
 }
 
 /// An answer as JSON, with the status of its kind.
-pub(super) fn answered(answered: Answered) -> Response {
+pub(super) fn answered(answered: Answered) -> Outgoing {
     let status = match answered.kind {
-        AnswerKind::Handled => StatusCode::OK,
+        AnswerKind::Handled => {
+            return answered.message.map_or_else(|| super::accepted().into(), Outgoing::Json);
+        }
         AnswerKind::UnknownMethod => StatusCode::NOT_FOUND,
         AnswerKind::MissingCapability | AnswerKind::BadRequest => StatusCode::BAD_REQUEST,
     };
-    let Some(message) = answered.message else { return super::accepted() };
-    let mut response = Response::new(Body::from(message));
+    let Some(message) = answered.message else { return super::accepted().into() };
+    let mut response = Outgoing::Json(message).into_response();
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    response.into()
 }
 
 // === impl Told ===
@@ -191,7 +192,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = answered(Rejection { id: self.id, error: self.error }.answered());
+        let mut response = answered(Rejection { id: self.id, error: self.error }.answered()).into_response();
         *response.status_mut() = self.status;
         if let Some(after) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));

@@ -18,10 +18,11 @@ use super::work::{Held, merged};
 use super::{McpEdge, accepted, room};
 use crate::apart::apart;
 use crate::mcp::ladder::{LegacyBody, LegacyMessage};
-use crate::mcp::{AnswerKind, Answered, First, Params, Session, Visitor};
+use crate::mcp::{Answered, First, Params, Session, Visitor};
+use crate::serve::answer::{Answering, Outgoing, known};
 use crate::serve::guard::single;
 use crate::serve::heads::Heads;
-use crate::serve::problem::{Answer, Answering, known};
+use crate::serve::problem::{Answer, Problem};
 use crate::serve::sse;
 
 /// Without an answer for so long, a stream is opened: its client then knows how to come back for it.
@@ -113,12 +114,12 @@ fn open(edge: &McpEdge, visitor: &Visitor, headers: &HeaderMap) -> Result<Respon
     }
 }
 
-async fn initialize(edge: &McpEdge, visitor: Visitor, id: Id, params: Option<Params>) -> Response {
+async fn initialize(edge: &McpEdge, visitor: Visitor, id: Id, params: Option<Params>) -> Outgoing {
     let (session, reply) = match edge.mcp.initialize(visitor, params).await {
         Ok(opened) => opened,
         Err(error) => return head::answered(Answered::new(&id, &Reply::Error(error))),
     };
-    let mut response = head::answered(Answered::new(&id, &reply));
+    let mut response = head::answered(Answered::new(&id, &reply)).into_response();
     match HeaderValue::from_str(session.id()) {
         Ok(value) => response.headers_mut().insert(SESSION, value),
         Err(error) => {
@@ -127,11 +128,15 @@ async fn initialize(edge: &McpEdge, visitor: Visitor, id: Id, params: Option<Par
             None
         }
     };
-    response
+    response.into()
 }
 
 /// Takes a message up, before anything is waited for: what an async function is handed is in memory twice.
-fn one(edge: &McpEdge, session: Arc<Session>, message: LegacyMessage) -> impl Future<Output = Answer> {
+fn one(
+    edge: &McpEdge,
+    session: Arc<Session>,
+    message: LegacyMessage,
+) -> impl Future<Output = Result<Outgoing, Problem>> {
     let mut held = match message {
         LegacyMessage::Request { id, method, params } => {
             Some(Held::new(session.request(id, method, params), &edge.streams, session))
@@ -146,21 +151,21 @@ fn one(edge: &McpEdge, session: Arc<Session>, message: LegacyMessage) -> impl Fu
         }
     };
     async move {
-        let Some(waits) = &mut held else { return Ok(accepted()) };
+        let Some(waits) = &mut held else { return Ok(accepted().into()) };
         let first = waits.first(&mut edge.patience.lasts(PATIENCE)).await;
         let said = match first {
+            // The errors of a session are answers as good as results.
             First::Answered(Answered { message: Some(message), kind: _ }) => {
-                // The errors of a session are answers as good as results.
-                return Ok(head::answered(Answered { message: Some(message), kind: AnswerKind::Handled }));
+                return Ok(Outgoing::Json(message));
             }
             // Cancelled by its client, which waits for nothing any more.
             First::Answered(Answered { message: None, kind: _ }) => {
-                return Ok(sse::respond(futures_util::stream::empty()));
+                return Ok(sse::respond(futures_util::stream::empty()).into());
             }
             First::Said(event) => Some(event),
             First::Nothing => None,
         };
-        Ok(held.map_or_else(accepted, |held| streamed(held, said)))
+        Ok(held.map_or_else(accepted, |held| streamed(held, said)).into())
     }
 }
 

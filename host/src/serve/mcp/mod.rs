@@ -35,9 +35,10 @@ use self::patience::Patience;
 use self::room::Room;
 use self::streams::Streams;
 use self::told::Told;
+use super::answer::{Answering, Outgoing, known};
 use super::body::JsonBody;
 use super::heads::Heads;
-use super::problem::{Answer, Answering, known};
+use super::problem::Problem;
 use super::taking::taker_of;
 use super::trace::Traced;
 use crate::apart::apart;
@@ -101,7 +102,7 @@ async fn message(
     headers: HeaderMap,
     _: Room,
     JsonBody(body): JsonBody,
-) -> Answer {
+) -> Result<Outgoing, Problem> {
     let taker = taker_of(taker, edge.mcp.held());
     look(&edge, visitor, (&Heads::of(&headers), body)).answer(&edge, &taker).await
 }
@@ -124,7 +125,7 @@ pub(super) fn look(edge: &McpEdge, visitor: Visitor, (heads, body): (&Heads<'_>,
     let body = body.unwrap_or_default();
     let classified = match on_bytes(body.len(), || ladder::classify(Some(&head), &body)) {
         Ok(classified) => classified,
-        Err(rejection) => return Ready::Answered(head::answered(rejection.answered())),
+        Err(rejection) => return Ready::Answered(head::answered(rejection.answered()).into_response()),
     };
     match classified {
         Classified::Modern(ModernMessage::Request(mut request)) => {

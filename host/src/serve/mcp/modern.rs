@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::task::JoinHandle;
@@ -15,7 +14,8 @@ use crate::edge_stdio::talk::{LISTEN, closed};
 use crate::held::Taker;
 use crate::late;
 use crate::mcp::{Answered, Exchange, First, ModernRequest, Visitor};
-use crate::serve::problem::Answer;
+use crate::serve::answer::Outgoing;
+use crate::serve::problem::Problem;
 use crate::serve::sse::{self, KEEP_ALIVE, PULSE, frame};
 use crate::tasks::Tasks;
 
@@ -26,7 +26,7 @@ pub(super) fn answer(
     visitor: Visitor,
     request: ModernRequest,
     taker: &Arc<Taker>,
-) -> impl Future<Output = Answer> {
+) -> impl Future<Output = Result<Outgoing, Problem>> {
     let about = (request.id.clone(), request.method == LISTEN);
     let mut exchange = edge.mcp.modern(visitor, request);
     async move {
@@ -38,18 +38,18 @@ pub(super) fn answer(
         };
         let begun = stream::iter([begun]);
         let live = Live::new(&edge.tasks, Arc::clone(taker), exchange, about);
-        Ok(sse::respond(begun.chain(live.frames())))
+        Ok(sse::respond(begun.chain(live.frames())).into())
     }
 }
 
 /// JSON, unless something was said in the very last moment.
-fn at_once(mut events: late::Receiver<Bytes>, answered: Answered) -> Response {
+fn at_once(mut events: late::Receiver<Bytes>, answered: Answered) -> Outgoing {
     let mut said: Vec<Bytes> = std::iter::from_fn(|| events.try_recv().ok()).collect();
     if said.is_empty() {
         return head::answered(answered);
     }
     said.extend(answered.message);
-    sse::respond(stream::iter(said).map(|message| frame("message", None, &message)))
+    sse::respond(stream::iter(said).map(|message| frame("message", None, &message))).into()
 }
 
 /// A stream of messages and the answer they precede.
@@ -131,6 +131,7 @@ fn lost(id: &Id, error: &tokio::task::JoinError) -> Answered {
 
 #[cfg(test)]
 mod tests {
+    use axum::response::IntoResponse;
     use bytes::Bytes;
     use futures_util::StreamExt;
     use http_body_util::BodyExt;
@@ -162,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_alone_has_the_status_of_its_kind_and_one_with_events_is_a_stream() {
         let (out, events) = late::queue(1);
-        let alone = at_once(events, answered("{}"));
+        let alone = at_once(events, answered("{}")).into_response();
         assert_eq!(
             (alone.status().as_u16(), alone.headers()["content-type"].as_bytes()),
             (400, &b"application/json"[..])
@@ -170,7 +171,7 @@ mod tests {
         drop(out);
         let (out, events) = late::queue(1);
         out.made().send(Bytes::from_static(b"1")).await.unwrap();
-        let both = at_once(events, answered("2"));
+        let both = at_once(events, answered("2")).into_response();
         assert_eq!(
             (both.status().as_u16(), both.headers()["x-accel-buffering"].as_bytes()),
             (200, &b"no"[..])

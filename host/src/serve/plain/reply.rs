@@ -4,14 +4,18 @@ use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::StatusCode;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use wharf_core::digits::Digits;
+
+use crate::serve::answer::{Outgoing, REQUEST_ID, Tagged};
 
 /// A body up to this length, in bytes, is copied behind its head: one piece costs less to write than two.
 const SMALL: usize = 4 << 10;
@@ -34,10 +38,22 @@ pub(super) struct Reply {
 
 impl Reply {
     /// The answer back, if it is not plain.
-    pub(super) fn of(response: Response) -> Result<Self, Box<Response>> {
+    pub(super) fn of(answer: Tagged) -> Result<Self, Box<Response>> {
+        match answer {
+            Tagged { answer: Outgoing::Json(body), id } => {
+                let mut head = begun(StatusCode::OK, 128 + id.len() + body.len().min(SMALL));
+                line(&mut head, CONTENT_TYPE.as_str(), b"application/json");
+                line(&mut head, REQUEST_ID.as_str(), id.as_bytes());
+                end(&mut head, body.len());
+                Ok(Self::with(head, body))
+            }
+            other => Self::of_response(other.into_response()),
+        }
+    }
+
+    fn of_response(response: Response) -> Result<Self, Box<Response>> {
         let exact = response.body().size_hint().exact().and_then(|length| usize::try_from(length).ok());
-        let Some((length, mut head)) = exact.and_then(|length| Some((length, head(&response, length)?)))
-        else {
+        let Some((length, head)) = exact.and_then(|length| Some((length, head(&response, length)?))) else {
             return Err(Box::new(response));
         };
         let (parts, mut body) = response.into_parts();
@@ -52,11 +68,15 @@ impl Reply {
             },
             _ => return Err(Box::new(Response::from_parts(parts, body))),
         };
-        if length > SMALL {
-            return Ok(Self { head, body });
+        Ok(Self::with(head, body))
+    }
+
+    fn with(mut head: Vec<u8>, body: Bytes) -> Self {
+        if body.len() > SMALL {
+            return Self { head, body };
         }
         head.extend_from_slice(&body);
-        Ok(Self { head, body: Bytes::new() })
+        Self { head, body: Bytes::new() }
     }
 }
 
@@ -68,29 +88,40 @@ fn head(response: &Response, length: usize) -> Option<Vec<u8>> {
         return None;
     }
     let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let mut out = Vec::with_capacity(128 + lines + length.min(SMALL));
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or("<none>").as_bytes());
-    out.extend_from_slice(b"\r\n");
+    let mut out = begun(status, 128 + lines + length.min(SMALL));
     for (name, value) in headers {
         if OF_THE_CONNECTION.contains(name) {
             return None;
         }
         line(&mut out, name.as_str(), value.as_bytes());
     }
-    line(&mut out, "content-length", Digits::decimal(length as u64).as_bytes());
+    end(&mut out, length);
+    Some(out)
+}
+
+/// The first line, with room for so many bytes in all.
+fn begun(status: StatusCode, room: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(room);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or("<none>").as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// What hyper writes last, and the end of the head.
+fn end(out: &mut Vec<u8>, length: usize) {
+    line(out, CONTENT_LENGTH.as_str(), Digits::decimal(length as u64).as_bytes());
     NOW.with_borrow_mut(|(second, text)| {
         let now = SystemTime::now();
         let is = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         if *second != is || text.is_empty() {
             (*second, *text) = (is, httpdate::fmt_http_date(now));
         }
-        line(&mut out, "date", text.as_bytes());
+        line(out, DATE.as_str(), text.as_bytes());
     });
     out.extend_from_slice(b"\r\n");
-    Some(out)
 }
 
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {

@@ -3,11 +3,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use futures_util::stream;
-use http::StatusCode;
 use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::look::{Look, MOST};
@@ -15,6 +15,7 @@ use super::reply::Reply;
 use super::{Handed, Plain, STAND_IN};
 use crate::held::Held;
 use crate::mcp::modern::testkit::Kit;
+use crate::serve::answer::{Outgoing, Tagged};
 use crate::serve::auth::{Auth, Via};
 use crate::serve::door::{Connection, Door};
 use crate::serve::drain::Drain;
@@ -151,22 +152,42 @@ fn only_what_is_read_in_one_way_is_plain() {
 
 #[test]
 fn an_answer_is_written_whole_or_not_at_all() {
-    let written = |response: Response| {
-        Reply::of(response).map(|reply| {
+    let written = |answer: Outgoing| {
+        let answer = Tagged { answer, id: HeaderValue::from_static("r-1") };
+        Reply::of(answer).map(|reply| {
             let text = [&*reply.head, &reply.body].concat();
             (String::from_utf8(text).unwrap(), reply.body.len())
         })
     };
-    let (text, apart) = written((StatusCode::ACCEPTED, [("x-a", "1")]).into_response()).unwrap();
-    assert!(text.starts_with("HTTP/1.1 202 Accepted\r\nx-a: 1\r\ncontent-length: 0\r\ndate: "), "{text}");
+    let (text, apart) = written((StatusCode::ACCEPTED, [("x-a", "1")]).into_response().into()).unwrap();
+    assert!(
+        text.starts_with(
+            "HTTP/1.1 202 Accepted\r\nx-a: 1\r\nx-request-id: r-1\r\ncontent-length: 0\r\ndate: "
+        ),
+        "{text}"
+    );
     assert!(text.ends_with(" GMT\r\n\r\n") && apart == 0, "{text}");
-    let (text, apart) = written("short".into_response()).unwrap();
+    let (text, apart) = written("short".into_response().into()).unwrap();
     assert!(
         text.contains("\r\ncontent-length: 5\r\n") && text.ends_with("\r\n\r\nshort") && apart == 0,
         "{text}"
     );
-    let (text, apart) = written("x".repeat(9000).into_response()).unwrap();
+    let (text, apart) = written("x".repeat(9000).into_response().into()).unwrap();
     assert!(text.contains("\r\ncontent-length: 9000\r\n") && apart == 9000, "{text}");
+    for json in ["{}".to_owned(), "x".repeat(9000)] {
+        let as_any = Outgoing::from(Outgoing::Json(json.clone().into()).into_response());
+        let [ours, any] = [Outgoing::Json(json.into()), as_any].map(|answer| {
+            let (text, apart) = written(answer).unwrap();
+            (
+                text.lines()
+                    .filter(|line| !line.starts_with("date: "))
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>(),
+                apart,
+            )
+        });
+        assert_eq!(ours, any);
+    }
     let pieces = || stream::iter(["a", "b"].map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece))));
     for other in [
         StatusCode::NO_CONTENT.into_response(),
@@ -176,6 +197,6 @@ fn an_answer_is_written_whole_or_not_at_all() {
         Body::from_stream(pieces()).into_response(),
     ] {
         let status = other.status();
-        assert_eq!(written(other).unwrap_err().status(), status);
+        assert_eq!(written(other.into()).unwrap_err().status(), status);
     }
 }

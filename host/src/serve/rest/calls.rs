@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use wharf_core::catalog::Tool;
@@ -23,17 +23,18 @@ use super::input::Own;
 use super::params::Names;
 use super::room::Room;
 use super::tries::{Tries, marked};
-use super::{Edge, input, progress, raw_json};
+use super::{Edge, input, progress};
 use crate::apart::apart;
 use crate::held::{Events, Taker};
 use crate::late;
 use crate::mcp::modern::{Brought, open_to_questions};
 use crate::mcp::park::{Live, Origin, Passed};
 use crate::route::{CallEvent, CallSpec, Edge as EdgeKind, Failure, Settled};
+use crate::serve::answer::{Answering, Outgoing, known};
 use crate::serve::auth::Principal;
 use crate::serve::body::{self, JsonBody};
 use crate::serve::heads::Heads;
-use crate::serve::problem::{Answer, Answering, Problem, known};
+use crate::serve::problem::Problem;
 use crate::serve::sse;
 use crate::serve::taking::taker_of;
 use crate::serve::trace::Traced;
@@ -73,7 +74,7 @@ pub(super) async fn call(
     (tries, _): (Tries, Room),
     headers: HeaderMap,
     JsonBody(body): JsonBody,
-) -> Answer {
+) -> Result<Outgoing, Problem> {
     let taker = taker_of(taker, edge.host.held());
     let names = (&*plugin, &*tool);
     begin(&edge, principal, names, (&Heads::of(&headers), tries, body), &taker).await?.answer(&edge).await
@@ -163,8 +164,8 @@ impl Begun {
             let origin = || input::origin(&principal, &tool, arguments.as_deref());
             let passed = edge.mcp.park().pass(live, origin, &mut drop).await;
             let replayed = passed.is_replayed();
-            let response = passed_answer(&tool, passed).map(|body| raw_json(StatusCode::OK, body));
-            Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+            let answer = passed_answer(&tool, passed).map(|body| Outgoing::Json(body.into()));
+            Ok(marked(answer.unwrap_or_else(Outgoing::from), replayed))
         })
     }
 }
@@ -197,7 +198,8 @@ fn streamed(
     match call.as_mut().now_or_never() {
         Some((replayed, outcome)) => {
             let call = std::future::ready(outcome);
-            marked(sse::respond(progress::stream(&edge.tasks, call, events)), replayed)
+            let response = sse::respond(progress::stream(&edge.tasks, call, events));
+            marked(response.into(), replayed).into_response()
         }
         None => sse::respond(progress::stream(&edge.tasks, async { call.await.1 }, events)),
     }

@@ -1,13 +1,14 @@
 //! What the headers of a call say about trying it again: its key, and that its caller does so by itself.
 
 use axum::extract::FromRequestParts;
-use axum::response::Response;
+use axum::response::IntoResponse as _;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use wharf_core::Code;
 use wharf_core::idempotency::{BadKey, Key};
 
 use crate::route::CallSpec;
+use crate::serve::answer::Outgoing;
 use crate::serve::heads::{Few, Heads};
 use crate::serve::problem::Problem;
 
@@ -64,11 +65,13 @@ pub(in crate::serve) fn are_clear(heads: &Heads<'_>) -> bool {
 }
 
 /// The answer, marked if nothing ran for it.
-pub(super) fn marked(mut response: Response, replayed: bool) -> Response {
-    if replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+pub(super) fn marked(answer: Outgoing, replayed: bool) -> Outgoing {
+    if !replayed {
+        return answer;
     }
-    response
+    let mut response = answer.into_response();
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response.into()
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Tries {

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::response::IntoResponse as _;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use serde_json::value::RawValue;
 use wharf_core::Code;
 use wharf_core::catalog::Tool;
@@ -19,14 +18,15 @@ use super::calls::{CALL, about, checked, malformed, must_be_object, refused, spe
 use super::params::Names;
 use super::room::Room;
 use super::tries::{Tries, marked};
-use super::{Edge, input, raw_json};
+use super::{Edge, input};
 use crate::mcp::modern::MISSING_CAPABILITY;
 use crate::route::{CallSpec, Failure, Settled};
+use crate::serve::answer::Outgoing;
 use crate::serve::auth::Principal;
 use crate::serve::body::{self, JsonBody};
 use crate::serve::facade::{self, Unwrapped};
 use crate::serve::heads::Heads;
-use crate::serve::problem::{Answer, Problem};
+use crate::serve::problem::Problem;
 use crate::serve::trace::Traced;
 use crate::tasks::on_bytes;
 
@@ -38,7 +38,7 @@ pub(super) async fn call(
     headers: HeaderMap,
     (tries, _): (Tries, Room),
     JsonBody(body): JsonBody,
-) -> Answer {
+) -> Result<Outgoing, Problem> {
     begin(&edge, principal, (&plugin, &tool), (&Heads::of(&headers), tries, body)).await?.answer().await
 }
 
@@ -87,16 +87,16 @@ async fn begin(
 
 impl Begun {
     /// Waits for the answer.
-    pub(in crate::serve) async fn answer(self) -> Answer {
+    pub(in crate::serve) async fn answer(self) -> Result<Outgoing, Problem> {
         let settled = self.call.await?;
         let replayed = settled.replayed;
-        let response = value(&self.tool, settled);
-        Ok(marked(response.unwrap_or_else(Problem::into_response), replayed))
+        let answer = value(&self.tool, settled);
+        Ok(marked(answer.unwrap_or_else(Outgoing::from), replayed))
     }
 }
 
 /// What a call comes to.
-fn value(tool: &Tool, settled: Settled) -> Answer {
+fn value(tool: &Tool, settled: Settled) -> Result<Outgoing, Problem> {
     let about = || about(tool, settled.call_id);
     let asked = !settled.undeclared.is_empty();
     let failed = |code, detail| Problem::from(Failure { code, detail, ..about() });
@@ -110,7 +110,7 @@ fn value(tool: &Tool, settled: Settled) -> Answer {
         Reply::Error(error) => return Err(refused(about(), error)),
     };
     match on_bytes(result.get().len(), || facade::unwrap(result)) {
-        Ok(Unwrapped::Value(json)) => Ok(raw_json(StatusCode::OK, json)),
+        Ok(Unwrapped::Value(json)) => Ok(Outgoing::Json(json)),
         Ok(Unwrapped::ToolError(text)) if asked => {
             Err(failed(Code::InputRequired, format!("{asks}. Without it the tool says: {text}")))
         }
