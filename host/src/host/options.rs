@@ -2,6 +2,8 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use wharf_core::PluginId;
 use wharf_core::id::BadPluginId;
@@ -20,6 +22,12 @@ pub struct Options {
     /// Calls of all plugins together that may be in flight; one more is refused at once.
     pub max_calls: usize,
 }
+
+/// For how long the lock of a host that was killed may be held: a process that it was about to start shares its open files
+/// until it is another program.
+const LINGERS: Duration = Duration::from_millis(500);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Unless it is told: as many as there may be legacy sessions, each of which may have a call that waits for its client. What
 /// is more than a plugin can do is bounded at the plugin.
@@ -78,8 +86,17 @@ pub enum StartError {
     Register(#[from] RegisterError),
 }
 
-/// Makes the state folder ours, readable by nobody else.
+/// Makes the state folder ours, readable by nobody else. Blocks.
 pub(super) fn own(state: &Path) -> Result<File, StartError> {
+    let until = Instant::now() + LINGERS;
+    take(state, || {
+        sleep(LOOK);
+        Instant::now() < until
+    })
+}
+
+/// The same; whether one that is in use is looked at again is asked each time.
+fn take(state: &Path, mut again: impl FnMut() -> bool) -> Result<File, StartError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |error| StartError::Io { path, error }
@@ -87,9 +104,32 @@ pub(super) fn own(state: &Path) -> Result<File, StartError> {
     crate::process::private_dir(state).map_err(io(state))?;
     let path = state.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StartError::InUse(state.to_owned())),
-        Err(TryLockError::Error(error)) => Err(io(&path)(error)),
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if again() => {}
+            Err(TryLockError::WouldBlock) => return Err(StartError::InUse(state.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(io(&path)(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{StartError, take};
+
+    #[test]
+    fn what_is_about_to_let_go_is_waited_for_and_what_stays_in_use_is_told() {
+        let state = tempfile::tempdir().unwrap();
+        let mut dying = Some(take(state.path(), || false).unwrap());
+        let ours = take(state.path(), || dying.take().is_some()).unwrap();
+        let mut looks = 0;
+        let refused = take(state.path(), || {
+            looks += 1;
+            looks < 3
+        });
+        assert!(matches!(refused, Err(StartError::InUse(_))), "{refused:?}");
+        assert_eq!(looks, 3);
+        drop(ours);
     }
 }
