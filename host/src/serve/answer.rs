@@ -7,12 +7,11 @@ use std::pin::Pin;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use super::problem::Problem;
-
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use super::request_id::{REQUEST_ID, RequestId};
 
 /// What is waited for until an answer is there.
 pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Result<Outgoing, Problem>> + Send + 'a>>;
@@ -29,7 +28,7 @@ pub(crate) enum Outgoing {
 #[derive(Debug)]
 pub(crate) struct Tagged {
     pub(super) answer: Outgoing,
-    pub(super) id: HeaderValue,
+    pub(super) id: RequestId,
 }
 
 /// An answer for which nothing is waited.
@@ -74,7 +73,7 @@ impl IntoResponse for Outgoing {
 impl IntoResponse for Tagged {
     fn into_response(self) -> Response {
         let mut response = self.answer.into_response();
-        response.headers_mut().insert(REQUEST_ID, self.id);
+        response.headers_mut().insert(REQUEST_ID, self.id.into());
         response
     }
 }

@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -27,22 +26,19 @@ use http_body_util::Full;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use wharf_core::Code;
-use wharf_core::digits::Digits;
 
-use super::answer::{Answering, Outgoing, REQUEST_ID, Tagged, known};
+use super::answer::{Answering, Outgoing, Tagged, known};
 use super::auth::{Auth, Principal, Via};
 use super::framing::{Serving, Verdict};
 use super::guard::Guard;
 use super::heads::{Asked, Few, Heads};
 use super::hot::{Hot, Way};
 use super::problem::Problem;
+use super::request_id::{RequestId, RequestIds};
 use super::spare;
 use super::taking::{counted, is_small};
 use crate::apart::apart;
 use crate::held::Taker;
-
-/// Longest request id of a client that is taken over.
-const LONGEST_ID: usize = 128;
 
 /// The way in.
 #[derive(Debug)]
@@ -52,9 +48,7 @@ pub(crate) struct Door {
     router: TowerToHyperService<Router>,
     /// Without it all requests go through the router.
     hot: Option<Hot>,
-    /// What request ids begin with. Names this run, so that ids of two runs differ in a log.
-    run: Box<[u8]>,
-    count: AtomicU64,
+    ids: RequestIds,
 }
 
 /// What a request came by.
@@ -74,7 +68,7 @@ struct About {
     began: Option<Instant>,
     method: http::Method,
     path: Box<str>,
-    id: HeaderValue,
+    id: RequestId,
     /// For a page that may read the answer.
     reader: Option<Box<[(HeaderName, HeaderValue); 6]>>,
     /// No other request comes on this connection.
@@ -94,10 +88,7 @@ pub(super) struct Received<'d> {
 
 impl Door {
     pub(super) fn new(guard: Guard, auth: Auth, router: Router, hot: Option<Hot>) -> Self {
-        // Without randomness ids of two runs may meet in a log; nothing else depends on them.
-        let run = getrandom::u32().unwrap_or_default();
-        let run = format!("r-{run:08x}-").into_bytes().into();
-        Self { guard, auth, router: TowerToHyperService::new(router), hot, run, count: AtomicU64::new(0) }
+        Self { guard, auth, router: TowerToHyperService::new(router), hot, ids: RequestIds::new() }
     }
 
     /// Answers one request. Dropping the future drops the work of its route.
@@ -190,7 +181,7 @@ impl Door {
             // Apart from the head, whose parts keep all alive that was read with them.
             method: asked.method.clone(),
             path: asked.path.into(),
-            id: self.request_id(asked.heads),
+            id: self.ids.of(asked.heads.has(Few::Named).then_some(asked.heads.all)),
             reader,
             is_last: asked.heads.has(Few::Encoded) || connection.is_spare,
         }
@@ -231,24 +222,6 @@ impl Door {
     /// Whether any route carries calls.
     pub(super) fn has_calls(&self) -> bool {
         self.hot.is_some()
-    }
-
-    /// The client's own id if it is harmless, else one of ours.
-    fn request_id(&self, heads: &Heads<'_>) -> HeaderValue {
-        let harmless = |id: &&HeaderValue| {
-            (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-        };
-        let own = heads.has(Few::Named).then(|| heads.all.get(&REQUEST_ID)).flatten();
-        own.filter(harmless).cloned().unwrap_or_else(|| {
-            let n = Digits::hex(self.count.fetch_add(1, Ordering::Relaxed), 1);
-            let n = n.as_bytes();
-            // As long as it is in the end: else it would be copied.
-            let mut id = Vec::with_capacity(self.run.len() + n.len());
-            id.extend_from_slice(&self.run);
-            id.extend_from_slice(n);
-            // Hexadecimal digits and dashes are a header value.
-            HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("r"))
-        })
     }
 }
 

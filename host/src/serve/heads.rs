@@ -183,7 +183,8 @@ impl<'h> Line<'h> {
 
 /// A value that is visible ASCII.
 pub(super) fn text(value: &[u8]) -> Option<&str> {
-    let is_visible = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    // All of them, whatever the first is: several are looked at at once then.
+    let is_visible = value.iter().fold(true, |all, byte| all & matches!(byte, b'\t' | b' '..=b'~'));
     is_visible.then(|| str::from_utf8(value).ok()).flatten()
 }
 

@@ -25,6 +25,7 @@ mod listen;
 mod mcp;
 mod plain;
 mod problem;
+mod request_id;
 mod rest;
 mod roaming;
 mod schema;

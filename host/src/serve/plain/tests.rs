@@ -153,7 +153,7 @@ fn only_what_is_read_in_one_way_is_plain() {
 #[test]
 fn an_answer_is_written_whole_or_not_at_all() {
     let written = |answer: Outgoing| {
-        let answer = Tagged { answer, id: HeaderValue::from_static("r-1") };
+        let answer = Tagged { answer, id: HeaderValue::from_static("r-1").into() };
         Reply::of(answer).map(|reply| {
             let text = [&*reply.head, &reply.body].concat();
             (String::from_utf8(text).unwrap(), reply.body.len())
